@@ -1,0 +1,161 @@
+//! What changed: plain data, shared by everyone above.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What tells one state of a file from another. Two stamps are compared with `!=`, never with `>`:
+/// a restored older file (`cp -p`, `rsync -t`, `git stash`) is a change like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Inode number of the file itself (symlinks are followed).
+    pub inode: u64,
+}
+
+impl Stamp {
+    /// Nobody knows how the file was: it differs from every state, absence included.
+    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0 };
+}
+
+/// One look at a path: its stamp (`None` = no such file), and when its inode last changed.
+///
+/// `ctime_ns` is kept apart because it is no reason to restart (`chmod` moves it), but it is the one
+/// time that nothing can set back, so it alone can tell what happened in an unwatched moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The file's stamp, or `None` where there is no regular file.
+    pub stamp: Option<Stamp>,
+    /// Inode change time, nanoseconds since the epoch; 0 where there is no file.
+    pub ctime_ns: i64,
+}
+
+impl Look {
+    /// What one sees where there is no file.
+    pub const ABSENT: Look = Look { stamp: None, ctime_ns: 0 };
+}
+
+/// What happened to a file since its generation started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It was not there before.
+    Created,
+    /// It was there, and is different now.
+    Modified,
+    /// It was there, and is gone.
+    Deleted,
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangeKind::Created => "created",
+            ChangeKind::Modified => "changed",
+            ChangeKind::Deleted => "deleted",
+        })
+    }
+}
+
+/// One changed file, and the rule by which it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Absolute path, as the watch patterns reach it (a symlink keeps its visible name).
+    #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
+    pub path: PathBuf,
+    /// What happened to it.
+    pub kind: ChangeKind,
+    /// The rule that made it count, in the user's words (`-w '*.py'`).
+    pub rule: String,
+    /// Whether this is the config file itself: then nothing less than a restart will do.
+    pub config: bool,
+    /// How the file was last seen, so that the next generation does not count it once more.
+    pub seen: Look,
+}
+
+/// Everything behind one restart, ordered by path, each path once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSet {
+    changes: Vec<Change>,
+}
+
+impl ChangeSet {
+    /// A set of these changes; of several for one path the last one stays.
+    pub fn new(changes: impl IntoIterator<Item = Change>) -> Self {
+        let by_path: std::collections::BTreeMap<PathBuf, Change> =
+            changes.into_iter().map(|change| (change.path.clone(), change)).collect();
+        ChangeSet { changes: by_path.into_values().collect() }
+    }
+
+    /// The changes, ordered by path.
+    pub fn iter(&self) -> std::slice::Iter<'_, Change> {
+        self.changes.iter()
+    }
+
+    /// How many files changed.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether the config file is among them.
+    pub fn has_config(&self) -> bool {
+        self.changes.iter().any(|change| change.config)
+    }
+
+    /// The paths alone.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.changes.iter().map(|change| change.path.as_path())
+    }
+
+    /// Adds another set; where both name a path, `later` wins.
+    pub fn merge(self, later: ChangeSet) -> ChangeSet {
+        ChangeSet::new(self.changes.into_iter().chain(later.changes))
+    }
+}
+
+/// A path's bytes need not be UTF-8, and none may be lost between two processes.
+fn path_out<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_os_str().serialize(serializer)
+}
+
+fn path_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    std::ffi::OsString::deserialize(deserializer).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, ChangeKind, ChangeSet, Look};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    fn change(path: &str, kind: ChangeKind) -> Change {
+        Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, seen: Look::ABSENT }
+    }
+
+    #[test]
+    fn a_path_stands_once_and_the_later_change_wins() {
+        let first = ChangeSet::new([change("/b", ChangeKind::Created), change("/a", ChangeKind::Modified)]);
+        let both = first.merge(ChangeSet::new([change("/b", ChangeKind::Deleted)]));
+        let seen: Vec<_> = both.iter().map(|c| (c.path.to_str().unwrap(), c.kind)).collect();
+        assert_eq!(seen, [("/a", ChangeKind::Modified), ("/b", ChangeKind::Deleted)]);
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf8_survives_the_pipe() {
+        let path = PathBuf::from(OsStr::from_bytes(b"/x/\xff.py"));
+        let set = ChangeSet::new([Change { path: path.clone(), ..change("", ChangeKind::Created) }]);
+        let wire = serde_json::to_string(&set).unwrap();
+        let back: ChangeSet = serde_json::from_str(&wire).unwrap();
+        assert_eq!(back.paths().next(), Some(path.as_path()));
+    }
+}

@@ -1,0 +1,365 @@
+//! What a child does: two threads, and the only wait.
+//!
+//! The main thread starts the command, because the command is killed when the thread that started it ends; it
+//! waits for everything at one place. The watcher thread rings a bell when it has something to say.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::machine::{Action, Input, Machine};
+use crate::command::Command;
+use crate::config::{Config, OnChange};
+use crate::exit_code::{ChildEnd, CommandStatus};
+use crate::filter::Filter;
+use crate::heartbeat::Pulse;
+use crate::os;
+use crate::os::fd::{Bell, wait_readable};
+use crate::os::process::Group;
+use crate::os::signals::{Dispositions, Signal, SignalStream};
+use crate::protocol::{Decoder, Directive, Report, StartRequest, encode};
+use crate::settle::Settler;
+use crate::stop::StopAction;
+use crate::watch::Watcher;
+
+/// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
+/// and then has no gap; of a large one the rest is armed while the command starts.
+const HEAD_START: Duration = Duration::from_millis(1);
+
+/// So long the watcher arms before it looks for changes in what is armed already.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// What a child finds around it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Where its reports go.
+    pub reports: OwnedFd,
+    /// Where directives come from; its end is the supervisor's.
+    pub directives: OwnedFd,
+    /// The heartbeat to feel.
+    pub lockfile: PathBuf,
+    /// The supervisor's pid.
+    pub supervisor: i32,
+    /// The group the command joins, when it shares the terminal.
+    pub terminal_group: Option<i32>,
+    /// The signal dispositions that the command gets.
+    pub dispositions: Dispositions,
+}
+
+/// What the threads of a child tell its main thread.
+#[derive(Debug)]
+enum Word {
+    Input(Input),
+    Report(Report),
+}
+
+/// The way from a thread to the main thread.
+#[derive(Debug, Clone)]
+struct Voice {
+    words: Sender<Word>,
+    bell: Arc<Bell>,
+}
+
+impl Voice {
+    fn say(&self, word: Word) {
+        // The receiver ends with the process.
+        let _ = self.words.send(word);
+        self.bell.ring();
+    }
+
+    fn input(&self, input: Input) {
+        self.say(Word::Input(input));
+    }
+}
+
+/// Runs one generation to its end.
+pub fn run(config: &Config, filter: &Arc<Filter>, request: &StartRequest, surroundings: Surroundings) -> ChildEnd {
+    os::process::lead_own_group();
+    os::process::show_as(c"reloadrun-child");
+    match Driver::set_up(config, filter, request, surroundings) {
+        Ok(mut driver) => driver.drive(),
+        Err(reason) => {
+            // The report pipe may be what failed; then the code alone must do.
+            debug!(reason, "cannot set up");
+            ChildEnd::Failed
+        }
+    }
+}
+
+struct Driver<'a> {
+    config: &'a Config,
+    surroundings: Surroundings,
+    machine: Machine,
+    command: Option<Command>,
+    deaths: SignalStream,
+    words: Receiver<Word>,
+    bell: Arc<Bell>,
+    decoder: Decoder,
+    tree_told: bool,
+}
+
+impl<'a> Driver<'a> {
+    fn set_up(
+        config: &'a Config,
+        filter: &Arc<Filter>,
+        request: &StartRequest,
+        surroundings: Surroundings,
+    ) -> Result<Driver<'a>, String> {
+        let system = |errno: os::Errno| errno.desc().to_lowercase();
+        os::process::become_subreaper().map_err(system)?;
+        let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
+        let bell = Arc::new(Bell::new().map_err(system)?);
+        let (sender, words) = channel();
+        let voice = Voice { words: sender, bell: Arc::clone(&bell) };
+        let mut settler = Settler::new(config.settle);
+        let prepared = Command::prepare(config, request.generation, &request.changes, &surroundings.lockfile);
+        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
+        let armed = watcher.arm(Instant::now() + HEAD_START, &mut settler);
+        watcher.command_starts();
+        let group = surroundings.terminal_group.map_or(Group::Own, Group::Join);
+        let started = prepared.and_then(|executable| Command::start(&executable, group, &surroundings.dispositions));
+        let mut driver = Driver {
+            config,
+            machine: Machine::new(config.on_change, config.stop_timeout),
+            command: None,
+            deaths,
+            words,
+            bell,
+            decoder: Decoder::default(),
+            tree_told: false,
+            surroundings,
+        };
+        driver.begin(started);
+        driver.listen_to_signals(voice.clone())?;
+        let pulse = Pulse::of(&driver.surroundings.lockfile, driver.surroundings.supervisor, config.interval);
+        driver.watch(watcher, settler, armed, pulse, voice)?;
+        Ok(driver)
+    }
+
+    fn begin(&mut self, started: Result<Command, CommandStatus>) {
+        let input = match started {
+            Ok(command) => {
+                let pid = command.pid();
+                self.command = Some(command);
+                Input::Started { pid }
+            }
+            Err(status) => Input::Ended { status, ran: Duration::ZERO },
+        };
+        // Neither can be the end of this child.
+        self.feed(input);
+    }
+
+    /// INT, TERM and HUP all mean the same to a child: end the command, leave.
+    fn listen_to_signals(&self, voice: Voice) -> Result<(), String> {
+        ctrlc::set_handler(move || voice.input(Input::Interrupted)).map_err(|error| error.to_string())?;
+        os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
+        Ok(())
+    }
+
+    fn watch(&self, watcher: Watcher, settler: Settler, armed: bool, pulse: Pulse, voice: Voice) -> Result<(), String> {
+        let patterns = patterns(self.config);
+        let interval = self.config.interval;
+        let thread = Watch { watcher, settler, pulse, interval, voice, patterns, told: Told::default(), bell: Bell::new().map_err(|errno| errno.to_string())? };
+        std::thread::Builder::new()
+            .name("watcher".into())
+            .spawn(move || thread.run(armed))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    /// The one loop with the only wait.
+    fn drive(&mut self) -> ChildEnd {
+        loop {
+            let descriptors = [self.surroundings.directives.as_fd(), self.deaths.as_fd(), self.bell.as_fd()];
+            let ready = wait_readable(descriptors, self.machine.due());
+            let Ok([told, died, rung]) = ready else { return ChildEnd::Failed };
+            let mut inputs = Vec::new();
+            if died {
+                inputs.extend(self.collect());
+            }
+            if rung {
+                self.bell.hush();
+                while let Ok(word) = self.words.try_recv() {
+                    match word {
+                        Word::Input(input) => inputs.push(input),
+                        Word::Report(report) => self.report(&report),
+                    }
+                }
+            }
+            if told {
+                inputs.extend(self.listen());
+            }
+            inputs.push(Input::Tick);
+            for input in inputs {
+                if let Some(end) = self.feed(input) {
+                    return end;
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) -> Option<ChildEnd> {
+        if input != Input::Tick {
+            debug!(?input, "child");
+        }
+        let actions = self.machine.step(input, Instant::now());
+        let mut end = None;
+        for action in actions {
+            match action {
+                Action::Report(report) => self.report(&report),
+                Action::Stop(step) => self.stop(step),
+                Action::Signal(number) => self.signal(Signal::from_number(number)),
+                Action::SignalChange => {
+                    if let OnChange::Signal(signal) = self.config.on_change {
+                        self.signal(Some(signal));
+                    }
+                }
+                Action::Leave(how) => end = Some(how),
+            }
+        }
+        end
+    }
+
+    fn signal(&self, signal: Option<Signal>) {
+        if let (Some(command), Some(signal)) = (&self.command, signal) {
+            command.signal(signal);
+        }
+    }
+
+    fn stop(&mut self, step: StopAction) {
+        let Some(command) = &mut self.command else { return };
+        match step {
+            StopAction::AskGroup => command.ask_group(self.config.stop_signal),
+            StopAction::AskRest => command.ask_rest(self.config.stop_signal),
+            StopAction::KillAll => command.kill_all(),
+            StopAction::GiveUp => {
+                let left = command.left();
+                let message = format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
+                self.report(&Report::Degraded { message });
+            }
+        }
+    }
+
+    fn collect(&mut self) -> Vec<Input> {
+        while self.deaths.next().is_some() {}
+        let Some(command) = &mut self.command else { return Vec::new() };
+        let collected = command.collect();
+        let ran = command.ran();
+        let ended = collected.leader.map(|status| Input::Ended { status, ran });
+        let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone)).then_some(Input::TreeGone);
+        ended.into_iter().chain(gone).collect()
+    }
+
+    fn listen(&mut self) -> Vec<Input> {
+        let mut buffer = [0; 4096];
+        match os::fd::read_some(&self.surroundings.directives, &mut buffer) {
+            Ok(0) | Err(_) => vec![Input::SupervisorGone],
+            Ok(count) => self.decoder.push::<Directive>(&buffer[..count]).into_iter().map(Input::Told).collect(),
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        // A supervisor that is gone shows at the other pipe.
+        let _ = os::fd::write_all(&self.surroundings.reports, &encode(report));
+    }
+}
+
+fn patterns(config: &Config) -> String {
+    if config.watch.is_empty() {
+        return format!("everything in {}", config.directory.display());
+    }
+    let texts: Vec<&str> = config.watch.iter().map(|pattern| pattern.text.as_str()).collect();
+    format!("'{}'", texts.join(";"))
+}
+
+/// What the main thread has been told of the watcher's state.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Quiet,
+    Unsettled,
+    Certain,
+}
+
+/// The watcher thread: arms, compares, settles, feels the pulse.
+struct Watch {
+    watcher: Watcher,
+    settler: Settler,
+    pulse: Pulse,
+    interval: Duration,
+    voice: Voice,
+    patterns: String,
+    told: Told,
+    /// Nobody rings it yet: the process ends without waiting for this thread.
+    bell: Bell,
+}
+
+impl Watch {
+    fn run(mut self, mut armed: bool) {
+        if armed {
+            self.tell_armed();
+        }
+        let mut next_look = Instant::now() + self.interval;
+        let mut noticed_ns = 0;
+        loop {
+            let now = Instant::now();
+            if !armed && self.watcher.arm(now + SLICE, &mut self.settler) {
+                armed = true;
+                self.tell_armed();
+            }
+            let until = if armed { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
+            self.watcher.next(self.bell.as_fd(), Some(until), &mut self.settler);
+            for message in self.watcher.complaints() {
+                self.voice.say(Word::Report(Report::Degraded { message }));
+            }
+            let now = Instant::now();
+            if self.told == Told::Quiet && !self.settler.is_empty() {
+                noticed_ns = os::clock::monotonic_ns();
+            }
+            self.tell_pending();
+            if self.settler.due().is_none_or(|due| due <= now) && self.told != Told::Quiet {
+                self.tell_settled(noticed_ns);
+            }
+            if now >= next_look {
+                next_look = now + self.interval;
+                if !self.pulse.look() {
+                    self.voice.input(Input::PulseLost);
+                }
+            }
+        }
+    }
+
+    fn tell_armed(&mut self) {
+        let watching = self.watcher.watching(self.patterns.clone());
+        self.voice.say(Word::Report(Report::Watching(watching)));
+    }
+
+    fn tell_pending(&mut self) {
+        let news = match (self.settler.is_empty(), self.settler.is_certain()) {
+            (true, _) => return,
+            (false, true) => Told::Certain,
+            (false, false) => Told::Unsettled,
+        };
+        if news != self.told && self.told != Told::Certain {
+            self.told = news;
+            self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
+        }
+    }
+
+    fn tell_settled(&mut self, noticed_ns: i64) {
+        let now = Instant::now();
+        self.watcher.confirm(&mut self.settler, now);
+        let changes = match self.settler.take(now) {
+            Some(changes) => changes,
+            None if self.settler.is_empty() => crate::change::ChangeSet::default(),
+            None => return,
+        };
+        self.watcher.accept(&changes);
+        self.told = Told::Quiet;
+        self.voice.input(Input::Settled { changes, noticed_ns });
+    }
+}

@@ -1,0 +1,175 @@
+use super::{Action, Input, Machine};
+use crate::change::{Change, ChangeKind, ChangeSet, Look};
+use crate::config::OnChange;
+use crate::exit_code::{ChildEnd, CommandStatus};
+use crate::os::signals::Signal;
+use crate::protocol::{Directive, Report, Response, StopReason};
+use crate::stop::StopAction;
+use std::time::{Duration, Instant};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+fn set(config: bool) -> ChangeSet {
+    let path = "/app.py".into();
+    ChangeSet::new([Change { path, kind: ChangeKind::Modified, rule: "r".into(), config, seen: Look::ABSENT }])
+}
+
+fn settled(changes: ChangeSet) -> Input {
+    Input::Settled { changes, noticed_ns: 7 }
+}
+
+fn changed(response: Response) -> Action {
+    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, response })
+}
+
+fn ended(code: u8) -> Input {
+    Input::Ended { status: CommandStatus::Exited(code), ran: Duration::from_secs(1) }
+}
+
+fn running(on_change: OnChange) -> (Machine, Instant) {
+    let now = Instant::now();
+    let mut machine = Machine::new(on_change, GRACE);
+    assert_eq!(machine.step(Input::Started { pid: 7 }, now), [Action::Report(Report::Started { pid: 7 })]);
+    (machine, now)
+}
+
+fn stopping(reason: StopReason) -> Action {
+    Action::Report(Report::Stopping { reason })
+}
+
+fn is_stopped(action: &Action) -> bool {
+    matches!(action, Action::Report(Report::Stopped { .. }))
+}
+
+#[test]
+fn a_whole_save_begins_the_stop_at_once_and_the_reason_is_told_first() {
+    let (mut machine, now) = running(OnChange::Restart);
+    assert_eq!(machine.step(Input::Certain, now), [Action::Stop(StopAction::AskGroup)]);
+    assert_eq!(
+        machine.step(settled(set(false)), now),
+        [changed(Response::Restart), stopping(StopReason::Change)]
+    );
+    let last = machine.step(Input::TreeGone, now);
+    assert!(is_stopped(&last[0]));
+    assert_eq!(last[1], Action::Leave(ChildEnd::Reload));
+}
+
+#[test]
+fn a_tree_that_is_gone_before_the_save_has_settled_waits_for_it() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Certain, now);
+    assert_eq!(machine.step(ended(0), now), [Action::Stop(StopAction::AskRest)]);
+    assert_eq!(machine.step(Input::TreeGone, now), []);
+    let last = machine.step(settled(set(false)), now);
+    assert_eq!(last[..2], [changed(Response::Restart), stopping(StopReason::Change)]);
+    assert!(is_stopped(&last[2]));
+    assert_eq!(last[3], Action::Leave(ChildEnd::Reload));
+}
+
+#[test]
+fn a_save_during_the_stop_is_told_and_leads_to_one_start() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(Input::Unsettled, now), []);
+    let gone = machine.step(Input::TreeGone, now);
+    assert!(is_stopped(&gone[0]) && gone.len() == 1, "not before it has settled: {gone:?}");
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Restart), Action::Leave(ChildEnd::Reload)]);
+}
+
+#[test]
+fn an_unfinished_save_stops_nothing_until_it_settles_and_may_come_to_nothing() {
+    let (mut machine, now) = running(OnChange::Restart);
+    assert_eq!(machine.step(Input::Unsettled, now), []);
+    assert_eq!(machine.step(settled(ChangeSet::default()), now), []);
+    assert_eq!(machine.due(), None);
+}
+
+#[test]
+fn a_save_that_comes_to_nothing_after_the_stop_began_still_leads_to_a_start() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Certain, now);
+    assert_eq!(machine.step(settled(ChangeSet::default()), now), [stopping(StopReason::Change)]);
+    assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Reload)));
+}
+
+#[test]
+fn a_signal_instead_of_a_restart_but_not_for_the_config_file_nor_when_nothing_runs() {
+    let (mut machine, now) = running(OnChange::Signal(Signal::HUP));
+    assert_eq!(machine.step(Input::Certain, now), []);
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Signal), Action::SignalChange]);
+    let config = machine.step(settled(set(true)), now);
+    assert!(config.contains(&Action::Stop(StopAction::AskGroup)), "{config:?}");
+
+    let (mut machine, now) = running(OnChange::Signal(Signal::HUP));
+    machine.step(ended(1), now);
+    machine.step(Input::TreeGone, now);
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Start), Action::Leave(ChildEnd::Reload)]);
+}
+
+#[test]
+fn a_command_that_ended_is_reported_and_its_leftovers_are_ended_before_the_next() {
+    let (mut machine, now) = running(OnChange::Restart);
+    let report = machine.step(ended(3), now);
+    assert!(matches!(&report[..], [Action::Report(Report::Exited { status: CommandStatus::Exited(3), .. })]));
+    assert_eq!(
+        machine.step(settled(set(false)), now),
+        [changed(Response::Start), Action::Stop(StopAction::AskRest), stopping(StopReason::Change)]
+    );
+    assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Reload)));
+}
+
+#[test]
+fn a_command_that_cannot_begin_waits_with_nothing_to_end() {
+    let now = Instant::now();
+    let mut machine = Machine::new(OnChange::Restart, GRACE);
+    machine.step(Input::Ended { status: CommandStatus::NotFound("".into()), ran: Duration::ZERO }, now);
+    assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Leave(ChildEnd::Ended)]);
+}
+
+#[test]
+fn who_asks_decides_how_the_child_leaves() {
+    for (input, reason, end) in [
+        (Input::Told(Directive::Stop), StopReason::Request, ChildEnd::Ended),
+        (Input::SupervisorGone, StopReason::Supervisor, ChildEnd::Failed),
+        (Input::PulseLost, StopReason::Supervisor, ChildEnd::Failed),
+        (Input::Interrupted, StopReason::Signal, ChildEnd::Failed),
+    ] {
+        let (mut machine, now) = running(OnChange::Restart);
+        assert_eq!(machine.step(input, now), [Action::Stop(StopAction::AskGroup), stopping(reason)]);
+        assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(end)));
+        assert_eq!(machine.step(Input::Told(Directive::Stop), now), [], "nothing after the end");
+    }
+}
+
+#[test]
+fn the_second_request_is_kill_and_a_request_after_a_change_is_the_first() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Told(Directive::Stop), now);
+    assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Stop(StopAction::KillAll)]);
+
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(Input::Told(Directive::Stop), now), []);
+    assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Stop(StopAction::KillAll)]);
+    assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Ended)), "not 3: it is the end");
+}
+
+#[test]
+fn a_save_during_a_long_stop_does_not_wait_for_the_grace() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(900)), []);
+    machine.step(settled(set(false)), now + Duration::from_millis(901));
+    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(1100)), [Action::Stop(StopAction::KillAll)]);
+}
+
+#[test]
+fn the_grace_ends_in_kill_and_a_kill_that_does_not_help_ends_too() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Told(Directive::Stop), now);
+    assert_eq!(machine.due(), Some(now + GRACE));
+    assert_eq!(machine.step(Input::Tick, now + GRACE), [Action::Stop(StopAction::KillAll)]);
+    let last = machine.step(Input::Tick, now + GRACE + Duration::from_secs(10));
+    assert_eq!(last.first(), Some(&Action::Stop(StopAction::GiveUp)));
+    assert_eq!(last.last(), Some(&Action::Leave(ChildEnd::Ended)));
+}

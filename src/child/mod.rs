@@ -1,0 +1,8 @@
+//! The child: one per generation. Hosts the command, watches, and leaves with 3 when something changed.
+//!
+//! The machine decides, the driver does.
+
+mod driver;
+mod machine;
+
+pub use driver::{Surroundings, run};

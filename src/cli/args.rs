@@ -1,0 +1,210 @@
+//! The command line as typed. No I/O, no defaults: what is meant is decided in `resolve.rs`.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, CommandFactory, Parser};
+
+/// What `--help` says after the options.
+const EXAMPLES: &str = "\
+Examples:
+  reloadrun -- python app.py                          restart on a change of anything not ignored
+  reloadrun -w '*.py;*.toml' -- python app.py         only on these
+  reloadrun -w '*.py' -w /etc/app/app.toml -- gunicorn app:app
+  reloadrun -w app.toml --on-change signal:HUP -- nginx -g 'daemon off;'
+  reloadrun -w 'src/**/*.rs' -i tests -- cargo run
+  reloadrun --on-exit restart -- ./worker             keep it running
+  reloadrun --explain src/app.py                      would a change of it restart?
+
+Quote the patterns, or the shell expands them.";
+
+/// What `--help` says at the very end.
+const MORE: &str = "\
+Signals: INT, TERM, HUP and QUIT end the command and then reloadrun, with 128+n; a second one kills. USR1, USR2 and
+WINCH are passed on. Removing the lockfile ends everything with 0.
+
+Exit codes: the command's own; 128+n when a signal ended it; 126 it cannot be run, 127 it was not found; 2 wrong use or
+config; 125 reloadrun failed.
+
+Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of
+the paths behind this start).
+
+Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
+
+/// Run a command and restart it when the files it depends on change.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(
+    name = "reloadrun",
+    version,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH",
+    args_override_self = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub struct Args {
+    /// Watch files that match; ';' between patterns, repeatable [default: everything not ignored]
+    ///
+    /// As in a .gitignore: '*.py' at any depth, 'src/**/*.rs', 'conf/app.toml', '/etc/app/*.toml', '../lib/**'. A
+    /// directory means everything in it. A name without wildcards is one path, watched even where it is ignored or
+    /// does not exist yet.
+    #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
+    pub watch: Vec<String>,
+
+    /// Do not watch files that match; wins over patterns of -w
+    ///
+    /// The same form. A name without wildcards or slashes counts at any depth. Loses against a name that -w gives
+    /// literally.
+    #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
+    pub ignore: Vec<String>,
+
+    /// Do not honour .gitignore, .ignore and the built-in list
+    ///
+    /// The list: version control, node_modules, __pycache__, target, .venv and other caches, swap and backup files of
+    /// editors.
+    #[arg(long, help_heading = "What to watch")]
+    pub no_ignore: bool,
+
+    /// Root of relative patterns and the command's working directory [default: .]
+    #[arg(short = 'C', long, value_name = "DIR", help_heading = "What to watch")]
+    pub directory: Option<OsString>,
+
+    /// How to learn of changes: auto, inotify, notify or poll [default: auto]
+    ///
+    /// auto is inotify, and polling for file systems that tell of no changes (NFS, CIFS, 9p, FUSE).
+    #[arg(long, value_name = "NAME", help_heading = "What to watch")]
+    pub backend: Option<String>,
+
+    /// Heartbeat and polling [default: 1s]
+    ///
+    /// Durations are written 500ms, 2s, 1m; a bare number is seconds.
+    #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
+    pub interval: Option<String>,
+
+    /// Quiet time after a save that looks incomplete [default: 100ms]
+    ///
+    /// A file that is closed after writing or renamed into place needs none. A file that stays open for writing is
+    /// waited for at most 10 times as long, a burst of many files at most 50 times.
+    #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
+    pub settle: Option<String>,
+
+    /// What a change does: restart, or signal:NAME [default: restart]
+    ///
+    /// signal:HUP sends HUP to the command and lets it run; if it is not running, it is started.
+    #[arg(long, value_name = "ACTION", help_heading = "What to do")]
+    pub on_change: Option<String>,
+
+    /// What follows when the command ends: wait, exit or restart [default: wait]
+    ///
+    /// wait for a change and start it then; exit with its exit code (the default as PID 1 and where CI is set);
+    /// restart after a delay that grows from 100ms to 30s.
+    #[arg(long, value_name = "ACTION", help_heading = "What to do")]
+    pub on_exit: Option<String>,
+
+    /// First signal of a stop [default: TERM]
+    #[arg(long, value_name = "NAME", help_heading = "What to do")]
+    pub stop_signal: Option<String>,
+
+    /// How long after it until KILL [default: 5s]
+    #[arg(long, value_name = "DURATION", help_heading = "What to do")]
+    pub stop_timeout: Option<String>,
+
+    /// Clear the terminal before each start
+    #[arg(long, help_heading = "What to say")]
+    pub clear: bool,
+
+    /// Colour: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "What to say")]
+    pub color: Option<String>,
+
+    /// Say errors only
+    #[arg(short, long, help_heading = "What to say")]
+    pub quiet: bool,
+
+    /// Say every decision
+    #[arg(short, long, help_heading = "What to say")]
+    pub verbose: bool,
+
+    /// Tell events as JSON lines: to a file, to - (standard error) or to fd:N
+    #[arg(long, value_name = "PATH", help_heading = "What to say", allow_hyphen_values = true)]
+    pub events: Option<OsString>,
+
+    /// Say whether a change of PATH would restart, and why; run nothing
+    ///
+    /// Exits with 0 if it would, with 1 if not.
+    #[arg(long, value_name = "PATH", help_heading = "What to say")]
+    pub explain: Option<OsString>,
+
+    /// Config file [default: reloadrun.toml in the directory or above it]
+    #[arg(short, long, value_name = "FILE", help_heading = "Other")]
+    pub config: Option<OsString>,
+
+    /// Lockfile with the heartbeat [default: a private one]
+    ///
+    /// Given, it also makes sure that only one runs. Removing it ends everything.
+    #[arg(long, value_name = "PATH", help_heading = "Other")]
+    pub lockfile: Option<OsString>,
+
+    /// Print help; --help is longer than -h
+    #[arg(short, long, action = ArgAction::Help, help_heading = "Other")]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Other")]
+    version: Option<bool>,
+
+    /// The command, after --
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    pub command: Vec<OsString>,
+}
+
+/// What the words come to.
+#[derive(Debug)]
+pub enum Parsed {
+    /// A command line.
+    Args(Box<Args>),
+    /// Text that was asked for: help, the version.
+    Text(String),
+    /// The words are wrong; sentences and hints.
+    Wrong(String),
+}
+
+/// Reads the words of a command line.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
+    use clap::error::ErrorKind;
+    match Args::try_parse_from(words) {
+        Ok(args) => Parsed::Args(Box::new(args)),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Parsed::Text(error.to_string())
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
+            Parsed::Wrong(text + misplaced(&error))
+        }
+    }
+}
+
+/// A word where none belongs is most often a pattern that the shell expanded, or a command without `--`.
+fn misplaced(error: &clap::Error) -> &'static str {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word.as_str(),
+        _ => "-",
+    };
+    if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') {
+        "\n\n  tip: the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py"
+    } else {
+        ""
+    }
+}
+
+/// The long names of all options that are also keys of the config file.
+pub fn keys() -> Vec<String> {
+    let command = Args::command();
+    let names = command.get_arguments().filter_map(|argument| argument.get_long());
+    let mut keys: Vec<String> =
+        names.filter(|name| !["help", "version", "config", "explain"].contains(name)).map(str::to_owned).collect();
+    keys.push("command".to_owned());
+    keys
+}

@@ -1,0 +1,165 @@
+//! `reloadrun.toml` as written: every key of the command line, each with its line, and every mistake at once.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::args::keys;
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<T> {
+    /// The value.
+    pub value: T,
+    /// `reloadrun.toml:3: interval`, to begin a sentence with.
+    pub place: String,
+}
+
+/// The keys of a config file, of the right types; what they mean is not looked at here.
+#[derive(Debug, Default)]
+pub struct File {
+    /// Keys with a text or a number.
+    pub texts: Vec<(String, Entry<String>)>,
+    /// Keys with a list of texts; a single text is a list of one.
+    pub lists: Vec<(String, Entry<Vec<String>>)>,
+    /// Keys with true or false.
+    pub flags: Vec<(String, Entry<bool>)>,
+}
+
+const LISTS: [&str; 2] = ["watch", "ignore"];
+const FLAGS: [&str; 4] = ["no-ignore", "clear", "quiet", "verbose"];
+
+impl File {
+    /// Reads the text of a config file.
+    ///
+    /// # Errors
+    /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
+    pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
+        let name = path.display();
+        let place = |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let table = DeTable::parse(text).map_err(|error| {
+            let place = place(error.span().unwrap_or(0..0));
+            vec![format!("{place}: {}", error.message().replace('\n', ", "))]
+        })?;
+        let mut file = File::default();
+        let mut mistakes = Vec::new();
+        for (key, value) in table.get_ref() {
+            let place = format!("{}: {}", place(key.span()), key.get_ref());
+            if let Err(sentence) = file.take(key.get_ref(), value, &place) {
+                mistakes.push(format!("{place}{sentence}"));
+            }
+        }
+        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+    }
+
+    fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, place: &str) -> Result<(), String> {
+        let place = place.to_owned();
+        let wrong = |expected: &str| format!(" must be {expected}, not {}", described(value.get_ref()));
+        match value.get_ref() {
+            _ if !keys().iter().any(|known| known == key) => return Err(unknown(key)),
+            DeValue::Boolean(flag) if FLAGS.contains(&key) => {
+                self.flags.push((key.to_owned(), Entry { value: *flag, place }));
+            }
+            _ if FLAGS.contains(&key) => return Err(wrong("true or false")),
+            DeValue::Array(items) if LISTS.contains(&key) || key == "command" => {
+                let texts: Option<Vec<String>> =
+                    items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
+                let value = texts.ok_or_else(|| " must be a list of texts only".to_owned())?;
+                self.lists.push((key.to_owned(), Entry { value, place }));
+            }
+            DeValue::String(text) if LISTS.contains(&key) => {
+                self.lists.push((key.to_owned(), Entry { value: vec![text.to_string()], place }));
+            }
+            DeValue::String(text) if key == "command" => {
+                // A line, as one would type it: the shell's business.
+                let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_string()];
+                self.lists.push((key.to_owned(), Entry { value, place }));
+            }
+            _ if LISTS.contains(&key) => return Err(wrong("a text or a list of texts")),
+            _ if key == "command" => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
+            DeValue::String(text) => self.texts.push((key.to_owned(), Entry { value: text.to_string(), place })),
+            DeValue::Integer(number) if is_duration(key) => {
+                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
+            }
+            DeValue::Float(number) if is_duration(key) => {
+                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
+            }
+            DeValue::Integer(number) if key == "stop-signal" => {
+                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
+            }
+            _ if is_duration(key) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
+            _ => return Err(wrong("a text")),
+        }
+        Ok(())
+    }
+}
+
+fn is_duration(key: &str) -> bool {
+    matches!(key, "interval" | "settle" | "stop-timeout")
+}
+
+fn described(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn unknown(key: &str) -> String {
+    match nearest(key, keys().iter().map(String::as_str)) {
+        Some(known) => format!(": unknown key; did you mean {known}?"),
+        None => format!(": unknown key; known are {}", keys().join(", ")),
+    }
+}
+
+/// The word most like another, if any is like it at all.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = word.to_lowercase().replace('_', "-");
+    known
+        .map(|candidate| (strsim::jaro_winkler(&plain, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::File;
+    use std::path::Path;
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_what_was_expected() {
+        let text = "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\nsettle = true\nstop_signal = \"HUP\"\nx = 1\n";
+        let mistakes = File::read(Path::new("reloadrun.toml"), text).unwrap_err();
+        for expected in [
+            "reloadrun.toml:1: watch must be a text or a list of texts, not a number",
+            "reloadrun.toml:3: intervall: unknown key; did you mean interval?",
+            "reloadrun.toml:4: clear must be true or false, not a text",
+            "reloadrun.toml:5: settle must be a duration like \"500ms\" or a number of seconds, not true or false",
+            "reloadrun.toml:6: stop_signal: unknown key; did you mean stop-signal?",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake == expected), "{expected}\nin {mistakes:#?}");
+        }
+        assert!(mistakes.iter().any(|mistake| mistake.starts_with("reloadrun.toml:7: x: unknown key; known are")));
+        assert_eq!(mistakes.len(), 6);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        let mistakes = File::read(Path::new("a.toml"), "watch = '*.py'\ninterval = = 3\n").unwrap_err();
+        assert!(mistakes[0].starts_with("a.toml:2: "), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_command_is_a_list_or_a_line_for_the_shell() {
+        let read = |text: &str| File::read(Path::new("a.toml"), text).unwrap().lists[0].1.value.clone();
+        assert_eq!(read("command = ['a', 'b c']"), ["a", "b c"]);
+        assert_eq!(read("command = 'a | b'"), ["/bin/sh", "-c", "a | b"]);
+    }
+}

@@ -1,0 +1,6 @@
+//! From words on a command line and keys in a file to a [`Config`](crate::config::Config).
+
+pub mod args;
+mod file;
+pub mod logging;
+pub mod resolve;

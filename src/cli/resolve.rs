@@ -1,0 +1,343 @@
+//! From what was typed and written to what is meant: the only place that knows defaults.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::args::Args;
+use super::file::{Entry, File, nearest};
+use crate::config::{
+    Backend, Color, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
+};
+use crate::os::process::is_init;
+use crate::os::signals::Signal;
+
+const CONFIG_FILE: &str = "reloadrun.toml";
+
+/// What the environment has to say.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The directory reloadrun was started in.
+    pub current: PathBuf,
+    /// Whether it runs as the init of a container.
+    pub is_init: bool,
+    /// Whether it runs in continuous integration.
+    pub is_ci: bool,
+}
+
+impl Environment {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// The current directory is gone.
+    pub fn of_process() -> Result<Environment, Vec<String>> {
+        let current = std::env::current_dir()
+            .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
+        let ci = std::env::var("CI").unwrap_or_default();
+        Ok(Environment { current, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+    }
+}
+
+/// Puts flags, file and defaults together. With `needs_command`, one must be there.
+///
+/// # Errors
+/// One sentence for each mistake.
+pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
+    let here = &environment.current;
+    let chosen = args.directory.as_ref().map(|directory| existing_directory(&here.join(directory), directory, "--directory"));
+    let chosen = chosen.transpose().map_err(|mistake| vec![mistake])?;
+    let config_file = find_config_file(args, here, chosen.as_deref().unwrap_or(here))?;
+    let file = if config_file.is_file() { read(&config_file)? } else { File::default() };
+    let home = config_file.parent().unwrap_or(here).to_owned();
+    let mut resolver = Resolver { args, file: &file, mistakes: Vec::new(), here, home: &home };
+    let directory = chosen.or_else(|| resolver.directory_key());
+    let config = resolver.config(directory, config_file.clone(), environment, needs_command);
+    match config {
+        Some(config) if resolver.mistakes.is_empty() => Ok(config),
+        _ => Err(resolver.mistakes),
+    }
+}
+
+fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<PathBuf, String> {
+    let shown = Path::new(shown).display();
+    match std::fs::read_dir(path).and_then(|_| std::fs::canonicalize(path)) {
+        Ok(path) => Ok(path),
+        Err(error) => Err(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("{place} {shown}: there is no such directory"),
+            std::io::ErrorKind::NotADirectory => format!("{place} {shown}: this is no directory"),
+            std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: it may not be read"),
+            _ => format!("{place} {shown}: {}", error.to_string().to_lowercase()),
+        }),
+    }
+}
+
+fn find_config_file(args: &Args, here: &Path, directory: &Path) -> Result<PathBuf, Vec<String>> {
+    if let Some(given) = &args.config {
+        let path = normalized(&here.join(given));
+        let mistake = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => return Ok(path),
+            Ok(_) => "this is no file",
+            Err(_) => "there is no such file",
+        };
+        return Err(vec![format!("--config {}: {mistake}", Path::new(given).display())]);
+    }
+    let found = directory.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE)).find(|path| path.is_file());
+    Ok(found.unwrap_or_else(|| directory.join(CONFIG_FILE)))
+}
+
+fn read(path: &Path) -> Result<File, Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![format!("cannot read {}: {}", path.display(), error.to_string().to_lowercase())])?;
+    let here = std::env::current_dir().unwrap_or_default();
+    File::read(path.strip_prefix(here).unwrap_or(path), &text)
+}
+
+/// Looks for each setting in the flags first, then in the file; collects what is wrong.
+struct Resolver<'a> {
+    args: &'a Args,
+    file: &'a File,
+    mistakes: Vec<String>,
+    here: &'a Path,
+    /// The directory of the config file, where its relative paths begin.
+    home: &'a Path,
+}
+
+impl Resolver<'_> {
+    fn config(
+        &mut self,
+        chosen: Option<PathBuf>,
+        config_file: PathBuf,
+        environment: &Environment,
+        needs_command: bool,
+    ) -> Option<Config> {
+        let (here, home) = (canonical(self.here), canonical(self.home));
+        let flags_root = chosen.clone().unwrap_or_else(|| here.clone());
+        let file_root = chosen.clone().unwrap_or_else(|| home.clone());
+        let (command, from_file) = self.command(needs_command);
+        let directory = chosen.unwrap_or(if from_file { home } else { here });
+        let args = self.args;
+        let config = Config {
+            command,
+            directory,
+            watch: self.patterns("watch", "-w", &args.watch, &flags_root, &file_root, Pattern::watch),
+            ignore: self.patterns("ignore", "-i", &args.ignore, &flags_root, &file_root, Pattern::ignore),
+            no_ignore: args.no_ignore || self.flag("no-ignore"),
+            config_file: canonical_name(&config_file),
+            backend: self.choice("backend", args.backend.as_ref(), Backend::Auto, &[
+                ("auto", Backend::Auto),
+                ("inotify", Backend::Inotify),
+                ("notify", Backend::Notify),
+                ("poll", Backend::Poll),
+            ]),
+            interval: self.duration("interval", args.interval.as_ref(), Duration::from_secs(1), Duration::from_millis(10)),
+            settle: self.duration("settle", args.settle.as_ref(), Duration::from_millis(100), Duration::ZERO),
+            on_change: self.on_change(),
+            on_exit: self.choice(
+                "on-exit",
+                args.on_exit.as_ref(),
+                if environment.is_init || environment.is_ci { OnExit::Exit } else { OnExit::Wait },
+                &[("wait", OnExit::Wait), ("exit", OnExit::Exit), ("restart", OnExit::Restart)],
+            ),
+            stop_signal: self.stop_signal(),
+            stop_timeout: self.duration("stop-timeout", args.stop_timeout.as_ref(), Duration::from_secs(5), Duration::ZERO),
+            lockfile: self.path("lockfile", args.lockfile.as_ref()),
+            events: self.events(),
+            clear: args.clear || self.flag("clear"),
+            color: self.choice("color", args.color.as_ref(), Color::Auto, &[
+                ("auto", Color::Auto),
+                ("always", Color::Always),
+                ("never", Color::Never),
+            ]),
+            verbosity: self.verbosity(),
+        };
+        (self.mistakes.is_empty()).then_some(config)
+    }
+
+    fn directory_key(&mut self) -> Option<PathBuf> {
+        let entry = self.text("directory")?;
+        let found = existing_directory(&self.home.join(&entry.value), &OsString::from(&entry.value), &entry.place);
+        found.map_err(|mistake| self.mistakes.push(mistake)).ok()
+    }
+
+    fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {
+        if !self.args.command.is_empty() {
+            return (self.args.command.clone(), false);
+        }
+        if let Some(entry) = self.list("command").filter(|entry| !entry.value.is_empty()) {
+            return (entry.value.iter().map(OsString::from).collect(), true);
+        }
+        if needed {
+            self.mistakes.push(format!("no command is given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or as command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
+        }
+        (Vec::new(), false)
+    }
+
+    /// Flags take the place of the key, as everywhere.
+    fn patterns(
+        &mut self,
+        key: &str,
+        flag: &str,
+        given: &[String],
+        flags_root: &Path,
+        file_root: &Path,
+        read: fn(&str, &str, &Path) -> Result<Pattern, String>,
+    ) -> Vec<Pattern> {
+        let (texts, place, name, root) = match self.list(key) {
+            Some(entry) if given.is_empty() => (entry.value, entry.place, key, file_root),
+            _ => (given.to_vec(), flag.to_owned(), flag, flags_root),
+        };
+        let mut patterns = Vec::new();
+        for text in texts.iter().flat_map(|text| split_patterns(text)) {
+            match read(&text, name, root) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(sentence) => self.mistakes.push(format!("{place}: {sentence}")),
+            }
+        }
+        patterns
+    }
+
+    fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
+        let Some(entry) = self.flag_or_text(key, given) else { return default };
+        let Some(duration) = parse_duration(&entry.value) else {
+            self.wrong(&entry, "a duration is expected, like 500ms, 2s or 1m; a bare number is seconds");
+            return default;
+        };
+        if duration < least || duration > Duration::from_secs(24 * 60 * 60) {
+            let least = humantime::format_duration(least);
+            self.wrong(&entry, &format!("it must be at least {least} and at most one day"));
+        }
+        duration
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, given: Option<&String>, default: T, choices: &[(&str, T)]) -> T {
+        let Some(entry) = self.flag_or_text(key, given) else { return default };
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == entry.value) {
+            return *choice;
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        self.wrong(&entry, &format!("it must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())));
+        default
+    }
+
+    fn on_change(&mut self) -> OnChange {
+        let Some(entry) = self.flag_or_text("on-change", self.args.on_change.as_ref()) else { return OnChange::Restart };
+        if entry.value == "restart" {
+            return OnChange::Restart;
+        }
+        match entry.value.strip_prefix("signal:") {
+            Some(name) => OnChange::Signal(self.signal(&entry, name)),
+            None => {
+                self.wrong(&entry, "it must be restart, or signal:NAME as in signal:HUP");
+                OnChange::Restart
+            }
+        }
+    }
+
+    fn stop_signal(&mut self) -> Signal {
+        match self.flag_or_text("stop-signal", self.args.stop_signal.as_ref()) {
+            Some(entry) => self.signal(&entry, &entry.value),
+            None => Signal::TERM,
+        }
+    }
+
+    fn signal(&mut self, entry: &Entry<String>, name: &str) -> Signal {
+        Signal::from_str(name).unwrap_or_else(|()| {
+            let upper = name.to_ascii_uppercase();
+            let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
+            self.wrong(entry, &format!("there is no such signal{}; `kill -l` lists them", meant(plain, Signal::names())));
+            Signal::TERM
+        })
+    }
+
+    fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
+        if let Some(path) = given {
+            return Some(canonical_name(&self.here.join(path)));
+        }
+        self.text(key).map(|entry| canonical_name(&self.home.join(entry.value)))
+    }
+
+    fn events(&mut self) -> Option<EventsTarget> {
+        let given = self.args.events.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let entry = self.flag_or_text("events", given.as_ref())?;
+        if entry.value == "-" {
+            return Some(EventsTarget::Stderr);
+        }
+        let Some(number) = entry.value.strip_prefix("fd:") else {
+            return self.path("events", self.args.events.as_ref()).map(EventsTarget::File);
+        };
+        match number.parse() {
+            Ok(number) if number >= 0 => Some(EventsTarget::Descriptor(number)),
+            _ => {
+                self.wrong(&entry, "after fd: stands the number of an open descriptor, as in fd:3");
+                None
+            }
+        }
+    }
+
+    fn verbosity(&mut self) -> Verbosity {
+        let (quiet, verbose) = match (self.args.quiet, self.args.verbose) {
+            (false, false) => (self.flag("quiet"), self.flag("verbose")),
+            flags => flags,
+        };
+        match (quiet, verbose) {
+            (true, true) => {
+                self.mistakes.push("--quiet and --verbose exclude each other".to_owned());
+                Verbosity::Normal
+            }
+            (true, false) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
+
+    fn flag_or_text(&self, key: &str, given: Option<&String>) -> Option<Entry<String>> {
+        given.map(|value| Entry { value: value.clone(), place: format!("--{key}") }).or_else(|| self.text(key))
+    }
+
+    fn text(&self, key: &str) -> Option<Entry<String>> {
+        self.file.texts.iter().find(|(name, _)| name == key).map(|(_, entry)| entry.clone())
+    }
+
+    fn list(&self, key: &str) -> Option<Entry<Vec<String>>> {
+        self.file.lists.iter().find(|(name, _)| name == key).map(|(_, entry)| entry.clone())
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.file.flags.iter().any(|(name, entry)| name == key && entry.value)
+    }
+
+    fn wrong(&mut self, entry: &Entry<String>, sentence: &str) {
+        self.mistakes.push(format!("{} '{}': {sentence}", entry.place, entry.value));
+    }
+}
+
+fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    nearest(word, known).map(|known| format!("; did you mean {known}?")).unwrap_or_default()
+}
+
+fn canonical(directory: &Path) -> PathBuf {
+    std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+/// The path of something that need not exist, in a directory that has no other name. The last piece is left alone:
+/// if it is a symlink, the symlink is meant.
+fn canonical_name(path: &Path) -> PathBuf {
+    let path = normalized(path);
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => path,
+    }
+}
+
+/// `500ms`, `2s`, `1m 30s`; a bare number is seconds.
+fn parse_duration(text: &str) -> Option<Duration> {
+    match text.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text.trim()).ok(),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! Every exit code there is, and the one place where an end becomes a number.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An exit code as the outside sees it.
+///
+/// The numbers follow the shell (POSIX.1-2017, XCU 2.8.2): 126 cannot be run, 127 not found,
+/// 128+n ended by signal n; 125 for the wrapper's own failure as in `env`, `nohup` and `timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExitCode(u8);
+
+impl ExitCode {
+    /// All went well.
+    pub const SUCCESS: ExitCode = ExitCode(0);
+    /// `--explain`: a change of this path would not restart.
+    pub const NOT_WATCHED: ExitCode = ExitCode(1);
+    /// A flag, a pattern or the config file is wrong; nothing was started.
+    pub const USAGE: ExitCode = ExitCode(2);
+    /// Between child and supervisor only: a watched file changed, start anew.
+    pub const RELOAD: ExitCode = ExitCode(3);
+    /// reloadrun itself failed.
+    pub const OWN_FAILURE: ExitCode = ExitCode(125);
+    /// The command is there and cannot be run.
+    pub const CANNOT_RUN: ExitCode = ExitCode(126);
+    /// There is no such command.
+    pub const NOT_FOUND: ExitCode = ExitCode(127);
+
+    /// 128+n, for an end by signal `n`.
+    pub fn of_signal(number: i32) -> ExitCode {
+        ExitCode(u8::try_from(128 + number).unwrap_or(u8::MAX))
+    }
+
+    /// The number itself.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        std::process::ExitCode::from(code.0)
+    }
+}
+
+/// How the command ended, or why it never began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandStatus {
+    /// It called exit with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// The signal's name, `SIGSEGV`.
+        name: String,
+        /// Whether a core was dumped.
+        core: bool,
+    },
+    /// It is there and cannot be run; the sentence says why.
+    CannotRun(String),
+    /// There is no such command; the sentence says where it was looked for.
+    NotFound(String),
+}
+
+impl CommandStatus {
+    /// The code that tells the truth about this end.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            CommandStatus::Exited(code) => ExitCode(*code),
+            CommandStatus::Signaled { signal, .. } => ExitCode::of_signal(*signal),
+            CommandStatus::CannotRun(_) => ExitCode::CANNOT_RUN,
+            CommandStatus::NotFound(_) => ExitCode::NOT_FOUND,
+        }
+    }
+
+    /// Whether the command ran at all.
+    pub fn ran(&self) -> bool {
+        matches!(self, CommandStatus::Exited(_) | CommandStatus::Signaled { .. })
+    }
+}
+
+/// In words, to follow the command's name: "exited with 1", "was killed by SIGSEGV".
+impl fmt::Display for CommandStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandStatus::Exited(0) => f.write_str("exited with 0 (success)"),
+            CommandStatus::Exited(code) => write!(f, "exited with {code}"),
+            CommandStatus::Signaled { name, core: true, .. } => write!(f, "was killed by {name} (core dumped)"),
+            CommandStatus::Signaled { name, .. } => write!(f, "was killed by {name}"),
+            CommandStatus::CannotRun(why) => write!(f, "cannot be run: {why}"),
+            CommandStatus::NotFound(why) => write!(f, "was not found: {why}"),
+        }
+    }
+}
+
+/// How a child leaves. What it means travels on the report pipe as well; the code stays the visible contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildEnd {
+    /// A watched file or the config file changed.
+    Reload,
+    /// It was told to end, and everything it started is gone.
+    Ended,
+    /// It could not do its work, or lost its supervisor.
+    Failed,
+}
+
+impl ChildEnd {
+    /// The code a child leaves with.
+    pub fn code(self) -> ExitCode {
+        match self {
+            ChildEnd::Reload => ExitCode::RELOAD,
+            ChildEnd::Ended => ExitCode::SUCCESS,
+            ChildEnd::Failed => ExitCode::OWN_FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CommandStatus, ExitCode};
+
+    #[test]
+    fn every_exit_code_of_a_command_is_passed_on_as_it_is() {
+        for code in 0..=u8::MAX {
+            assert_eq!(CommandStatus::Exited(code).code().number(), code);
+        }
+    }
+
+    #[test]
+    fn a_signal_n_is_128_plus_n() {
+        for signal in 1..=64 {
+            let status = CommandStatus::Signaled { signal, name: String::new(), core: false };
+            assert_eq!(i32::from(status.code().number()), 128 + signal);
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_begin_has_the_codes_of_a_shell() {
+        assert_eq!(CommandStatus::CannotRun(String::new()).code(), ExitCode::CANNOT_RUN);
+        assert_eq!(CommandStatus::NotFound(String::new()).code(), ExitCode::NOT_FOUND);
+        assert_eq!((ExitCode::CANNOT_RUN.number(), ExitCode::NOT_FOUND.number()), (126, 127));
+    }
+}

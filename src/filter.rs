@@ -1,0 +1,390 @@
+//! Does a path count, and by which rule?
+//!
+//! In this order: our own files, which never count; the config file; a name given literally; `-i`; the watch patterns (or everything, without
+//! any); then, unless `--no-ignore`, the nearest ignore file that has a word on it, and the built-in list.
+//! Ignore rules apply below the base of a pattern, never to the base: who names `.venv/lib/**` means it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::config::{Config, EventsTarget, Pattern, Shape};
+
+/// What nobody edits: version control, dependencies, caches, build directories, editors' leavings, and the `..data`
+/// behind the files of a Kubernetes volume.
+const BUILT_IN: &str = "
+.git/ .hg/ .svn/ .bzr/ .jj/ CVS/
+node_modules/ bower_components/ .pnpm-store/ .yarn/
+__pycache__/ .venv/ venv/ .tox/ .nox/ .eggs/ *.egg-info/ .mypy_cache/ .pytest_cache/ .ruff_cache/ .hypothesis/ .ipynb_checkpoints/
+target/ .gradle/ .next/ .nuxt/ .svelte-kit/ .parcel-cache/ .turbo/ .terraform/ .direnv/ .cache/
+.idea/ .vscode/ .vs/
+*.py[cod] *~ *.sw[px] .*.sw? .#* #*# 4913 ___jb_* *___jb_tmp___ *___jb_old___ .goutputstream-* .~lock.* *.kate-swp flycheck_*
+.DS_Store Thumbs.db .nfs* ..*
+";
+
+/// What a running command writes: left out where everything is watched, not where a pattern asks for it.
+const OUTPUTS: &str = "*.log *.pid *.sock *.sqlite *.sqlite3 *.db *-journal *-wal *-shm";
+
+/// The names of ignore files, the stronger one first.
+const IGNORE_FILES: [&str; 2] = [".ignore", ".gitignore"];
+
+/// The rule that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// reloadrun itself writes it: the lockfile, the events.
+    Own,
+    /// It is the config file.
+    ConfigFile,
+    /// A watch pattern names or matches it: `-w '*.py'`.
+    Pattern(String),
+    /// No pattern was given, so everything counts.
+    Everything,
+    /// An ignore pattern matches it: `-i 'build'`.
+    Ignored(String),
+    /// An ignore file leaves it out: the file, and its line.
+    IgnoreFile(PathBuf, String),
+    /// The built-in list leaves it out, by this entry.
+    BuiltIn(String),
+    /// No watch pattern matches it.
+    Unmatched,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Own => f.write_str("reloadrun's own file"),
+            Rule::ConfigFile => f.write_str("the config file"),
+            Rule::Pattern(rule) | Rule::Ignored(rule) => f.write_str(rule),
+            Rule::Everything => f.write_str("everything that is not ignored"),
+            Rule::IgnoreFile(file, line) => write!(f, "'{line}' in {}", file.display()),
+            Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),
+            Rule::Unmatched => f.write_str("no watch pattern matches"),
+        }
+    }
+}
+
+/// A verdict on one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether a change of it counts.
+    pub counts: bool,
+    /// Why.
+    pub rule: Rule,
+}
+
+impl Decision {
+    fn yes(rule: Rule) -> Decision {
+        Decision { counts: true, rule }
+    }
+
+    fn no(rule: Rule) -> Decision {
+        Decision { counts: false, rule }
+    }
+}
+
+/// Patterns with a common base, compiled together.
+#[derive(Debug)]
+struct Group {
+    base: PathBuf,
+    set: GlobSet,
+    /// For each glob of the set: the rule, and whether its last piece is a mere `*` or `**`.
+    rules: Vec<(String, bool)>,
+    /// How many directories below the base can hold a match; `None` without bound.
+    depth: Option<usize>,
+}
+
+impl Group {
+    fn matching(&self, path: &Path) -> Option<&(String, bool)> {
+        let relative = path.strip_prefix(&self.base).ok()?;
+        self.set.matches(relative).first().map(|&index| &self.rules[index])
+    }
+
+    fn may_match_below(&self, directory: &Path) -> bool {
+        let Ok(relative) = directory.strip_prefix(&self.base) else { return false };
+        self.depth.is_none_or(|depth| relative.components().count() < depth) || self.set.is_match(relative)
+    }
+}
+
+/// Ignore files of one directory, and those of the directories above that have a say.
+#[derive(Debug)]
+struct DirectoryRules {
+    own: Vec<Gitignore>,
+    above: Option<Arc<DirectoryRules>>,
+}
+
+/// Decides by the rules of one configuration. Ignore files are read when a directory is first asked about, and
+/// then kept: a change of theirs counts from the next generation on.
+#[derive(Debug)]
+pub struct Filter {
+    config_file: PathBuf,
+    /// Files that reloadrun itself writes.
+    own: Vec<PathBuf>,
+    literals: Vec<(PathBuf, String)>,
+    watch: Vec<Group>,
+    everything: Option<PathBuf>,
+    ignore: Vec<Group>,
+    built_in: Option<(Gitignore, Gitignore)>,
+    directories: Mutex<HashMap<PathBuf, Option<Arc<DirectoryRules>>>>,
+}
+
+impl Filter {
+    /// Compiles the patterns of a configuration.
+    pub fn new(config: &Config) -> Filter {
+        let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
+        Filter {
+            config_file: config.config_file.clone(),
+            own: own_files(config),
+            literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.clone())).collect(),
+            watch: groups(&config.watch),
+            everything: config.watch.is_empty().then(|| config.directory.clone()),
+            ignore: groups_with_literals(&config.ignore),
+            built_in: (!config.no_ignore).then(|| (list(BUILT_IN), list(OUTPUTS))),
+            directories: Mutex::default(),
+        }
+    }
+
+    /// Where the watched paths begin: directories to walk, files, and names that need not exist.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let mut roots: Vec<PathBuf> = (self.everything.iter())
+            .chain(self.watch.iter().map(|group| &group.base))
+            .chain(self.literals.iter().map(|(path, _)| path))
+            .chain([&self.config_file])
+            .cloned()
+            .collect();
+        roots.sort();
+        roots.dedup();
+        roots
+    }
+
+    /// Whether a change of this file counts, and why.
+    pub fn decide(&self, path: &Path) -> Decision {
+        if self.own.iter().any(|own| own == path) {
+            return Decision::no(Rule::Own);
+        }
+        if path == self.config_file {
+            return Decision::yes(Rule::ConfigFile);
+        }
+        if let Some((_, rule)) = self.literals.iter().find(|(literal, _)| literal == path) {
+            return Decision::yes(Rule::Pattern(rule.clone()));
+        }
+        if let Some(rule) = self.left_out(path) {
+            return Decision::no(rule);
+        }
+        let Some((base, rule, outputs_too)) = self.matching(path) else { return Decision::no(Rule::Unmatched) };
+        match self.ignored(base, path, false, outputs_too) {
+            Some(ignored) => Decision::no(ignored),
+            None => Decision::yes(rule),
+        }
+    }
+
+    /// Whether a directory can hold anything that counts, so that it is to be watched and walked.
+    pub fn descend(&self, directory: &Path) -> bool {
+        let bases = (self.everything.iter().filter(|base| directory.starts_with(base)))
+            .chain(self.watch.iter().filter(|group| group.may_match_below(directory)).map(|group| &group.base))
+            .chain(self.literals.iter().map(|(path, _)| path).filter(|path| directory.starts_with(path)));
+        let mut bases = bases.peekable();
+        if bases.peek().is_none() || (self.left_out(directory).is_some() && !self.is_literal(directory)) {
+            return false;
+        }
+        bases.any(|base| self.ignored(base, directory, true, true).is_none())
+    }
+
+    /// Tells which ignore files a directory has, which a walk knows from its listing, so that none is looked for.
+    pub fn enter(&self, directory: &Path, has_ignore_files: bool) {
+        if !has_ignore_files && self.built_in.is_some() {
+            let above = directory.parent().and_then(|parent| self.rules_of(parent));
+            self.known_directories().insert(directory.to_owned(), above);
+        }
+    }
+
+    /// Whether a name is that of an ignore file.
+    pub fn is_ignore_file(name: &std::ffi::OsStr) -> bool {
+        IGNORE_FILES.iter().any(|known| name == *known)
+    }
+
+    fn is_literal(&self, path: &Path) -> bool {
+        self.literals.iter().any(|(literal, _)| literal == path)
+    }
+
+    fn left_out(&self, path: &Path) -> Option<Rule> {
+        self.ignore.iter().find_map(|group| group.matching(path)).map(|(rule, _)| Rule::Ignored(rule.clone()))
+    }
+
+    /// The base and the rule that match, and whether the pattern means the outputs of programs too.
+    fn matching(&self, path: &Path) -> Option<(&Path, Rule, bool)> {
+        let of_group = |group: &'_ Group| group.matching(path).cloned();
+        let patterns = self.watch.iter().find_map(|group| {
+            let (rule, sweeping) = of_group(group)?;
+            Some((group.base.as_path(), Rule::Pattern(rule), !sweeping))
+        });
+        let literals = || {
+            let (base, rule) = self.literals.iter().find(|(literal, _)| path.starts_with(literal))?;
+            Some((base.as_path(), Rule::Pattern(rule.clone()), false))
+        };
+        let everything = || {
+            let base = self.everything.as_ref().filter(|base| path.starts_with(base))?;
+            Some((base.as_path(), Rule::Everything, false))
+        };
+        patterns.or_else(literals).or_else(everything)
+    }
+
+    /// The ignore rule that applies to the path or to a directory between it and the base, if any.
+    fn ignored(&self, base: &Path, path: &Path, is_directory: bool, outputs_too: bool) -> Option<Rule> {
+        let (built_in, outputs) = self.built_in.as_ref()?;
+        let below: Vec<&Path> = path.ancestors().take_while(|ancestor| *ancestor != base).collect();
+        below.into_iter().rev().find_map(|part| {
+            let is_directory = is_directory || part != path;
+            match self.ignore_file_says(part, is_directory) {
+                Match::Ignore(rule) => return Some(rule),
+                Match::Whitelist(_) => return None,
+                Match::None => {}
+            }
+            let lists = [Some(built_in), (!outputs_too).then_some(outputs)];
+            lists.into_iter().flatten().find_map(|list| match list.matched(part, is_directory) {
+                Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().to_owned())),
+                _ => None,
+            })
+        })
+    }
+
+    fn ignore_file_says(&self, path: &Path, is_directory: bool) -> Match<Rule> {
+        let mut rules = path.parent().and_then(|parent| self.rules_of(parent));
+        while let Some(directory) = rules {
+            for file in &directory.own {
+                let verdict = file.matched(path, is_directory);
+                if !verdict.is_none() {
+                    return verdict.map(|glob| {
+                        let from = glob.from().map_or_else(|| file.path().to_owned(), Path::to_owned);
+                        Rule::IgnoreFile(from, glob.original().to_owned())
+                    });
+                }
+            }
+            rules = directory.above.clone();
+        }
+        Match::None
+    }
+
+    /// The ignore files that have a say in a directory: its own and those above it, up to the root of the
+    /// repository; outside of a repository, up to the base of what is watched.
+    fn rules_of(&self, directory: &Path) -> Option<Arc<DirectoryRules>> {
+        if let Some(known) = self.known_directories().get(directory) {
+            return known.clone();
+        }
+        let above = directory.parent().filter(|parent| self.reaches(parent)).and_then(|parent| self.rules_of(parent));
+        let own: Vec<Gitignore> = IGNORE_FILES
+            .iter()
+            .map(|name| directory.join(name))
+            .chain([directory.join(".git/info/exclude")])
+            .filter(|file| file.is_file())
+            // A file with a bad line keeps its good ones, as in git.
+            .map(|file| {
+                let mut builder = GitignoreBuilder::new(directory);
+                let _ = builder.add(file);
+                builder.build().unwrap_or_else(|_| Gitignore::empty())
+            })
+            .collect();
+        let rules = if own.is_empty() { above } else { Some(Arc::new(DirectoryRules { own, above })) };
+        self.known_directories().insert(directory.to_owned(), rules.clone());
+        rules
+    }
+
+    fn known_directories(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Option<Arc<DirectoryRules>>>> {
+        // A cache is whole after every single insertion, whatever panicked in between.
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether ignore files of this directory can have a say: it lies inside what is watched, or between that and
+    /// the root of its repository.
+    fn reaches(&self, directory: &Path) -> bool {
+        let inside = self.roots().iter().any(|root| directory.starts_with(root));
+        inside || directory.ancestors().any(|ancestor| ancestor.join(".git").exists())
+    }
+}
+
+fn own_files(config: &Config) -> Vec<PathBuf> {
+    let events = match &config.events {
+        Some(EventsTarget::File(path)) => Some(path.clone()),
+        _ => None,
+    };
+    config.lockfile.iter().cloned().chain(events).collect()
+}
+
+fn list(entries: &str) -> Gitignore {
+    let mut builder = GitignoreBuilder::new("/");
+    for entry in entries.split_whitespace() {
+        // A leading # would be a comment.
+        let line = if entry.starts_with('#') { format!("\\{entry}") } else { entry.to_owned() };
+        builder.add_line(None, &line).expect("the built-in list is well formed");
+    }
+    builder.build().expect("the built-in list is well formed")
+}
+
+fn groups(patterns: &[Pattern]) -> Vec<Group> {
+    let globs = patterns.iter().filter_map(|pattern| match &pattern.shape {
+        Shape::Glob(glob) => Some((pattern, glob.clone())),
+        Shape::Literal => None,
+    });
+    grouped(globs)
+}
+
+/// A literal of the ignore list is a glob without wildcards: the path itself and all below it.
+fn groups_with_literals(patterns: &[Pattern]) -> Vec<Group> {
+    let mut with_names: Vec<(Pattern, Glob)> = Vec::new();
+    for pattern in patterns {
+        match &pattern.shape {
+            Shape::Glob(glob) => with_names.push((pattern.clone(), glob.clone())),
+            Shape::Literal => {
+                let Some(name) = pattern.base.file_name() else { continue };
+                let base = pattern.base.parent().unwrap_or(Path::new("/")).to_owned();
+                if let Ok(glob) = compiled(&globset::escape(&name.to_string_lossy())) {
+                    with_names.push((Pattern { base, ..pattern.clone() }, glob));
+                }
+            }
+        }
+    }
+    grouped(with_names.iter().map(|(pattern, glob)| (pattern, glob.clone())))
+}
+
+fn grouped<'a>(patterns: impl Iterator<Item = (&'a Pattern, Glob)>) -> Vec<Group> {
+    let mut by_base: Vec<(PathBuf, Vec<(String, Glob)>)> = Vec::new();
+    for (pattern, glob) in patterns {
+        let entry = (pattern.rule.clone(), glob);
+        match by_base.iter_mut().find(|(base, _)| *base == pattern.base) {
+            Some((_, entries)) => entries.push(entry),
+            None => by_base.push((pattern.base.clone(), vec![entry])),
+        }
+    }
+    by_base.into_iter().map(|(base, entries)| group(base, entries)).collect()
+}
+
+fn group(base: PathBuf, entries: Vec<(String, Glob)>) -> Group {
+    let mut builder = GlobSetBuilder::new();
+    let mut rules = Vec::new();
+    let mut depth = Some(0);
+    for (rule, glob) in entries {
+        let text = glob.glob().to_owned();
+        let pieces = text.split('/').count();
+        depth = if text.contains("**") { None } else { depth.map(|depth: usize| depth.max(pieces)) };
+        let sweeping = text.rsplit('/').next().is_some_and(|last| last.chars().all(|c| c == '*'));
+        // What matches a directory means everything in it.
+        let below = compiled(&format!("{text}/**"));
+        for glob in [Ok(glob), below].into_iter().flatten() {
+            builder.add(glob);
+            rules.push((rule.clone(), sweeping));
+        }
+    }
+    Group { base, set: builder.build().unwrap_or_else(|_| GlobSet::empty()), rules, depth }
+}
+
+fn compiled(text: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

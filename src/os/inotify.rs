@@ -1,0 +1,124 @@
+//! inotify, as one readable queue of plain events.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent, WatchDescriptor};
+
+/// A watched directory, as the kernel numbers it. A number is not used again while the queue lives.
+pub type Watch = WatchDescriptor;
+
+/// What is asked of the kernel, and no more: never OPEN or ACCESS, which would wake us for every read.
+/// MODIFY is there for writers that never close, ATTRIB for `touch` and restored times.
+const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_MODIFY)
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// In which watched directory; meaningless for `Overflow`.
+    pub watch: Watch,
+    /// What.
+    pub what: What,
+    /// To which entry of the directory; `None` for the directory itself.
+    pub name: Option<OsString>,
+    /// Whether the entry is a directory.
+    pub directory: bool,
+}
+
+/// The kinds of things that happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A new entry, perhaps not yet written.
+    Created,
+    /// Written to, and still open.
+    Modified,
+    /// Closed after it was open for writing.
+    Closed,
+    /// Times, mode or owner.
+    Attributes,
+    /// The entry is gone.
+    Deleted,
+    /// The entry has left for another name.
+    MovedFrom,
+    /// A whole entry has come in under this name.
+    MovedTo,
+    /// The watched directory itself was deleted, moved or unmounted.
+    SelfGone,
+    /// The watch is no more; its number means nothing from here on.
+    Ended,
+    /// The queue was full: events are missing.
+    Overflow,
+}
+
+/// An inotify instance.
+#[derive(Debug)]
+pub struct Inotify(Nix);
+
+impl Inotify {
+    /// A new one.
+    ///
+    /// # Errors
+    /// EMFILE at `fs.inotify.max_user_instances` or the limit of open files.
+    pub fn new() -> Result<Inotify, Errno> {
+        Nix::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map(Inotify)
+    }
+
+    /// Watches a directory. Adding one inode twice gives the same number.
+    ///
+    /// # Errors
+    /// ENOSPC at `fs.inotify.max_user_watches`; EACCES, ENOENT, ENOTDIR.
+    pub fn add(&self, directory: &Path) -> Result<Watch, Errno> {
+        self.0.add_watch(directory, MASK)
+    }
+
+    /// Ends a watch. That it is gone already is no error.
+    pub fn remove(&self, watch: Watch) {
+        let _ = self.0.rm_watch(watch);
+    }
+
+    /// What has happened and was not read yet, oldest first; at most a buffer full, empty when there is nothing.
+    pub fn read(&self) -> Vec<Happening> {
+        self.0.read_events().map(|events| events.into_iter().filter_map(happening).collect()).unwrap_or_default()
+    }
+}
+
+impl AsFd for Inotify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn happening(event: InotifyEvent) -> Option<Happening> {
+    let table = [
+        (AddWatchFlags::IN_Q_OVERFLOW, What::Overflow),
+        (AddWatchFlags::IN_IGNORED, What::Ended),
+        (AddWatchFlags::IN_DELETE_SELF, What::SelfGone),
+        (AddWatchFlags::IN_MOVE_SELF, What::SelfGone),
+        (AddWatchFlags::IN_UNMOUNT, What::SelfGone),
+        (AddWatchFlags::IN_CREATE, What::Created),
+        (AddWatchFlags::IN_CLOSE_WRITE, What::Closed),
+        (AddWatchFlags::IN_MODIFY, What::Modified),
+        (AddWatchFlags::IN_ATTRIB, What::Attributes),
+        (AddWatchFlags::IN_DELETE, What::Deleted),
+        (AddWatchFlags::IN_MOVED_FROM, What::MovedFrom),
+        (AddWatchFlags::IN_MOVED_TO, What::MovedTo),
+    ];
+    let (_, what) = table.into_iter().find(|(flag, _)| event.mask.contains(*flag))?;
+    Some(Happening { watch: event.wd, what, name: event.name, directory: event.mask.contains(AddWatchFlags::IN_ISDIR) })
+}
+
+/// The limit that answers ENOSPC: how many directories one user may watch.
+pub fn max_user_watches() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+}

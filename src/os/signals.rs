@@ -1,0 +1,258 @@
+//! Signals: their names, waiting for them, sending them, and handing the command the dispositions that the
+//! caller had.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Named, sigaction, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// A signal by number. nix's own type has no real-time signals, and people do use `RTMIN+1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signal(i32);
+
+/// First and last real-time signal as glibc and musl agree to leave them to programs.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+impl Signal {
+    /// SIGHUP: the terminal went away; for servers: read your config anew.
+    pub const HUP: Signal = Signal(Named::SIGHUP as i32);
+    /// SIGINT: Ctrl-C.
+    pub const INT: Signal = Signal(Named::SIGINT as i32);
+    /// SIGQUIT: Ctrl-\.
+    pub const QUIT: Signal = Signal(Named::SIGQUIT as i32);
+    /// SIGTERM: please end.
+    pub const TERM: Signal = Signal(Named::SIGTERM as i32);
+    /// SIGKILL: no question.
+    pub const KILL: Signal = Signal(Named::SIGKILL as i32);
+    /// SIGCONT: go on, so that a stopped process can hear the signal before.
+    pub const CONT: Signal = Signal(Named::SIGCONT as i32);
+    /// SIGCHLD: a child ended.
+    pub const CHLD: Signal = Signal(Named::SIGCHLD as i32);
+    /// SIGUSR1, passed on to the command.
+    pub const USR1: Signal = Signal(Named::SIGUSR1 as i32);
+    /// SIGUSR2, passed on to the command.
+    pub const USR2: Signal = Signal(Named::SIGUSR2 as i32);
+    /// SIGWINCH: the window changed its size; passed on to the command.
+    pub const WINCH: Signal = Signal(Named::SIGWINCH as i32);
+
+    /// The signal with this number, 1 to 64.
+    pub fn from_number(number: i32) -> Option<Signal> {
+        (1..=RTMAX).contains(&number).then_some(Signal(number))
+    }
+
+    /// The number, as `kill -l` counts.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Every name that `from_str` knows, without the real-time ones: for suggestions.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Named::iterator().map(|named| named.as_str().trim_start_matches("SIG"))
+    }
+}
+
+/// With the prefix, as in `SIGTERM`, `SIGRTMIN+1`.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Named::try_from(self.0) {
+            Ok(named) => f.write_str(named.as_str()),
+            Err(_) if self.0 == RTMIN => f.write_str("SIGRTMIN"),
+            Err(_) if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+            Err(_) => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+/// `TERM`, `SIGTERM`, `term`, `15`, `RTMIN`, `RTMIN+3`, `RTMAX-1`.
+impl FromStr for Signal {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Signal, ()> {
+        let upper = text.trim().to_ascii_uppercase();
+        if let Ok(number) = upper.parse::<i32>() {
+            return Signal::from_number(number).ok_or(());
+        }
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let offset = |rest: &str, sign: char| -> Option<i32> {
+            if rest.is_empty() { Some(0) } else { rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from) }
+        };
+        if let Some(number) = name.strip_prefix("RTMIN").and_then(|rest| offset(rest, '+')).map(|n| RTMIN + n) {
+            return (number <= RTMAX).then_some(Signal(number)).ok_or(());
+        }
+        if let Some(number) = name.strip_prefix("RTMAX").and_then(|rest| offset(rest, '-')).map(|n| RTMAX - n) {
+            return (number >= RTMIN).then_some(Signal(number)).ok_or(());
+        }
+        match name {
+            "CLD" => Ok(Signal::CHLD),
+            "POLL" => Ok(Signal(Named::SIGIO as i32)),
+            _ => Named::from_str(&format!("SIG{name}")).map(|named| Signal(named as i32)).map_err(|_| ()),
+        }
+    }
+}
+
+/// Sends a signal to one process.
+///
+/// # Errors
+/// ESRCH when it is gone, EPERM when it is not ours.
+pub fn send(pid: i32, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: kill(2) reads two integers. nix's `kill` cannot name a real-time signal.
+    Errno::result(unsafe { libc::kill(pid, signal.0) }).map(drop)
+}
+
+/// Sends a signal to a whole process group.
+///
+/// # Errors
+/// ESRCH when the group is empty.
+pub fn send_to_group(group: i32, signal: Signal) -> Result<(), Errno> {
+    send(-group, signal)
+}
+
+/// A signal that arrived, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Whether the kernel sent it (the terminal's Ctrl-C and Ctrl-\, a hang-up), so that everyone in the
+    /// foreground group has got it as well.
+    pub from_terminal: bool,
+}
+
+/// `si_code` of a signal that no process sent (asm-generic/siginfo.h).
+const SI_KERNEL: i32 = 0x80;
+
+/// Signals as a readable descriptor. While it exists they are blocked in this thread.
+#[derive(Debug)]
+pub struct SignalStream {
+    descriptor: SignalFd,
+}
+
+impl SignalStream {
+    /// Blocks these signals in this thread (and those it starts later) and collects them.
+    ///
+    /// # Errors
+    /// The system's, when there is no descriptor left.
+    pub fn of(signals: &[Signal]) -> Result<SignalStream, Errno> {
+        let mut set = SigSet::empty();
+        for signal in signals {
+            set.add(Named::try_from(signal.0)?);
+        }
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(SignalStream { descriptor })
+    }
+
+    /// The next signal, without waiting.
+    pub fn next(&self) -> Option<Received> {
+        loop {
+            match self.descriptor.read_signal() {
+                Ok(Some(info)) => {
+                    let signal = Signal(i32::try_from(info.ssi_signo).unwrap_or(0));
+                    return Some(Received { signal, from_terminal: info.ssi_code == SI_KERNEL });
+                }
+                Err(Errno::EINTR) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl AsFd for SignalStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Lets these signals reach this thread again.
+pub fn unblock(signals: &[Signal]) {
+    let set: SigSet = signals.iter().filter_map(|signal| Named::try_from(signal.0).ok()).collect();
+    // Nothing to be done about an error: the only one is a wrong `how`.
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+}
+
+/// What the caller of reloadrun left us: which signals are ignored, which are blocked. The command gets
+/// just these back, so that it cannot tell whether reloadrun stands in between.
+#[derive(Debug, Clone)]
+pub struct Dispositions {
+    ignored: Vec<Named>,
+    mask: SigSet,
+}
+
+impl Dispositions {
+    /// Reads them; to be called before reloadrun changes any.
+    ///
+    /// SIGPIPE counts as not ignored: the Rust runtime ignored it before `main`, and what was there is lost.
+    pub fn of_caller() -> Dispositions {
+        let ignored = Named::iterator().filter(|&named| named != Named::SIGPIPE && is_ignored(named)).collect();
+        let mut mask = SigSet::empty();
+        let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
+        Dispositions { ignored, mask }
+    }
+
+    /// Sets them in this process; async-signal-safe, for the moment between fork and exec.
+    pub(super) fn restore(&self) {
+        for named in Named::iterator() {
+            let handler = if self.ignored.contains(&named) { SigHandler::SigIgn } else { SigHandler::SigDfl };
+            if matches!(named, Named::SIGKILL | Named::SIGSTOP) {
+                continue;
+            }
+            // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
+            let _ = unsafe { sigaction(named, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) };
+        }
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
+    }
+}
+
+fn is_ignored(named: Named) -> bool {
+    let mut current = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with a null second argument sigaction(2) only writes the current action to the third, which is
+    // large enough and, being zeroed plain data, valid whatever it writes.
+    unsafe {
+        libc::sigaction(named as i32, std::ptr::null(), current.as_mut_ptr()) == 0
+            && current.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RTMAX, Signal};
+
+    #[test]
+    fn every_signal_is_known_by_each_of_its_spellings() {
+        for number in 1..=31 {
+            let signal = Signal::from_number(number).unwrap();
+            let name = signal.to_string();
+            let short = name.strip_prefix("SIG").unwrap();
+            for spelling in [&name, short, &name.to_lowercase(), &short.to_lowercase(), &number.to_string()] {
+                assert_eq!(spelling.parse(), Ok(signal), "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn real_time_signals_are_counted_from_both_ends() {
+        for (spelling, number) in
+            [("RTMIN", 34), ("SIGRTMIN+1", 35), ("rtmin+30", 64), ("RTMAX", 64), ("RTMAX-1", 63), ("40", 40)]
+        {
+            assert_eq!(spelling.parse(), Ok(Signal(number)), "{spelling}");
+        }
+        assert_eq!(Signal(35).to_string(), "SIGRTMIN+1");
+    }
+
+    #[test]
+    fn what_is_no_signal_is_refused() {
+        for spelling in ["", "FOO", "0", "-1", "65", "SIG", "SIGSIGTERM", "RTMIN+31", "RTMAX-31", "TERM "] {
+            let known = spelling.parse::<Signal>();
+            if spelling == "TERM " {
+                assert_eq!(known, Ok(Signal::TERM), "surrounding blanks are nothing");
+            } else {
+                assert_eq!(known, Err(()), "{spelling}");
+            }
+        }
+        assert_eq!(Signal::from_number(RTMAX + 1), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Who descends from whom, read from /proc.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// One living (or stopped, or dead and not yet collected) process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its pid.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// Its state: `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (dead).
+    pub state: char,
+}
+
+impl Process {
+    /// Reads one process; `None` when it is gone, or /proc hides it.
+    pub fn of(pid: i32) -> Option<Process> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, parentheses and blanks included: what follows the last one counts.
+        let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
+        let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some(Process { pid, parent, group, state })
+    }
+
+    /// Whether it is stopped, by a job-control signal or by a debugger.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+}
+
+/// Every descendant of `root` that is not dead, parents before their children; without `root`.
+///
+/// A tree that forks meanwhile may have grown before this returns: who wants it empty asks again.
+pub fn descendants(root: i32) -> Vec<Process> {
+    let found = by_children_files(root).unwrap_or_else(|| by_scan(root));
+    found.into_iter().filter(|process| process.state != 'Z').collect()
+}
+
+/// `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN): cost in the size of the tree, not of the machine.
+fn by_children_files(root: i32) -> Option<Vec<Process>> {
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    let mut known = false;
+    while let Some(parent) = parents.pop() {
+        for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let Ok(children) = fs::read_to_string(task.path().join("children")) else { continue };
+            known = true;
+            for pid in children.split_ascii_whitespace().filter_map(|word| word.parse().ok()) {
+                found.extend(Process::of(pid));
+                parents.push(pid);
+            }
+        }
+    }
+    known.then_some(found)
+}
+
+/// Every process of the machine, then the tree among them.
+fn by_scan(root: i32) -> Vec<Process> {
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Process::of)) {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for process in children.remove(&parent).unwrap_or_default() {
+            found.push(process);
+            parents.push(process.pid);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Process, by_children_files, by_scan};
+
+    #[test]
+    fn both_ways_of_reading_the_tree_find_the_same_children() {
+        let mut children: Vec<_> =
+            (0..3).map(|_| std::process::Command::new("sleep").arg("60").spawn().unwrap()).collect();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let pids: Vec<i32> = children.iter().map(|child| i32::try_from(child.id()).unwrap()).collect();
+        let holds_all = |found: &[Process]| pids.iter().all(|pid| found.iter().any(|process| process.pid == *pid));
+        let scanned = by_scan(own);
+        let listed = by_children_files(own);
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(holds_all(&scanned), "{scanned:?} lacks one of {pids:?}");
+        if let Some(listed) = listed {
+            assert!(holds_all(&listed), "{listed:?} lacks one of {pids:?}");
+        }
+    }
+}

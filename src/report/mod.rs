@@ -1,0 +1,139 @@
+//! Telling: every event goes to everyone who listens, and nobody who listens slowly holds anything up.
+
+mod human;
+mod json;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
+
+use self::human::Human;
+use crate::config::{Color, Config, EventsTarget, Verbosity};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::os::clock::monotonic_ns;
+use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
+
+/// What a sink keeps for a listener who takes nothing just now; the oldest goes first.
+const MOST_PENDING: usize = 256 * 1024;
+
+/// A descriptor that is written to when it takes something.
+#[derive(Debug)]
+struct Sink {
+    descriptor: Option<OwnedFd>,
+    pending: Vec<u8>,
+    left_out: u64,
+}
+
+impl Sink {
+    fn to(descriptor: Option<OwnedFd>) -> Sink {
+        Sink { descriptor, pending: Vec::new(), left_out: 0 }
+    }
+
+    fn push(&mut self, line: &str) {
+        if self.descriptor.is_none() {
+            return;
+        }
+        if self.pending.len() + line.len() > MOST_PENDING {
+            self.left_out += 1;
+            return;
+        }
+        self.pending.extend_from_slice(line.as_bytes());
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(descriptor) = &self.descriptor
+            && !self.pending.is_empty()
+        {
+            match write_if_ready(descriptor.as_fd(), &self.pending) {
+                Written::Some(count) => {
+                    self.pending.drain(..count);
+                }
+                Written::NotNow => return,
+                Written::Never => {
+                    self.pending.clear();
+                    self.descriptor = None;
+                }
+            }
+        }
+    }
+}
+
+/// Tells people on standard error, and programs as JSON lines.
+#[derive(Debug)]
+pub struct Reporter {
+    human: Human,
+    human_sink: Sink,
+    json_sink: Option<Sink>,
+}
+
+impl Reporter {
+    /// Opens what the configuration names.
+    ///
+    /// # Errors
+    /// The events cannot go where they should.
+    pub fn open(config: &Config) -> Result<Reporter> {
+        let json_sink = config.events.as_ref().map(open_events).transpose()?.map(|fd| Sink::to(Some(fd)));
+        let human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, config.clear);
+        Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink })
+    }
+
+    /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
+    pub fn adapt(&mut self, config: &Config) {
+        self.human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, config.clear);
+    }
+
+    /// Tells an event to everyone.
+    pub fn tell(&mut self, event: &Event) {
+        if let Some(sink) = &mut self.json_sink {
+            sink.push(&json::line(event, monotonic_ns(), SystemTime::now(), sink.left_out));
+        }
+        if let Some(text) = self.human.text(event) {
+            self.human_sink.push(&text);
+        }
+    }
+
+    /// Tries once more to get rid of what somebody did not take.
+    pub fn flush(&mut self) {
+        self.human_sink.flush();
+        if let Some(sink) = &mut self.json_sink {
+            sink.flush();
+        }
+    }
+}
+
+fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
+    match target {
+        EventsTarget::Stderr => standard_error().map_err(|_| Error::usage("--events -: standard error is closed")),
+        EventsTarget::Descriptor(number) => adopt(*number).map_err(|_| {
+            Error::usage(format!("--events fd:{number}: descriptor {number} is not open; open it in the shell, as in {number}>events.jsonl"))
+        }),
+        // For reading too: opening a FIFO for writing alone would wait for its reader.
+        EventsTarget::File(path) => std::fs::File::options()
+            .append(true)
+            .read(true)
+            .create(true)
+            .open(path)
+            .map(OwnedFd::from)
+            .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), error.to_string().to_lowercase()))),
+    }
+}
+
+/// Colour is for terminals, and not for those who said <https://no-color.org>.
+fn use_color(color: Color) -> bool {
+    use std::io::IsTerminal;
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+        }
+    }
+}
+
+/// Whether a verbosity lets ordinary lines through.
+fn speaks(verbosity: Verbosity) -> bool {
+    verbosity > Verbosity::Quiet
+}

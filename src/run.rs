@@ -1,0 +1,119 @@
+//! From an invocation to its role: supervisor (and, in a forked process, child) or explanation. The one place that
+//! prints an error and chooses the code.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::child::{self, Surroundings};
+use crate::cli::args::{Args, Parsed, parse};
+use crate::cli::logging;
+use crate::cli::resolve::{Environment, resolve};
+use crate::config::{Config, normalized};
+use crate::error::{Error, Result};
+use crate::exit_code::{ChildEnd, ExitCode};
+use crate::filter::Filter;
+use crate::os;
+use crate::os::signals::Dispositions;
+use crate::protocol::StartRequest;
+use crate::supervisor::{self, Host, Passed};
+
+/// Runs with these words, the program's name first, and says how it ended.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let dispositions = Dispositions::of_caller();
+    os::fd::ensure_standard_three();
+    let ended = match parse(words) {
+        Parsed::Args(args) => play(*args, dispositions),
+        Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
+        Parsed::Wrong(text) => Err(Error::usage(text)),
+    };
+    ended.unwrap_or_else(|error| {
+        complain(&error);
+        error.code()
+    })
+}
+
+fn complain(error: &Error) {
+    let sentences = match error {
+        Error::Mistakes(sentences) => sentences.clone(),
+        Error::Usage(sentence) | Error::Own(sentence) => vec![sentence.clone()],
+    };
+    for sentence in sentences {
+        // Nothing can be done about a standard error that takes nothing.
+        let _ = writeln!(std::io::stderr(), "reloadrun: {sentence}");
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match write!(std::io::stdout(), "{text}") {
+        // `reloadrun --help | head` is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::own(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
+    let environment = Environment::of_process().map_err(Error::Mistakes)?;
+    let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
+    logging::begin(config.verbosity);
+    if let Some(path) = &args.explain {
+        return explain(&config, &normalized(&environment.current.join(path)), path.as_ref());
+    }
+    let filter = Arc::new(Filter::new(&config));
+    supervisor::run(&mut Invocation { args, environment, config, filter, dispositions })
+}
+
+fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
+    // The patterns are relative to the directory's true name, so the path must be too.
+    let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
+    };
+    let decision = Filter::new(config).decide(&path);
+    let effect = if decision.counts { format!("leads to {}", effect(config)) } else { "does nothing".to_owned() };
+    print(&format!("a change of {} {effect}: {}\n", shown.display(), decision.rule))?;
+    Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+}
+
+fn effect(config: &Config) -> String {
+    match config.on_change {
+        crate::config::OnChange::Restart => "a restart".to_owned(),
+        crate::config::OnChange::Signal(signal) => format!("{signal} to the command"),
+    }
+}
+
+/// One invocation: what was typed, and what it means now.
+struct Invocation {
+    args: Args,
+    environment: Environment,
+    config: Config,
+    filter: Arc<Filter>,
+    dispositions: Dispositions,
+}
+
+impl Host for Invocation {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
+        self.config = resolve(&self.args, &self.environment, true)?;
+        self.filter = Arc::new(Filter::new(&self.config));
+        Ok(())
+    }
+
+    fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd {
+        let surroundings = Surroundings {
+            reports: passed.reports,
+            directives: passed.directives,
+            lockfile: passed.lockfile,
+            supervisor: passed.supervisor,
+            terminal_group: passed.terminal_group,
+            dispositions: self.dispositions.clone(),
+        };
+        child::run(&self.config, &self.filter, request, surroundings)
+    }
+}

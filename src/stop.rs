@@ -1,0 +1,141 @@
+//! The stop sequence: signal, grace, KILL, as a pure machine.
+//!
+//! | state    | leader gone   | grace over | escalate | tree gone |
+//! |----------|---------------|------------|----------|-----------|
+//! | asked    | ask the rest  | kill all   | kill all | done      |
+//! | killing  | -             | kill again | -        | done      |
+
+use std::time::{Duration, Instant};
+
+/// While killing, the tree is walked again this often: it may have forked meanwhile.
+const KILL_AGAIN: Duration = Duration::from_millis(20);
+
+/// A process that outlives KILL this long is stuck in the kernel; it is left behind and said so.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// What the sequence wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopAction {
+    /// Send the stop signal (and CONT) to the command's process group.
+    AskGroup,
+    /// Send it to whoever of the tree has not had it: the leader is gone, nobody else will tell them.
+    AskRest,
+    /// Send KILL to everyone in the tree.
+    KillAll,
+    /// Nothing more can be done: these are left behind.
+    GiveUp,
+}
+
+/// The end of one command's tree.
+#[derive(Debug, Clone)]
+pub struct StopSequence {
+    began: Instant,
+    killing_since: Option<Instant>,
+    next: Option<Instant>,
+}
+
+impl StopSequence {
+    /// Begins; the first thing to do is to ask.
+    pub fn begin(grace: Duration, now: Instant) -> (StopSequence, StopAction) {
+        let sequence = StopSequence { began: now, killing_since: None, next: Some(now + grace) };
+        (sequence, StopAction::AskGroup)
+    }
+
+    /// The command's first process has ended, others are still there.
+    pub fn leader_gone(&self) -> Option<StopAction> {
+        self.killing_since.is_none().then_some(StopAction::AskRest)
+    }
+
+    /// Somebody asked a second time.
+    pub fn escalate(&mut self, now: Instant) -> Option<StopAction> {
+        if self.killing_since.is_some() {
+            return None;
+        }
+        self.killing_since = Some(now);
+        self.next = Some(now + KILL_AGAIN);
+        Some(StopAction::KillAll)
+    }
+
+    /// When it wants to be asked again.
+    pub fn due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// What the time that has passed demands.
+    pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
+        if self.next.is_none_or(|next| next > now) {
+            return None;
+        }
+        match self.killing_since {
+            None => self.escalate(now),
+            Some(since) if now >= since + GIVE_UP => {
+                self.next = None;
+                Some(StopAction::GiveUp)
+            }
+            Some(_) => {
+                self.next = Some(now + KILL_AGAIN);
+                Some(StopAction::KillAll)
+            }
+        }
+    }
+
+    /// Whether KILL was needed.
+    pub fn killed(&self) -> bool {
+        self.killing_since.is_some()
+    }
+
+    /// How long it has taken.
+    pub fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GIVE_UP, StopAction, StopSequence};
+    use std::time::{Duration, Instant};
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn kill_comes_when_the_grace_is_over_and_not_before() {
+        let start = Instant::now();
+        let (mut stop, first) = StopSequence::begin(GRACE, start);
+        assert_eq!(first, StopAction::AskGroup);
+        assert_eq!(stop.tick(start + GRACE - Duration::from_millis(1)), None);
+        assert_eq!(stop.tick(start + GRACE), Some(StopAction::KillAll));
+        assert!(stop.killed());
+    }
+
+    #[test]
+    fn a_second_request_escalates_once() {
+        let start = Instant::now();
+        let (mut stop, _) = StopSequence::begin(GRACE, start);
+        assert_eq!(stop.escalate(start), Some(StopAction::KillAll));
+        assert_eq!(stop.escalate(start), None);
+        assert_eq!(stop.leader_gone(), None, "nobody is asked who is being killed");
+    }
+
+    #[test]
+    fn whoever_is_left_when_the_leader_is_gone_is_asked_too() {
+        let (stop, _) = StopSequence::begin(GRACE, Instant::now());
+        assert_eq!(stop.leader_gone(), Some(StopAction::AskRest));
+    }
+
+    #[test]
+    fn the_stop_is_bounded_even_when_kill_does_not_help() {
+        let start = Instant::now();
+        let (mut stop, _) = StopSequence::begin(GRACE, start);
+        let mut steps = 0;
+        while let Some(due) = stop.due() {
+            let action = stop.tick(due);
+            steps += 1;
+            assert!(due <= start + GRACE + GIVE_UP + Duration::from_secs(1), "endless");
+            if action == Some(StopAction::GiveUp) {
+                break;
+            }
+        }
+        assert!(steps > 100, "the tree is killed again and again: {steps}");
+        assert_eq!(stop.due(), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! One child as its supervisor holds it: the pid, the pipes, what it has said.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::machine::ChildLeft;
+use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
+use crate::os;
+use crate::protocol::{Decoder, Directive, Report, encode};
+
+/// A living child.
+#[derive(Debug)]
+pub struct ChildProcess {
+    pid: i32,
+    reports: OwnedFd,
+    directives: OwnedFd,
+    decoder: Decoder,
+}
+
+/// The ends of the two pipes that the child keeps: (reports, directives).
+pub type ChildEnds = (OwnedFd, OwnedFd);
+
+impl ChildProcess {
+    /// Forks a child that runs `body` with its ends of the pipes.
+    ///
+    /// # Errors
+    /// The system's: no process or no descriptor left.
+    pub fn start(body: impl FnOnce(ChildEnds) -> ChildEnd) -> Result<ChildProcess, os::Errno> {
+        let (reports, child_reports) = os::fd::pipe()?;
+        let (child_directives, directives) = os::fd::pipe()?;
+        let pid = os::process::fork_child(|| {
+            os::fd::close_all_but(&[&child_reports, &child_directives]);
+            body((child_reports, child_directives)).code()
+        })?;
+        Ok(ChildProcess { pid, reports, directives, decoder: Decoder::default() })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable when it has said something, or is gone.
+    pub fn reports(&self) -> BorrowedFd<'_> {
+        self.reports.as_fd()
+    }
+
+    /// What it has said; `None` when it will say nothing more.
+    pub fn listen(&mut self) -> Option<Vec<Report>> {
+        let mut buffer = vec![0; 64 * 1024];
+        match os::fd::read_some(&self.reports, &mut buffer) {
+            Ok(0) | Err(_) => None,
+            Ok(count) => Some(self.decoder.push(&buffer[..count])),
+        }
+    }
+
+    /// Tells it something. That it is gone shows elsewhere.
+    pub fn tell(&self, directive: &Directive) {
+        let _ = os::fd::write_all(&self.directives, &encode(directive));
+    }
+}
+
+/// What the end of a child means.
+pub fn meaning(status: &CommandStatus) -> ChildLeft {
+    let known = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed];
+    let ran: Option<ExitCode> = matches!(status, CommandStatus::Exited(_)).then(|| status.code());
+    match known.into_iter().find(|end| Some(end.code()) == ran) {
+        Some(end) => ChildLeft::Ended(end),
+        None => ChildLeft::Died(format!("it {status}")),
+    }
+}

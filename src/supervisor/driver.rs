@@ -1,0 +1,288 @@
+//! What the supervisor does: one thread, one loop, one wait.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::child_process::{ChildProcess, meaning};
+use super::machine::{Action, Input, Machine, Rules};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::event::{Event, What};
+use crate::exit_code::{ChildEnd, ExitCode};
+use crate::generation::Generation;
+use crate::heartbeat::Heartbeat;
+use crate::os;
+use crate::os::fd::wait_readable;
+use crate::os::process::{Harvest, quoted, reap};
+use crate::os::signals::{Signal, SignalStream, send};
+use crate::os::tree::descendants;
+use crate::os::tty;
+use crate::protocol::StartRequest;
+use crate::report::Reporter;
+
+/// How long the leavings of a dead child are waited for after KILL.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Everything that reaches the supervisor as an input.
+const SIGNALS: [Signal; 8] =
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CHLD];
+
+/// What the supervisor passes to a child besides the request.
+#[derive(Debug)]
+pub struct Passed {
+    /// Where the child's reports go.
+    pub reports: OwnedFd,
+    /// Where its directives come from.
+    pub directives: OwnedFd,
+    /// The heartbeat it feels.
+    pub lockfile: PathBuf,
+    /// The supervisor's pid.
+    pub supervisor: i32,
+    /// The group the command joins, when it shares the terminal.
+    pub terminal_group: Option<i32>,
+}
+
+/// What lies above the supervisor: where configurations come from, and what a child is.
+pub trait Host {
+    /// The configuration in force.
+    fn config(&self) -> &Config;
+
+    /// Reads the configuration anew and puts it in force.
+    ///
+    /// # Errors
+    /// What is wrong with it, one sentence each; then the one before stays in force.
+    fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
+
+    /// Is a child, in a process of its own.
+    fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd;
+}
+
+/// Supervises until all is over.
+///
+/// # Errors
+/// The lockfile or the event stream cannot be had, or the system refuses the essentials.
+pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
+    let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
+    let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
+    let reporter = Reporter::open(host.config())?;
+    let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
+    os::process::become_subreaper().map_err(refused)?;
+    let shares_terminal = tty::is_stdin();
+    let now = Instant::now();
+    let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    let mut driver = Driver {
+        terminal_group: shares_terminal.then(os::process::own_group),
+        terminal: tty::Settings::of_stdin(),
+        // A shell that became us by exec may have left us children; they are not ours to end.
+        before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
+        next_beat: now + host.config().interval,
+        host,
+        machine,
+        heartbeat,
+        reporter,
+        signals,
+        child: None,
+    };
+    let path = &driver.host.config().config_file;
+    if path.is_file() {
+        let path = path.display().to_string();
+        driver.tell(What::ConfigLoaded { path });
+    }
+    driver.drive(first)
+}
+
+struct Driver<'a> {
+    host: &'a mut dyn Host,
+    machine: Machine,
+    heartbeat: Heartbeat,
+    reporter: Reporter,
+    signals: SignalStream,
+    child: Option<ChildProcess>,
+    terminal_group: Option<i32>,
+    terminal: Option<tty::Settings>,
+    before_us: Vec<i32>,
+    next_beat: Instant,
+}
+
+impl Driver<'_> {
+    fn drive(&mut self, first: Vec<Action>) -> Result<ExitCode> {
+        let mut code = self.perform(first);
+        while code.is_none() {
+            let inputs = self.wait()?;
+            for input in inputs {
+                if code.is_none() {
+                    code = self.feed(input);
+                }
+            }
+        }
+        self.sweep();
+        self.reporter.flush();
+        Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
+    }
+
+    /// The only wait: for signals (a child's death among them), reports and time.
+    fn wait(&mut self) -> Result<Vec<Input>> {
+        let until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
+        let reports = self.child.as_ref().map_or(self.signals.as_fd(), ChildProcess::reports);
+        wait_readable([self.signals.as_fd(), reports], Some(until))
+            .map_err(|errno| Error::own(format!("cannot wait: {}", errno.desc().to_lowercase())))?;
+        let mut inputs = Vec::new();
+        // Signals first: a Ctrl-C is known before the end of the command that it caused.
+        let mut deaths = false;
+        while let Some(received) = self.signals.next() {
+            if received.signal == Signal::CHLD { deaths = true } else { inputs.push(Input::Signal(received)) }
+        }
+        inputs.extend(self.listen());
+        if deaths {
+            inputs.extend(self.bury());
+        }
+        let now = Instant::now();
+        if now >= self.next_beat {
+            self.next_beat = now + self.host.config().interval;
+            inputs.push(Input::Beat(self.heartbeat.beat()));
+            self.reporter.flush();
+        }
+        inputs.push(Input::Tick);
+        Ok(inputs)
+    }
+
+    /// What the child has said so far, without waiting.
+    fn listen(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        while let Some(child) = &mut self.child
+            && matches!(wait_readable([child.reports()], Some(Instant::now())), Ok([true]))
+        {
+            let Some(reports) = child.listen() else { break };
+            inputs.extend(reports.into_iter().map(Input::Report));
+        }
+        inputs
+    }
+
+    /// Collects the dead: the child, and orphans that came to us.
+    fn bury(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        while let Harvest::Ended(pid, status) = reap() {
+            if self.child.as_ref().map(ChildProcess::pid) != Some(pid) {
+                continue;
+            }
+            // Its last words came before its end.
+            inputs.extend(self.listen());
+            self.child = None;
+            if let Some(terminal) = &self.terminal {
+                terminal.restore();
+            }
+            inputs.push(Input::ChildLeft(meaning(&status)));
+        }
+        inputs
+    }
+
+    fn feed(&mut self, input: Input) -> Option<ExitCode> {
+        if input != Input::Tick {
+            debug!(?input, "supervisor");
+        }
+        let actions = self.machine.step(input, Instant::now(), os::clock::monotonic_ns());
+        self.perform(actions)
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) -> Option<ExitCode> {
+        for action in actions {
+            match action {
+                Action::Tell(what) => self.tell(what),
+                Action::ReadConfig => self.read_config(),
+                Action::Spawn { generation, changes } => {
+                    if let Some(code) = self.spawn(StartRequest { generation, changes }) {
+                        return Some(code);
+                    }
+                }
+                Action::Send(directive) => {
+                    if let Some(child) = &self.child {
+                        child.tell(&directive);
+                    }
+                }
+                Action::Sweep => self.sweep(),
+                Action::Finish(code) => return Some(code),
+            }
+        }
+        None
+    }
+
+    fn tell(&mut self, what: What) {
+        self.reporter.tell(&Event { generation: self.machine.generation(), what });
+    }
+
+    fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
+        self.describe(request.generation);
+        let lockfile = self.heartbeat.path().to_owned();
+        let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
+        let host = &*self.host;
+        let started = ChildProcess::start(|(reports, directives)| {
+            host.be_child(&request, Passed { reports, directives, lockfile, supervisor, terminal_group })
+        });
+        match started {
+            Ok(child) => {
+                self.child = Some(child);
+                None
+            }
+            Err(errno) => self.feed(Input::SpawnFailed(errno.desc().to_lowercase())),
+        }
+    }
+
+    fn describe(&mut self, generation: Generation) {
+        if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
+            && generation == Generation::FIRST
+        {
+            let path = self.heartbeat.path().display();
+            let message = format!("cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same", error.to_string().to_lowercase());
+            self.tell(What::Degraded { message });
+        }
+    }
+
+    fn read_config(&mut self) {
+        let path = self.host.config().config_file.display().to_string();
+        match self.host.reload() {
+            Ok(()) => {
+                self.machine.adapt(rules(self.host.config()));
+                self.reporter.adapt(self.host.config());
+                self.tell(What::ConfigLoaded { path });
+            }
+            Err(mistakes) => self.tell(What::ConfigRejected { path, mistakes }),
+        }
+    }
+
+    /// Kills whatever still descends from us, and waits until it is gone; bounded.
+    fn sweep(&mut self) {
+        let until = Instant::now() + SWEEP;
+        loop {
+            let left: Vec<i32> = descendants(own_pid())
+                .into_iter()
+                .map(|process| process.pid)
+                .filter(|pid| !self.before_us.contains(pid))
+                .collect();
+            for pid in &left {
+                let _ = send(*pid, Signal::KILL);
+            }
+            if left.is_empty() || Instant::now() >= until {
+                return;
+            }
+            // A death comes as a signal; the bound is for one that forks or hangs.
+            let _ = wait_readable([self.signals.as_fd()], Some(Instant::now() + Duration::from_millis(20)));
+            while matches!(reap(), Harvest::Ended(..)) {}
+        }
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        command: quoted(&config.command),
+        on_change: config.on_change,
+        on_exit: config.on_exit,
+        stop_signal: config.stop_signal,
+    }
+}
+
+fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or(0)
+}

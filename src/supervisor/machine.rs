@@ -1,0 +1,355 @@
+//! What the supervisor decides, without I/O and without a clock.
+//!
+//! | phase   | changed, child left | exited               | asked to end   | child died      |
+//! |---------|---------------------|----------------------|----------------|-----------------|
+//! | up      | start the next      | policy               | stop, then end | sweep, backoff  |
+//! | ending  | end                 | -                    | escalate       | sweep, end      |
+//! | down    | -                   | -                    | end            | -               |
+//!
+//! `down` is the time between a child that died by itself and the next one.
+
+use std::time::{Duration, Instant};
+
+use crate::change::ChangeSet;
+use crate::config::{OnChange, OnExit};
+use crate::event::What;
+use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
+use crate::generation::Generation;
+use crate::heartbeat::Beat;
+use crate::os::signals::{Received, Signal};
+use crate::protocol::{Directive, Report, Response};
+use crate::restart::{AfterExit, Backoff, after_exit};
+
+/// A Ctrl-C that the command got from the terminal is remembered so long: if the command ends meanwhile, that was
+/// why; if another comes meanwhile, the user means us.
+const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
+
+/// What the machine must know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The command as one line.
+    pub command: String,
+    /// What a change leads to.
+    pub on_change: OnChange,
+    /// What the command's own end leads to.
+    pub on_exit: OnExit,
+    /// The first signal of a stop.
+    pub stop_signal: Signal,
+}
+
+/// How a child left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChildLeft {
+    /// As it should.
+    Ended(ChildEnd),
+    /// Otherwise; how, in words.
+    Died(String),
+}
+
+/// Something that happened to the supervisor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The child reported.
+    Report(Report),
+    /// The child is gone, and everything it had to say has been read.
+    ChildLeft(ChildLeft),
+    /// No child could be started; why.
+    SpawnFailed(String),
+    /// A signal.
+    Signal(Received),
+    /// The heart has beaten.
+    Beat(Beat),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something the supervisor does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Reads the config file anew, before the next child.
+    ReadConfig,
+    /// Starts a child.
+    Spawn {
+        /// Which generation.
+        generation: Generation,
+        /// What led to it.
+        changes: ChangeSet,
+    },
+    /// Tells the child.
+    Send(Directive),
+    /// Tells the world.
+    Tell(What),
+    /// Ends whatever a dead child left behind.
+    Sweep,
+    /// Ends with this code.
+    Finish(ExitCode),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// A child is there.
+    Up,
+    /// It was told to leave, and the next one follows.
+    Renewing,
+    /// It was told to leave, and then all is over.
+    Ending(ExitCode, String),
+    /// No child; the next one comes then.
+    Down(Instant),
+}
+
+/// The decisions of the supervisor.
+#[derive(Debug)]
+pub struct Machine {
+    rules: Rules,
+    /// Whether the command is in the terminal's foreground group, so that the terminal signals it directly.
+    shares_terminal: bool,
+    phase: Phase,
+    generation: Generation,
+    command_runs: bool,
+    changes: ChangeSet,
+    noticed_ns: Option<i64>,
+    stop_ns: Option<u64>,
+    restart_at: Option<Instant>,
+    ctrl_c: Option<(Signal, Instant)>,
+    backoff: Backoff,
+    child_backoff: Backoff,
+    child_since: Instant,
+    beat_failed: bool,
+}
+
+impl Machine {
+    /// Begins; the first child is the first action.
+    pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
+        let machine = Machine {
+            rules,
+            shares_terminal,
+            phase: Phase::Up,
+            generation: Generation::FIRST,
+            command_runs: false,
+            changes: ChangeSet::default(),
+            noticed_ns: None,
+            stop_ns: None,
+            restart_at: None,
+            ctrl_c: None,
+            backoff: Backoff::new(),
+            child_backoff: Backoff::new(),
+            child_since: now,
+            beat_failed: false,
+        };
+        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
+        (machine, vec![first])
+    }
+
+    /// The generation that runs.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What a newly read configuration says.
+    pub fn adapt(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// When it wants a tick.
+    pub fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Down(until) => Some(until),
+            Phase::Up => self.restart_at,
+            Phase::Renewing | Phase::Ending(..) => None,
+        }
+    }
+
+    /// Takes in what happened and says what to do. `monotonic_ns` is the same clock as a report's `noticed_ns`.
+    pub fn step(&mut self, input: Input, now: Instant, monotonic_ns: i64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Report(report) => self.report(report, now, monotonic_ns, &mut actions),
+            Input::ChildLeft(left) => self.child_left(left, now, &mut actions),
+            Input::SpawnFailed(reason) => {
+                let delay = self.child_backoff.after(Duration::ZERO);
+                self.phase = Phase::Down(now + delay);
+                let message = format!("no child can be started: {reason}; trying again in {}", humantime::format_duration(delay));
+                actions.push(Action::Tell(What::Degraded { message }));
+            }
+            Input::Signal(received) => self.signal(received, now, &mut actions),
+            Input::Beat(beat) => self.beat(beat, &mut actions),
+            Input::Tick => self.tick(now, &mut actions),
+        }
+        actions
+    }
+
+    fn report(&mut self, report: Report, now: Instant, monotonic_ns: i64, actions: &mut Vec<Action>) {
+        match report {
+            Report::Started { pid } => {
+                self.command_runs = true;
+                let restart_ms = self.noticed_ns.take().map(|noticed| milliseconds(monotonic_ns - noticed));
+                let stop_ms = self.stop_ns.take().map(|took| took as f64 / 1e6);
+                let changes = std::mem::take(&mut self.changes);
+                let command = self.rules.command.clone();
+                actions.push(Action::Tell(What::Started { pid, command, changes, stop_ms, restart_ms }));
+            }
+            Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
+            Report::Changed { changes, noticed_ns, response } => {
+                self.backoff.reset();
+                let action = match response {
+                    Response::Restart => "restart".to_owned(),
+                    Response::Start => "start".to_owned(),
+                    Response::Signal => self.rules.on_change.to_string(),
+                };
+                actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
+                if response != Response::Signal {
+                    self.noticed_ns.get_or_insert(noticed_ns);
+                    self.restart_at = None;
+                    self.changes = std::mem::take(&mut self.changes).merge(changes);
+                }
+            }
+            Report::Stopping { reason } => {
+                let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
+                actions.push(Action::Tell(What::Stopping { signal, reason }));
+            }
+            Report::Stopped { took_ns, killed } => {
+                self.command_runs = false;
+                self.stop_ns = Some(took_ns);
+                actions.push(Action::Tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
+            }
+            Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
+            Report::Degraded { message } => actions.push(Action::Tell(What::Degraded { message })),
+        }
+    }
+
+    fn exited(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
+        self.command_runs = false;
+        actions.push(Action::Tell(What::Exited { status: status.clone(), ran_ms: ran.as_secs_f64() * 1e3 }));
+        if self.phase != Phase::Up {
+            return;
+        }
+        if let Some((signal, _)) = self.ctrl_c.take().filter(|(_, at)| now <= *at + CTRL_C_MEMORY) {
+            return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
+        }
+        match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
+            AfterExit::Wait => actions.push(Action::Tell(What::Waiting { waiting_for: "change", delay_ms: None })),
+            AfterExit::Finish(code) => self.end(code, format!("the command {status}"), actions),
+            AfterExit::RestartIn(delay) => {
+                self.restart_at = Some(now + delay);
+                let delay_ms = Some(delay.as_secs_f64() * 1e3);
+                actions.push(Action::Tell(What::Waiting { waiting_for: "delay", delay_ms }));
+            }
+        }
+    }
+
+    fn child_left(&mut self, left: ChildLeft, now: Instant, actions: &mut Vec<Action>) {
+        self.command_runs = false;
+        self.restart_at = None;
+        match (self.phase.clone(), left) {
+            (Phase::Ending(code, reason), left) => {
+                if !matches!(left, ChildLeft::Ended(ChildEnd::Ended | ChildEnd::Reload)) {
+                    actions.push(Action::Sweep);
+                }
+                self.finish(code, reason, actions);
+            }
+            (_, ChildLeft::Ended(ChildEnd::Reload)) | (Phase::Renewing, ChildLeft::Ended(ChildEnd::Ended)) => {
+                if self.changes.has_config() {
+                    actions.push(Action::ReadConfig);
+                }
+                self.spawn(now, actions);
+            }
+            (_, left) => {
+                let how = match left {
+                    ChildLeft::Died(how) => how,
+                    ChildLeft::Ended(_) => "it was ended from outside, or could not do its work".to_owned(),
+                };
+                let delay = self.child_backoff.after(now.saturating_duration_since(self.child_since));
+                actions.push(Action::Sweep);
+                let (generation, delay_shown) = (self.generation, humantime::format_duration(delay));
+                let message = format!("the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {delay_shown}");
+                actions.push(Action::Tell(What::Degraded { message }));
+                self.phase = Phase::Down(now + delay);
+            }
+        }
+    }
+
+    fn signal(&mut self, received: Received, now: Instant, actions: &mut Vec<Action>) {
+        let Received { signal, from_terminal } = received;
+        let reached_command = from_terminal && self.shares_terminal && self.command_runs;
+        match signal {
+            Signal::USR1 | Signal::USR2 | Signal::WINCH => {
+                if !reached_command {
+                    actions.push(Action::Send(Directive::Signal { number: signal.number() }));
+                }
+            }
+            Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
+                let before = self.ctrl_c.replace((signal, now));
+                if before.is_some_and(|(_, at)| now <= at + CTRL_C_MEMORY) {
+                    self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal, twice"), actions);
+                    // The command has had its chance.
+                    actions.push(Action::Send(Directive::Stop));
+                }
+            }
+            Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT => {
+                self.end(ExitCode::of_signal(signal.number()), signal.to_string(), actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn beat(&mut self, beat: Beat, actions: &mut Vec<Action>) {
+        match beat {
+            Beat::Steady => self.beat_failed = false,
+            Beat::Removed if !matches!(self.phase, Phase::Ending(..)) => {
+                self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), actions);
+            }
+            Beat::Removed => {}
+            Beat::Failed(reason) => {
+                if !std::mem::replace(&mut self.beat_failed, true) {
+                    let message = format!("the lockfile cannot be touched ({reason}), so the heartbeat stands still and the child will end; choose another place with --lockfile");
+                    actions.push(Action::Tell(What::Degraded { message }));
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Down(until) if until <= now => self.spawn(now, actions),
+            Phase::Up if self.restart_at.is_some_and(|at| at <= now) => {
+                self.restart_at = None;
+                self.phase = Phase::Renewing;
+                actions.push(Action::Send(Directive::Stop));
+            }
+            _ => {}
+        }
+    }
+
+    fn spawn(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.phase = Phase::Up;
+        self.child_since = now;
+        self.ctrl_c = None;
+        self.generation = self.generation.next();
+        actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });
+    }
+
+    /// Ends everything; asked once more, it ends it with KILL.
+    fn end(&mut self, code: ExitCode, reason: String, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Down(_) => self.finish(code, reason, actions),
+            Phase::Ending(..) => actions.push(Action::Send(Directive::Stop)),
+            Phase::Up | Phase::Renewing => {
+                self.phase = Phase::Ending(code, reason);
+                actions.push(Action::Send(Directive::Stop));
+            }
+        }
+    }
+
+    fn finish(&mut self, code: ExitCode, reason: String, actions: &mut Vec<Action>) {
+        actions.push(Action::Tell(What::Finished { code, reason }));
+        actions.push(Action::Finish(code));
+    }
+}
+
+fn milliseconds(nanoseconds: i64) -> f64 {
+    nanoseconds.max(0) as f64 / 1e6
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

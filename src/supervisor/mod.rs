@@ -1,0 +1,10 @@
+//! The supervisor: runs no user code, watches nothing, never restarts itself.
+//!
+//! The machine decides, the driver does; a child is started through the [`Host`], so that neither side knows the
+//! other.
+
+mod child_process;
+mod driver;
+mod machine;
+
+pub use driver::{Host, Passed, run};

@@ -1,0 +1,135 @@
+//! The kernel's inotify, one watch a directory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::backend::{Backend, Entry, Notice, Refusal};
+use crate::os::Errno;
+use crate::os::fd::wait_readable;
+use crate::os::inotify::{Happening, Inotify, Watch, What, max_user_watches};
+
+/// Watches by the kernel's numbers. Both maps are kept so that a lost directory costs nothing but itself: a
+/// search through all watches for each makes `rm -rf` of a large tree quadratic.
+#[derive(Debug)]
+pub struct InotifyBackend {
+    queue: Inotify,
+    /// Two names of one directory share a number.
+    names: HashMap<Watch, Vec<PathBuf>>,
+    watches: BTreeMap<PathBuf, Watch>,
+}
+
+impl InotifyBackend {
+    /// A backend that watches nothing yet.
+    ///
+    /// # Errors
+    /// A limit of the system.
+    pub fn new() -> Result<InotifyBackend, Refusal> {
+        match Inotify::new() {
+            Ok(queue) => Ok(InotifyBackend { queue, names: HashMap::new(), watches: BTreeMap::new() }),
+            Err(errno) => Err(Refusal::Limit(format!(
+                "no inotify instance can be had ({}); raise fs.inotify.max_user_instances with sysctl, or the limit of open files",
+                errno.desc().to_lowercase()
+            ))),
+        }
+    }
+
+    fn notices(&mut self, happening: Happening) -> Vec<Notice> {
+        let Happening { watch, what, name, .. } = happening;
+        let entry = match what {
+            What::Overflow => return vec![Notice::Overflow],
+            What::Ended => {
+                let names = self.names.remove(&watch).unwrap_or_default();
+                for name in &names {
+                    self.watches.remove(name);
+                }
+                return names.into_iter().map(Notice::Gone).collect();
+            }
+            What::SelfGone => return self.names.get(&watch).into_iter().flatten().cloned().map(Notice::Gone).collect(),
+            What::Created => Entry::Created,
+            What::Modified => Entry::Modified,
+            What::Closed => Entry::Closed,
+            What::Attributes => Entry::Attributes,
+            What::MovedTo => Entry::MovedTo,
+            What::Deleted | What::MovedFrom => Entry::Vanished,
+        };
+        // Without a name it happened to the directory itself: a chmod of it.
+        let Some(name) = name else { return Vec::new() };
+        let directories = self.names.get(&watch).into_iter().flatten();
+        directories.map(|directory| Notice::Entry { path: directory.join(&name), what: entry }).collect()
+    }
+}
+
+impl Backend for InotifyBackend {
+    fn name(&self) -> &'static str {
+        "inotify"
+    }
+
+    fn tells_close(&self) -> bool {
+        true
+    }
+
+    fn add(&mut self, directory: &Path) -> Result<(), Refusal> {
+        let watch = self.queue.add(directory).map_err(|errno| match errno {
+            Errno::ENOSPC => Refusal::Limit(format!(
+                "the limit of {} watched directories a user is reached, of which {} are ours; raise it with `sysctl fs.inotify.max_user_watches=N`, or watch less with -w and -i",
+                max_user_watches().map_or_else(|| "an unknown number of".into(), |limit| limit.to_string()),
+                self.watches.len(),
+            )),
+            Errno::EACCES | Errno::EPERM => Refusal::Denied,
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
+            errno => Refusal::Other(errno.desc().to_lowercase()),
+        })?;
+        if let Some(former) = self.watches.insert(directory.to_owned(), watch)
+            && former != watch
+            && let Some(names) = self.names.get_mut(&former)
+        {
+            // The name means another directory now; the old one may live on under another name.
+            names.retain(|name| name != directory);
+            if names.is_empty() {
+                self.names.remove(&former);
+                self.queue.remove(former);
+            }
+        }
+        let names = self.names.entry(watch).or_default();
+        if !names.iter().any(|name| name == directory) {
+            names.push(directory.to_owned());
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, directory: &Path) {
+        let below: Vec<PathBuf> = self
+            .watches
+            .range(directory.to_owned()..)
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(directory))
+            .cloned()
+            .collect();
+        for path in below {
+            let Some(watch) = self.watches.remove(&path) else { continue };
+            let Some(names) = self.names.get_mut(&watch) else { continue };
+            names.retain(|name| *name != path);
+            if names.is_empty() {
+                self.names.remove(&watch);
+                self.queue.remove(watch);
+            }
+        }
+    }
+
+    fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        loop {
+            let happenings = self.queue.read();
+            if happenings.is_empty() {
+                break;
+            }
+            notices.extend(happenings.into_iter().flat_map(|happening| self.notices(happening)).collect::<Vec<_>>());
+        }
+        if notices.is_empty() && !matches!(wait_readable([self.queue.as_fd(), bell], until), Ok([false, _])) {
+            notices.extend(self.queue.read().into_iter().flat_map(|h| self.notices(h)).collect::<Vec<_>>());
+        }
+        notices
+    }
+}

@@ -1,0 +1,154 @@
+//! The pruned walk: only directories that can hold a match, nothing below an ignored one.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::filter::Filter;
+
+/// A walk in progress, directory by directory, so that it can be left and taken up again.
+#[derive(Debug, Default)]
+pub struct Walk {
+    queue: VecDeque<PathBuf>,
+    followed: HashSet<(u64, u64)>,
+}
+
+/// The files of a directory that count.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Regular files.
+    pub files: Vec<PathBuf>,
+    /// Symlinks to files, or to nothing yet.
+    pub links: Vec<PathBuf>,
+}
+
+impl Walk {
+    /// Adds a directory to begin from.
+    pub fn begin(&mut self, directory: PathBuf) {
+        self.queue.push_back(directory);
+    }
+
+    /// The next directory, to be watched first and listed then: what is created in between is told or listed.
+    pub fn next(&mut self) -> Option<PathBuf> {
+        self.queue.pop_front()
+    }
+
+    /// Lists a directory and queues those of its directories that can hold a match.
+    ///
+    /// # Errors
+    /// The system's: it is gone, or may not be read.
+    pub fn list(&mut self, directory: &Path, filter: &Filter) -> io::Result<Listing> {
+        let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
+        filter.enter(directory, entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"));
+        let mut listing = Listing::default();
+        for entry in entries {
+            let Ok(kind) = entry.file_type() else { continue };
+            let path = entry.path();
+            if kind.is_dir() {
+                if filter.descend(&path) {
+                    self.queue.push_back(path);
+                }
+            } else if kind.is_symlink() {
+                match fs::metadata(&path) {
+                    Ok(target) if target.is_dir() => self.follow(path, &target, filter),
+                    _ if filter.decide(&path).counts => listing.links.push(path),
+                    _ => {}
+                }
+            } else if kind.is_file() && filter.decide(&path).counts {
+                listing.files.push(path);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
+    /// leads back up.
+    fn follow(&mut self, link: PathBuf, target: &fs::Metadata, filter: &Filter) {
+        if !filter.descend(&link) {
+            return;
+        }
+        let Ok(real) = fs::canonicalize(&link) else { return };
+        let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
+        if !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino())) {
+            self.queue.push_back(link);
+        }
+    }
+}
+
+/// The most symlinks on one path, as in the kernel (path_resolution(7)).
+const MOST_HOPS: usize = 40;
+
+/// Every symlink on the way to a path, and where the way ends: the places whose change changes what the path means.
+/// Empty when no symlink is involved.
+pub fn hops(path: &Path) -> Vec<PathBuf> {
+    let mut hops = Vec::new();
+    let mut done = PathBuf::from("/");
+    let mut ahead: VecDeque<std::ffi::OsString> = parts(path);
+    while let Some(part) = ahead.pop_front() {
+        if part == ".." {
+            done.pop();
+            continue;
+        }
+        let here = done.join(&part);
+        let Ok(target) = fs::read_link(&here) else {
+            done = here;
+            continue;
+        };
+        hops.push(here);
+        if hops.len() > MOST_HOPS {
+            return hops;
+        }
+        if target.is_absolute() {
+            done = PathBuf::from("/");
+        }
+        for part in parts(&target).into_iter().rev() {
+            ahead.push_front(part);
+        }
+    }
+    if !hops.is_empty() {
+        hops.push(done);
+    }
+    hops
+}
+
+fn parts(path: &Path) -> VecDeque<std::ffi::OsString> {
+    let part = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().filter_map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hops;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_hop_of_a_config_map_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir(root.join("..2026_1")).unwrap();
+        fs::write(root.join("..2026_1/app.toml"), "").unwrap();
+        symlink("..2026_1", root.join("..data")).unwrap();
+        symlink("..data/app.toml", root.join("app.toml")).unwrap();
+        assert_eq!(hops(&root.join("app.toml")), [
+            root.join("app.toml"),
+            root.join("..data"),
+            root.join("..2026_1/app.toml")
+        ]);
+        assert!(hops(&root.join("..2026_1/app.toml")).is_empty());
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        symlink("b", directory.path().join("a")).unwrap();
+        symlink("a", directory.path().join("b")).unwrap();
+        assert!(hops(&directory.path().join("a")).len() <= 42);
+    }
+}
