@@ -98,7 +98,8 @@ impl fmt::Display for CommandStatus {
 }
 
 /// How a child leaves. What it means travels on the report pipe as well; the code stays the visible contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChildEnd {
     /// A watched file or the config file changed.
     Reload,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeSet;
 use crate::event::Watching;
-use crate::exit_code::CommandStatus;
+use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
 
 /// What the supervisor hands to a new child.
@@ -62,6 +62,12 @@ pub enum Report {
     Degraded {
         /// The sentence.
         message: String,
+    },
+    /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
+    /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
+    Leaving {
+        /// How; the exit code says the same.
+        end: ChildEnd,
     },
 }
 

@@ -218,7 +218,10 @@ impl<'a> Driver<'a> {
                         self.signal(Some(signal));
                     }
                 }
-                Action::Leave(how) => end = Some(how),
+                Action::Leave(how) => {
+                    self.report(&Report::Leaving { end: how });
+                    end = Some(how);
+                }
             }
         }
         end

@@ -2,8 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::machine::ChildLeft;
-use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
+use crate::exit_code::ChildEnd;
 use crate::os;
 use crate::protocol::{Decoder, Directive, Report, encode};
 
@@ -56,15 +55,5 @@ impl ChildProcess {
     /// Tells it something. That it is gone shows elsewhere.
     pub fn tell(&self, directive: &Directive) {
         let _ = os::fd::write_all(&self.directives, &encode(directive));
-    }
-}
-
-/// What the end of a child means.
-pub fn meaning(status: &CommandStatus) -> ChildLeft {
-    let known = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed];
-    let ran: Option<ExitCode> = matches!(status, CommandStatus::Exited(_)).then(|| status.code());
-    match known.into_iter().find(|end| Some(end.code()) == ran) {
-        Some(end) => ChildLeft::Ended(end),
-        None => ChildLeft::Died(format!("it {status}")),
     }
 }

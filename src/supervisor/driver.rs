@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::child_process::{ChildProcess, meaning};
+use super::child_process::ChildProcess;
 use super::machine::{Action, Input, Machine, Rules};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::os::process::{Harvest, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
 use crate::os::tree::descendants;
 use crate::os::tty;
-use crate::protocol::StartRequest;
+use crate::protocol::{Report, StartRequest};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
@@ -137,7 +137,7 @@ impl Driver<'_> {
         }
         inputs.extend(self.listen());
         if deaths {
-            inputs.extend(self.bury());
+            self.bury(&mut inputs);
         }
         let now = Instant::now();
         if now >= self.next_beat {
@@ -162,21 +162,25 @@ impl Driver<'_> {
     }
 
     /// Collects the dead: the child, and orphans that came to us.
-    fn bury(&mut self) -> Vec<Input> {
-        let mut inputs = Vec::new();
+    fn bury(&mut self, inputs: &mut Vec<Input>) {
         while let Harvest::Ended(pid, status) = reap() {
             if self.child.as_ref().map(ChildProcess::pid) != Some(pid) {
                 continue;
             }
             // Its last words came before its end.
             inputs.extend(self.listen());
-            self.child = None;
-            if let Some(terminal) = &self.terminal {
-                terminal.restore();
+            if !inputs.iter().any(|input| matches!(input, Input::Report(Report::Leaving { .. }))) {
+                self.release();
+                inputs.push(Input::ChildDied(format!("it {status}")));
             }
-            inputs.push(Input::ChildLeft(meaning(&status)));
         }
-        inputs
+    }
+
+    fn release(&mut self) {
+        self.child = None;
+        if let Some(terminal) = &self.terminal {
+            terminal.restore();
+        }
     }
 
     fn feed(&mut self, input: Input) -> Option<ExitCode> {
@@ -202,6 +206,7 @@ impl Driver<'_> {
                         child.tell(&directive);
                     }
                 }
+                Action::Release => self.release(),
                 Action::Sweep => self.sweep(),
                 Action::Finish(code) => return Some(code),
             }

@@ -37,22 +37,13 @@ pub struct Rules {
     pub stop_signal: Signal,
 }
 
-/// How a child left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChildLeft {
-    /// As it should.
-    Ended(ChildEnd),
-    /// Otherwise; how, in words.
-    Died(String),
-}
-
 /// Something that happened to the supervisor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// The child reported.
     Report(Report),
-    /// The child is gone, and everything it had to say has been read.
-    ChildLeft(ChildLeft),
+    /// The child died without a last word, and everything it had to say has been read; how, in words.
+    ChildDied(String),
     /// No child could be started; why.
     SpawnFailed(String),
     /// A signal.
@@ -79,6 +70,8 @@ pub enum Action {
     Send(Directive),
     /// Tells the world.
     Tell(What),
+    /// Lets go of a child that has said its last word.
+    Release,
     /// Ends whatever a dead child left behind.
     Sweep,
     /// Ends with this code.
@@ -164,7 +157,7 @@ impl Machine {
         let mut actions = Vec::new();
         match input {
             Input::Report(report) => self.report(report, now, monotonic_ns, &mut actions),
-            Input::ChildLeft(left) => self.child_left(left, now, &mut actions),
+            Input::ChildDied(how) => self.child_died(&how, now, &mut actions),
             Input::SpawnFailed(reason) => {
                 let delay = self.child_backoff.after(Duration::ZERO);
                 self.phase = Phase::Down(now + delay);
@@ -214,6 +207,7 @@ impl Machine {
             }
             Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
             Report::Degraded { message } => actions.push(Action::Tell(What::Degraded { message })),
+            Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }
 
@@ -237,35 +231,35 @@ impl Machine {
         }
     }
 
-    fn child_left(&mut self, left: ChildLeft, now: Instant, actions: &mut Vec<Action>) {
-        self.command_runs = false;
-        self.restart_at = None;
-        match (self.phase.clone(), left) {
-            (Phase::Ending(code, reason), left) => {
-                if !matches!(left, ChildLeft::Ended(ChildEnd::Ended | ChildEnd::Reload)) {
-                    actions.push(Action::Sweep);
-                }
-                self.finish(code, reason, actions);
-            }
-            (_, ChildLeft::Ended(ChildEnd::Reload)) | (Phase::Renewing, ChildLeft::Ended(ChildEnd::Ended)) => {
+    fn child_left(&mut self, end: ChildEnd, now: Instant, actions: &mut Vec<Action>) {
+        actions.push(Action::Release);
+        match (self.phase.clone(), end) {
+            (Phase::Ending(code, reason), _) => self.finish(code, reason, actions),
+            (_, ChildEnd::Reload) | (Phase::Renewing, ChildEnd::Ended) => {
                 if self.changes.has_config() {
                     actions.push(Action::ReadConfig);
                 }
                 self.spawn(now, actions);
             }
-            (_, left) => {
-                let how = match left {
-                    ChildLeft::Died(how) => how,
-                    ChildLeft::Ended(_) => "it was ended from outside, or could not do its work".to_owned(),
-                };
-                let delay = self.child_backoff.after(now.saturating_duration_since(self.child_since));
-                actions.push(Action::Sweep);
-                let (generation, delay_shown) = (self.generation, humantime::format_duration(delay));
-                let message = format!("the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {delay_shown}");
-                actions.push(Action::Tell(What::Degraded { message }));
-                self.phase = Phase::Down(now + delay);
+            (_, ChildEnd::Ended | ChildEnd::Failed) => {
+                self.child_died("it was told to end from outside, or could not do its work", now, actions);
             }
         }
+    }
+
+    fn child_died(&mut self, how: &str, now: Instant, actions: &mut Vec<Action>) {
+        self.command_runs = false;
+        self.restart_at = None;
+        actions.push(Action::Sweep);
+        if let Phase::Ending(code, reason) = self.phase.clone() {
+            return self.finish(code, reason, actions);
+        }
+        let delay = self.child_backoff.after(now.saturating_duration_since(self.child_since));
+        let (generation, shown) = (self.generation, humantime::format_duration(delay));
+        let message =
+            format!("the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {shown}");
+        actions.push(Action::Tell(What::Degraded { message }));
+        self.phase = Phase::Down(now + delay);
     }
 
     fn signal(&mut self, received: Received, now: Instant, actions: &mut Vec<Action>) {
@@ -322,6 +316,8 @@ impl Machine {
 
     fn spawn(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::Up;
+        self.command_runs = false;
+        self.restart_at = None;
         self.child_since = now;
         self.ctrl_c = None;
         self.generation = self.generation.next();
