@@ -1,2 +1,5 @@
-//! x
-#[test] fn x(){ println!("{}", env!("CARGO_BIN_EXE_probe")); assert!(std::path::Path::new(env!("CARGO_BIN_EXE_probe")).exists()); }
+//! The promises, tested on the program itself, over its event stream. One binary; each module is named by a
+//! behaviour.
+
+mod restart;
+mod support;

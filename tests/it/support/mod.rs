@@ -1,0 +1,8 @@
+//! What the tests stand on: a fresh directory each, a running reloadrun with its event stream, real applications.
+
+pub mod apps;
+pub mod sandbox;
+pub mod session;
+
+pub use sandbox::Sandbox;
+pub use session::{Ended, Session};

@@ -1,0 +1,114 @@
+//! A fresh directory for one test.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::session::Session;
+
+/// How every directory of these tests begins, so that the check at the end of the suite finds what was left.
+pub const PREFIX: &str = "reloadrun-test-";
+
+/// The environment variable by which every process of these tests, however far descended, can be found.
+pub const MARK: &str = "RELOADRUN_TEST";
+
+/// A directory of its own, removed in the end, with a runtime directory beside it for lockfiles.
+#[derive(Debug)]
+pub struct Sandbox {
+    directory: TempDir,
+    root: PathBuf,
+}
+
+impl Sandbox {
+    /// An empty one.
+    pub fn new() -> Sandbox {
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a temporary directory");
+        let top = fs::canonicalize(directory.path()).expect("it was just made");
+        for name in ["root", "runtime"] {
+            fs::create_dir(top.join(name)).expect("a fresh directory takes another");
+        }
+        Sandbox { directory, root: top.join("root") }
+    }
+
+    /// Where the files of the test are, and where reloadrun is started.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A directory beside the root that nobody watches.
+    pub fn beside(&self) -> &Path {
+        self.root.parent().expect("the root is inside of the temporary directory")
+    }
+
+    /// `$XDG_RUNTIME_DIR` of what is started here.
+    pub fn runtime(&self) -> PathBuf {
+        self.beside().join("runtime")
+    }
+
+    /// A path below the root.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Writes a file below the root, in place, and makes its directories.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("its directory can be made");
+        fs::write(&path, content).expect("the file can be written");
+        path
+    }
+
+    /// Writes an executable shell script below the root.
+    pub fn script(&self, name: impl AsRef<Path>, body: &str) -> PathBuf {
+        let path = self.write(name, format!("#!/bin/sh\n{body}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        path
+    }
+
+    /// Reads a file below the root.
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        fs::read_to_string(self.path(name)).expect("the file is there")
+    }
+
+    /// reloadrun as a command, in the root, with a clean environment; not started.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
+        command.args(arguments).current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
+        for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Starts reloadrun with these arguments and an event stream.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Session {
+        self.start_with(arguments, |_| {})
+    }
+
+    /// The same, after a last touch to the command.
+    pub fn start_with<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        touch: impl FnOnce(&mut Command),
+    ) -> Session {
+        let mut command = self.command([OsStr::new("--events"), self.events().as_os_str()]);
+        command.args(arguments);
+        touch(&mut command);
+        Session::start(command, self)
+    }
+
+    /// Where the event stream of a session goes; one session at a time.
+    pub fn events(&self) -> PathBuf {
+        self.beside().join("events.jsonl")
+    }
+
+    /// Everything in the root and beside it, for a failure's message.
+    pub fn listing(&self) -> String {
+        let output = Command::new("ls").arg("-laR").arg(self.directory.path()).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    }
+}
