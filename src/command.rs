@@ -26,6 +26,7 @@ pub struct Command {
     leader_alive: bool,
     /// The group that hears the stop signal; never our own.
     group: Group,
+    group_asked: bool,
     asked: HashSet<i32>,
     started: Instant,
 }
@@ -67,7 +68,7 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let leader = execute(executable, group, dispositions)?;
-        Ok(Command { leader, leader_alive: true, group, asked: HashSet::new(), started: Instant::now() })
+        Ok(Command { leader, leader_alive: true, group, group_asked: false, asked: HashSet::new(), started: Instant::now() })
     }
 
     /// Pid of the command's first process.
@@ -90,28 +91,28 @@ impl Command {
 
     /// Asks the command's process group to end.
     pub fn ask_group(&mut self, signal: Signal) {
+        self.group_asked = true;
+        match self.group {
+            Group::Own => {
+                let _ = send_to_group(self.leader, signal);
+                let _ = send_to_group(self.leader, Signal::CONT);
+            }
+            // The group is the terminal's: the supervisor and the user's shell pipeline live in it too.
+            Group::Join(shared) => {
+                descendants(own_pid()).iter().filter(|process| process.group == shared).for_each(|one| ask(one.pid, signal));
+            }
+        }
+    }
+
+    /// Asks those of the tree who have not been asked: they left the group, or the leader was gone before the stop.
+    pub fn ask_rest(&mut self, signal: Signal) {
         let group = match self.group {
             Group::Own => self.leader,
             Group::Join(shared) => shared,
         };
-        let members: Vec<i32> =
-            descendants(own_pid()).into_iter().filter(|process| process.group == group).map(|process| process.pid).collect();
-        match self.group {
-            Group::Own => {
-                let _ = send_to_group(group, signal);
-                let _ = send_to_group(group, Signal::CONT);
-            }
-            // The group is the terminal's: the supervisor and the user's shell pipeline live in it too.
-            Group::Join(_) => members.iter().for_each(|pid| ask(*pid, signal)),
-        }
-        self.asked.extend(members);
-        self.asked.insert(self.leader);
-    }
-
-    /// Asks those of the tree who have not been asked: they left the group, and the leader is gone.
-    pub fn ask_rest(&mut self, signal: Signal) {
         for process in descendants(own_pid()) {
-            if self.asked.insert(process.pid) {
+            let asked = self.group_asked && process.group == group;
+            if !asked && self.asked.insert(process.pid) {
                 ask(process.pid, signal);
             }
         }

@@ -136,7 +136,7 @@ impl Filter {
     /// Compiles the patterns of a configuration.
     pub fn new(config: &Config) -> Filter {
         let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
-        Filter {
+        let filter = Filter {
             config_file: config.config_file.clone(),
             own: own_files(config),
             literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.clone())).collect(),
@@ -145,6 +145,19 @@ impl Filter {
             ignore: groups_with_literals(&config.ignore),
             built_in: (!config.no_ignore).then(|| (list(BUILT_IN), list(OUTPUTS))),
             directories: Mutex::default(),
+        };
+        filter.warm_up();
+        filter
+    }
+
+    /// The matchers build what they need at their first use; done here, once, every forked child has it for nothing.
+    fn warm_up(&self) {
+        let path = Path::new("/some/path.txt");
+        for list in self.built_in.iter().flat_map(|(built_in, outputs)| [built_in, outputs]) {
+            list.matched(path, false);
+        }
+        for group in self.watch.iter().chain(&self.ignore) {
+            group.matching(&group.base.join("some/path.txt"));
         }
     }
 

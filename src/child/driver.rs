@@ -254,7 +254,8 @@ impl<'a> Driver<'a> {
         let ran = command.ran();
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone)).then_some(Input::TreeGone);
-        ended.into_iter().chain(gone).collect()
+        // In this order nobody looks for a rest that is not there.
+        gone.into_iter().chain(ended).collect()
     }
 
     fn listen(&mut self) -> Vec<Input> {

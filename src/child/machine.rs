@@ -145,13 +145,15 @@ impl Machine {
 
     fn ended(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
         match &self.state {
-            State::Stopping { sequence, .. } => actions.extend(sequence.leader_gone().map(Action::Stop)),
+            State::Stopping { sequence, .. } if !self.tree_gone => {
+                actions.extend(sequence.leader_gone().map(Action::Stop));
+            }
             State::Running => {
                 self.state = State::Idle;
                 self.tree_gone |= !status.ran();
                 actions.push(Action::Report(Report::Exited { status, ran_ns: nanoseconds(ran) }));
             }
-            State::Idle | State::Left => {}
+            State::Stopping { .. } | State::Idle | State::Left => {}
         }
     }
 

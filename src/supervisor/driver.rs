@@ -219,7 +219,6 @@ impl Driver<'_> {
     }
 
     fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
-        self.describe(request.generation);
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         let host = &*self.host;
@@ -229,6 +228,7 @@ impl Driver<'_> {
         match started {
             Ok(child) => {
                 self.child = Some(child);
+                self.describe(request.generation);
                 None
             }
             Err(errno) => self.feed(Input::SpawnFailed(errno.desc().to_lowercase())),
