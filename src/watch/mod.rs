@@ -148,7 +148,7 @@ impl Watcher {
         if self.next_poll.is_some_and(|due| due <= Instant::now()) {
             let polled = self.polled.clone();
             self.look_again(&polled, settler);
-            self.begin_missing_roots();
+            self.begin_missing_roots(settler);
             self.next_poll = Some(Instant::now() + self.interval);
         }
     }
@@ -181,7 +181,7 @@ impl Watcher {
                 self.complain("overflow", "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)".into());
                 let all: BTreeSet<PathBuf> = self.watched.union(&self.polled).cloned().collect();
                 self.look_again(&all, settler);
-                self.begin_missing_roots();
+                self.begin_missing_roots(settler);
                 self.walk_on(Progress::Partial, settler);
             }
             Notice::Gone(directory) => self.lose(&directory, settler),
@@ -280,24 +280,26 @@ impl Watcher {
             self.arming.begin(root.to_owned());
             return;
         }
-        // The nearest directory that exists. If it goes, or the next one comes, in this very moment, try again.
+        // If the nearest directory goes, or a nearer one comes, in this very moment, try again.
         for _ in 0..8 {
-            let Some(anchor) = root.ancestors().skip(1).find(|ancestor| ancestor.is_dir()).map(Path::to_owned) else { return };
+            let Some(anchor) = anchor(root).map(Path::to_owned) else { return };
             self.watch(&anchor);
-            let nearest = root.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
-            if nearest == Some(&anchor) {
+            if self::anchor(root) == Some(&anchor) {
                 self.arming.begin(anchor);
                 return;
             }
         }
     }
 
-    fn begin_missing_roots(&mut self) {
+    /// Begins the roots that have come where nobody told of it.
+    fn begin_missing_roots(&mut self, settler: &mut Settler) {
         for root in self.roots.clone() {
-            if !self.watched.contains(&root) && !self.polled.contains(&root) && root.is_dir() {
+            let start = if root.is_dir() && self.filter.descend(&root) { Some(root.as_path()) } else { anchor(&root) };
+            if start.is_some_and(|start| !self.watched.contains(start) && !self.polled.contains(start)) {
                 self.begin_root(&root);
             }
         }
+        self.walk_on(Progress::Partial, settler);
     }
 
     /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
@@ -432,6 +434,11 @@ impl Watcher {
             }
         }
     }
+}
+
+/// The nearest directory above a path that exists.
+fn anchor(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
 }
 
 /// A hard link is made whole; a file made by open(2) has one name and is yet to be written.

@@ -1,0 +1,413 @@
+//! What counts as a change, the same over all three backends.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::support::{Sandbox, Session};
+
+/// Defines each test three times, once for a backend.
+macro_rules! on_every_backend {
+    ($($(#[$doc:meta])* fn $name:ident($backend:ident) $body:block)*) => {
+        $(
+            mod $name {
+                use super::*;
+                fn test($backend: &str) $body
+                #[test]
+                fn inotify() { test("inotify") }
+                #[test]
+                fn notify() { test("notify") }
+                #[test]
+                fn poll() { test("poll") }
+            }
+        )*
+    };
+}
+
+/// Watches with these arguments; the command does nothing for a long time.
+fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
+    let fixed = ["--backend", backend, "--interval", "100ms"];
+    let command = ["--", "sleep", "600"];
+    let mut session = sandbox.start(fixed.iter().chain(arguments).chain(&command));
+    session.wait_armed(1);
+    session
+}
+
+/// The file names in a `started` or `changed` event.
+fn names(event: &Value) -> Vec<String> {
+    let changes = event["changes"].as_array().expect("it has changes");
+    changes.iter().map(|change| change["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+}
+
+/// The next generation runs because of just these files.
+fn assert_restart(session: &mut Session, generation: u64, expected: &[&str]) {
+    let started = session.wait_armed(generation);
+    assert_eq!(names(&started), expected, "{}", session.account());
+}
+
+/// Saves a file that counts: whatever was done before has led to nothing if only this is behind the next start.
+fn assert_fence(sandbox: &Sandbox, session: &mut Session, generation: u64) {
+    sandbox.write("fence.py", format!("fence of generation {generation}"));
+    assert_restart(session, generation, &["fence.py"]);
+}
+
+fn set_time(path: &Path, time: SystemTime) {
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+on_every_backend! {
+    fn a_save_in_place_and_a_save_by_rename_are_one_restart_each(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write("app.py", "two, longer");
+        assert_restart(&mut session, 2, &["app.py"]);
+        sandbox.write("app.py.new", "three");
+        fs::rename(sandbox.path("app.py.new"), sandbox.path("app.py")).unwrap();
+        assert_restart(&mut session, 3, &["app.py"]);
+        assert_fence(&sandbox, &mut session, 4);
+        assert_eq!(session.stop().count("started"), 4);
+    }
+
+    fn what_is_made_deleted_and_touched_counts(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write("new.py", "new");
+        assert_restart(&mut session, 2, &["new.py"]);
+        fs::remove_file(sandbox.path("new.py")).unwrap();
+        assert_restart(&mut session, 3, &["new.py"]);
+        set_time(&sandbox.path("app.py"), SystemTime::now());
+        assert_restart(&mut session, 4, &["app.py"]);
+        session.stop();
+    }
+
+    fn an_older_time_counts_and_chmod_open_and_read_do_not(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        set_time(&sandbox.path("app.py"), SystemTime::now() - Duration::from_secs(86_400));
+        assert_restart(&mut session, 2, &["app.py"]);
+        fs::set_permissions(sandbox.path("app.py"), fs::Permissions::from_mode(0o600)).unwrap();
+        drop(File::options().read(true).write(true).open(sandbox.path("app.py")).unwrap());
+        sandbox.read("app.py");
+        assert_fence(&sandbox, &mut session, 3);
+        session.stop();
+    }
+
+    fn a_truncated_file_is_waited_for(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        let out = sandbox.beside().join("seen");
+        let script = format!("cat app.py >>{0}; echo >>{0}; exec sleep 600", out.display());
+        let mut session = sandbox.start(["--backend", backend, "--interval", "100ms", "-w", "*.py", "--", "sh", "-c", &script]);
+        session.wait_armed(1);
+        let seen = || fs::read_to_string(&out).unwrap_or_default();
+        session.wait_until("the first start", || seen() == "one\n");
+        let mut file = File::create(sandbox.path("app.py")).unwrap();
+        // The pause of a writer between truncating and writing: what is tested is that nothing happens in it.
+        std::thread::sleep(Duration::from_millis(30));
+        file.write_all(b"whole").unwrap();
+        drop(file);
+        session.wait_armed(2);
+        session.wait_until("the second start", || seen() == "one\nwhole\n");
+        assert_fence(&sandbox, &mut session, 3);
+        session.stop();
+    }
+
+    fn a_file_in_directories_made_a_moment_ago_is_found(backend) {
+        let sandbox = Sandbox::new();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write("a/b/c/x.py", "deep");
+        assert_restart(&mut session, 2, &["x.py"]);
+        sandbox.write("a/b/c/x.py", "deeper still");
+        assert_restart(&mut session, 3, &["x.py"]);
+        session.stop();
+    }
+
+    fn a_directory_that_moves_in_moves_within_and_moves_out_counts(backend) {
+        let sandbox = Sandbox::new();
+        let outside = sandbox.beside().join("outside");
+        fs::create_dir_all(outside.join("deep")).unwrap();
+        fs::write(outside.join("deep/x.py"), "x").unwrap();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        fs::rename(&outside, sandbox.path("inside")).unwrap();
+        assert_restart(&mut session, 2, &["x.py"]);
+        fs::rename(sandbox.path("inside"), sandbox.path("elsewhere")).unwrap();
+        session.wait_armed(3);
+        sandbox.write("elsewhere/deep/x.py", "seen under its new name");
+        assert_restart(&mut session, 4, &["x.py"]);
+        fs::rename(sandbox.path("elsewhere"), &outside).unwrap();
+        assert_restart(&mut session, 5, &["x.py"]);
+        session.stop();
+    }
+
+    fn what_is_ignored_does_nothing_and_what_is_named_counts_all_the_same(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write(".gitignore", "build/\n*.gen.py\n.env\n");
+        sandbox.write("build/x.py", "");
+        sandbox.write("node_modules/m/x.py", "");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py;.env;build/kept.py", "-i", "tests"]);
+        for ignored in ["build/x.py", "node_modules/m/x.py", "x.gen.py", "tests/x.py", "sub/tests/y.py", "notes.txt", ".x.py.swp"] {
+            sandbox.write(ignored, "changed");
+        }
+        assert_fence(&sandbox, &mut session, 2);
+        sandbox.write(".env", "A=1");
+        assert_restart(&mut session, 3, &[".env"]);
+        sandbox.write("build/kept.py", "named");
+        assert_restart(&mut session, 4, &["kept.py"]);
+        sandbox.write("build/x.py", "changed again");
+        assert_fence(&sandbox, &mut session, 5);
+        session.stop();
+    }
+
+    fn nested_ignore_files_are_honoured_with_their_negations(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("sub/.gitignore", "*.py\n!kept.py\n");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write("sub/x.py", "ignored");
+        assert_fence(&sandbox, &mut session, 2);
+        sandbox.write("sub/kept.py", "kept");
+        assert_restart(&mut session, 3, &["kept.py"]);
+        session.stop();
+    }
+
+    fn a_changed_ignore_file_counts_from_the_next_generation_on(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("x.py", "");
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write(".gitignore", "x.py\n");
+        assert_fence(&sandbox, &mut session, 2);
+        sandbox.write("x.py", "ignored by now");
+        assert_fence(&sandbox, &mut session, 3);
+        session.stop();
+    }
+
+    fn without_patterns_everything_counts_that_is_not_ignored(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("sub/page.html", "");
+        let mut session = watch(&sandbox, backend, &[]);
+        sandbox.write("sub/page.html", "changed");
+        assert_restart(&mut session, 2, &["page.html"]);
+        sandbox.write("app.log", "own output");
+        sandbox.write("__pycache__/x.pyc", "own output");
+        assert_fence(&sandbox, &mut session, 3);
+        session.stop();
+    }
+
+    fn patterns_reach_outside_of_the_directory(backend) {
+        let sandbox = Sandbox::new();
+        let other = sandbox.beside().join("other");
+        fs::create_dir_all(other.join("sub")).unwrap();
+        let absolute = format!("{}/*.toml", other.display());
+        let mut session = watch(&sandbox, backend, &["-w", &absolute, "-w", "../lib/**", "-w", "*.py"]);
+        fs::write(other.join("app.toml"), "x").unwrap();
+        assert_restart(&mut session, 2, &["app.toml"]);
+        fs::write(other.join("sub/not.toml"), "x").unwrap();
+        assert_fence(&sandbox, &mut session, 3);
+        fs::create_dir_all(sandbox.beside().join("lib/deep")).unwrap();
+        fs::write(sandbox.beside().join("lib/deep/x.c"), "a directory that was not there").unwrap();
+        assert_restart(&mut session, 4, &["x.c"]);
+        session.stop();
+    }
+
+    fn a_name_that_does_not_exist_yet_counts_when_it_comes(backend) {
+        let sandbox = Sandbox::new();
+        let mut session = watch(&sandbox, backend, &["-w", "conf/d/app.toml;later"]);
+        sandbox.write("conf/d/app.toml", "at last");
+        assert_restart(&mut session, 2, &["app.toml"]);
+        sandbox.write("later/any.thing", "a directory, as it turns out");
+        assert_restart(&mut session, 3, &["any.thing"]);
+        fs::remove_dir_all(sandbox.path("conf")).unwrap();
+        assert_restart(&mut session, 4, &["app.toml"]);
+        sandbox.write("conf/d/app.toml", "again");
+        assert_restart(&mut session, 5, &["app.toml"]);
+        session.stop();
+    }
+
+    fn a_root_that_is_deleted_and_made_again_is_watched_again(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("src/x.py", "one");
+        let mut session = watch(&sandbox, backend, &["-w", "src/**/*.py"]);
+        fs::remove_dir_all(sandbox.path("src")).unwrap();
+        assert_restart(&mut session, 2, &["x.py"]);
+        sandbox.write("src/x.py", "two");
+        assert_restart(&mut session, 3, &["x.py"]);
+        sandbox.write("src/sub/y.py", "three");
+        assert_restart(&mut session, 4, &["y.py"]);
+        session.stop();
+    }
+
+    fn a_swap_of_a_config_map_is_one_restart(backend) {
+        let sandbox = Sandbox::new();
+        let volume = sandbox.path("volume");
+        let publish = |number: u32| {
+            let name = format!("..2026_{number}");
+            fs::create_dir_all(volume.join(&name)).unwrap();
+            fs::write(volume.join(&name).join("app.toml"), format!("number = {number}")).unwrap();
+            symlink(&name, volume.join("..data_tmp")).unwrap();
+            let former = fs::read_link(volume.join("..data")).ok();
+            fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+            if let Some(former) = former {
+                fs::remove_dir_all(volume.join(former)).unwrap();
+            }
+        };
+        publish(1);
+        symlink("..data/app.toml", volume.join("app.toml")).unwrap();
+        for (round, pattern) in ["volume/app.toml", "volume", "volume/*.toml", "*.toml"].into_iter().enumerate() {
+            let mut session = watch(&sandbox, backend, &["-w", pattern, "-w", "fence.py"]);
+            let first = u32::try_from(round).unwrap() * 10 + 2;
+            for swap in 0..3 {
+                publish(first + swap);
+                assert_restart(&mut session, u64::from(swap) + 2, &["app.toml"]);
+            }
+            assert_fence(&sandbox, &mut session, 5);
+            assert_eq!(session.stop().count("started"), 5, "{pattern}");
+        }
+    }
+
+    fn a_symlinked_file_and_a_symlinked_directory_are_followed(backend) {
+        let sandbox = Sandbox::new();
+        let shared = sandbox.beside().join("shared");
+        fs::create_dir_all(shared.join("pkg")).unwrap();
+        fs::write(shared.join("one.py"), "1").unwrap();
+        fs::write(shared.join("two.py"), "2").unwrap();
+        fs::write(shared.join("pkg/x.py"), "x").unwrap();
+        symlink(shared.join("one.py"), sandbox.path("link.py")).unwrap();
+        symlink(shared.join("pkg"), sandbox.path("pkg")).unwrap();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        fs::write(shared.join("one.py"), "changed behind the link").unwrap();
+        assert_restart(&mut session, 2, &["link.py"]);
+        symlink(shared.join("two.py"), sandbox.path("link.new")).unwrap();
+        fs::rename(sandbox.path("link.new"), sandbox.path("link.py")).unwrap();
+        assert_restart(&mut session, 3, &["link.py"]);
+        fs::write(shared.join("pkg/x.py"), "changed behind the directory").unwrap();
+        assert_restart(&mut session, 4, &["x.py"]);
+        fs::write(shared.join("one.py"), "nobody links here any more").unwrap();
+        assert_fence(&sandbox, &mut session, 5);
+        session.stop();
+    }
+
+    fn a_hard_link_counts_and_so_does_a_name_that_is_no_text(backend) {
+        use std::os::unix::ffi::OsStrExt;
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.beside().join("origin"), "x").unwrap();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        fs::hard_link(sandbox.beside().join("origin"), sandbox.path("linked.py")).unwrap();
+        assert_restart(&mut session, 2, &["linked.py"]);
+        fs::write(sandbox.root().join(std::ffi::OsStr::from_bytes(b"\xff.py")), "x").unwrap();
+        assert_restart(&mut session, 3, &["\u{fffd}.py"]);
+        session.stop();
+    }
+
+    fn a_burst_of_many_files_is_one_restart_after_its_end(backend) {
+        let sandbox = Sandbox::new();
+        for number in 0..300 {
+            sandbox.write(format!("d{}/{number}.py", number % 7), "old");
+        }
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        for number in 0..300 {
+            let name = format!("d{}/{number}.py", number % 7);
+            fs::remove_file(sandbox.path(&name)).unwrap();
+            sandbox.write(&name, "new content");
+        }
+        let started = session.wait_armed(2);
+        assert_eq!(names(&started).len(), 300);
+        assert_fence(&sandbox, &mut session, 3);
+        assert_eq!(session.stop().count("started"), 3);
+    }
+
+    fn a_signal_instead_of_a_restart_leaves_the_command_running(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.toml", "one");
+        let script = "trap 'echo got HUP' HUP; trap 'exit 0' TERM; while :; do sleep 0.05; done";
+        let mut session = sandbox.start(["--backend", backend, "--interval", "100ms", "-w", "*.toml", "--on-change", "signal:HUP", "--", "sh", "-c", script]);
+        session.wait_armed(1);
+        for round in 1..=3 {
+            sandbox.write("app.toml", format!("round {round}"));
+            let changed = session.wait("changed");
+            assert_eq!((changed["action"].as_str(), changed["generation"].as_u64()), (Some("signal:SIGHUP"), Some(1)));
+            session.wait_until("the signal", || session.stdout().matches("got HUP").count() == round);
+        }
+        let ended = session.stop();
+        assert_eq!((ended.count("started"), ended.count("changed")), (1, 3), "{ended:#?}");
+        assert!(ended.stderr.contains("app.toml changed (-w '*.toml'); sent SIGHUP"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_save_of_vim_is_one_restart_with_and_without_its_backup() {
+    if Command::new("vim").arg("--version").output().is_err() {
+        crate::support::apps::left_out("the saves of vim: it is not installed");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("app.py", "one\n");
+    let mut session = watch(&sandbox, "inotify", &[]);
+    for (generation, options) in [(2, "set nobackup nowritebackup"), (3, "set backup backupcopy=no"), (4, "set backupcopy=yes")] {
+        let edit = format!("normal Gocase {generation}");
+        let vim = Command::new("vim")
+            .args(["-es", "-u", "NONE", "-c", options, "-c", &edit, "-c", "wq", "app.py"])
+            .current_dir(sandbox.root())
+            .status();
+        assert!(vim.is_ok_and(|status| status.success()), "vim failed");
+        assert_restart(&mut session, generation, &["app.py"]);
+    }
+    assert_fence(&sandbox, &mut session, 5);
+    assert_eq!(session.stop().count("started"), 5);
+}
+
+#[test]
+fn a_checkout_of_git_is_one_restart() {
+    let sandbox = Sandbox::new();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(sandbox.root())
+            .output()
+            .expect("git runs");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["init", "-q"]);
+    for branch in ["one", "two"] {
+        for number in 0..200 {
+            sandbox.write(format!("{number}.py"), format!("{branch} {number}"));
+        }
+        git(&["checkout", "-q", "-b", branch]);
+        git(&["add", "."]);
+        git(&["commit", "-q", "-m", branch]);
+    }
+    let mut session = watch(&sandbox, "inotify", &["-w", "*.py"]);
+    git(&["checkout", "-q", "one"]);
+    assert_eq!(names(&session.wait_armed(2)).len(), 200);
+    assert_fence(&sandbox, &mut session, 3);
+    assert_eq!(session.stop().count("started"), 3);
+}
+
+#[test]
+fn a_save_before_the_watch_is_armed_and_one_during_a_stop_lead_to_a_start_after_them() {
+    let sandbox = Sandbox::new();
+    for number in 0..2000 {
+        sandbox.write(format!("d{number}/x.py"), "");
+    }
+    let last = sandbox.write("d1999/last.py", "one");
+    let script = "cat d1999/last.py; trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done";
+    let mut session = sandbox.start(["-w", "*.py", "--", "sh", "-c", script]);
+    session.wait_started(1);
+    fs::write(&last, "two").unwrap();
+    session.wait_started(2);
+    session.wait_until("the content saved in the gap", || session.stdout().ends_with("two"));
+    session.wait_where("watching", |seen| seen["generation"] == 2);
+    fs::write(&last, "three").unwrap();
+    session.wait_where("stopping", |seen| seen["generation"] == 2);
+    fs::write(&last, "four").unwrap();
+    session.wait_armed(3);
+    session.wait_until("the content saved during the stop", || session.stdout().ends_with("four"));
+    assert_eq!(session.stop().count("started"), 3);
+}
