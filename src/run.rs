@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::Filter;
 use crate::os;
-use crate::os::signals::Dispositions;
+use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::StartRequest;
 use crate::supervisor::{self, Host, Passed};
 
@@ -103,6 +103,10 @@ impl Host for Invocation {
         self.config = resolve(&self.args, &self.environment, true)?;
         self.filter = Arc::new(Filter::new(&self.config));
         Ok(())
+    }
+
+    fn caller_ignores(&self, signal: Signal) -> bool {
+        self.dispositions.ignores(signal)
     }
 
     fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd {

@@ -37,8 +37,9 @@ fn no_process_of_any_test_is_left() {
 #[test]
 fn no_file_of_any_test_is_left() {
     let entries = fs::read_dir(std::env::temp_dir()).expect("there is a temporary directory").flatten();
-    let left: Vec<_> = entries.map(|entry| entry.path()).filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
-    }).collect();
+    let left: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)))
+        .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }

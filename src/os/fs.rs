@@ -37,7 +37,7 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 
 /// File systems whose changes may be made where this kernel does not see them, by `f_type` of statfs(2)
 /// (linux/magic.h and the file systems' own sources), with the name to show.
-const SILENT: &[(i64, &str)] = &[
+const SILENT: &[(u32, &str)] = &[
     (0x6969, "NFS"),
     (0xFF53_4D42, "CIFS"),
     (0xFE53_4D42, "SMB"),
@@ -54,7 +54,7 @@ const SILENT: &[(i64, &str)] = &[
 /// The name of the file system when no events come from it, so that it must be polled.
 pub fn without_events(path: &Path) -> Option<&'static str> {
     let FsType(kind) = statfs(path).ok()?.filesystem_type();
-    // f_type is signed on some architectures and unsigned on others; its low 32 bits are the number.
-    let number = (kind as i64) & 0xFFFF_FFFF;
+    // f_type is signed on some architectures and unsigned on others, 32 bits or 64; its low 32 bits are the number.
+    let number = u32::try_from(i128::from(kind) & 0xFFFF_FFFF).ok()?;
     SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| *name)
 }

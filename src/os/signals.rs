@@ -193,6 +193,11 @@ impl Dispositions {
         Dispositions { ignored, mask }
     }
 
+    /// Whether the caller ignored a signal: `nohup`, or a script's `&`.
+    pub fn ignores(&self, signal: Signal) -> bool {
+        self.ignored.iter().any(|named| *named as i32 == signal.0)
+    }
+
     /// Sets them in this process; async-signal-safe, for the moment between fork and exec.
     pub(super) fn restore(&self) {
         for named in Named::iterator() {

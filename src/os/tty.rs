@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, stdin};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
 /// Whether standard input is a terminal.
 pub fn is_stdin() -> bool {
@@ -19,15 +19,14 @@ impl Settings {
         tcgetattr(stdin()).ok().map(Settings)
     }
 
-    /// Sets them again: a command that was killed in raw mode leaves the terminal unusable.
+    /// Sets them again where they have changed: a command that was killed in raw mode leaves the terminal unusable.
+    /// Does nothing in the background, where the terminal is somebody else's.
     pub fn restore(&self) {
-        // From a background group tcsetattr(3) would stop us with SIGTTOU, unless that is blocked.
-        let mut ttou = SigSet::empty();
-        ttou.add(Signal::SIGTTOU);
-        let mut before = SigSet::empty();
-        let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&ttou), Some(&mut before));
-        let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &self.0);
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+        let in_foreground = tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
+        if in_foreground && tcgetattr(stdin()).is_ok_and(|now| now != self.0) {
+            // At once, and not when the output has drained: a terminal held by Ctrl-S never drains.
+            let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.0);
+        }
     }
 }
 

@@ -56,6 +56,9 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
+    /// Whether the caller of reloadrun ignored a signal.
+    fn caller_ignores(&self, signal: Signal) -> bool;
+
     /// Is a child, in a process of its own.
     fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd;
 }
@@ -133,7 +136,14 @@ impl Driver<'_> {
         // Signals first: a Ctrl-C is known before the end of the command that it caused.
         let mut deaths = false;
         while let Some(received) = self.signals.next() {
-            if received.signal == Signal::CHLD { deaths = true } else { inputs.push(Input::Signal(received)) }
+            match received.signal {
+                Signal::CHLD => deaths = true,
+                // Under nohup, the end of the terminal is not ours.
+                Signal::HUP if self.host.caller_ignores(Signal::HUP) => {}
+                // Nor is the Ctrl-C of a terminal on which a script put us into the background.
+                signal if received.from_terminal && self.host.caller_ignores(signal) => {}
+                _ => inputs.push(Input::Signal(received)),
+            }
         }
         inputs.extend(self.listen());
         if deaths {

@@ -266,10 +266,9 @@ impl Machine {
         let Received { signal, from_terminal } = received;
         let reached_command = from_terminal && self.shares_terminal && self.command_runs;
         match signal {
+            Signal::USR1 | Signal::USR2 | Signal::WINCH if reached_command => {}
             Signal::USR1 | Signal::USR2 | Signal::WINCH => {
-                if !reached_command {
-                    actions.push(Action::Send(Directive::Signal { number: signal.number() }));
-                }
+                actions.push(Action::Send(Directive::Signal { number: signal.number() }));
             }
             Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
                 let before = self.ctrl_c.replace((signal, now));

@@ -349,7 +349,9 @@ fn the_save_of_vim_is_one_restart_with_and_without_its_backup() {
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "one\n");
     let mut session = watch(&sandbox, "inotify", &[]);
-    for (generation, options) in [(2, "set nobackup nowritebackup"), (3, "set backup backupcopy=no"), (4, "set backupcopy=yes")] {
+    for (generation, options) in
+        [(2, "set nobackup nowritebackup"), (3, "set backup backupcopy=no"), (4, "set backupcopy=yes")]
+    {
         let edit = format!("normal Gocase {generation}");
         let vim = Command::new("vim")
             .args(["-es", "-u", "NONE", "-c", options, "-c", &edit, "-c", "wq", "app.py"])
