@@ -5,20 +5,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
+use super::watch_thread::WatchThread;
 use crate::command::Command;
 use crate::config::{Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::filter::Filter;
 use crate::heartbeat::Pulse;
 use crate::os;
-use crate::os::fd::{Bell, wait_readable};
+use crate::os::fd::wait_readable;
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::protocol::{Decoder, Directive, Report, StartRequest, encode};
@@ -29,9 +30,6 @@ use crate::watch::Watcher;
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
 const HEAD_START: Duration = Duration::from_millis(1);
-
-/// So long the watcher arms before it looks for changes in what is armed already.
-const SLICE: Duration = Duration::from_millis(20);
 
 /// What a child finds around it.
 #[derive(Debug)]
@@ -48,32 +46,6 @@ pub struct Surroundings {
     pub terminal_group: Option<i32>,
     /// The signal dispositions that the command gets.
     pub dispositions: Dispositions,
-}
-
-/// What the threads of a child tell its main thread.
-#[derive(Debug)]
-enum Word {
-    Input(Input),
-    Report(Report),
-}
-
-/// The way from a thread to the main thread.
-#[derive(Debug, Clone)]
-struct Voice {
-    words: Sender<Word>,
-    bell: Arc<Bell>,
-}
-
-impl Voice {
-    fn say(&self, word: Word) {
-        // The receiver ends with the process.
-        let _ = self.words.send(word);
-        self.bell.ring();
-    }
-
-    fn input(&self, input: Input) {
-        self.say(Word::Input(input));
-    }
 }
 
 /// Runs one generation to its end.
@@ -96,8 +68,7 @@ struct Driver<'a> {
     machine: Machine,
     command: Option<Command>,
     deaths: SignalStream,
-    words: Receiver<Word>,
-    bell: Arc<Bell>,
+    inbox: Inbox,
     decoder: Decoder,
     tree_told: bool,
 }
@@ -112,9 +83,7 @@ impl<'a> Driver<'a> {
         let system = |errno: os::Errno| errno.desc().to_lowercase();
         os::process::become_subreaper().map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
-        let bell = Arc::new(Bell::new().map_err(system)?);
-        let (sender, words) = channel();
-        let voice = Voice { words: sender, bell: Arc::clone(&bell) };
+        let (inbox, voice) = inbox().map_err(system)?;
         let mut settler = Settler::new(config.settle);
         let prepared = Command::prepare(config, request.generation, &request.changes, &surroundings.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
@@ -127,8 +96,7 @@ impl<'a> Driver<'a> {
             machine: Machine::new(config.on_change, config.stop_timeout),
             command: None,
             deaths,
-            words,
-            bell,
+            inbox,
             decoder: Decoder::default(),
             tree_told: false,
             surroundings,
@@ -136,7 +104,9 @@ impl<'a> Driver<'a> {
         driver.begin(started);
         driver.listen_to_signals(voice.clone())?;
         let pulse = Pulse::of(&driver.surroundings.lockfile, driver.surroundings.supervisor, config.interval);
-        driver.watch(watcher, settler, armed, pulse, voice)?;
+        let patterns = patterns(config);
+        let thread = WatchThread { watcher, settler, pulse, interval: config.interval, voice, patterns };
+        thread.start(armed).map_err(|error| error.to_string())?;
         Ok(driver)
     }
 
@@ -160,21 +130,10 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn watch(&self, watcher: Watcher, settler: Settler, armed: bool, pulse: Pulse, voice: Voice) -> Result<(), String> {
-        let patterns = patterns(self.config);
-        let interval = self.config.interval;
-        let thread = Watch { watcher, settler, pulse, interval, voice, patterns, told: Told::default(), bell: Bell::new().map_err(|errno| errno.to_string())? };
-        std::thread::Builder::new()
-            .name("watcher".into())
-            .spawn(move || thread.run(armed))
-            .map(drop)
-            .map_err(|error| error.to_string())
-    }
-
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
         loop {
-            let descriptors = [self.surroundings.directives.as_fd(), self.deaths.as_fd(), self.bell.as_fd()];
+            let descriptors = [self.surroundings.directives.as_fd(), self.deaths.as_fd(), self.inbox.as_fd()];
             let ready = wait_readable(descriptors, self.machine.due());
             let Ok([told, died, rung]) = ready else { return ChildEnd::Failed };
             let mut inputs = Vec::new();
@@ -182,8 +141,7 @@ impl<'a> Driver<'a> {
                 inputs.extend(self.collect());
             }
             if rung {
-                self.bell.hush();
-                while let Ok(word) = self.words.try_recv() {
+                for word in self.inbox.words() {
                     match word {
                         Word::Input(input) => inputs.push(input),
                         Word::Report(report) => self.report(&report),
@@ -278,92 +236,4 @@ fn patterns(config: &Config) -> String {
     }
     let texts: Vec<&str> = config.watch.iter().map(|pattern| pattern.text.as_str()).collect();
     format!("'{}'", texts.join(";"))
-}
-
-/// What the main thread has been told of the watcher's state.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    #[default]
-    Quiet,
-    Unsettled,
-    Certain,
-}
-
-/// The watcher thread: arms, compares, settles, feels the pulse.
-struct Watch {
-    watcher: Watcher,
-    settler: Settler,
-    pulse: Pulse,
-    interval: Duration,
-    voice: Voice,
-    patterns: String,
-    told: Told,
-    /// Nobody rings it yet: the process ends without waiting for this thread.
-    bell: Bell,
-}
-
-impl Watch {
-    fn run(mut self, mut armed: bool) {
-        if armed {
-            self.tell_armed();
-        }
-        let mut next_look = Instant::now() + self.interval;
-        let mut noticed_ns = 0;
-        loop {
-            let now = Instant::now();
-            if !armed && self.watcher.arm(now + SLICE, &mut self.settler) {
-                armed = true;
-                self.tell_armed();
-            }
-            let until = if armed { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
-            self.watcher.next(self.bell.as_fd(), Some(until), &mut self.settler);
-            for message in self.watcher.complaints() {
-                self.voice.say(Word::Report(Report::Degraded { message }));
-            }
-            let now = Instant::now();
-            if self.told == Told::Quiet && !self.settler.is_empty() {
-                noticed_ns = os::clock::monotonic_ns();
-            }
-            self.tell_pending();
-            if self.settler.due().is_none_or(|due| due <= now) && self.told != Told::Quiet {
-                self.tell_settled(noticed_ns);
-            }
-            if now >= next_look {
-                next_look = now + self.interval;
-                if !self.pulse.look() {
-                    self.voice.input(Input::PulseLost);
-                }
-            }
-        }
-    }
-
-    fn tell_armed(&mut self) {
-        let watching = self.watcher.watching(self.patterns.clone());
-        self.voice.say(Word::Report(Report::Watching(watching)));
-    }
-
-    fn tell_pending(&mut self) {
-        let news = match (self.settler.is_empty(), self.settler.is_certain()) {
-            (true, _) => return,
-            (false, true) => Told::Certain,
-            (false, false) => Told::Unsettled,
-        };
-        if news != self.told && self.told != Told::Certain {
-            self.told = news;
-            self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
-        }
-    }
-
-    fn tell_settled(&mut self, noticed_ns: i64) {
-        let now = Instant::now();
-        self.watcher.confirm(&mut self.settler, now);
-        let changes = match self.settler.take(now) {
-            Some(changes) => changes,
-            None if self.settler.is_empty() => crate::change::ChangeSet::default(),
-            None => return,
-        };
-        self.watcher.accept(&changes);
-        self.told = Told::Quiet;
-        self.voice.input(Input::Settled { changes, noticed_ns });
-    }
 }

@@ -3,6 +3,8 @@
 //! The machine decides, the driver does.
 
 mod driver;
+mod inbox;
 mod machine;
+mod watch_thread;
 
 pub use driver::{Surroundings, run};

@@ -1,0 +1,554 @@
+use super::{Environment, resolve};
+use crate::cli::args::{Args, Parsed, keys, parse};
+use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Shape, Verbosity};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A directory to be in, with files.
+struct Place {
+    _directory: TempDir,
+    root: PathBuf,
+}
+
+impl Place {
+    /// Files and their content; a name that ends with a slash is a directory.
+    fn with(files: &[(&str, &str)]) -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap().join("root");
+        fs::create_dir(&root).unwrap();
+        for (name, content) in files {
+            let path = root.join(name);
+            if name.ends_with('/') {
+                fs::create_dir_all(path).unwrap();
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+        }
+        Place { _directory: directory, root }
+    }
+
+    fn environment(&self, below: &str) -> Environment {
+        let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
+        Environment { current, is_init: false, is_ci: false }
+    }
+
+    fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {
+        resolve(&args(words), &self.environment(below), true)
+    }
+
+    fn resolve(&self, below: &str, words: &[&str]) -> Config {
+        self.try_resolve(below, words).unwrap_or_else(|mistakes| panic!("{words:?}: {mistakes:?}"))
+    }
+}
+
+/// The arguments before `--`; the command is `true`, unless they have one.
+fn args(words: &[&str]) -> Args {
+    let command: &[&str] = if words.contains(&"--") { &[] } else { &["--", "true"] };
+    match parse(["reloadrun"].iter().chain(words).chain(command).map(|word| word.into())) {
+        Parsed::Args(args) => *args,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+/// What came of a key, as text.
+fn shown(config: &Config, key: &str) -> String {
+    let patterns = |patterns: &[crate::config::Pattern]| {
+        patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    match key {
+        "command" => format!("{:?}", config.command),
+        "directory" => name(&config.directory),
+        "watch" => patterns(&config.watch),
+        "ignore" => patterns(&config.ignore),
+        "no-ignore" => config.no_ignore.to_string(),
+        "backend" => format!("{:?}", config.backend),
+        "interval" => format!("{:?}", config.interval),
+        "settle" => format!("{:?}", config.settle),
+        "on-change" => config.on_change.to_string(),
+        "on-exit" => format!("{:?}", config.on_exit),
+        "stop-signal" => config.stop_signal.to_string(),
+        "stop-timeout" => format!("{:?}", config.stop_timeout),
+        "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
+        "events" => match &config.events {
+            Some(EventsTarget::File(path)) => name(path),
+            other => format!("{other:?}"),
+        },
+        "clear" => config.clear.to_string(),
+        "color" => format!("{:?}", config.color),
+        "quiet" | "verbose" => format!("{:?}", config.verbosity),
+        other => panic!("nobody knows how to show {other}"),
+    }
+}
+
+/// Key, value as typed, what it means, and another value that the key has where the flag must win.
+const GOOD: [(&str, &str, &str, &str); 61] = [
+    ("directory", "sub", "sub", "."),
+    ("directory", "sub/../sub/", "sub", "."),
+    ("watch", "*.py", "*.py", "*.rs"),
+    ("watch", "*.py;conf/*.toml", "*.py conf/*.toml", "*.rs"),
+    ("watch", "a\\;b", "a;b", "*.rs"),
+    ("ignore", "build;*.tmp", "build *.tmp", "x"),
+    ("backend", "auto", "Auto", "poll"),
+    ("backend", "inotify", "Inotify", "poll"),
+    ("backend", "notify", "Notify", "poll"),
+    ("backend", "poll", "Poll", "auto"),
+    ("interval", "10ms", "10ms", "7s"),
+    ("interval", "500ms", "500ms", "7s"),
+    ("interval", "500 ms", "500ms", "7s"),
+    ("interval", "10000us", "10ms", "7s"),
+    ("interval", "2s", "2s", "7s"),
+    ("interval", " 2s ", "2s", "7s"),
+    ("interval", "2sec", "2s", "7s"),
+    ("interval", "2 seconds", "2s", "7s"),
+    ("interval", "2", "2s", "7s"),
+    ("interval", "2.0", "2s", "7s"),
+    ("interval", "0.5", "500ms", "7s"),
+    ("interval", ".5", "500ms", "7s"),
+    ("interval", "1m", "60s", "7s"),
+    ("interval", "2min", "120s", "7s"),
+    ("interval", "1m30s", "90s", "7s"),
+    ("interval", "1m 30s", "90s", "7s"),
+    ("interval", "1h", "3600s", "7s"),
+    ("interval", "24h", "86400s", "7s"),
+    ("interval", "1d", "86400s", "7s"),
+    ("settle", "0", "0ns", "7s"),
+    ("settle", "0s", "0ns", "7s"),
+    ("settle", "50ms", "50ms", "7s"),
+    ("settle", "1", "1s", "7s"),
+    ("stop-timeout", "0", "0ns", "7s"),
+    ("stop-timeout", "1500ms", "1.5s", "7s"),
+    ("stop-timeout", "1h", "3600s", "7s"),
+    ("on-change", "restart", "restart", "signal:INT"),
+    ("on-change", "signal:HUP", "signal:SIGHUP", "restart"),
+    ("on-change", "signal:SIGUSR1", "signal:SIGUSR1", "restart"),
+    ("on-change", "signal:usr2", "signal:SIGUSR2", "restart"),
+    ("on-change", "signal:1", "signal:SIGHUP", "restart"),
+    ("on-exit", "wait", "Wait", "exit"),
+    ("on-exit", "exit", "Exit", "wait"),
+    ("on-exit", "restart", "Restart", "wait"),
+    ("stop-signal", "TERM", "SIGTERM", "KILL"),
+    ("stop-signal", "INT", "SIGINT", "KILL"),
+    ("stop-signal", "SIGINT", "SIGINT", "KILL"),
+    ("stop-signal", "quit", "SIGQUIT", "KILL"),
+    ("stop-signal", "sigwinch", "SIGWINCH", "KILL"),
+    ("stop-signal", "9", "SIGKILL", "INT"),
+    ("stop-signal", "CLD", "SIGCHLD", "INT"),
+    ("stop-signal", "RTMIN", "SIGRTMIN", "INT"),
+    ("stop-signal", "SIGRTMIN+3", "SIGRTMIN+3", "INT"),
+    ("lockfile", "run/it.lock", "it.lock", "other.lock"),
+    ("events", "-", "Some(Stderr)", "fd:4"),
+    ("events", "fd:3", "Some(Descriptor(3))", "-"),
+    ("events", "fd:0", "Some(Descriptor(0))", "-"),
+    ("events", "events.jsonl", "events.jsonl", "-"),
+    ("color", "auto", "Auto", "never"),
+    ("color", "always", "Always", "never"),
+    ("color", "never", "Never", "always"),
+];
+
+/// Key, value, and what the sentence says of it.
+const BAD: [(&str, &str, &str); 46] = [
+    ("directory", "missing", "there is no such directory"),
+    ("directory", "file", "this is no directory"),
+    ("watch", "", "the pattern is empty"),
+    ("watch", "*.py;", "the pattern is empty"),
+    ("watch", "[", "'[' is no valid pattern"),
+    ("watch", "a/{b", "'a/{b' is no valid pattern"),
+    ("watch", "!*.py", "to leave files out, use --ignore"),
+    ("ignore", "", "the pattern is empty"),
+    ("ignore", "x[", "'x[' is no valid pattern"),
+    ("ignore", "!x", "leave the '!' out"),
+    ("backend", "", "it must be one of auto, inotify, notify, poll"),
+    ("backend", "Poll", "did you mean poll?"),
+    ("backend", "fsevents", "it must be one of auto, inotify, notify, poll"),
+    ("interval", "", "a duration is expected"),
+    ("interval", "soon", "a duration is expected, like 500ms, 2s or 1m"),
+    ("interval", "-1", "a duration is expected"),
+    ("interval", "1x", "a duration is expected"),
+    ("interval", "1,5", "a duration is expected"),
+    ("interval", "ms", "a duration is expected"),
+    ("interval", "inf", "a duration is expected"),
+    ("interval", "nan", "a duration is expected"),
+    ("interval", "1e300", "a duration is expected"),
+    ("interval", "0", "it must be at least 10ms"),
+    ("interval", "9ms", "it must be at least 10ms"),
+    ("interval", "86401", "at most one day"),
+    ("settle", "x", "a duration is expected"),
+    ("settle", "25h", "at most one day"),
+    ("stop-timeout", "never", "a duration is expected"),
+    ("stop-timeout", "2d", "at most one day"),
+    ("on-change", "", "it must be restart, or signal:NAME"),
+    ("on-change", "HUP", "it must be restart, or signal:NAME"),
+    ("on-change", "signal:", "there is no such signal"),
+    ("on-change", "signal:FOO", "there is no such signal"),
+    ("on-change", "signal:HIP", "there is no such signal; did you mean HUP?"),
+    ("on-exit", "stop", "it must be one of wait, exit, restart"),
+    ("on-exit", "exits", "did you mean exit?"),
+    ("stop-signal", "", "there is no such signal"),
+    ("stop-signal", "FOO", "there is no such signal; `kill -l` lists them"),
+    ("stop-signal", "0", "there is no such signal"),
+    ("stop-signal", "65", "there is no such signal"),
+    ("stop-signal", "SIGTRM", "did you mean TERM?"),
+    ("stop-signal", "RTMIN+31", "there is no such signal"),
+    ("events", "fd:", "the number of an open descriptor"),
+    ("events", "fd:x", "the number of an open descriptor"),
+    ("events", "fd:-1", "the number of an open descriptor"),
+    ("color", "yes", "it must be one of auto, always, never"),
+];
+
+fn place(config_file: &str) -> Place {
+    Place::with(&[("sub/", ""), ("file", ""), ("reloadrun.toml", config_file)])
+}
+
+#[test]
+fn every_good_value_means_the_same_as_flag_and_as_key_and_the_flag_wins() {
+    for (key, value, meaning, other) in GOOD {
+        let flag = format!("--{key}={value}");
+        let as_flag = place("").resolve("", &[&flag]);
+        assert_eq!(shown(&as_flag, key), meaning, "{flag}");
+        let as_key = place(&format!("{key} = '{value}'")).resolve("", &[]);
+        assert_eq!(shown(&as_key, key), meaning, "{key} = '{value}'");
+        let other_key = format!("{key} = '{other}'");
+        assert_ne!(shown(&place(&other_key).resolve("", &[]), key), meaning, "{other_key} is to differ from {flag}");
+        let both = place(&other_key).resolve("", &[&flag]);
+        assert_eq!(shown(&both, key), meaning, "{flag} wins over {other_key}");
+    }
+}
+
+#[test]
+fn every_bad_value_is_one_mistake_that_names_the_flag_or_the_line_and_the_value() {
+    for (key, value, sentence) in BAD {
+        let as_flag = place("").try_resolve("", &[&format!("--{key}={value}")]).unwrap_err();
+        let as_key = place(&format!("\n{key} = '{value}'")).try_resolve("", &[]).unwrap_err();
+        let flag = match key {
+            "watch" => "-w: ".to_owned(),
+            "ignore" => "-i: ".to_owned(),
+            key => format!("--{key} "),
+        };
+        for (mistakes, place) in [(as_flag, flag), (as_key, format!("reloadrun.toml:2: {key}"))] {
+            let [mistake] = &mistakes[..] else { panic!("{key} = '{value}': one mistake, not {mistakes:?}") };
+            assert!(mistake.contains(&place), "{place:?} is not in {mistake:?}");
+            assert!(mistake.contains(sentence), "{sentence:?} is not in {mistake:?}");
+            assert!(mistake.contains(value), "{value:?} is not in {mistake:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
+    for (line, sentence) in [
+        ("watch = 1", "watch must be a text or a list of texts, not a number"),
+        ("watch = ['a', 1]", "watch must be a list of texts only"),
+        ("ignore = true", "ignore must be a text or a list of texts, not true or false"),
+        ("no-ignore = 'yes'", "no-ignore must be true or false, not a text"),
+        ("clear = 1", "clear must be true or false, not a number"),
+        ("quiet = []", "quiet must be true or false, not a list"),
+        ("verbose = 1979-05-27", "verbose must be true or false, not a date"),
+        ("directory = 1", "directory must be a text, not a number"),
+        ("backend = ['poll']", "backend must be a text, not a list"),
+        ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not true or false"),
+        ("settle = ['1s']", "settle must be a duration like \"500ms\" or a number of seconds, not a list"),
+        ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
+        ("on-change = true", "on-change must be a text, not true or false"),
+        ("on-exit = 1.5", "on-exit must be a text, not a number"),
+        ("stop-signal = 1.5", "stop-signal must be a text, not a number"),
+        ("lockfile = false", "lockfile must be a text, not true or false"),
+        ("events = 3", "events must be a text, not a number"),
+        ("color = true", "color must be a text, not true or false"),
+        ("command = 1", "command must be a list like [\"python\", \"app.py\"] or a shell line, not a number"),
+        ("[watch]\nx = 1", "watch must be a text or a list of texts, not a table"),
+        ("wacth = 'x'", "wacth: unknown key; did you mean watch?"),
+        ("config = 'x'", "config: unknown key"),
+        ("explain = 'x'", "explain: unknown key"),
+        ("help = true", "help: unknown key"),
+    ] {
+        let mistakes = place(line).try_resolve("", &[]).unwrap_err();
+        let [mistake] = &mistakes[..] else { panic!("{line}: one mistake, not {mistakes:?}") };
+        assert!(
+            mistake.contains("reloadrun.toml:1: ") && mistake.contains(sentence),
+            "{sentence:?} is not in {mistake:?}"
+        );
+    }
+}
+
+#[test]
+fn numbers_are_good_where_a_number_makes_sense() {
+    for (line, key, meaning) in [
+        ("interval = 2", "interval", "2s"),
+        ("interval = 0.5", "interval", "500ms"),
+        ("settle = 0", "settle", "0ns"),
+        ("stop-timeout = 60", "stop-timeout", "60s"),
+        ("stop-signal = 2", "stop-signal", "SIGINT"),
+    ] {
+        assert_eq!(shown(&place(line).resolve("", &[]), key), meaning, "{line}");
+    }
+    for line in ["interval = 0", "interval = -1", "interval = inf", "interval = nan", "stop-signal = 0"] {
+        assert_eq!(place(line).try_resolve("", &[]).unwrap_err().len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn lists_may_be_lists_or_repeated_flags() {
+    for (line, flags) in [
+        ("watch = ['*.py', 'a;b']", ["-w", "*.py", "-w", "a;b"]),
+        ("watch = '*.py;a;b'", ["--watch", "*.py", "--watch", "a;b"]),
+    ] {
+        assert_eq!(shown(&place(line).resolve("", &[]), "watch"), "*.py a b");
+        assert_eq!(shown(&place("watch = 'x'").resolve("", &flags), "watch"), "*.py a b");
+    }
+    assert_eq!(shown(&place("ignore = ['a', 'b']").resolve("", &["-w", "x"]), "ignore"), "a b", "-w hides no ignore");
+    assert_eq!(shown(&place("watch = []").resolve("", &[]), "watch"), "");
+}
+
+/// Key, its flag, and what it does to what `shown` tells.
+const FLAGS: [(&str, &str, &str, &str); 4] = [
+    ("no-ignore", "--no-ignore", "false", "true"),
+    ("clear", "--clear", "false", "true"),
+    ("quiet", "-q", "Normal", "Quiet"),
+    ("verbose", "-v", "Normal", "Verbose"),
+];
+
+#[test]
+fn a_flag_without_value_is_true_or_false_as_a_key() {
+    for (key, flag, without, with) in FLAGS {
+        assert_eq!(shown(&place("").resolve("", &[]), key), without);
+        assert_eq!(shown(&place("").resolve("", &[flag]), key), with);
+        assert_eq!(shown(&place("").resolve("", &[&format!("--{key}")]), key), with);
+        assert_eq!(shown(&place(&format!("{key} = true")).resolve("", &[]), key), with);
+        assert_eq!(shown(&place(&format!("{key} = false")).resolve("", &[]), key), without);
+        assert_eq!(shown(&place(&format!("{key} = false")).resolve("", &[flag]), key), with);
+    }
+}
+
+#[test]
+fn quiet_and_verbose_exclude_each_other_but_a_flag_wins_over_the_other_key() {
+    assert_eq!(place("quiet = true").resolve("", &["-v"]).verbosity, Verbosity::Verbose);
+    assert_eq!(place("verbose = true").resolve("", &["-q"]).verbosity, Verbosity::Quiet);
+    for (file, flags) in [("", &["-q", "-v"][..]), ("quiet = true\nverbose = true", &[])] {
+        assert_eq!(place(file).try_resolve("", flags).unwrap_err(), ["--quiet and --verbose exclude each other"]);
+    }
+}
+
+#[test]
+fn every_key_there_is_has_a_line_in_these_tables() {
+    let good: BTreeSet<String> =
+        GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(["command".to_owned()]).collect();
+    assert_eq!(good, keys().into_iter().collect());
+    // Any text is the name of a lockfile.
+    let bad: BTreeSet<String> = BAD.iter().map(|line| line.0.to_owned()).collect();
+    let with_values: BTreeSet<String> =
+        GOOD.iter().map(|line| line.0.to_owned()).filter(|key| key != "lockfile").collect();
+    assert_eq!(bad, with_values);
+}
+
+#[test]
+fn the_last_of_two_flags_counts() {
+    let config = Place::with(&[])
+        .resolve("", &["--interval", "2s", "--interval", "3s", "--on-exit", "exit", "--on-exit", "wait"]);
+    assert_eq!((config.interval, config.on_exit), (Duration::from_secs(3), OnExit::Wait));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
+    assert_eq!(place.try_resolve("", &["--color", "z", "--settle", "w"]).unwrap_err().len(), 6);
+    assert!(
+        place.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
+        "a flag hides the key"
+    );
+}
+
+#[test]
+fn without_anything_the_defaults_are_those_of_the_help() {
+    let place = Place::with(&[]);
+    let config = place.resolve("", &[]);
+    for (key, meaning) in [
+        ("watch", ""),
+        ("ignore", ""),
+        ("no-ignore", "false"),
+        ("directory", "root"),
+        ("backend", "Auto"),
+        ("interval", "1s"),
+        ("settle", "100ms"),
+        ("on-change", "restart"),
+        ("on-exit", "Wait"),
+        ("stop-signal", "SIGTERM"),
+        ("stop-timeout", "5s"),
+        ("lockfile", "none"),
+        ("events", "None"),
+        ("clear", "false"),
+        ("color", "Auto"),
+        ("quiet", "Normal"),
+    ] {
+        assert_eq!(shown(&config, key), meaning, "{key}");
+    }
+    assert_eq!(config.config_file, place.root.join("reloadrun.toml"), "watched, so that its coming is noticed");
+    assert_eq!((config.on_change, config.color), (OnChange::Restart, Color::Auto));
+}
+
+#[test]
+fn as_init_and_in_continuous_integration_it_exits_unless_told_otherwise() {
+    let place = Place::with(&[]);
+    let with_key = Place::with(&[("reloadrun.toml", "on-exit = 'restart'")]);
+    for (is_init, is_ci, default) in [
+        (false, false, OnExit::Wait),
+        (true, false, OnExit::Exit),
+        (false, true, OnExit::Exit),
+        (true, true, OnExit::Exit),
+    ] {
+        let on_exit = |place: &Place, words: &[&str]| {
+            let environment = Environment { is_init, is_ci, ..place.environment("") };
+            resolve(&args(words), &environment, true).unwrap().on_exit
+        };
+        assert_eq!(on_exit(&place, &[]), default);
+        assert_eq!(on_exit(&place, &["--on-exit", "wait"]), OnExit::Wait);
+        assert_eq!(on_exit(&with_key, &[]), OnExit::Restart);
+    }
+}
+
+#[test]
+fn the_config_file_is_the_nearest_one_upwards() {
+    let place = Place::with(&[
+        ("reloadrun.toml", "interval = 2"),
+        ("a/b/c/", ""),
+        ("a/near/reloadrun.toml", "interval = 3"),
+        ("a/near/deep/", ""),
+        // No file, so not the one.
+        ("a/odd/reloadrun.toml/", ""),
+        ("elsewhere/mine.toml", "interval = 4"),
+    ]);
+    for (below, words, seconds, file) in [
+        ("", &[][..], 2, "reloadrun.toml"),
+        ("a/b/c", &[], 2, "reloadrun.toml"),
+        ("a/near", &[], 3, "a/near/reloadrun.toml"),
+        ("a/near/deep", &[], 3, "a/near/reloadrun.toml"),
+        ("a/odd", &[], 2, "reloadrun.toml"),
+        ("", &["-C", "a/near/deep"], 3, "a/near/reloadrun.toml"),
+        ("a/near/deep", &["-C", "../.."], 2, "reloadrun.toml"),
+        ("a/near", &["-c", "../../elsewhere/mine.toml"], 4, "elsewhere/mine.toml"),
+        ("a/near", &["-C", "../b", "-c", "../../elsewhere/mine.toml"], 4, "elsewhere/mine.toml"),
+    ] {
+        let config = place.resolve(below, words);
+        assert_eq!(config.interval, Duration::from_secs(seconds), "in {below:?} with {words:?}");
+        assert_eq!(config.config_file, place.root.join(file), "in {below:?} with {words:?}");
+    }
+    for (given, sentence) in [("missing.toml", "there is no such file"), ("a", "this is no file")] {
+        assert_eq!(place.try_resolve("", &["-c", given]).unwrap_err(), [format!("--config {given}: {sentence}")]);
+    }
+}
+
+fn base(config: &Config) -> &Path {
+    &config.watch.first().expect("a pattern").base
+}
+
+#[test]
+fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is() {
+    let place = Place::with(&[
+        ("reloadrun.toml", "watch = 'src/*.rs'\nignore = 'tmp/x'\ncommand = ['make']"),
+        ("sub/deep/", ""),
+        ("other/", ""),
+    ]);
+    let root = |name: &str| if name.is_empty() { place.root.clone() } else { place.root.join(name) };
+    for (words, directory, watch) in [
+        // The file's command runs where the file is; a command that was typed, where it was typed.
+        (&["--"][..], "", "src"),
+        (&["--", "true"], "sub", "src"),
+        (&["-w", "lib/*.rs", "--"], "", "sub/lib"),
+        (&["-w", "lib/*.rs", "--", "true"], "sub", "sub/lib"),
+        (&["-w", "../lib/*.rs", "--", "true"], "sub", "lib"),
+        // A chosen directory is the root of all.
+        (&["-C", "deep", "--"], "sub/deep", "sub/deep/src"),
+        (&["-C", "deep", "-w", "lib/*.rs", "--", "true"], "sub/deep", "sub/deep/lib"),
+        (&["-C", "../other", "--", "true"], "other", "other/src"),
+    ] {
+        let config = place.resolve("sub", words);
+        assert_eq!(config.directory, root(directory), "{words:?}");
+        assert_eq!(base(&config), root(watch), "{words:?}");
+    }
+    let config = place.resolve("sub", &[]);
+    assert_eq!(config.ignore[0].base, root("tmp/x"));
+    assert_eq!(place.resolve("sub", &["-i", "tmp/x"]).ignore[0].base, root("sub/tmp/x"));
+    assert!(matches!(place.resolve("sub", &["-w", ".env"]).watch[0].shape, Shape::Literal));
+    assert_eq!(base(&place.resolve("sub", &["-w", "/etc/app/*.toml"])), Path::new("/etc/app"));
+}
+
+#[test]
+fn the_directory_key_begins_at_the_file_and_is_the_root_of_all() {
+    let place = Place::with(&[
+        ("reloadrun.toml", "directory = 'app'\nwatch = '*.py'\ncommand = 'x'"),
+        ("app/", ""),
+        ("sub/", ""),
+    ]);
+    for words in [&["--"][..], &["--", "true"], &["-w", "*.py", "--", "true"]] {
+        let config = place.resolve("sub", words);
+        assert_eq!(
+            (config.directory.as_path(), base(&config)),
+            (&*place.root.join("app"), &*place.root.join("app")),
+            "{words:?}"
+        );
+    }
+    assert_eq!(place.resolve("sub", &["-C", "."]).directory, place.root.join("sub"), "the flag wins");
+}
+
+#[test]
+fn files_that_are_written_begin_where_they_are_named() {
+    let place = Place::with(&[
+        ("reloadrun.toml", "lockfile = 'it.lock'\nevents = 'events.jsonl'"),
+        ("sub/", ""),
+        ("other/", ""),
+    ]);
+    let files = |words: &[&str]| {
+        let config = place.resolve("sub", words);
+        let Some(EventsTarget::File(events)) = config.events else { panic!("a file") };
+        (config.lockfile.unwrap(), events)
+    };
+    assert_eq!(files(&[]), (place.root.join("it.lock"), place.root.join("events.jsonl")));
+    let flags = ["--lockfile", "it.lock", "--events", "events.jsonl", "-C", "../other"];
+    assert_eq!(files(&flags), (place.root.join("sub/it.lock"), place.root.join("sub/events.jsonl")));
+}
+
+#[test]
+fn a_symlink_on_the_way_is_no_other_place() {
+    let place = Place::with(&[("true/", "")]);
+    std::os::unix::fs::symlink("true", place.root.join("link")).unwrap();
+    let real = place.root.join("true");
+    for (below, words) in [
+        ("link", &["-w", "*.py", "--lockfile", "it.lock"][..]),
+        ("", &["-C", "link", "-w", "*.py", "--lockfile", "link/it.lock"]),
+    ] {
+        let config = place.resolve(below, words);
+        assert_eq!((config.directory.as_path(), base(&config)), (&*real, &*real), "{words:?}");
+        assert_eq!(config.lockfile, Some(real.join("it.lock")), "{words:?}");
+        assert_eq!(config.config_file, real.join("reloadrun.toml"), "{words:?}");
+    }
+}
+
+#[test]
+fn a_command_is_needed_from_one_of_two_places_and_the_typed_one_wins() {
+    let none = Place::with(&[]);
+    let mistakes = none.try_resolve("", &["--"]).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("no command is given; write it after --"), "{mistakes:?}");
+    assert_eq!(place("command = []").try_resolve("", &["--"]).unwrap_err(), mistakes);
+    assert!(resolve(&args(&["--"]), &none.environment(""), false).is_ok(), "an explanation needs none");
+    for (line, words, meaning) in [
+        ("command = ['python', 'app.py']", &["--"][..], r#"["python", "app.py"]"#),
+        ("command = 'a | b'", &["--"], r#"["/bin/sh", "-c", "a | b"]"#),
+        ("command = ['python']", &["--", "make", "-w", "x"], r#"["make", "-w", "x"]"#),
+        ("", &["--", "-x"], r#"["-x"]"#),
+        ("", &["--", "--"], r#"["--"]"#),
+    ] {
+        assert_eq!(shown(&place(line).resolve("", words), "command"), meaning, "{line} {words:?}");
+    }
+}
+
+#[test]
+fn a_config_file_that_cannot_be_read_is_a_mistake() {
+    let place = Place::with(&[]);
+    fs::write(place.root.join("reloadrun.toml"), b"watch = '\xff'").unwrap();
+    let mistakes = place.try_resolve("", &[]).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].contains("reloadrun.toml"), "{mistakes:?}");
+}

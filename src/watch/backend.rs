@@ -1,6 +1,5 @@
 //! What a source of notices must do. Three do it: the kernel's inotify, the `notify` crate, and polling.
 
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -69,6 +68,6 @@ pub trait Backend: Send {
     /// Forgets a directory and all below it.
     fn forget(&mut self, directory: &Path);
 
-    /// Waits for notices until the instant has come or `bell` rings. May come back early with nothing.
-    fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>) -> Vec<Notice>;
+    /// Waits for notices until the instant has come. May come back early with nothing.
+    fn next(&mut self, until: Option<Instant>) -> Vec<Notice>;
 }

@@ -1,7 +1,7 @@
 //! The kernel's inotify, one watch a directory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -118,7 +118,7 @@ impl Backend for InotifyBackend {
         }
     }
 
-    fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>) -> Vec<Notice> {
+    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
         let mut notices = Vec::new();
         loop {
             let happenings = self.queue.read();
@@ -127,7 +127,7 @@ impl Backend for InotifyBackend {
             }
             notices.extend(happenings.into_iter().flat_map(|happening| self.notices(happening)).collect::<Vec<_>>());
         }
-        if notices.is_empty() && !matches!(wait_readable([self.queue.as_fd(), bell], until), Ok([false, _])) {
+        if notices.is_empty() && !matches!(wait_readable([self.queue.as_fd()], until), Ok([false])) {
             notices.extend(self.queue.read().into_iter().flat_map(|h| self.notices(h)).collect::<Vec<_>>());
         }
         notices

@@ -12,7 +12,6 @@ mod snapshot;
 mod walk;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,13 +135,13 @@ impl Watcher {
         std::mem::take(&mut self.complaints)
     }
 
-    /// Waits for changes until the instant has come or `bell` rings, and pushes them into the settler.
-    pub fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>, settler: &mut Settler) {
+    /// Waits for changes until the instant has come, and pushes them into the settler.
+    pub fn next(&mut self, until: Option<Instant>, settler: &mut Settler) {
         if self.next_poll.is_none() && !self.polled.is_empty() {
             self.next_poll = Some(Instant::now() + self.interval);
         }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
-        for notice in self.backend.next(bell, earliest) {
+        for notice in self.backend.next(earliest) {
             self.take_in(notice, settler);
         }
         if self.next_poll.is_some_and(|due| due <= Instant::now()) {

@@ -2,7 +2,7 @@
 //! written right after `mkdir` and watches what is ignored.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::Arc;
@@ -98,9 +98,9 @@ impl Backend for NotifyBackend {
         self.watched.retain(|path| !path.starts_with(directory));
     }
 
-    fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>) -> Vec<Notice> {
+    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
         // An error is an early return, like an interruption.
-        let _ = wait_readable([self.bell.as_fd(), bell], until);
+        let _ = wait_readable([self.bell.as_fd()], until);
         self.bell.hush();
         self.events.try_iter().collect::<Vec<_>>().into_iter().flat_map(|event| self.notices(event)).collect()
     }

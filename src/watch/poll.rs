@@ -1,7 +1,6 @@
 //! Polling: no notices at all. Every directory is refused with [`Refusal::Poll`], so that the watcher looks at it
 //! once an interval, by the same comparison that follows an overflow.
 
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -27,9 +26,9 @@ impl Backend for PollBackend {
 
     fn forget(&mut self, _directory: &Path) {}
 
-    fn next(&mut self, bell: BorrowedFd<'_>, until: Option<Instant>) -> Vec<Notice> {
+    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
         // An error is an early return, like an interruption.
-        let _ = wait_readable([bell], until);
+        let _ = wait_readable([], until);
         Vec::new()
     }
 }
