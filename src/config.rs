@@ -171,11 +171,11 @@ impl Pattern {
     fn read(text: &str, flag: &str, directory: &Path, names_at_any_depth: bool) -> Result<Pattern, String> {
         let rule = format!("{flag} '{text}'");
         if text.trim().is_empty() {
-            return Err("the pattern is empty; write one like '*.py', or '**' for everything".into());
+            return Err("a pattern is empty; write one like '*.py', or '**' for everything".into());
         }
         if let Some(rest) = text.strip_prefix('!') {
             let remedy = if names_at_any_depth { "leave the '!' out" } else { "to leave files out, use --ignore" };
-            return Err(format!("'{text}': patterns are not negated with '!'; {remedy} (--ignore '{rest}')"));
+            return Err(format!("patterns are not negated with '!'; {remedy} (--ignore '{rest}')"));
         }
         let unslashed = text.strip_suffix('/').unwrap_or(text);
         let relative = unslashed.strip_prefix("./").unwrap_or(unslashed);
@@ -197,7 +197,7 @@ impl Pattern {
             .literal_separator(true)
             .backslash_escape(true)
             .build()
-            .map_err(|error| format!("'{text}' is no valid pattern: {}", error.kind()))?;
+            .map_err(|error| format!("this is no valid pattern: {}", error.kind()))?;
         Ok(Pattern { text: text.to_owned(), rule, base, shape: Shape::Glob(glob) })
     }
 }

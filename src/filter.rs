@@ -259,7 +259,7 @@ impl Filter {
             }
             let lists = [Some(built_in), (!outputs_too).then_some(outputs)];
             lists.into_iter().flatten().find_map(|list| match list.matched(part, is_directory) {
-                Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().to_owned())),
+                Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().trim_start_matches('\\').to_owned())),
                 _ => None,
             })
         })

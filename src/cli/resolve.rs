@@ -188,10 +188,12 @@ impl Resolver<'_> {
             _ => (given.to_vec(), flag.to_owned(), flag, flags_root),
         };
         let mut patterns = Vec::new();
-        for text in texts.iter().flat_map(|text| split_patterns(text)) {
-            match read(&text, name, root) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(sentence) => self.mistakes.push(format!("{place}: {sentence}")),
+        for given in &texts {
+            for text in split_patterns(given) {
+                match read(&text, name, root) {
+                    Ok(pattern) => patterns.push(pattern),
+                    Err(sentence) => self.mistakes.push(format!("{place} '{given}': {sentence}")),
+                }
             }
         }
         patterns
