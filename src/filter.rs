@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::Match;
@@ -130,7 +130,11 @@ pub struct Filter {
     ignore: Vec<Group>,
     built_in: Option<(Gitignore, Gitignore)>,
     directories: Mutex<HashMap<PathBuf, Option<Arc<DirectoryRules>>>>,
+    last_directory: Mutex<Option<(Asked, Option<Rule>)>>,
 }
+
+/// Base, directory, and whether the outputs of programs are meant too.
+type Asked = (PathBuf, PathBuf, bool);
 
 impl Filter {
     /// Compiles the patterns of a configuration.
@@ -145,6 +149,7 @@ impl Filter {
             ignore: groups_with_literals(&config.ignore),
             built_in: (!config.no_ignore).then(|| (list(BUILT_IN), list(OUTPUTS))),
             directories: Mutex::default(),
+            last_directory: Mutex::default(),
         };
         filter.warm_up();
         filter
@@ -211,7 +216,7 @@ impl Filter {
     pub fn enter(&self, directory: &Path, has_ignore_files: bool) {
         if !has_ignore_files && self.built_in.is_some() {
             let above = directory.parent().and_then(|parent| self.rules_of(parent));
-            self.known_directories().insert(directory.to_owned(), above);
+            locked(&self.directories).insert(directory.to_owned(), above);
         }
     }
 
@@ -248,20 +253,39 @@ impl Filter {
 
     /// The ignore rule that applies to the path or to a directory between it and the base, if any.
     fn ignored(&self, base: &Path, path: &Path, is_directory: bool, outputs_too: bool) -> Option<Rule> {
+        self.built_in.as_ref()?;
+        if path == base {
+            return None;
+        }
+        let parent = path.parent().filter(|parent| parent.starts_with(base));
+        let above = parent.and_then(|parent| self.directory_ignored(base, parent, outputs_too));
+        above.or_else(|| self.part_ignored(path, is_directory, outputs_too))
+    }
+
+    /// The same for a directory. The last answer is kept: a walk asks it for one file after the other.
+    fn directory_ignored(&self, base: &Path, directory: &Path, outputs_too: bool) -> Option<Rule> {
+        let key = (base.to_owned(), directory.to_owned(), outputs_too);
+        if let Some((_, rule)) = locked(&self.last_directory).as_ref().filter(|(last, _)| *last == key) {
+            return rule.clone();
+        }
+        let rule = self.ignored(base, directory, true, outputs_too);
+        *locked(&self.last_directory) = Some((key, rule.clone()));
+        rule
+    }
+
+    /// The ignore rule that applies to this one piece of a path.
+    fn part_ignored(&self, part: &Path, is_directory: bool, outputs_too: bool) -> Option<Rule> {
+        match self.ignore_file_says(part, is_directory) {
+            Match::Ignore(rule) => return Some(rule),
+            Match::Whitelist(_) => return None,
+            Match::None => {}
+        }
         let (built_in, outputs) = self.built_in.as_ref()?;
-        let below: Vec<&Path> = path.ancestors().take_while(|ancestor| *ancestor != base).collect();
-        below.into_iter().rev().find_map(|part| {
-            let is_directory = is_directory || part != path;
-            match self.ignore_file_says(part, is_directory) {
-                Match::Ignore(rule) => return Some(rule),
-                Match::Whitelist(_) => return None,
-                Match::None => {}
-            }
-            let lists = [Some(built_in), (!outputs_too).then_some(outputs)];
-            lists.into_iter().flatten().find_map(|list| match list.matched(part, is_directory) {
-                Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().trim_start_matches('\\').to_owned())),
-                _ => None,
-            })
+        let lists = [Some(built_in), (!outputs_too).then_some(outputs)];
+        lists.into_iter().flatten().find_map(|list| match list.matched(part, is_directory) {
+            // Without the backslash that keeps a leading # from being a comment.
+            Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().trim_start_matches('\\').to_owned())),
+            _ => None,
         })
     }
 
@@ -285,7 +309,7 @@ impl Filter {
     /// The ignore files that have a say in a directory: its own and those above it, up to the root of the
     /// repository; outside of a repository, up to the base of what is watched.
     fn rules_of(&self, directory: &Path) -> Option<Arc<DirectoryRules>> {
-        if let Some(known) = self.known_directories().get(directory) {
+        if let Some(known) = locked(&self.directories).get(directory) {
             return known.clone();
         }
         let above = directory.parent().filter(|parent| self.reaches(parent)).and_then(|parent| self.rules_of(parent));
@@ -302,13 +326,8 @@ impl Filter {
             })
             .collect();
         let rules = if own.is_empty() { above } else { Some(Arc::new(DirectoryRules { own, above })) };
-        self.known_directories().insert(directory.to_owned(), rules.clone());
+        locked(&self.directories).insert(directory.to_owned(), rules.clone());
         rules
-    }
-
-    fn known_directories(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Option<Arc<DirectoryRules>>>> {
-        // A cache is whole after every single insertion, whatever panicked in between.
-        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether ignore files of this directory can have a say: it lies inside what is watched, or between that and
@@ -317,6 +336,11 @@ impl Filter {
         let inside = self.roots().iter().any(|root| directory.starts_with(root));
         inside || directory.ancestors().any(|ancestor| ancestor.join(".git").exists())
     }
+}
+
+/// A cache is whole after every single assignment, whatever panicked in between.
+fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn own_files(config: &Config) -> Vec<PathBuf> {

@@ -20,7 +20,7 @@ use tracing::debug;
 
 use self::backend::{Backend, Entry, Notice, Refusal};
 use self::snapshot::Snapshot;
-use self::walk::{Walk, hops};
+use self::walk::{Depth, Walk, hops};
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
 use crate::event::Watching;
@@ -102,11 +102,11 @@ impl Watcher {
         let mut walk = std::mem::take(&mut self.arming);
         let mut done = false;
         while Instant::now() < until {
-            let Some(directory) = walk.next() else {
+            let Some((directory, depth)) = walk.next() else {
                 done = true;
                 break;
             };
-            for path in self.visit(&directory, &mut walk) {
+            for path in self.visit(&directory, depth, &mut walk) {
                 self.note(&path, settler);
             }
         }
@@ -228,7 +228,7 @@ impl Watcher {
             }
         }
         if self.filter.descend(directory) {
-            self.arming.begin(directory.to_owned());
+            self.arming.begin(directory.to_owned(), Depth::Deep);
         }
         self.walk_on(progress, settler);
     }
@@ -236,8 +236,8 @@ impl Watcher {
     /// Finishes the walk; what it finds is compared.
     fn walk_on(&mut self, progress: Progress, settler: &mut Settler) {
         let mut walk = std::mem::take(&mut self.arming);
-        while let Some(directory) = walk.next() {
-            for path in self.visit(&directory, &mut walk) {
+        while let Some((directory, depth)) = walk.next() {
+            for path in self.visit(&directory, depth, &mut walk) {
                 self.consider(&path, progress, settler);
             }
         }
@@ -263,7 +263,7 @@ impl Watcher {
     fn turn(&mut self, visible: &Path, settler: &mut Settler) {
         self.register_hops(visible);
         if visible.is_dir() {
-            self.arming.begin(visible.to_owned());
+            self.arming.begin(visible.to_owned(), Depth::Deep);
             self.walk_on(Progress::Whole, settler);
         }
         for known in self.snapshot.below(visible) {
@@ -276,7 +276,7 @@ impl Watcher {
     fn begin_root(&mut self, root: &Path) {
         self.register_hops(root);
         if root.is_dir() && self.filter.descend(root) {
-            self.arming.begin(root.to_owned());
+            self.arming.begin(root.to_owned(), Depth::Deep);
             return;
         }
         // If the nearest directory goes, or a nearer one comes, in this very moment, try again.
@@ -284,7 +284,7 @@ impl Watcher {
             let Some(anchor) = anchor(root).map(Path::to_owned) else { return };
             self.watch(&anchor);
             if self::anchor(root) == Some(&anchor) {
-                self.arming.begin(anchor);
+                self.arming.begin(anchor, Depth::Shallow);
                 return;
             }
         }
@@ -303,9 +303,9 @@ impl Watcher {
 
     /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
     /// paths in it that count.
-    fn visit(&mut self, directory: &Path, walk: &mut Walk) -> Vec<PathBuf> {
+    fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<PathBuf> {
         self.watch(directory);
-        match walk.list(directory, &self.filter) {
+        match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
                 for link in &listing.links {
                     self.register_hops(link);
@@ -413,7 +413,7 @@ impl Watcher {
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
         for directory in directories {
             let mut below = Walk::default();
-            let listed = match below.list(directory, &self.filter) {
+            let listed = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.files.into_iter().chain(listing.links).collect(),
                 Err(_) => Vec::new(),
             };
@@ -426,7 +426,7 @@ impl Watcher {
             for path in listed.iter().chain(&missing) {
                 self.consider(path, Progress::Partial, settler);
             }
-            while let Some(subdirectory) = below.next() {
+            while let Some((subdirectory, _)) = below.next() {
                 if !directories.contains(&subdirectory) && !self.watched.contains(&subdirectory) {
                     self.gain(&subdirectory, Progress::Partial, settler);
                 }

@@ -11,8 +11,17 @@ use crate::filter::Filter;
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
 #[derive(Debug, Default)]
 pub struct Walk {
-    queue: VecDeque<PathBuf>,
+    queue: VecDeque<(PathBuf, Depth)>,
     followed: HashSet<(u64, u64)>,
+}
+
+/// How far a walk goes from a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The directory alone: it is watched for the sake of a name in it.
+    Shallow,
+    /// And everything below that can hold a match.
+    Deep,
 }
 
 /// The files of a directory that count.
@@ -26,20 +35,20 @@ pub struct Listing {
 
 impl Walk {
     /// Adds a directory to begin from.
-    pub fn begin(&mut self, directory: PathBuf) {
-        self.queue.push_back(directory);
+    pub fn begin(&mut self, directory: PathBuf, depth: Depth) {
+        self.queue.push_back((directory, depth));
     }
 
     /// The next directory, to be watched first and listed then: what is created in between is told or listed.
-    pub fn next(&mut self) -> Option<PathBuf> {
+    pub fn next(&mut self) -> Option<(PathBuf, Depth)> {
         self.queue.pop_front()
     }
 
-    /// Lists a directory and queues those of its directories that can hold a match.
+    /// Lists a directory and, going deep, queues those of its directories that can hold a match.
     ///
     /// # Errors
     /// The system's: it is gone, or may not be read.
-    pub fn list(&mut self, directory: &Path, filter: &Filter) -> io::Result<Listing> {
+    pub fn list(&mut self, directory: &Path, depth: Depth, filter: &Filter) -> io::Result<Listing> {
         let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
         filter.enter(directory, entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"));
         let mut listing = Listing::default();
@@ -47,11 +56,12 @@ impl Walk {
             let Ok(kind) = entry.file_type() else { continue };
             let path = entry.path();
             if kind.is_dir() {
-                if filter.descend(&path) {
-                    self.queue.push_back(path);
+                if depth == Depth::Deep && filter.descend(&path) {
+                    self.begin(path, depth);
                 }
             } else if kind.is_symlink() {
                 match fs::metadata(&path) {
+                    Ok(target) if target.is_dir() && depth == Depth::Shallow => {}
                     Ok(target) if target.is_dir() => self.follow(path, &target, filter),
                     _ if filter.decide(&path).counts => listing.links.push(path),
                     _ => {}
@@ -72,7 +82,7 @@ impl Walk {
         let Ok(real) = fs::canonicalize(&link) else { return };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
         if !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino())) {
-            self.queue.push_back(link);
+            self.begin(link, Depth::Deep);
         }
     }
 }
