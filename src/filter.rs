@@ -23,7 +23,7 @@ node_modules/ bower_components/ .pnpm-store/ .yarn/
 __pycache__/ .venv/ venv/ .tox/ .nox/ .eggs/ *.egg-info/ .mypy_cache/ .pytest_cache/ .ruff_cache/ .hypothesis/ .ipynb_checkpoints/
 target/ .gradle/ .next/ .nuxt/ .svelte-kit/ .parcel-cache/ .turbo/ .terraform/ .direnv/ .cache/
 .idea/ .vscode/ .vs/
-*.py[cod] *~ *.sw[px] .*.sw? .#* #*# 4913 ___jb_* *___jb_tmp___ *___jb_old___ .goutputstream-* .~lock.* *.kate-swp flycheck_*
+*.pyc *.pyo *.pyd *~ *.swp *.swo *.swx .#* #*# 4913 ___jb_* *___jb_tmp___ *___jb_old___ .goutputstream-* .~lock.* *.kate-swp flycheck_*
 .DS_Store Thumbs.db .nfs* ..*
 ";
 
@@ -41,11 +41,11 @@ pub enum Rule {
     /// It is the config file.
     ConfigFile,
     /// A watch pattern names or matches it: `-w '*.py'`.
-    Pattern(String),
+    Pattern(Arc<str>),
     /// No pattern was given, so everything counts.
     Everything,
     /// An ignore pattern matches it: `-i 'build'`.
-    Ignored(String),
+    Ignored(Arc<str>),
     /// An ignore file leaves it out: the file, and its line.
     IgnoreFile(PathBuf, String),
     /// The built-in list leaves it out, by this entry.
@@ -93,20 +93,38 @@ struct Group {
     base: PathBuf,
     set: GlobSet,
     /// For each glob of the set: the rule, and whether its last piece is a mere `*` or `**`.
-    rules: Vec<(String, bool)>,
+    rules: Vec<(Arc<str>, bool)>,
     /// How many directories below the base can hold a match; `None` without bound.
     depth: Option<usize>,
+    last_directory: Mutex<Option<(PathBuf, Option<usize>)>>,
 }
 
 impl Group {
-    fn matching(&self, path: &Path) -> Option<&(String, bool)> {
+    /// The glob that matches the path, or a directory it lies in: what matches a directory means everything in it.
+    fn matching(&self, path: &Path) -> Option<&(Arc<str>, bool)> {
         let relative = path.strip_prefix(&self.base).ok()?;
-        self.set.matches(relative).first().map(|&index| &self.rules[index])
+        let own = || self.set.matches(relative).first().copied();
+        let parent = relative.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let index = own().or_else(|| self.of_directory(parent?))?;
+        Some(&self.rules[index])
+    }
+
+    /// The last answer is kept: a walk asks for one file after the other of the same directory.
+    fn of_directory(&self, relative: &Path) -> Option<usize> {
+        if let Some((last, index)) = locked(&self.last_directory).as_ref()
+            && last == relative
+        {
+            return *index;
+        }
+        let parts = relative.ancestors().filter(|part| !part.as_os_str().is_empty());
+        let index = parts.filter_map(|part| self.set.matches(part).first().copied()).last();
+        *locked(&self.last_directory) = Some((relative.to_owned(), index));
+        index
     }
 
     fn may_match_below(&self, directory: &Path) -> bool {
         let Ok(relative) = directory.strip_prefix(&self.base) else { return false };
-        self.depth.is_none_or(|depth| relative.components().count() < depth) || self.set.is_match(relative)
+        self.depth.is_none_or(|depth| relative.components().count() < depth) || self.matching(directory).is_some()
     }
 }
 
@@ -124,17 +142,23 @@ pub struct Filter {
     config_file: PathBuf,
     /// Files that reloadrun itself writes.
     own: Vec<PathBuf>,
-    literals: Vec<(PathBuf, String)>,
+    literals: Vec<(PathBuf, Arc<str>)>,
     watch: Vec<Group>,
     everything: Option<PathBuf>,
     ignore: Vec<Group>,
     built_in: Option<(Gitignore, Gitignore)>,
     directories: Mutex<HashMap<PathBuf, Option<Arc<DirectoryRules>>>>,
-    last_directory: Mutex<Option<(Asked, Option<Rule>)>>,
+    last_directory: Mutex<Option<Answer>>,
 }
 
-/// Base, directory, and whether the outputs of programs are meant too.
-type Asked = (PathBuf, PathBuf, bool);
+/// Whether a directory below a base is ignored.
+#[derive(Debug)]
+struct Answer {
+    base: PathBuf,
+    directory: PathBuf,
+    outputs_too: bool,
+    verdict: Option<Rule>,
+}
 
 impl Filter {
     /// Compiles the patterns of a configuration.
@@ -143,7 +167,7 @@ impl Filter {
         let filter = Filter {
             config_file: config.config_file.clone(),
             own: own_files(config),
-            literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.clone())).collect(),
+            literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.as_str().into())).collect(),
             watch: groups(&config.watch),
             everything: config.watch.is_empty().then(|| config.directory.clone()),
             ignore: groups_with_literals(&config.ignore),
@@ -264,13 +288,16 @@ impl Filter {
 
     /// The same for a directory. The last answer is kept: a walk asks it for one file after the other.
     fn directory_ignored(&self, base: &Path, directory: &Path, outputs_too: bool) -> Option<Rule> {
-        let key = (base.to_owned(), directory.to_owned(), outputs_too);
-        if let Some((_, rule)) = locked(&self.last_directory).as_ref().filter(|(last, _)| *last == key) {
-            return rule.clone();
+        if let Some(last) = locked(&self.last_directory).as_ref()
+            && (last.base == base && last.directory == directory && last.outputs_too == outputs_too)
+        {
+            return last.verdict.clone();
         }
-        let rule = self.ignored(base, directory, true, outputs_too);
-        *locked(&self.last_directory) = Some((key, rule.clone()));
-        rule
+        let verdict = self.ignored(base, directory, true, outputs_too);
+        let answer =
+            Answer { base: base.to_owned(), directory: directory.to_owned(), outputs_too, verdict: verdict.clone() };
+        *locked(&self.last_directory) = Some(answer);
+        verdict
     }
 
     /// The ignore rule that applies to this one piece of a path.
@@ -387,10 +414,13 @@ fn groups_with_literals(patterns: &[Pattern]) -> Vec<Group> {
     grouped(with_names.iter().map(|(pattern, glob)| (pattern, glob.clone())))
 }
 
+/// Globs with the rules they stand for.
+type Entries = Vec<(Arc<str>, Glob)>;
+
 fn grouped<'a>(patterns: impl Iterator<Item = (&'a Pattern, Glob)>) -> Vec<Group> {
-    let mut by_base: Vec<(PathBuf, Vec<(String, Glob)>)> = Vec::new();
+    let mut by_base: Vec<(PathBuf, Entries)> = Vec::new();
     for (pattern, glob) in patterns {
-        let entry = (pattern.rule.clone(), glob);
+        let entry = (pattern.rule.as_str().into(), glob);
         match by_base.iter_mut().find(|(base, _)| *base == pattern.base) {
             Some((_, entries)) => entries.push(entry),
             None => by_base.push((pattern.base.clone(), vec![entry])),
@@ -399,7 +429,7 @@ fn grouped<'a>(patterns: impl Iterator<Item = (&'a Pattern, Glob)>) -> Vec<Group
     by_base.into_iter().map(|(base, entries)| group(base, entries)).collect()
 }
 
-fn group(base: PathBuf, entries: Vec<(String, Glob)>) -> Group {
+fn group(base: PathBuf, entries: Entries) -> Group {
     let mut builder = GlobSetBuilder::new();
     let mut rules = Vec::new();
     let mut depth = Some(0);
@@ -408,14 +438,10 @@ fn group(base: PathBuf, entries: Vec<(String, Glob)>) -> Group {
         let pieces = text.split('/').count();
         depth = if text.contains("**") { None } else { depth.map(|depth: usize| depth.max(pieces)) };
         let sweeping = text.rsplit('/').next().is_some_and(|last| last.chars().all(|c| c == '*'));
-        // What matches a directory means everything in it.
-        let below = compiled(&format!("{text}/**"));
-        for glob in [Ok(glob), below].into_iter().flatten() {
-            builder.add(glob);
-            rules.push((rule.clone(), sweeping));
-        }
+        builder.add(glob);
+        rules.push((rule, sweeping));
     }
-    Group { base, set: builder.build().unwrap_or_else(|_| GlobSet::empty()), rules, depth }
+    Group { base, set: builder.build().unwrap_or_else(|_| GlobSet::empty()), rules, depth, last_directory: Mutex::default() }
 }
 
 fn compiled(text: &str) -> Result<Glob, globset::Error> {

@@ -11,7 +11,7 @@ mod poll;
 mod snapshot;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,8 +106,8 @@ impl Watcher {
                 done = true;
                 break;
             };
-            for path in self.visit(&directory, depth, &mut walk) {
-                self.note(&path, settler);
+            for (path, look) in self.visit(&directory, depth, &mut walk) {
+                self.note(&path, look, settler);
             }
         }
         self.arming = walk;
@@ -237,8 +237,8 @@ impl Watcher {
     fn walk_on(&mut self, progress: Progress, settler: &mut Settler) {
         let mut walk = std::mem::take(&mut self.arming);
         while let Some((directory, depth)) = walk.next() {
-            for path in self.visit(&directory, depth, &mut walk) {
-                self.consider(&path, progress, settler);
+            for (path, look) in self.visit(&directory, depth, &mut walk) {
+                self.compare(&path, Some(look), progress, settler);
             }
         }
     }
@@ -303,14 +303,14 @@ impl Watcher {
 
     /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
     /// paths in it that count.
-    fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<PathBuf> {
+    fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
                 for link in &listing.links {
                     self.register_hops(link);
                 }
-                listing.files.into_iter().chain(listing.links).collect()
+                listing.looks()
             }
             Err(error) => {
                 if error.kind() == std::io::ErrorKind::PermissionDenied {
@@ -366,8 +366,7 @@ impl Watcher {
     }
 
     /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
-    fn note(&mut self, path: &Path, settler: &mut Settler) {
-        let look = os::fs::look(path);
+    fn note(&mut self, path: &Path, look: Look, settler: &mut Settler) {
         let since_start = self.started_ns.is_some_and(|started| look.ctime_ns >= started);
         if since_start && self.known.get(path) != Some(&look) {
             debug!(path = %path.display(), "changed between the start and the arming of its watch");
@@ -380,13 +379,18 @@ impl Watcher {
 
     /// Looks at a file and pushes it if it differs from the snapshot.
     fn consider(&mut self, path: &Path, progress: Progress, settler: &mut Settler) {
+        self.compare(path, None, progress, settler);
+    }
+
+    /// The same with a look that was taken, if one was.
+    fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress, settler: &mut Settler) {
         let decision = self.filter.decide(path);
         if !decision.counts {
             debug!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
         let before = self.snapshot.get(path);
-        let look = os::fs::look(path);
+        let look = look.unwrap_or_else(|| os::fs::look(path));
         if look.stamp == before {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);
@@ -413,18 +417,21 @@ impl Watcher {
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
         for directory in directories {
             let mut below = Walk::default();
-            let listed = match below.list(directory, Depth::Deep, &self.filter) {
-                Ok(listing) => listing.files.into_iter().chain(listing.links).collect(),
-                Err(_) => Vec::new(),
+            let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
+                Ok(listing) => listing.looks().into_iter().collect(),
+                Err(_) => BTreeMap::new(),
             };
             if listed.is_empty() && !directory.is_dir() {
                 self.lose(directory, settler);
                 continue;
             }
-            let missing: Vec<PathBuf> =
-                self.snapshot.in_directory(directory).into_iter().filter(|path| !listed.contains(path)).collect();
-            for path in listed.iter().chain(&missing) {
-                self.consider(path, Progress::Partial, settler);
+            for path in self.snapshot.in_directory(directory) {
+                if !listed.contains_key(&path) {
+                    self.consider(&path, Progress::Partial, settler);
+                }
+            }
+            for (path, look) in listed {
+                self.compare(&path, Some(look), Progress::Partial, settler);
             }
             while let Some((subdirectory, _)) = below.next() {
                 if !directories.contains(&subdirectory) && !self.watched.contains(&subdirectory) {

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::change::Look;
 use crate::filter::Filter;
+use crate::os::fs::{look, look_of};
 
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
 #[derive(Debug, Default)]
@@ -27,10 +29,21 @@ pub enum Depth {
 /// The files of a directory that count.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Regular files.
-    pub files: Vec<PathBuf>,
+    /// Regular files, and how they look.
+    pub files: Vec<(PathBuf, Look)>,
     /// Symlinks to files, or to nothing yet.
     pub links: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Every path that counts, and how it looks.
+    pub fn looks(self) -> Vec<(PathBuf, Look)> {
+        let links = self.links.into_iter().map(|link| {
+            let look = look(&link);
+            (link, look)
+        });
+        self.files.into_iter().chain(links).collect()
+    }
 }
 
 impl Walk {
@@ -67,7 +80,9 @@ impl Walk {
                     _ => {}
                 }
             } else if kind.is_file() && filter.decide(&path).counts {
-                listing.files.push(path);
+                // By the open directory and its name in it: cheaper than by its path.
+                let look = entry.metadata().map_or(Look::ABSENT, |metadata| look_of(&metadata));
+                listing.files.push((path, look));
             }
         }
         Ok(listing)
