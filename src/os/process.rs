@@ -160,12 +160,13 @@ fn search(
     if name.is_empty() {
         return Err(CommandStatus::NotFound("its name is empty".into()));
     }
+    let shown = Path::new(name).display();
     if name.as_bytes().contains(&b'/') {
         let path = directory.join(name);
         return match runnable(&path) {
             Ok(()) => Ok(PathBuf::from(name)),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(CommandStatus::NotFound("no such file".into())),
-            Err(errno) => Err(CommandStatus::CannotRun(reason(errno))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(CommandStatus::NotFound(format!("there is no {shown}"))),
+            Err(errno) => Err(CommandStatus::CannotRun(format!("{shown}: {}", reason(errno)))),
         };
     }
     let default = OsString::from("/usr/local/bin:/usr/bin:/bin");
@@ -181,7 +182,7 @@ fn search(
     }
     match refused {
         Some(path) => Err(CommandStatus::CannotRun(format!("{} is not executable", path.display()))),
-        None => Err(CommandStatus::NotFound("no such program in PATH".into())),
+        None => Err(CommandStatus::NotFound(format!("there is no program {shown} in PATH"))),
     }
 }
 

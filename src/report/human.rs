@@ -109,16 +109,19 @@ impl Human {
 
     fn line(&self, tone: Tone, sentence: &str) -> String {
         // A path may hold anything, line ends and escape sequences included.
-        let sentence: String = sentence.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let mut line = String::with_capacity(sentence.len());
+        for character in sentence.chars() {
+            if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+        }
         let color = match tone {
             Tone::Plain => "2",
             Tone::Good => "32",
             Tone::Bad => "33",
         };
         if self.color {
-            format!("\x1b[{color}mreloadrun:\x1b[0m {sentence}\n")
+            format!("\x1b[{color}mreloadrun:\x1b[0m {line}\n")
         } else {
-            format!("reloadrun: {sentence}\n")
+            format!("reloadrun: {line}\n")
         }
     }
 }
