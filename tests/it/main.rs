@@ -1,10 +1,15 @@
 //! The promises, tested on the program itself, over its event stream. One binary; each module is named by a
 //! behaviour.
 
+mod applications;
 mod bad_input;
+mod config_file;
 mod ends;
 mod lockfile;
-mod applications;
+mod on_exit;
+mod output;
+mod ranks;
+mod readme;
 mod restart;
 mod support;
 mod watching;

@@ -1,5 +1,43 @@
-//! Specimens: little compiled programs for tests and benchmarks. A shell would hide signal masks.
+//! Specimens: little compiled programs for tests and benchmarks, chosen by the first argument. A shell would hide
+//! signal masks, and take longer to start than what is measured.
+//!
+//! To add one: a module with a `run` that takes the words after its name, and a line in [`SPECIMENS`].
 
-fn main() {
-    println!("{:?}", std::env::args().skip(1).collect::<Vec<_>>());
+mod floor;
+mod stamp;
+
+use std::env::ArgsOs;
+use std::process::ExitCode;
+
+/// A specimen comes back to leave with 0, or with a sentence that says why it cannot go on.
+type Ended = Result<(), String>;
+
+struct Specimen {
+    name: &'static str,
+    words: &'static str,
+    run: fn(ArgsOs) -> Ended,
+}
+
+const SPECIMENS: [Specimen; 2] = [
+    Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
+    Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
+];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.nth(1).unwrap_or_default();
+    let ended = match SPECIMENS.iter().find(|specimen| name == specimen.name) {
+        Some(specimen) => (specimen.run)(words),
+        None => Err(usage()),
+    };
+    if let Err(sentence) = ended {
+        eprintln!("probe: {sentence}");
+        return ExitCode::from(2);
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage() -> String {
+    let lines: Vec<String> = SPECIMENS.iter().map(|one| format!("  probe {} {}", one.name, one.words)).collect();
+    format!("expected one of\n{}", lines.join("\n"))
 }

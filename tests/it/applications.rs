@@ -1,0 +1,451 @@
+//! The real applications of `fixtures/` under reloadrun: one restart for each save, back after a syntax error,
+//! nothing left in the end; and servers with five workers that all take a new configuration, by a restart and by HUP.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::session::{DEADLINE, is_alive};
+use crate::support::{Sandbox, Session, apps};
+
+/// A file that no pattern here matches, and that is ignored where everything counts.
+const DOES_NOT_COUNT: &str = "server.log";
+
+/// A server of `fixtures/`, and what is known of it.
+struct Server {
+    fixture: &'static str,
+    watch: &'static str,
+    /// Where its `CODE` stands.
+    code_file: &'static str,
+    /// `{port}` is the port.
+    command: &'static [&'static str],
+    /// How many processes answer.
+    workers: usize,
+    /// How many processes import the code, each of which complains of a syntax error.
+    importers: usize,
+    /// With what it exits when its code is broken.
+    failures: &'static [i32],
+    /// Whether it leaves bytecode beside its code: Python does so for what is imported, not for what is run.
+    bytecode: bool,
+}
+
+const BOTTLE: Server = Server {
+    fixture: "bottle",
+    watch: "*.py;*.toml",
+    code_file: "app.py",
+    command: &["python", "app.py"],
+    workers: 1,
+    importers: 1,
+    failures: &[1],
+    bytecode: false,
+};
+
+const FLASK: Server = Server { fixture: "flask", ..BOTTLE };
+
+const DJANGO: Server = Server {
+    fixture: "django",
+    code_file: "views.py",
+    command: &["python", "manage.py", "runserver", "--noreload"],
+    bytecode: true,
+    ..BOTTLE
+};
+
+const STARLETTE: Server =
+    Server { fixture: "starlette", command: &["uvicorn", "app:app", "--port", "{port}"], bytecode: true, ..BOTTLE };
+
+/// It means to exit with 3, and does with 1 when a second worker fails while it is about to.
+const GUNICORN: Server = Server {
+    fixture: "gunicorn",
+    command: &["gunicorn"],
+    workers: 5,
+    importers: 5,
+    failures: &[1, 3],
+    bytecode: true,
+    ..BOTTLE
+};
+
+const UWSGI_PREFORK: Server = Server {
+    fixture: "uwsgi",
+    watch: "*.py;*.toml;*.ini",
+    command: &["uwsgi", "uwsgi.ini"],
+    workers: 5,
+    failures: &[22],
+    bytecode: true,
+    ..BOTTLE
+};
+
+const UWSGI_LAZY: Server = Server { command: &["uwsgi", "uwsgi-lazy.ini"], importers: 5, ..UWSGI_PREFORK };
+
+const NODE: Server =
+    Server { fixture: "node", watch: "*.js;*.toml", code_file: "server.js", command: &["node", "server.js"], ..BOTTLE };
+
+#[test]
+fn bottle_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
+    with_python_packages(&BOTTLE, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn flask_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
+    with_python_packages(&FLASK, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn django_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
+    with_python_packages(&DJANGO, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn starlette_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
+    with_python_packages(&STARLETTE, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn all_gunicorn_workers_restart_once_for_each_save_and_come_back_after_a_syntax_error() {
+    with_python_packages(&GUNICORN, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn all_uwsgi_workers_restart_once_for_each_save_and_come_back_after_a_syntax_error() {
+    with_python_packages(&UWSGI_PREFORK, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn all_lazy_uwsgi_workers_restart_once_for_each_save_and_come_back_after_a_syntax_error() {
+    with_python_packages(&UWSGI_LAZY, restarts_once_for_each_save_and_comes_back_after_a_syntax_error);
+}
+
+#[test]
+fn node_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
+    let found = Command::new("node").arg("--version").output();
+    assert!(found.is_ok(), "the node fixture needs the program `node`: {found:?}");
+    // A bare name, to be found in the PATH.
+    restarts_once_for_each_save_and_comes_back_after_a_syntax_error(&NODE, Path::new(""));
+}
+
+#[test]
+fn all_gunicorn_workers_take_a_new_configuration_on_hup() {
+    with_python_packages(&GUNICORN, all_workers_take_each_save_on_hup);
+}
+
+#[test]
+fn all_uwsgi_workers_take_a_new_configuration_on_hup() {
+    with_python_packages(&UWSGI_PREFORK, all_workers_take_each_save_on_hup);
+}
+
+#[test]
+fn all_lazy_uwsgi_workers_take_a_new_configuration_on_hup() {
+    with_python_packages(&UWSGI_LAZY, all_workers_take_each_save_on_hup);
+}
+
+#[test]
+fn a_module_that_django_imports_late_restarts_it_before_its_first_import_and_after() {
+    with_python_packages(&DJANGO, |server, bin| {
+        under_reloadrun(server, bin, &["-w", server.watch], |running| {
+            running.wait_for("/", "one", "hello");
+            running.save_restarts("lazyview.py", "\"one\"", "\"three\"");
+            running.wait_for("/lazy", "three", "hello");
+
+            // Broken, it is met by nobody but those who ask for it, and the server goes on.
+            running.save_restarts("lazyview.py", "CODE =", "CODE = =");
+            running.wait_for("/", "one", "hello");
+            let answer = apps::get(running.port, "/lazy");
+            assert!(answer.as_ref().is_err_and(|error| error.contains(" 500 ")), "{answer:?}");
+            running.save_restarts("lazyview.py", "= = \"three\"", "= \"fourteen\"");
+            running.wait_for("/lazy", "fourteen", "hello");
+        });
+    });
+}
+
+#[test]
+fn without_patterns_the_bytecode_that_a_server_writes_restarts_nothing() {
+    with_python_packages(&STARLETTE, |server, bin| {
+        under_reloadrun(server, bin, &[], |running| {
+            running.wait_for("/", "one", "hello");
+            running.assert_bytecode();
+            running.save_restarts(server.code_file, "\"one\"", "\"three\"");
+            running.wait_for("/", "three", "hello");
+            running.save_restarts("app.toml", "hello", "welcome");
+            running.wait_for("/", "three", "welcome");
+        });
+    });
+}
+
+#[test]
+fn a_pipeline_restarts_once_for_each_save_and_leaves_none_of_its_stages() {
+    let sandbox = Sandbox::new();
+    apps::copy_fixture("pipeline", sandbox.root());
+    // In the root: what the pipeline writes must not restart it.
+    let out = sandbox.path("result.out");
+    let mut session = sandbox.start_with(["-w", "*.sh;*.txt", "--", "./pipeline.sh"], |command| {
+        command.env("OUT", &out);
+    });
+    let steps = [
+        (None, "one fig 3\none plum 2\none pear 1\n"),
+        (Some(("pipeline.sh", "CODE=one", "CODE=three")), "three fig 3\nthree plum 2\nthree pear 1\n"),
+        (Some(("words.txt", "pear", "apple")), "three fig 3\nthree plum 2\nthree apple 1\n"),
+    ];
+    let mut stages = BTreeSet::new();
+    for (generation, (save, result)) in (1..).zip(steps) {
+        if let Some((file, from, to)) = save {
+            sandbox.write(DOES_NOT_COUNT, to);
+            apps::edit(&sandbox.path(file), from, to);
+        }
+        let started = session.wait("started");
+        let now = command_tree(&sandbox);
+        let saved: Vec<PathBuf> = save.iter().map(|(file, ..)| sandbox.path(file)).collect();
+        assert_eq!(started["generation"], generation, "{}", session.account());
+        assert_eq!(changed_paths(&started), saved, "{}", session.account());
+        assert!(stages.is_disjoint(&now), "{stages:?} before, {now:?} now\n{}", session.account());
+
+        let whole = format!("{result}end {}\n", started["pid"]);
+        session.wait_until("the result", || fs::read_to_string(&out).is_ok_and(|text| text == whole));
+        stages = command_tree(&sandbox);
+        assert_eq!(stages.len(), 3, "{}", session.account());
+    }
+
+    interrupt(session, &sandbox, 3, 2);
+}
+
+/// Calls the test with the directory of the Python programs, unless it must be left out.
+fn with_python_packages(server: &Server, test: impl FnOnce(&Server, &Path)) {
+    match apps::python_env() {
+        Ok(bin) => test(server, &bin),
+        Err(_) if apps::offline() => apps::left_out(&format!("{} under reloadrun", server.command.join(" "))),
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+/// The life of an application in development.
+fn restarts_once_for_each_save_and_comes_back_after_a_syntax_error(server: &Server, bin: &Path) {
+    under_reloadrun(server, bin, &["-w", server.watch], |running| {
+        running.wait_for_workers("one", "hello");
+        running.assert_bytecode();
+        running.save_restarts(server.code_file, "\"one\"", "\"three\"");
+        running.wait_for_workers("three", "hello");
+        running.save_restarts("app.toml", "hello", "welcome");
+        running.wait_for_workers("three", "welcome");
+        running.assert_only_these_answer("three", "welcome");
+        running.save_breaks(server.code_file, "CODE =", "CODE = =");
+        // Of another length than what ran before, for the sake of the bytecode: see `apps::edit`.
+        running.save_restarts(server.code_file, "= = \"three\"", "= \"fourteen\"");
+        running.wait_for_workers("fourteen", "welcome");
+    });
+}
+
+/// The same master with new workers, for the configuration as for the code.
+fn all_workers_take_each_save_on_hup(server: &Server, bin: &Path) {
+    under_reloadrun(server, bin, &["-w", server.watch, "--on-change", "signal:HUP"], |running| {
+        running.wait_for_workers("one", "hello");
+        running.save_signals("app.toml", "hello", "welcome");
+        running.wait_for_new_workers("one", "welcome");
+        running.save_signals(server.code_file, "\"one\"", "\"three\"");
+        running.wait_for_new_workers("three", "welcome");
+    });
+}
+
+/// A server under reloadrun.
+struct Running<'a> {
+    server: &'a Server,
+    /// Before the sandbox, so that it ends first.
+    session: Session,
+    sandbox: Sandbox,
+    port: u16,
+    /// Pid of the command of this generation.
+    command: i32,
+    generation: u64,
+    /// How many files that count have been saved.
+    saves: usize,
+    /// Who answered when all were last waited for.
+    workers: BTreeSet<i32>,
+}
+
+/// Runs `reloadrun <arguments> -- <bin>/<command>` in a copy of the fixture, and interrupts it after the test. A
+/// failure of the test tells the whole story.
+fn under_reloadrun(server: &Server, bin: &Path, arguments: &[&str], test: impl FnOnce(&mut Running)) {
+    let mut running = Running::start(server, bin, arguments);
+    if let Err(failure) = catch_unwind(AssertUnwindSafe(|| test(&mut running))) {
+        eprintln!("{}", running.session.account());
+        resume_unwind(failure);
+    }
+    running.interrupt();
+}
+
+impl<'a> Running<'a> {
+    fn start(server: &'a Server, bin: &Path, arguments: &[&str]) -> Running<'a> {
+        let sandbox = Sandbox::new();
+        apps::copy_fixture(server.fixture, sandbox.root());
+        let port = apps::free_port();
+        let words = server.command.iter().map(|word| word.replace("{port}", &port.to_string()));
+        let mut command: Vec<OsString> = words.map(OsString::from).collect();
+        command[0] = bin.join(&command[0]).into_os_string();
+        let all = arguments.iter().map(OsString::from).chain(["--".into()]).chain(command);
+        let mut session = sandbox.start_with(all, |command| {
+            command
+                .env("PORT", port.to_string())
+                .env_remove("PYTHONDONTWRITEBYTECODE")
+                .env_remove("PYTHONPYCACHEPREFIX");
+        });
+        let command = pid(&session.wait_started(1));
+        Running { server, session, sandbox, port, command, generation: 1, saves: 0, workers: BTreeSet::new() }
+    }
+
+    /// Waits until this is answered, and gives back the pid that answers.
+    fn wait_for(&self, path: &str, code: &str, config: &str) -> i32 {
+        pid(&apps::wait_for_answer(self.port, path, DEADLINE, |answer| says(answer, code, config)))
+    }
+
+    /// Waits until every worker has answered this.
+    ///
+    /// Before a stop it must be every one: a worker of uWSGI that still boots does not hear TERM.
+    fn wait_for_workers(&mut self, code: &str, config: &str) {
+        let mut workers = BTreeSet::new();
+        let deadline = Instant::now() + DEADLINE;
+        while workers.len() < self.server.workers {
+            assert!(Instant::now() < deadline, "only {workers:?} answer {code:?} and {config:?}");
+            workers.insert(self.wait_for("/", code, config));
+        }
+        self.workers = workers;
+    }
+
+    /// Waits until the same command has only new workers, each of which has answered this.
+    fn wait_for_new_workers(&mut self, code: &str, config: &str) {
+        let old = std::mem::take(&mut self.workers);
+        self.wait_for_workers(code, config);
+        assert!(self.workers.is_disjoint(&old), "{old:?} before, {:?} now", self.workers);
+        self.session.wait_until("the end of the old workers", || !old.iter().any(|&pid| is_alive(pid)));
+        self.assert_only_these_answer(code, config);
+        assert!(self.workers.iter().all(|&pid| parent(pid) == Some(self.command)), "{:?}", self.workers);
+    }
+
+    /// Asserts that nobody but these workers answers, and nothing but this.
+    fn assert_only_these_answer(&self, code: &str, config: &str) {
+        for _ in 0..10 * self.workers.len() {
+            let answer = apps::get(self.port, "/").expect("somebody answers");
+            assert!(says(&answer, code, config), "{answer}");
+            assert!(self.workers.contains(&pid(&answer)), "{answer} is none of {:?}", self.workers);
+        }
+    }
+
+    /// Asserts that the server has written something in the root, if that is its way.
+    fn assert_bytecode(&self) {
+        let written = self.sandbox.path("__pycache__").is_dir();
+        assert_eq!(written, self.server.bytecode, "{}", self.sandbox.listing());
+    }
+
+    /// Saves a file that counts, after one that does not.
+    fn save(&mut self, file: &str, from: &str, to: &str) {
+        self.sandbox.write(DOES_NOT_COUNT, to);
+        apps::edit(&self.sandbox.path(file), from, to);
+        self.saves += 1;
+    }
+
+    /// Saves, and asserts that what is started next is the next generation, for this file and no other, and that
+    /// by then nothing is left of the one before.
+    fn save_restarts(&mut self, file: &str, from: &str, to: &str) {
+        let before = command_tree(&self.sandbox);
+        self.save(file, from, to);
+        let started = self.session.wait("started");
+        let now = command_tree(&self.sandbox);
+        self.generation += 1;
+        assert_eq!(started["generation"], self.generation);
+        assert_eq!(changed_paths(&started), [self.sandbox.path(file)]);
+        assert!(before.is_disjoint(&now), "{before:?} before, {now:?} now");
+        self.command = pid(&started);
+    }
+
+    /// Saves, and asserts that what changes next is this file and no other, and that the command is told by HUP.
+    fn save_signals(&mut self, file: &str, from: &str, to: &str) {
+        self.save(file, from, to);
+        let changed = self.session.wait("changed");
+        assert_eq!(changed["action"], "signal:SIGHUP");
+        assert_eq!(changed["generation"], self.generation);
+        assert_eq!(changed_paths(&changed), [self.sandbox.path(file)]);
+    }
+
+    /// Saves a syntax error, and asserts that it is met by one generation, which ends, and that reloadrun then waits.
+    fn save_breaks(&mut self, file: &str, from: &str, to: &str) {
+        assert_eq!(self.complaints(), 0);
+        self.save_restarts(file, from, to);
+        let exited = self.session.wait("exited");
+        assert_eq!(exited["generation"], self.generation);
+        assert!(self.server.failures.iter().any(|&code| exited["code"] == code), "{exited}");
+        assert_eq!(self.session.wait("waiting")["for"], "change");
+        assert!(is_alive(self.session.pid()));
+        // A master that has failed does not always wait for its last worker.
+        self.session.wait_until("the end of the workers", || command_tree(&self.sandbox).is_empty());
+        assert_port_is_free(self.port);
+        let complaints = self.complaints();
+        assert!((1..=self.server.importers).contains(&complaints), "{complaints} complaints");
+    }
+
+    /// How many complaints of a syntax error there are, Python's or Node's.
+    fn complaints(&self) -> usize {
+        (self.session.stdout() + &self.session.stderr()).matches("SyntaxError: ").count()
+    }
+
+    /// Interrupts it, and asserts that nothing happened but what was asked for, and that nothing is left.
+    fn interrupt(self) {
+        assert!(command_tree(&self.sandbox).contains(&self.command), "{}", self.session.account());
+        let Running { session, sandbox, port, generation, saves, .. } = self;
+        interrupt(session, &sandbox, generation, saves);
+        assert_port_is_free(port);
+    }
+}
+
+/// Interrupts reloadrun, and asserts that all in all there were so many starts and changes, that no stop needed
+/// KILL, and that nothing is left.
+fn interrupt(session: Session, sandbox: &Sandbox, starts: u64, changes: usize) {
+    session.signal("INT");
+    let ended = session.wait_end();
+    ended.assert_code(130);
+    assert_eq!(ended.count("started") as u64, starts, "{ended:#?}");
+    assert_eq!(ended.count("changed"), changes, "{ended:#?}");
+    assert_eq!(ended.count("degraded"), 0, "{ended:#?}");
+    assert!(ended.events.iter().all(|event| event["killed"] != true), "{ended:#?}");
+    assert_eq!(command_tree(sandbox), BTreeSet::new(), "{ended:#?}");
+}
+
+fn assert_port_is_free(port: u16) {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("nobody listens any more");
+}
+
+/// Whether an answer of a fixture has these words.
+fn says(answer: &Value, code: &str, config: &str) -> bool {
+    answer["code"] == code && answer["config"] == config
+}
+
+/// The pid in an answer or an event.
+fn pid(value: &Value) -> i32 {
+    let pid = value["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.unwrap_or_else(|| panic!("no pid in {value}"))
+}
+
+/// The paths in an event's change set.
+fn changed_paths(event: &Value) -> Vec<PathBuf> {
+    let changes = event["changes"].as_array().expect("such an event has changes");
+    changes.iter().map(|change| PathBuf::from(change["path"].as_str().expect("a change has a path"))).collect()
+}
+
+/// The parent of a process that is there.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Every living process whose working directory is the root, but for those of reloadrun: the fixtures stay where
+/// they are started. A dead one has no working directory.
+fn command_tree(sandbox: &Sandbox) -> BTreeSet<i32> {
+    let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+    entries
+        .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == sandbox.root()))
+        .filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| !name.starts_with("reloadrun")))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
