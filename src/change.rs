@@ -73,6 +73,8 @@ pub struct Change {
     pub rule: String,
     /// Whether this is the config file itself: then nothing less than a restart will do.
     pub config: bool,
+    /// Whether somebody still had it open for writing when its time was up: its end will be one more change.
+    pub open: bool,
     /// How the file was last seen, so that the next generation does not count it once more.
     pub seen: Look,
 }
@@ -139,7 +141,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn change(path: &str, kind: ChangeKind) -> Change {
-        Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, seen: Look::ABSENT }
+        Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::change::{Change, ChangeSet};
 
 /// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove
 /// the backup), short beside the start of any command.
-pub const QUIET: Duration = Duration::from_micros(1500);
+pub const QUIET: Duration = Duration::from_millis(1);
 
 /// A file that stays open for writing, or unfinished, is waited for this many settle times, counted from its
 /// first change.
@@ -105,7 +105,8 @@ impl Settler {
     pub fn drain(&mut self) -> ChangeSet {
         self.first = None;
         self.last = None;
-        ChangeSet::new(std::mem::take(&mut self.pending).into_values().map(|(change, _)| change))
+        let pending = std::mem::take(&mut self.pending).into_values();
+        ChangeSet::new(pending.map(|(change, progress)| Change { open: progress == Progress::Open, ..change }))
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
 
     fn change(path: &str) -> Change {
         let path = PathBuf::from(path);
-        Change { path, kind: ChangeKind::Modified, rule: String::new(), config: false, seen: Look::ABSENT }
+        Change { path, kind: ChangeKind::Modified, rule: String::new(), config: false, open: false, seen: Look::ABSENT }
     }
 
     fn millis(count: u64) -> Duration {

@@ -31,6 +31,9 @@ use crate::watch::Watcher;
 /// and then has no gap; of a large one the rest is armed while the command starts.
 const HEAD_START: Duration = Duration::from_millis(1);
 
+/// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
+const LARGE: usize = 100;
+
 /// What a child finds around it.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -87,7 +90,7 @@ impl<'a> Driver<'a> {
         let mut settler = Settler::new(config.settle);
         let prepared = Command::prepare(config, request.generation, &request.changes, &surroundings.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
-        let armed = watcher.arm(Instant::now() + HEAD_START, &mut settler);
+        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts();
         let group = surroundings.terminal_group.map_or(Group::Own, Group::Join);
         let started = prepared.and_then(|executable| Command::start(&executable, group, &surroundings.dispositions));
@@ -144,7 +147,7 @@ impl<'a> Driver<'a> {
                 for word in self.inbox.words() {
                     match word {
                         Word::Input(input) => inputs.push(input),
-                        Word::Report(report) => self.report(&report),
+                        Word::Report(report) => self.report(&[report]),
                     }
                 }
             }
@@ -164,12 +167,12 @@ impl<'a> Driver<'a> {
         if input != Input::Tick {
             debug!(?input, "child");
         }
-        let actions = self.machine.step(input, Instant::now());
+        let mut reports = Vec::new();
         let mut end = None;
-        for action in actions {
+        for action in self.machine.step(input, Instant::now()) {
             match action {
-                Action::Report(report) => self.report(&report),
-                Action::Stop(step) => self.stop(step),
+                Action::Report(report) => reports.push(report),
+                Action::Stop(step) => reports.extend(self.stop(step)),
                 Action::Signal(number) => self.signal(Signal::from_number(number)),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
@@ -177,11 +180,12 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Action::Leave(how) => {
-                    self.report(&Report::Leaving { end: how });
+                    reports.push(Report::Leaving { end: how });
                     end = Some(how);
                 }
             }
         }
+        self.report(&reports);
         end
     }
 
@@ -191,18 +195,20 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn stop(&mut self, step: StopAction) {
-        let Some(command) = &mut self.command else { return };
+    fn stop(&mut self, step: StopAction) -> Option<Report> {
+        let command = self.command.as_mut()?;
         match step {
             StopAction::AskGroup => command.ask_group(self.config.stop_signal),
             StopAction::AskRest => command.ask_rest(self.config.stop_signal),
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {
                 let left = command.left();
-                let message = format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
-                self.report(&Report::Degraded { message });
+                let message =
+                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
+                return Some(Report::Degraded { message });
             }
         }
+        None
     }
 
     fn collect(&mut self) -> Vec<Input> {
@@ -224,9 +230,11 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn report(&self, report: &Report) {
+    /// All in one write, so that the supervisor wakes up once.
+    fn report(&self, reports: &[Report]) {
+        let lines: Vec<u8> = reports.iter().flat_map(encode).collect();
         // A supervisor that is gone shows at the other pipe.
-        let _ = os::fd::write_all(&self.surroundings.reports, &encode(report));
+        let _ = os::fd::write_all(&self.surroundings.reports, &lines);
     }
 }
 

@@ -11,7 +11,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn set(config: bool) -> ChangeSet {
     let path = "/app.py".into();
-    ChangeSet::new([Change { path, kind: ChangeKind::Modified, rule: "r".into(), config, seen: Look::ABSENT }])
+    ChangeSet::new([Change { path, kind: ChangeKind::Modified, rule: "r".into(), config, open: false, seen: Look::ABSENT }])
 }
 
 fn settled(changes: ChangeSet) -> Input {

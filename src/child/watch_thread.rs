@@ -56,7 +56,7 @@ impl WatchThread {
         let mut noticed_ns = 0;
         loop {
             let now = Instant::now();
-            if !armed && self.watcher.arm(now + SLICE, &mut self.settler) {
+            if !armed && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
                 armed = true;
                 self.tell_armed();
             }

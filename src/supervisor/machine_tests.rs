@@ -22,7 +22,7 @@ fn set(config: bool) -> ChangeSet {
         kind: ChangeKind::Modified,
         rule: "r".into(),
         config,
-        seen: Look::ABSENT,
+        open: false, seen: Look::ABSENT,
     }])
 }
 

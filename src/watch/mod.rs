@@ -47,6 +47,8 @@ pub struct Watcher {
     started_ns: Option<i64>,
     /// How the changes behind this start were last seen: they are no news.
     known: HashMap<PathBuf, Look>,
+    /// Files that were still being written when this generation had to start: their closing counts.
+    still_open: HashSet<PathBuf>,
     complaints: Vec<String>,
     complained: HashSet<&'static str>,
 }
@@ -85,6 +87,7 @@ impl Watcher {
             hops: HashMap::new(),
             started_ns: None,
             known: behind.iter().map(|change| (change.path.clone(), change.seen)).collect(),
+            still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
             complaints,
             complained: HashSet::new(),
         };
@@ -94,14 +97,15 @@ impl Watcher {
         watcher
     }
 
-    /// Arms until everything is watched, or until the instant has come; says whether all is done.
+    /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
+    /// are known to be ahead; says whether all is done.
     ///
     /// What is armed before [`Watcher::command_starts`] has no gap. Of what is armed later, every file whose inode
     /// changed at or after that instant counts as changed since.
-    pub fn arm(&mut self, until: Instant, settler: &mut Settler) -> bool {
+    pub fn arm(&mut self, until: Instant, most_ahead: usize, settler: &mut Settler) -> bool {
         let mut walk = std::mem::take(&mut self.arming);
         let mut done = false;
-        while Instant::now() < until {
+        while Instant::now() < until && walk.ahead() <= most_ahead {
             let Some((directory, depth)) = walk.next() else {
                 done = true;
                 break;
@@ -171,6 +175,9 @@ impl Watcher {
         for change in changes.iter() {
             self.snapshot.set(&change.path, change.seen.stamp);
             self.known.insert(change.path.clone(), change.seen);
+            if change.open {
+                self.still_open.insert(change.path.clone());
+            }
         }
     }
 
@@ -193,6 +200,9 @@ impl Watcher {
             for visible in visible {
                 self.turn(&visible, settler);
             }
+        }
+        if what == Entry::Closed && self.still_open.remove(path) {
+            self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
         match what {
             Entry::Created | Entry::MovedTo if path.is_dir() => {
@@ -409,7 +419,7 @@ impl Watcher {
         let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
-        let change = Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, seen: look };
+        let change = Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, open: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 

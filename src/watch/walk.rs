@@ -52,6 +52,11 @@ impl Walk {
         self.queue.push_back((directory, depth));
     }
 
+    /// How many directories are known to be ahead.
+    pub fn ahead(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next directory, to be watched first and listed then: what is created in between is told or listed.
     pub fn next(&mut self) -> Option<(PathBuf, Depth)> {
         self.queue.pop_front()

@@ -413,3 +413,20 @@ fn a_save_before_the_watch_is_armed_and_one_during_a_stop_lead_to_a_start_after_
     session.wait_until("the content saved during the stop", || session.stdout().ends_with("four"));
     assert_eq!(session.stop().count("started"), 3);
 }
+
+#[test]
+fn a_program_that_is_still_being_written_at_the_bound_is_started_once_more_when_it_is_whole() {
+    let sandbox = Sandbox::new();
+    let tool = sandbox.script("tool.sh", "echo run; exec sleep 600");
+    let mut session = sandbox.start(["-w", "*.sh", "--settle", "20ms", "--", "./tool.sh"]);
+    session.wait_armed(1);
+    session.wait_until("the first run", || session.stdout() == "run\n");
+    let mut file = File::options().append(true).open(&tool).unwrap();
+    file.write_all(b"# more\n").unwrap();
+    let exited = session.wait("exited");
+    assert_eq!((exited["generation"].as_u64(), exited["code"].as_u64()), (Some(2), Some(126)), "text file busy");
+    drop(file);
+    session.wait_started(3);
+    session.wait_until("the second run", || session.stdout() == "run\nrun\n");
+    session.stop();
+}

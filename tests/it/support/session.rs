@@ -104,7 +104,8 @@ impl Session {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let events = self.events();
-            let found = events.iter().enumerate().skip(self.passed).find(|(_, seen)| seen["event"] == event && accept(seen));
+            let found =
+                events.iter().enumerate().skip(self.passed).find(|(_, seen)| seen["event"] == event && accept(seen));
             if let Some((index, found)) = found {
                 self.passed = index + 1;
                 return found.clone();
@@ -215,5 +216,8 @@ pub fn signal(pid: i32, name: &str) {
 /// Whether a process is there and not dead.
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| !matches!(state, "Z" | "X"))
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next())
+        .is_some_and(|state| !matches!(state, "Z" | "X"))
 }

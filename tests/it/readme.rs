@@ -1,0 +1,412 @@
+//! What the README and the documents say is true: the README's session runs as it is printed, every command line is
+//! understood, every flag and every event is explained, and every link leads somewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::sandbox::MARK;
+use crate::support::{Sandbox, Session, apps};
+
+/// How the README starts the program from a fresh clone.
+const FROM_CLONE: &str = "cargo run --release -- ";
+
+/// The port that the README's server has when nobody chooses another.
+const README_PORT: &str = "8008";
+
+/// The documents that are written for users, with command lines to copy.
+const FOR_USERS: [&str; 4] = ["README.md", "docs/guide.md", "docs/faq.md", "docs/events.md"];
+
+/// A fenced block: its language, and its lines with those that end in a backslash joined.
+struct Block {
+    language: String,
+    lines: Vec<String>,
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: impl AsRef<Path>) -> String {
+    let path = repository().join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// README.md and everything in docs/.
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![repository().join("README.md")];
+    let mut ahead = vec![repository().join("docs")];
+    while let Some(directory) = ahead.pop() {
+        for entry in fs::read_dir(&directory).expect("docs can be listed") {
+            let path = entry.expect("docs can be listed").path();
+            if path.is_dir() {
+                ahead.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in text.lines() {
+        match (line.trim_start().strip_prefix("```"), open.take()) {
+            (Some(language), None) => open = Some(Block { language: language.trim().to_owned(), lines: Vec::new() }),
+            (Some(_), Some(block)) => blocks.push(block),
+            (None, Some(mut block)) => {
+                match block.lines.last_mut().filter(|last| last.ends_with('\\')) {
+                    Some(last) => *last = last.trim_end_matches('\\').to_owned() + line.trim_start(),
+                    None => block.lines.push(line.to_owned()),
+                }
+                open = Some(block);
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a fenced block is not closed");
+    blocks
+}
+
+/// The text outside of fenced blocks and of code in backticks.
+fn prose(text: &str) -> String {
+    let outside = text.split("```").step_by(2).collect::<Vec<_>>().join("\n");
+    outside.split('`').step_by(2).collect()
+}
+
+/// A line of output without what is different each time: pids and durations. With a `server_port`, that one is the
+/// README's.
+fn masked(line: &str, server_port: &str) -> String {
+    let line = line.replace(server_port, README_PORT);
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut kept = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let is_number = word.parse::<f64>().is_ok();
+        let unit = words.get(index + 1).map(|next| next.trim_end_matches(','));
+        if is_number && matches!(unit, Some("ms" | "s")) {
+            kept.push("N".to_owned());
+        } else if *word == "s" || *word == "ms" {
+            kept.push("ms".to_owned());
+        } else if *word == "s," || *word == "ms," {
+            kept.push("ms,".to_owned());
+        } else if index > 0 && words[index - 1] == "(pid" {
+            kept.push("N)".to_owned());
+        } else {
+            kept.push((*word).to_owned());
+        }
+    }
+    kept.join(" ")
+}
+
+/// The lines of both streams so far: those of reloadrun in their order, and those of the command, which come over two
+/// streams and so have no order here but the alphabet's.
+fn said(session: &Session, port: &str) -> (Vec<String>, Vec<String>) {
+    let text = session.stderr() + &session.stdout();
+    let (ours, mut of_command): (Vec<String>, Vec<String>) =
+        text.lines().map(|line| masked(line, port)).partition(|line| line.starts_with("reloadrun: "));
+    of_command.sort();
+    (ours, of_command)
+}
+
+/// Has a shell split a command line, as it will for the reader.
+fn words(line: &str) -> Vec<String> {
+    let sandbox = Sandbox::new();
+    let script = format!("set -f\nreloadrun() {{ printf '%s\\0' \"$@\"; }}\n{line}\n");
+    let output =
+        Command::new("sh").args(["-c", &script]).current_dir(sandbox.root()).output().expect("there is a shell");
+    assert!(output.status.success() && output.stderr.is_empty(), "{line}: {output:?}");
+    let text = String::from_utf8(output.stdout).expect("the documents are UTF-8");
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// The invocation of reloadrun on a line of a shell, if it is one; comments and the prompt are taken off.
+fn invocation(line: &str) -> Option<String> {
+    let line = line.trim().trim_start_matches("$ ").replace(FROM_CLONE, "reloadrun ");
+    let line = line.split(" # ").next().unwrap_or_default().trim().to_owned();
+    let mut program =
+        line.split_whitespace().skip_while(|word| word.split_once('=').is_some_and(|(name, _)| is_variable(name)));
+    (program.next() == Some("reloadrun")).then_some(line)
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+}
+
+#[test]
+fn the_session_in_the_readme_goes_as_it_is_printed() {
+    let sandbox = Sandbox::new();
+    apps::copy_fixture("hello", &sandbox.path("fixtures/hello"));
+    let port = apps::free_port().to_string();
+    let lines: Vec<String> = blocks(&read("README.md"))
+        .into_iter()
+        .filter(|block| block.language == "console")
+        .flat_map(|block| block.lines)
+        .collect();
+    let mut session: Option<Session> = None;
+    let (mut of_ours, mut of_command, mut edits) = (Vec::new(), Vec::new(), 0);
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            match (invocation(line), &session) {
+                (Some(invocation), None) => {
+                    let touch = |command: &mut Command| {
+                        command.env("PORT", &port);
+                    };
+                    let mut running = sandbox.start_with(words(&invocation), touch);
+                    running.wait_armed(1);
+                    session = Some(running);
+                }
+                (Some(_), Some(_)) => panic!("the README starts a second reloadrun while the first one runs"),
+                (None, _) => {
+                    let status = Command::new("sh").args(["-c", command]).current_dir(sandbox.root()).status();
+                    assert!(status.is_ok_and(|status| status.success()), "{command}");
+                    edits += 1;
+                }
+            }
+        } else {
+            let line = masked(line, README_PORT);
+            if line.starts_with("reloadrun: ") { of_ours.push(line) } else { of_command.push(line) }
+        }
+        let next_is_command = lines.get(index + 1).is_none_or(|next| next.starts_with("$ "));
+        if let Some(session) = session.as_ref().filter(|_| next_is_command) {
+            of_command.sort();
+            let what = format!(
+                "the README's lines, before its line {:?}:\n{of_ours:#?}\n{of_command:#?}\n",
+                lines.get(index + 1)
+            );
+            session.wait_until(&what, || {
+                let (ours, command) = said(session, &port);
+                ours.len() >= of_ours.len() && command.len() >= of_command.len()
+            });
+            assert_eq!(said(session, &port), (of_ours.clone(), of_command.clone()), "{what}");
+        }
+    }
+    assert!(edits >= 3, "the README's session has become thin: {edits} edits");
+    session.expect("the README starts reloadrun").stop().assert_code(143);
+}
+
+#[test]
+fn every_command_line_in_the_documents_is_understood() {
+    let sandbox = Sandbox::new();
+    let mut count = 0;
+    for document in FOR_USERS {
+        let shell = |block: &Block| ["sh", "console"].contains(&block.language.as_str());
+        for line in blocks(&read(document)).into_iter().filter(shell).flat_map(|block| block.lines) {
+            let Some(invocation) = invocation(&line) else { continue };
+            let mut words = words(&invocation);
+            // Directories and files that the reader has and we have not.
+            for (index, option) in words.clone().iter().enumerate().take_while(|(_, word)| *word != "--") {
+                match option.as_str() {
+                    "-C" | "--directory" => {
+                        fs::create_dir_all(sandbox.path(&words[index + 1])).expect("it can be made")
+                    }
+                    "-c" | "--config" => drop(sandbox.write(&words[index + 1], "")),
+                    _ => {}
+                }
+            }
+            if !words.iter().take_while(|word| *word != "--").any(|word| word == "--explain") {
+                let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+                words.splice(end..end, ["--explain".to_owned(), "x".to_owned()]);
+            }
+            let output = sandbox.command(&words).output().expect("reloadrun starts");
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{document}: {line}\n{words:?}\n{output:#?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "only {count} command lines were found: are they still found at all?");
+}
+
+#[test]
+fn the_exit_codes_are_those_that_the_page_shows() {
+    let sandbox = Sandbox::new();
+    let bin = sandbox.beside().join("bin");
+    fs::create_dir(&bin).expect("a fresh directory");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_reloadrun"), bin.join("reloadrun")).expect("it can be made");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let page = blocks(&read("docs/exit-codes.md"));
+    let block = page.iter().find(|block| block.language == "console").expect("the page has a session");
+    let mut count = 0;
+    for (command, expected) in block.lines.iter().enumerate().filter_map(|(index, line)| {
+        let expected = block.lines[index + 1..].iter().take_while(|line| !line.starts_with("$ "));
+        Some((line.strip_prefix("$ ")?, expected.map(|line| line.to_owned() + "\n").collect::<String>()))
+    }) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec 2>&1; {command}")]).current_dir(sandbox.root());
+        shell.env("PATH", &path).env("XDG_RUNTIME_DIR", sandbox.runtime()).env(MARK, "1");
+        let output = shell.output().expect("there is a shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{command}");
+        count += 1;
+    }
+    assert!(count >= 3, "only {count} commands were found");
+}
+
+#[test]
+fn every_config_file_in_the_documents_is_understood() {
+    let sandbox = Sandbox::new();
+    for name in ["other", "conf"] {
+        fs::create_dir(sandbox.path(name)).expect("a fresh directory");
+    }
+    let mut count = 0;
+    for document in documents() {
+        for block in blocks(&fs::read_to_string(&document).expect("it was listed")) {
+            if block.language == "toml" {
+                sandbox.write("reloadrun.toml", block.lines.join("\n"));
+                let output = sandbox.command(["--explain", "x"]).output().expect("reloadrun starts");
+                let shown = document.display();
+                assert!(
+                    matches!(output.status.code(), Some(0 | 1)),
+                    "{shown}:\n{}\n{output:#?}",
+                    block.lines.join("\n")
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 3, "only {count} config files were found");
+}
+
+/// The long names of all options, from `--help`.
+fn flags() -> BTreeSet<String> {
+    let output = Sandbox::new().command(["--help"]).output().expect("reloadrun starts");
+    let help = String::from_utf8(output.stdout).expect("the help is UTF-8");
+    let options = help.lines().filter(|line| line.trim_start().starts_with('-'));
+    let flags = options.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
+    flags.map(|flag| flag.trim_end_matches(',').to_owned()).collect()
+}
+
+#[test]
+fn every_flag_is_in_the_guide() {
+    let (flags, guide) = (flags(), read("docs/guide.md"));
+    assert!(flags.len() >= 20 && flags.contains("--watch") && flags.contains("--events"), "{flags:?}");
+    let words: BTreeSet<&str> = guide.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+    let missing: Vec<&String> = flags.iter().filter(|flag| !words.contains(flag.as_str())).collect();
+    assert!(missing.is_empty(), "docs/guide.md does not mention {missing:?}");
+    // The other way round: what the guide calls an option is one.
+    let unknown: Vec<&&str> = words.iter().filter(|word| is_own_option(word) && !flags.contains(**word)).collect();
+    assert!(unknown.is_empty(), "docs/guide.md mentions {unknown:?}, which --help does not know");
+}
+
+/// Options of the programs that the guide runs are not ours.
+fn is_own_option(word: &str) -> bool {
+    const OTHERS: [&str; 6] = ["--app", "--no-reload", "--noreload", "--port", "--reload", "--init"];
+    word.len() > 3 && word.starts_with("--") && !word.starts_with("---") && !OTHERS.contains(&word)
+}
+
+/// The names of events, as src/event.rs gives them.
+fn events() -> BTreeSet<String> {
+    let source = read("src/event.rs");
+    let names = source.split("fn name(").nth(1).expect("src/event.rs names its events in a function");
+    names
+        .lines()
+        .filter(|line| line.contains("=> \""))
+        .filter_map(|line| line.split('"').nth(1))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_event_is_documented_with_an_example_that_has_the_documented_keys() {
+    let (events, page) = (events(), read("docs/events.md"));
+    assert!(events.len() >= 11 && events.contains("started"), "{events:?}");
+    let mut seen = BTreeSet::new();
+    for section in page.split("\n## `").skip(1) {
+        let name = section.split('`').next().expect("split gives one at least");
+        let common = "event generation monotonic_ns time";
+        let example = blocks(section).into_iter().find(|block| block.language == "json");
+        let example = example.unwrap_or_else(|| panic!("'{name}' has no example")).lines.join("\n");
+        let example: serde_json::Value =
+            serde_json::from_str(&example).unwrap_or_else(|error| panic!("'{name}': {error}"));
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let mut documented: BTreeSet<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        documented.extend(common.split(' '));
+        let keys: BTreeSet<&str> =
+            example.as_object().expect("an event is an object").keys().map(String::as_str).collect();
+        assert_eq!(keys, documented, "'{name}': the example's keys, and those in the table");
+        assert_eq!(example["event"], name);
+        seen.insert(name.to_owned());
+    }
+    assert_eq!(seen, events, "the sections of docs/events.md, and the events there are");
+}
+
+#[test]
+fn the_keys_of_real_events_are_the_documented_ones() {
+    let page = read("docs/events.md");
+    let sandbox = Sandbox::new();
+    sandbox.write("reloadrun.toml", "watch = \"app.txt\"\n");
+    sandbox.write("app.txt", "one");
+    let mut session = sandbox.start(["--on-exit", "wait", "--", "sh", "-c", "test -e run && exec sleep 600"]);
+    session.wait("waiting");
+    sandbox.write("run", "");
+    sandbox.write("app.txt", "two");
+    session.wait_armed(2);
+    sandbox.write("reloadrun.toml", "wach = 1\n");
+    session.wait_armed(3);
+    let ended = session.stop();
+    let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
+    // `degraded` needs a fault; everything else has come.
+    assert_eq!(kinds.len(), events().len() - 1, "{kinds:?}");
+    for event in &ended.events {
+        let name = event["event"].as_str().expect("every event has a name");
+        let section =
+            page.split("\n## `").find(|section| section.starts_with(&format!("{name}`"))).expect("it is documented");
+        for key in event.as_object().expect("an event is an object").keys() {
+            let common = ["event", "generation", "monotonic_ns", "time"].contains(&key.as_str());
+            assert!(
+                common || section.contains(&format!("\n| `{key}")),
+                "'{name}' has a key '{key}' that is not documented"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    let mut count = 0;
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = prose(&fs::read_to_string(&document).expect("it was listed"));
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { document.clone() } else { document.with_file_name(file) };
+            let there = path.exists() && (anchor.is_empty() || anchors(&path).contains(anchor));
+            if !there {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+            count += 1;
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(count >= 20, "only {count} links were found");
+}
+
+/// The headings of a document as one links to them.
+fn anchors(path: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(path).expect("it exists");
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept =
+            heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+        kept.replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn what_is_masked_is_only_what_differs_each_time() {
+    for (line, expected) in [
+        (
+            "reloadrun: a changed (-w '*'); stopped in 2.6 ms, generation 2 runs after 6.5 ms (pid 14)",
+            "reloadrun: a changed (-w '*'); stopped in N ms, generation 2 runs after N ms (pid N)",
+        ),
+        ("reloadrun: the command exited with 1 after 1.5 s", "reloadrun: the command exited with 1 after N ms"),
+        ("x on http://127.0.0.1:4711/", "x on http://127.0.0.1:8008/"),
+        ("2 files in 1 directory", "2 files in 1 directory"),
+    ] {
+        assert_eq!(masked(line, "4711"), expected);
+    }
+}
