@@ -1,6 +1,4 @@
-//! Errors: one sentence for a person, and the exit code that goes with it.
-
-use crate::exit_code::ExitCode;
+//! Errors: sentences for a person. Which exit code goes with them is decided where they are printed, in `run.rs`.
 
 /// Why reloadrun cannot begin or go on. The text is lower-case, says what was wrong, where, what was
 /// expected and what to do; it is printed after `reloadrun: `.
@@ -26,14 +24,6 @@ impl Error {
     /// Our own failure, in a sentence.
     pub fn own(sentence: impl Into<String>) -> Error {
         Error::Own(sentence.into())
-    }
-
-    /// The exit code of this error.
-    pub fn code(&self) -> ExitCode {
-        match self {
-            Error::Usage(_) | Error::Mistakes(_) => ExitCode::USAGE,
-            Error::Own(_) => ExitCode::OWN_FAILURE,
-        }
     }
 }
 

@@ -226,14 +226,32 @@ impl Filter {
 
     /// Whether a directory can hold anything that counts, so that it is to be watched and walked.
     pub fn descend(&self, directory: &Path) -> bool {
-        let bases = (self.everything.iter().filter(|base| directory.starts_with(base)))
-            .chain(self.watch.iter().filter(|group| group.may_match_below(directory)).map(|group| &group.base))
-            .chain(self.literals.iter().map(|(path, _)| path).filter(|path| directory.starts_with(path)));
-        let mut bases = bases.peekable();
-        if bases.peek().is_none() || (self.left_out(directory).is_some() && !self.is_literal(directory)) {
-            return false;
+        self.decide_directory(directory).counts
+    }
+
+    /// The same, and why.
+    pub fn decide_directory(&self, directory: &Path) -> Decision {
+        let everything = self.everything.iter().filter(|base| directory.starts_with(base));
+        let groups = self.watch.iter().filter(|group| group.may_match_below(directory));
+        let literals = self.literals.iter().filter(|(path, _)| directory.starts_with(path));
+        let mut bases = (everything.map(|base| (base, Rule::Everything)))
+            .chain(groups.map(|group| (&group.base, Rule::Pattern(group.rules[0].0.clone()))))
+            .chain(literals.map(|(path, rule)| (path, Rule::Pattern(rule.clone()))))
+            .peekable();
+        if bases.peek().is_none() {
+            return Decision::no(Rule::Unmatched);
         }
-        bases.any(|base| self.ignored(base, directory, true, true).is_none())
+        if let Some(rule) = self.left_out(directory).filter(|_| !self.is_literal(directory)) {
+            return Decision::no(rule);
+        }
+        let mut verdict = Decision::no(Rule::Unmatched);
+        for (base, rule) in bases {
+            match self.ignored(base, directory, true, true) {
+                None => return Decision::yes(rule),
+                Some(ignored) => verdict = Decision::no(ignored),
+            }
+        }
+        verdict
     }
 
     /// Tells which ignore files a directory has, which a walk knows from its listing, so that none is looked for.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::generation::Generation;
+use crate::os::reason;
 use crate::os::lock::{LockedFile, Refusal};
 use crate::os::tree::Process;
 
@@ -123,7 +124,7 @@ fn sentence(path: &Path, refusal: Refusal) -> String {
         Refusal::NotAFile => {
             format!("the lockfile {shown} is a symlink or no regular file; choose another file, or remove it")
         }
-        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", error.to_string().to_lowercase()),
+        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(&error)),
     }
 }
 

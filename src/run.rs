@@ -10,10 +10,10 @@ use crate::child::{self, Surroundings};
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
-use crate::config::{Config, normalized};
+use crate::config::{Config, OnChange, normalized};
 use crate::error::{Error, Result};
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::Filter;
+use crate::filter::{Filter, Rule};
 use crate::os;
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::StartRequest;
@@ -30,7 +30,10 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         complain(&error);
-        error.code()
+        match error {
+            Error::Usage(_) | Error::Mistakes(_) => ExitCode::USAGE,
+            Error::Own(_) => ExitCode::OWN_FAILURE,
+        }
     })
 }
 
@@ -72,17 +75,16 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => path.to_owned(),
     };
-    let decision = Filter::new(config).decide(&path);
-    let effect = if decision.counts { format!("leads to {}", effect(config)) } else { "does nothing".to_owned() };
-    print(&format!("a change of {} {effect}: {}\n", shown.display(), decision.rule))?;
+    let filter = Filter::new(config);
+    let decision = if path.is_dir() { filter.decide_directory(&path) } else { filter.decide(&path) };
+    let place = if path.is_dir() { "in " } else { "of " };
+    let effect = match config.on_change {
+        _ if !decision.counts => "does nothing".to_owned(),
+        OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
+        _ => "leads to a restart".to_owned(),
+    };
+    print(&format!("a change {place}{} {effect}: {}\n", shown.display(), decision.rule))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
-}
-
-fn effect(config: &Config) -> String {
-    match config.on_change {
-        crate::config::OnChange::Restart => "a restart".to_owned(),
-        crate::config::OnChange::Signal(signal) => format!("{signal} to the command"),
-    }
 }
 
 /// One invocation: what was typed, and what it means now.

@@ -179,8 +179,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
         }
         Err(error) => {
             let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
-            Parsed::Wrong(text + misplaced(&error))
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            // After `--` stands the command, so this tip of clap's would run a misspelt flag.
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("as a value, use '-- ")).collect();
+            Parsed::Wrong(lines.join("\n") + misplaced(&error))
         }
     }
 }

@@ -48,10 +48,11 @@ impl File {
         for (key, value) in table.get_ref() {
             let place = format!("{}: {}", place(key.span()), key.get_ref());
             if let Err(sentence) = file.take(key.get_ref(), value, &place) {
-                mistakes.push(format!("{place}{sentence}"));
+                mistakes.push((key.span().start, format!("{place}{sentence}")));
             }
         }
-        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+        mistakes.sort();
+        if mistakes.is_empty() { Ok(file) } else { Err(mistakes.into_iter().map(|(_, mistake)| mistake).collect()) }
     }
 
     fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, place: &str) -> Result<(), String> {
@@ -123,7 +124,7 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     let plain = word.to_lowercase().replace('_', "-");
     known
         .map(|candidate| (strsim::jaro_winkler(&plain, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .filter(|(likeness, _)| *likeness >= 0.75)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
 }

@@ -11,6 +11,7 @@ use crate::config::{
     Backend, Color, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
 };
 use crate::os::process::is_init;
+use crate::os::reason;
 use crate::os::signals::Signal;
 
 const CONFIG_FILE: &str = "reloadrun.toml";
@@ -61,13 +62,16 @@ pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> R
 
 fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<PathBuf, String> {
     let shown = Path::new(shown).display();
+    if shown.to_string().is_empty() {
+        return Err(format!("{place} '': a directory is expected"));
+    }
     match std::fs::read_dir(path).and_then(|_| std::fs::canonicalize(path)) {
         Ok(path) => Ok(path),
         Err(error) => Err(match error.kind() {
             std::io::ErrorKind::NotFound => format!("{place} {shown}: there is no such directory"),
             std::io::ErrorKind::NotADirectory => format!("{place} {shown}: this is no directory"),
             std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: it may not be read"),
-            _ => format!("{place} {shown}: {}", error.to_string().to_lowercase()),
+            _ => format!("{place} {shown}: {}", reason(&error)),
         }),
     }
 }
@@ -88,7 +92,7 @@ fn find_config_file(args: &Args, here: &Path, directory: &Path) -> Result<PathBu
 
 fn read(path: &Path) -> Result<File, Vec<String>> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![format!("cannot read {}: {}", path.display(), error.to_string().to_lowercase())])?;
+        .map_err(|error| vec![format!("cannot read {}: {}", path.display(), reason(&error))])?;
     let here = std::env::current_dir().unwrap_or_default();
     File::read(path.strip_prefix(here).unwrap_or(path), &text)
 }
@@ -189,10 +193,14 @@ impl Resolver<'_> {
         };
         let mut patterns = Vec::new();
         for given in &texts {
-            for text in split_patterns(given) {
-                match read(&text, name, root) {
+            let pieces = split_patterns(given);
+            for text in &pieces {
+                match read(text, name, root) {
                     Ok(pattern) => patterns.push(pattern),
-                    Err(sentence) => self.mistakes.push(format!("{place} '{given}': {sentence}")),
+                    Err(sentence) if pieces.len() == 1 || text.is_empty() => {
+                        self.mistakes.push(format!("{place} '{given}': {sentence}"));
+                    }
+                    Err(sentence) => self.mistakes.push(format!("{place} '{given}': in '{text}': {sentence}")),
                 }
             }
         }
@@ -247,7 +255,7 @@ impl Resolver<'_> {
         Signal::from_str(name).unwrap_or_else(|()| {
             let upper = name.to_ascii_uppercase();
             let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-            self.wrong(entry, &format!("there is no such signal{}; `kill -l` lists them", meant(plain, Signal::names())));
+            self.wrong(entry, &format!("there is no such signal{} (`kill -l` lists them)", meant(plain, Signal::names())));
             Signal::TERM
         })
     }

@@ -189,7 +189,7 @@ const BAD: [(&str, &str, &str); 46] = [
     ("on-exit", "stop", "it must be one of wait, exit, restart"),
     ("on-exit", "exits", "did you mean exit?"),
     ("stop-signal", "", "there is no such signal"),
-    ("stop-signal", "FOO", "there is no such signal; `kill -l` lists them"),
+    ("stop-signal", "FOO", "there is no such signal (`kill -l` lists them)"),
     ("stop-signal", "0", "there is no such signal"),
     ("stop-signal", "65", "there is no such signal"),
     ("stop-signal", "SIGTRM", "did you mean TERM?"),

@@ -14,3 +14,11 @@ pub mod tree;
 pub mod tty;
 
 pub use nix::errno::Errno;
+
+/// Why the system refused something, in lower-case words without a number.
+pub fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string().to_lowercase(),
+    }
+}

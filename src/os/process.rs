@@ -1,6 +1,6 @@
 //! Processes: forking the child, executing the command, collecting the dead.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -243,18 +243,18 @@ pub fn execute(
             drop(report);
             // Set from both sides, as job-control shells do: whoever comes first.
             let _ = setpgid(child, group_id(group));
-            outcome(child, failure)
+            outcome(&executable.program, child, failure)
         }
     }
 }
 
-fn outcome(child: Pid, failure: OwnedFd) -> Result<i32, CommandStatus> {
+fn outcome(program: &CStr, child: Pid, failure: OwnedFd) -> Result<i32, CommandStatus> {
     let bytes: io::Result<[u8; 4]> =
         fd::read_to_end(failure).and_then(|bytes| bytes.try_into().map_err(|_| io::ErrorKind::UnexpectedEof.into()));
     let Ok(bytes) = bytes else { return Ok(child.as_raw()) };
     let errno = Errno::from_raw(i32::from_ne_bytes(bytes));
     let _ = nix::sys::wait::waitpid(child, None);
-    Err(CommandStatus::CannotRun(reason(errno)))
+    Err(CommandStatus::CannotRun(format!("{}: {}", program.to_string_lossy(), reason(errno))))
 }
 
 fn group_id(group: Group) -> Pid {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::speaks;
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
 use crate::event::{Event, Watching, What};
@@ -36,6 +35,17 @@ impl Human {
 
     /// The text for an event, if it is worth one.
     pub fn text(&mut self, event: &Event) -> Option<String> {
+        // The first line waits for the watcher, but not so long that the command's end comes before its name.
+        let overtaken = matches!(event.what, What::Exited { .. } | What::Changed { .. } | What::Finished { .. });
+        let first = self.first.take_if(|_| overtaken);
+        let first = first.map(|(command, pid)| self.line(Tone::Good, &format!("running {command} (pid {pid})")));
+        match (first, self.own_text(event)) {
+            (Some(first), Some(text)) => Some(first + &text),
+            (first, text) => first.or(text),
+        }
+    }
+
+    fn own_text(&mut self, event: &Event) -> Option<String> {
         let number = event.generation;
         let verbose = self.verbosity == Verbosity::Verbose;
         let (tone, sentence) = match &event.what {
@@ -45,7 +55,8 @@ impl Human {
                 return Some(lines.concat() + &self.line(Tone::Bad, &last));
             }
             What::Degraded { message } => (Tone::Bad, message.clone()),
-            _ if !speaks(self.verbosity) => return None,
+            What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
+            _ if self.verbosity == Verbosity::Quiet => return None,
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 let clear = if self.clear { CLEAR } else { "" };
                 if changes.is_empty() && number.number() == 1 {
@@ -68,11 +79,10 @@ impl Human {
             What::Stopped { took_ms, killed: true } => {
                 (Tone::Bad, format!("the command did not end in time and was killed after {}", milliseconds(*took_ms)))
             }
-            What::Exited { status, ran_ms } if status.ran() => {
+            What::Exited { status, ran_ms } => {
                 let tone = if status.code().number() == 0 { Tone::Plain } else { Tone::Bad };
                 (tone, format!("the command {status} after {}", milliseconds(*ran_ms)))
             }
-            What::Exited { status, .. } => (Tone::Bad, format!("the command {status}")),
             What::Waiting { delay_ms: Some(delay), .. } => {
                 (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
             }

@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use self::human::Human;
-use crate::config::{Color, Config, EventsTarget, Verbosity};
+use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::os::clock::monotonic_ns;
+use crate::os::reason;
 use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
 
 /// What a sink keeps for a listener who takes nothing just now; the oldest goes first.
@@ -115,7 +116,7 @@ fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
             .create(true)
             .open(path)
             .map(OwnedFd::from)
-            .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), error.to_string().to_lowercase()))),
+            .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(&error)))),
     }
 }
 
@@ -131,9 +132,4 @@ fn use_color(color: Color) -> bool {
                 && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
         }
     }
-}
-
-/// Whether a verbosity lets ordinary lines through.
-fn speaks(verbosity: Verbosity) -> bool {
-    verbosity > Verbosity::Quiet
 }

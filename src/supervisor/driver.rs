@@ -250,7 +250,7 @@ impl Driver<'_> {
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().display();
-            let message = format!("cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same", error.to_string().to_lowercase());
+            let message = format!("cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same", os::reason(&error));
             self.tell(What::Degraded { message });
         }
     }

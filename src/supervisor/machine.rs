@@ -236,9 +236,6 @@ impl Machine {
         match (self.phase.clone(), end) {
             (Phase::Ending(code, reason), _) => self.finish(code, reason, actions),
             (_, ChildEnd::Reload) | (Phase::Renewing, ChildEnd::Ended) => {
-                if self.changes.has_config() {
-                    actions.push(Action::ReadConfig);
-                }
                 self.spawn(now, actions);
             }
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
@@ -320,6 +317,9 @@ impl Machine {
         self.child_since = now;
         self.ctrl_c = None;
         self.generation = self.generation.next();
+        if self.changes.has_config() {
+            actions.push(Action::ReadConfig);
+        }
         actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });
     }
 
@@ -328,10 +328,12 @@ impl Machine {
         match self.phase {
             Phase::Down(_) => self.finish(code, reason, actions),
             Phase::Ending(..) => actions.push(Action::Send(Directive::Stop)),
-            Phase::Up | Phase::Renewing => {
+            Phase::Up => {
                 self.phase = Phase::Ending(code, reason);
                 actions.push(Action::Send(Directive::Stop));
             }
+            // It has been told already, and a second time would mean KILL.
+            Phase::Renewing => self.phase = Phase::Ending(code, reason),
         }
     }
 

@@ -61,7 +61,12 @@ pub const ENDS: [End; 11] = [
     end(&["./missing"], "the command was not found: there is no ./missing", 127, false),
     end(&["./plain"], "the command cannot be run: ./plain: it is not executable (chmod +x)", 126, false),
     end(&["./directory"], "the command cannot be run: ./directory: it is a directory", 126, false),
-    end(&["./orphan"], "the command cannot be run: the interpreter named in its first line does not exist", 126, false),
+    end(
+        &["./orphan"],
+        "the command cannot be run: ./orphan: the interpreter named in its first line does not exist",
+        126,
+        false,
+    ),
 ];
 
 /// The four signals that end reloadrun, and the exit codes they lead to.
