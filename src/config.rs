@@ -181,7 +181,9 @@ impl Pattern {
         let relative = unslashed.strip_prefix("./").unwrap_or(unslashed);
         let pieces: Vec<&str> = relative.split('/').collect();
         let fixed = pieces.iter().take_while(|piece| !piece.contains(WILDCARDS)).count();
-        let any_depth = pieces.len() == 1 && (fixed == 0 || names_at_any_depth) && relative != "." && relative != "..";
+        // As a leading slash in a .gitignore: here, and not at any depth.
+        let anchored = relative.len() < unslashed.len();
+        let any_depth = pieces.len() == 1 && !anchored && (fixed == 0 || names_at_any_depth) && relative != "." && relative != "..";
         if fixed == pieces.len() && !any_depth {
             let base = normalized(&directory.join(unescaped(relative)));
             return Ok(Pattern { text: text.to_owned(), rule, base, shape: Shape::Literal });
@@ -269,6 +271,7 @@ mod tests {
             ("conf/app.toml", "/home/me/app/conf/app.toml", None),
             (".env", "/home/me/app/.env", None),
             ("./.env", "/home/me/app/.env", None),
+            ("./*.py", "/home/me/app", Some("*.py")),
             (".", "/home/me/app", None),
             ("..", "/home/me", None),
             ("src/", "/home/me/app/src", None),

@@ -56,7 +56,7 @@ pub enum What {
     Stopping {
         /// The first signal.
         signal: String,
-        /// Why: `change`, `config`, `request`, `signal`, `lockfile`, `supervisor`.
+        /// Why: `change`, `request`, `signal`, `supervisor`.
         reason: String,
     },
     /// The command's tree is gone.
@@ -97,8 +97,10 @@ pub enum What {
 /// What is being watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Watching {
-    /// The patterns, as the user wrote them.
-    pub patterns: String,
+    /// The patterns, as the user wrote them; none means everything.
+    pub patterns: Vec<String>,
+    /// The directory they are relative to.
+    pub root: String,
     /// How many directories.
     pub directories: usize,
     /// How many files count.

@@ -63,7 +63,9 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
     logging::begin(config.verbosity);
     if let Some(path) = &args.explain {
-        return explain(&config, &normalized(&environment.current.join(path)), path.as_ref());
+        // As everywhere, -C first, and everything else from there.
+        let here = environment.current.join(args.directory.as_deref().unwrap_or_default());
+        return explain(&config, &normalized(&here.join(path)), path.as_ref());
     }
     let filter = Arc::new(Filter::new(&config));
     supervisor::run(&mut Invocation { args, environment, config, filter, dispositions })
@@ -104,6 +106,7 @@ impl Host for Invocation {
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config = resolve(&self.args, &self.environment, true)?;
         self.filter = Arc::new(Filter::new(&self.config));
+        logging::begin(self.config.verbosity);
         Ok(())
     }
 

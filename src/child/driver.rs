@@ -107,8 +107,9 @@ impl<'a> Driver<'a> {
         driver.begin(started);
         driver.listen_to_signals(voice.clone())?;
         let pulse = Pulse::of(&driver.surroundings.lockfile, driver.surroundings.supervisor, config.interval);
-        let patterns = patterns(config);
-        let thread = WatchThread { watcher, settler, pulse, interval: config.interval, voice, patterns };
+        let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
+        let root = config.directory.display().to_string();
+        let thread = WatchThread { watcher, settler, pulse, interval: config.interval, voice, patterns, root };
         thread.start(armed).map_err(|error| error.to_string())?;
         Ok(driver)
     }
@@ -236,12 +237,4 @@ impl<'a> Driver<'a> {
         // A supervisor that is gone shows at the other pipe.
         let _ = os::fd::write_all(&self.surroundings.reports, &lines);
     }
-}
-
-fn patterns(config: &Config) -> String {
-    if config.watch.is_empty() {
-        return format!("everything in {}", config.directory.display());
-    }
-    let texts: Vec<&str> = config.watch.iter().map(|pattern| pattern.text.as_str()).collect();
-    format!("'{}'", texts.join(";"))
 }

@@ -34,8 +34,10 @@ pub struct WatchThread {
     pub interval: Duration,
     /// To the main thread.
     pub voice: Voice,
-    /// The patterns, for people.
-    pub patterns: String,
+    /// The patterns, as the user wrote them.
+    pub patterns: Vec<String>,
+    /// What they are relative to.
+    pub root: String,
 }
 
 impl WatchThread {
@@ -83,7 +85,7 @@ impl WatchThread {
     }
 
     fn tell_armed(&mut self) {
-        let watching = self.watcher.watching(self.patterns.clone());
+        let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
     }
 

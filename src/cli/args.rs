@@ -19,13 +19,13 @@ Quote the patterns, or the shell expands them.";
 
 /// What `--help` says at the very end.
 const MORE: &str = "\
-Signals: INT, TERM, HUP and QUIT end the command and then reloadrun, with 128+n; a second one kills. USR1, USR2 and
+Signals: INT, TERM, HUP and QUIT end the command and then reloadrun, with 128+n; a second one kills. USR1, USR2 and \
 WINCH are passed on. Removing the lockfile ends everything with 0.
 
-Exit codes: the command's own; 128+n when a signal ended it; 126 it cannot be run, 127 it was not found; 2 wrong use or
-config; 125 reloadrun failed.
+Exit codes: the command's own; 128+n when a signal ended it; 126 it cannot be run, 127 it was not found; 2 wrong use \
+or config; 125 reloadrun failed.
 
-Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of
+Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of \
 the paths behind this start).
 
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";

@@ -73,11 +73,10 @@ impl Human {
             },
             What::Changed { changes, action } => match action.strip_prefix("signal:") {
                 Some(signal) => (Tone::Good, format!("{}; sent {signal} to the command (generation {number})", self.reason(changes))),
-                None if action == "stopping" => (Tone::Plain, format!("{}; stopping the command", self.reason(changes))),
                 None => return None,
             },
             What::Stopped { took_ms, killed: true } => {
-                (Tone::Bad, format!("the command did not end in time and was killed after {}", milliseconds(*took_ms)))
+                (Tone::Bad, format!("the command had to be killed, after {}", milliseconds(*took_ms)))
             }
             What::Exited { status, ran_ms } => {
                 let tone = if status.code().number() == 0 { Tone::Plain } else { Tone::Bad };
@@ -137,7 +136,11 @@ impl Human {
 }
 
 fn watched(watching: &Watching) -> String {
-    let Watching { patterns, directories, files, backend, polled } = watching;
+    let Watching { patterns, root, directories, files, backend, polled } = watching;
+    let what = match patterns.as_slice() {
+        [] => format!("everything in {root}"),
+        patterns => format!("'{}'", patterns.join(";")),
+    };
     let polled = match polled {
         0 => String::new(),
         all if all == directories => ", polled".to_owned(),
@@ -145,7 +148,7 @@ fn watched(watching: &Watching) -> String {
     };
     let plural = |count: &usize, one: &str, many: &str| format!("{count} {}", if *count == 1 { one } else { many });
     format!(
-        "watching {patterns}: {} in {} ({backend}{polled})",
+        "watching {what}: {} in {} ({backend}{polled})",
         plural(files, "file", "files"),
         plural(directories, "directory", "directories"),
     )

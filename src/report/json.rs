@@ -8,7 +8,7 @@ use crate::change::ChangeSet;
 use crate::event::{Event, What};
 use crate::exit_code::CommandStatus;
 
-/// One event as one line. `left_out` is told where lines were dropped before this one.
+/// One event as one line. `left_out` counts the lines that nobody took, and is told where there are any.
 pub fn line(event: &Event, monotonic_ns: i64, wall: SystemTime, left_out: u64) -> String {
     let mut object = Map::new();
     object.insert("event".into(), event.what.name().into());

@@ -14,7 +14,7 @@ use crate::os::clock::monotonic_ns;
 use crate::os::reason;
 use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
 
-/// What a sink keeps for a listener who takes nothing just now; the oldest goes first.
+/// What a sink keeps for a listener who takes nothing just now; what comes after that is left out, and counted.
 const MOST_PENDING: usize = 256 * 1024;
 
 /// A descriptor that is written to when it takes something.

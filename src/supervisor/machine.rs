@@ -24,6 +24,10 @@ use crate::restart::{AfterExit, Backoff, after_exit};
 /// why; if another comes meanwhile, the user means us.
 const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
 
+/// The same signal again within this time is one request: `timeout` and many runtimes signal the process and then
+/// its whole group.
+const ONE_REQUEST: Duration = Duration::from_millis(200);
+
 /// What the machine must know of the configuration.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -104,6 +108,8 @@ pub struct Machine {
     stop_ns: Option<u64>,
     restart_at: Option<Instant>,
     ctrl_c: Option<(Signal, Instant)>,
+    /// The last signal that asked for the end.
+    asked: Option<(Signal, Instant)>,
     backoff: Backoff,
     child_backoff: Backoff,
     child_since: Instant,
@@ -124,6 +130,7 @@ impl Machine {
             stop_ns: None,
             restart_at: None,
             ctrl_c: None,
+            asked: None,
             backoff: Backoff::new(),
             child_backoff: Backoff::new(),
             child_since: now,
@@ -276,6 +283,10 @@ impl Machine {
                 }
             }
             Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT => {
+                let before = self.asked.replace((signal, now));
+                if before.is_some_and(|(last, at)| last == signal && now < at + ONE_REQUEST) {
+                    return;
+                }
                 self.end(ExitCode::of_signal(signal.number()), signal.to_string(), actions);
             }
             _ => {}

@@ -31,8 +31,8 @@ fn started() -> Input {
 }
 
 fn watching() -> Input {
-    let (patterns, backend) = (String::new(), "inotify".to_owned());
-    Input::Report(Report::Watching(Watching { patterns, directories: 1, files: 1, backend, polled: 0 }))
+    let (root, backend) = ("/".to_owned(), "inotify".to_owned());
+    Input::Report(Report::Watching(Watching { patterns: vec![], root, directories: 1, files: 1, backend, polled: 0 }))
 }
 
 fn changed(config: bool, response: Response) -> Input {
@@ -127,12 +127,14 @@ fn situations() -> [(&'static str, Bench); 6] {
     let mut renewing = Bench::after(OnExit::Restart, &[started(), exited(1)]);
     renewing.pass(FIRST_DELAY);
     assert_eq!(renewing.says(Input::Tick), "send stop");
+    let mut ending = Bench::after(OnExit::Wait, &[started(), signal(Signal::TERM)]);
+    ending.pass(Duration::from_secs(1));
     [
         ("running", Bench::after(OnExit::Wait, &[started()])),
         ("waiting", Bench::after(OnExit::Wait, &[started(), exited(1)])),
         ("delayed", Bench::after(OnExit::Restart, &[started(), exited(1)])),
         ("renewing", renewing),
-        ("ending", Bench::after(OnExit::Wait, &[started(), signal(Signal::TERM)])),
+        ("ending", ending),
         ("down", Bench::after(OnExit::Wait, &[started(), died()])),
     ]
 }
@@ -586,4 +588,15 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_same_signal_twice_in_a_moment_is_one_request_and_later_it_is_two() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(signal(Signal::TERM)), "send stop");
+    bench.pass(Duration::from_millis(100));
+    assert_eq!(bench.says(signal(Signal::TERM)), "", "timeout signals the process, then its group");
+    bench.pass(Duration::from_millis(300));
+    assert_eq!(bench.says(signal(Signal::TERM)), "send stop");
+    assert_eq!(bench.says(signal(Signal::INT)), "send stop", "another signal is another request");
 }

@@ -123,10 +123,11 @@ impl Watcher {
         self.started_ns = Some(os::clock::file_clock_ns());
     }
 
-    /// What is being watched, for people.
-    pub fn watching(&self, patterns: String) -> Watching {
+    /// What is being watched, for the event of that name.
+    pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
         Watching {
             patterns,
+            root,
             directories: self.watched.union(&self.polled).count(),
             files: self.snapshot.len(),
             backend: self.backend.name().to_owned(),

@@ -194,7 +194,7 @@ fn a_second_signal_does_not_wait_for_the_grace() {
     ended.assert_code(143);
     let stopped = ended.events.iter().find(|event| event["event"] == "stopped").expect("it was stopped");
     assert_eq!(stopped["killed"], true);
-    assert!(ended.stderr.contains("did not end in time and was killed"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the command had to be killed"), "{}", ended.stderr);
     assert!(!is_alive(pid));
 }
 

@@ -264,7 +264,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "config_loaded" => &["path"],
         "config_rejected" => &["path", "mistakes"],
         "started" => &["pid", "command", "changes", "stop_ms", "restart_ms"],
-        "watching" => &["patterns", "directories", "files", "backend", "polled"],
+        "watching" => &["patterns", "root", "directories", "files", "backend", "polled"],
         "changed" => &["changes", "action"],
         "stopping" => &["signal", "reason"],
         "stopped" => &["took_ms", "killed"],
