@@ -13,6 +13,7 @@ use tracing::debug;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::WatchThread;
+use crate::bytecode::drop_compiled;
 use crate::command::Command;
 use crate::config::{Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
@@ -91,6 +92,7 @@ impl<'a> Driver<'a> {
         let prepared = Command::prepare(config, request.generation, &request.changes, &surroundings.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
+        drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         watcher.command_starts();
         let group = surroundings.terminal_group.map_or(Group::Own, Group::Join);
         let started = prepared.and_then(|executable| Command::start(&executable, group, &surroundings.dispositions));

@@ -28,6 +28,9 @@ use crate::filter::{Filter, Rule};
 use crate::os;
 use crate::settle::{Progress, Settler};
 
+/// How long after a save a file counts as written a moment ago, nanoseconds.
+const MOMENT_NS: i64 = 2_000_000_000;
+
 /// Watches everything that a filter lets count.
 pub struct Watcher {
     filter: Arc<Filter>,
@@ -47,6 +50,8 @@ pub struct Watcher {
     started_ns: Option<i64>,
     /// How the changes behind this start were last seen: they are no news.
     known: HashMap<PathBuf, Look>,
+    /// Files that were written a moment before the command started.
+    recent: Vec<PathBuf>,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
     complaints: Vec<String>,
@@ -87,6 +92,7 @@ impl Watcher {
             hops: HashMap::new(),
             started_ns: None,
             known: behind.iter().map(|change| (change.path.clone(), change.seen)).collect(),
+            recent: Vec::new(),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
             complaints,
             complained: HashSet::new(),
@@ -121,6 +127,12 @@ impl Watcher {
     /// The command starts now: what happens to a file from here on is a change.
     pub fn command_starts(&mut self) {
         self.started_ns = Some(os::clock::file_clock_ns());
+    }
+
+    /// Files met before the start that were written a moment ago: they may be no part of the changes behind it, saved
+    /// when the child before was gone already.
+    pub fn recent(&self) -> &[PathBuf] {
+        &self.recent
     }
 
     /// What is being watched, for the event of that name.
@@ -383,9 +395,12 @@ impl Watcher {
             debug!(path = %path.display(), "changed between the start and the arming of its watch");
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
             self.consider(path, Progress::Whole, settler);
-        } else {
-            self.snapshot.set(path, look.stamp);
+            return;
         }
+        if self.started_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
+            self.recent.push(path.to_owned());
+        }
+        self.snapshot.set(path, look.stamp);
     }
 
     /// Looks at a file and pushes it if it differs from the snapshot.

@@ -3,6 +3,7 @@
 
 mod applications;
 mod bad_input;
+mod bytecode;
 mod config_file;
 mod ends;
 mod lockfile;
