@@ -73,6 +73,11 @@ impl Settler {
         self.pending.is_empty()
     }
 
+    /// Whether a change of this file is pending.
+    pub fn holds(&self, path: &std::path::Path) -> bool {
+        self.pending.contains_key(path)
+    }
+
     /// The changes collected so far.
     pub fn pending(&self) -> impl Iterator<Item = &Change> {
         self.pending.values().map(|(change, _)| change)

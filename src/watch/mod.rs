@@ -5,6 +5,7 @@
 //! [`Snapshot`] of this generation's start.
 
 mod backend;
+mod coverage;
 mod inotify;
 mod notify;
 mod poll;
@@ -14,13 +15,14 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::debug;
 
-use self::backend::{Backend, Entry, Notice, Refusal};
+use self::backend::{Entry, Notice};
+use self::coverage::Coverage;
 use self::snapshot::Snapshot;
-use self::walk::{Depth, Walk, hops};
+use self::walk::{Depth, Walk};
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
 use crate::event::Watching;
@@ -34,18 +36,10 @@ const MOMENT_NS: i64 = 2_000_000_000;
 /// Watches everything that a filter lets count.
 pub struct Watcher {
     filter: Arc<Filter>,
-    backend: Box<dyn Backend>,
-    /// Whether file systems without events are to be found out and polled.
-    distrustful: bool,
-    roots: Vec<PathBuf>,
+    coverage: Coverage,
     snapshot: Snapshot,
+    /// What is still to be armed for the first time; what it meets is the state of the start.
     arming: Walk,
-    watched: BTreeSet<PathBuf>,
-    polled: BTreeSet<PathBuf>,
-    interval: Duration,
-    next_poll: Option<Instant>,
-    /// Places whose change changes what a visible path means: symlinks on its way, and its end.
-    hops: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// The instant of the command's start, by the clock of the files; `None` before it.
     started_ns: Option<i64>,
     /// How the changes behind this start were last seen: they are no news.
@@ -54,53 +48,24 @@ pub struct Watcher {
     recent: Vec<PathBuf>,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
-    complaints: Vec<String>,
-    complained: HashSet<&'static str>,
 }
 
 impl Watcher {
     /// A watcher that has not armed anything yet. `behind` are the changes that led to this generation.
     pub fn new(config: &config::Config, filter: Arc<Filter>, behind: &ChangeSet) -> Watcher {
-        let chosen: Result<Box<dyn Backend>, Refusal> = match config.backend {
-            config::Backend::Auto | config::Backend::Inotify => {
-                inotify::InotifyBackend::new().map(|backend| Box::new(backend) as Box<dyn Backend>)
-            }
-            config::Backend::Notify => {
-                notify::NotifyBackend::new().map(|backend| Box::new(backend) as Box<dyn Backend>)
-            }
-            config::Backend::Poll => Ok(Box::new(poll::PollBackend)),
-        };
-        let (backend, complaints) = match chosen {
-            Ok(backend) => (backend, Vec::new()),
-            Err(refusal) => {
-                let reason = if let Refusal::Limit(reason) = refusal { reason } else { "no events".into() };
-                let complaint = format!("{reason}; until then everything is polled every {}", shown(config.interval));
-                (Box::new(poll::PollBackend) as Box<dyn Backend>, vec![complaint])
-            }
-        };
-        let mut watcher = Watcher {
-            roots: filter.roots(),
+        let mut coverage = Coverage::new(config, Arc::clone(&filter));
+        let mut arming = Walk::default();
+        coverage.begin_roots(&mut arming);
+        Watcher {
             filter,
-            backend,
-            distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
+            coverage,
             snapshot: Snapshot::default(),
-            arming: Walk::default(),
-            watched: BTreeSet::new(),
-            polled: BTreeSet::new(),
-            interval: config.interval,
-            next_poll: None,
-            hops: HashMap::new(),
+            arming,
             started_ns: None,
             known: behind.iter().map(|change| (change.path.clone(), change.seen)).collect(),
             recent: Vec::new(),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
-            complaints,
-            complained: HashSet::new(),
-        };
-        for root in watcher.roots.clone() {
-            watcher.begin_root(&root);
         }
-        watcher
     }
 
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
@@ -109,19 +74,13 @@ impl Watcher {
     /// What is armed before [`Watcher::command_starts`] has no gap. Of what is armed later, every file whose inode
     /// changed at or after that instant counts as changed since.
     pub fn arm(&mut self, until: Instant, most_ahead: usize, settler: &mut Settler) -> bool {
-        let mut walk = std::mem::take(&mut self.arming);
-        let mut done = false;
-        while Instant::now() < until && walk.ahead() <= most_ahead {
-            let Some((directory, depth)) = walk.next() else {
-                done = true;
-                break;
-            };
-            for (path, look) in self.visit(&directory, depth, &mut walk) {
+        while Instant::now() < until && self.arming.ahead() <= most_ahead {
+            let Some((directory, depth)) = self.arming.next() else { return true };
+            for (path, look) in self.coverage.visit(&directory, depth, &mut self.arming) {
                 self.note(&path, look, settler);
             }
         }
-        self.arming = walk;
-        done
+        false
     }
 
     /// The command starts now: what happens to a file from here on is a change.
@@ -137,35 +96,23 @@ impl Watcher {
 
     /// What is being watched, for the event of that name.
     pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
-        Watching {
-            patterns,
-            root,
-            directories: self.watched.union(&self.polled).count(),
-            files: self.snapshot.len(),
-            backend: self.backend.name().to_owned(),
-            polled: self.polled.len(),
-        }
+        let (backend, directories, polled) = self.coverage.summary();
+        Watching { patterns, root, directories, files: self.snapshot.len(), backend: backend.to_owned(), polled }
     }
 
     /// What is not as good as it should be, said once.
     pub fn complaints(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.complaints)
+        self.coverage.complaints()
     }
 
     /// Waits for changes until the instant has come, and pushes them into the settler.
     pub fn next(&mut self, until: Option<Instant>, settler: &mut Settler) {
-        if self.next_poll.is_none() && !self.polled.is_empty() {
-            self.next_poll = Some(Instant::now() + self.interval);
-        }
-        let earliest = [until, self.next_poll].into_iter().flatten().min();
-        for notice in self.backend.next(earliest) {
+        let (notices, polled) = self.coverage.wait(until);
+        for notice in notices {
             self.take_in(notice, settler);
         }
-        if self.next_poll.is_some_and(|due| due <= Instant::now()) {
-            let polled = self.polled.clone();
+        if let Some(polled) = polled {
             self.look_again(&polled, settler);
-            self.begin_missing_roots(settler);
-            self.next_poll = Some(Instant::now() + self.interval);
         }
     }
 
@@ -177,7 +124,7 @@ impl Watcher {
             if look.stamp == self.snapshot.get(&change.path) {
                 settler.withdraw(&change.path);
             } else if look != change.seen {
-                let progress = if self.backend.tells_close() { Progress::Whole } else { Progress::Partial };
+                let progress = if self.coverage.tells_close() { Progress::Whole } else { Progress::Partial };
                 settler.push(Change { seen: look, ..change }, progress, now);
             }
         }
@@ -197,11 +144,8 @@ impl Watcher {
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
         match notice {
             Notice::Overflow => {
-                self.complain("overflow", "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)".into());
-                let all: BTreeSet<PathBuf> = self.watched.union(&self.polled).cloned().collect();
-                self.look_again(&all, settler);
-                self.begin_missing_roots(settler);
-                self.walk_on(Progress::Partial, settler);
+                self.coverage.complain("overflow", "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)".into());
+                self.look_again(&self.coverage.all(), settler);
             }
             Notice::Gone(directory) => self.lose(&directory, settler),
             Notice::Entry { path, what } => self.take_in_entry(&path, what, settler),
@@ -209,10 +153,8 @@ impl Watcher {
     }
 
     fn take_in_entry(&mut self, path: &Path, what: Entry, settler: &mut Settler) {
-        if let Some(visible) = self.hops.get(path).cloned() {
-            for visible in visible {
-                self.turn(&visible, settler);
-            }
+        for visible in self.coverage.visible_through(path) {
+            self.turn(&visible, settler);
         }
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
@@ -226,7 +168,7 @@ impl Watcher {
                 for gone in self.snapshot.below(path) {
                     self.consider(&gone, Progress::Partial, settler);
                 }
-                if self.watched.contains(path) || self.polled.contains(path) {
+                if self.coverage.holds(path) {
                     self.lose(path, settler);
                 }
                 self.consider(path, Progress::Partial, settler);
@@ -235,32 +177,28 @@ impl Watcher {
                 self.consider(path, Progress::Whole, settler);
             }
             Entry::Created => self.consider(path, Progress::Partial, settler),
-            Entry::Modified if self.backend.tells_close() => self.consider(path, Progress::Open, settler),
+            Entry::Modified if self.coverage.tells_close() => self.consider(path, Progress::Open, settler),
             Entry::Modified => self.consider(path, Progress::Partial, settler),
             // Times may be set while the file is still being written.
-            Entry::Attributes if settler.pending().any(|change| change.path == path) => {}
+            Entry::Attributes if settler.holds(path) => {}
             Entry::Closed | Entry::MovedTo | Entry::Attributes => self.consider(path, Progress::Whole, settler),
         }
     }
 
     /// A directory has come: watch it, and everything in it is new.
     fn gain(&mut self, directory: &Path, progress: Progress, settler: &mut Settler) {
-        for root in self.roots.clone() {
-            if root.starts_with(directory) {
-                self.begin_root(&root);
-            }
-        }
+        let mut walk = Walk::default();
+        self.coverage.begin_roots_at(directory, &mut walk);
         if self.filter.descend(directory) {
-            self.arming.begin(directory.to_owned(), Depth::Deep);
+            walk.begin(directory.to_owned(), Depth::Deep);
         }
-        self.walk_on(progress, settler);
+        self.explore(walk, progress, settler);
     }
 
-    /// Finishes the walk; what it finds is compared.
-    fn walk_on(&mut self, progress: Progress, settler: &mut Settler) {
-        let mut walk = std::mem::take(&mut self.arming);
+    /// Walks to the end; what it meets is compared.
+    fn explore(&mut self, mut walk: Walk, progress: Progress, settler: &mut Settler) {
         while let Some((directory, depth)) = walk.next() {
-            for (path, look) in self.visit(&directory, depth, &mut walk) {
+            for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
                 self.compare(&path, Some(look), progress, settler);
             }
         }
@@ -268,26 +206,22 @@ impl Watcher {
 
     /// A watched directory has gone.
     fn lose(&mut self, directory: &Path, settler: &mut Settler) {
-        self.backend.forget(directory);
-        self.watched.retain(|path| !path.starts_with(directory));
-        self.polled.retain(|path| !path.starts_with(directory));
+        self.coverage.forget(directory);
         for gone in self.snapshot.below(directory) {
             self.consider(&gone, Progress::Partial, settler);
         }
-        for root in self.roots.clone() {
-            if root.starts_with(directory) {
-                self.begin_root(&root);
-            }
-        }
-        self.walk_on(Progress::Partial, settler);
+        let mut walk = Walk::default();
+        self.coverage.begin_roots_at(directory, &mut walk);
+        self.explore(walk, Progress::Partial, settler);
     }
 
     /// A symlink on the way to this path now leads elsewhere.
     fn turn(&mut self, visible: &Path, settler: &mut Settler) {
-        self.register_hops(visible);
-        if visible.is_dir() {
-            self.arming.begin(visible.to_owned(), Depth::Deep);
-            self.walk_on(Progress::Whole, settler);
+        self.coverage.register_hops(visible);
+        if visible.is_dir() && self.filter.descend(visible) {
+            let mut walk = Walk::default();
+            walk.begin(visible.to_owned(), Depth::Deep);
+            self.explore(walk, Progress::Whole, settler);
         }
         for known in self.snapshot.below(visible) {
             self.consider(&known, Progress::Whole, settler);
@@ -295,101 +229,12 @@ impl Watcher {
         self.consider(visible, Progress::Whole, settler);
     }
 
-    /// Queues a root to be walked; watches for it where it is not (yet) a directory.
-    fn begin_root(&mut self, root: &Path) {
-        self.register_hops(root);
-        if root.is_dir() && self.filter.descend(root) {
-            self.arming.begin(root.to_owned(), Depth::Deep);
-            return;
-        }
-        // If the nearest directory goes, or a nearer one comes, in this very moment, try again.
-        for _ in 0..8 {
-            let Some(anchor) = anchor(root).map(Path::to_owned) else { return };
-            self.watch(&anchor);
-            if self::anchor(root) == Some(&anchor) {
-                self.arming.begin(anchor, Depth::Shallow);
-                return;
-            }
-        }
-    }
-
-    /// Begins the roots that have come where nobody told of it.
-    fn begin_missing_roots(&mut self, settler: &mut Settler) {
-        for root in self.roots.clone() {
-            let start = if root.is_dir() && self.filter.descend(&root) { Some(root.as_path()) } else { anchor(&root) };
-            if start.is_some_and(|start| !self.watched.contains(start) && !self.polled.contains(start)) {
-                self.begin_root(&root);
-            }
-        }
-        self.walk_on(Progress::Partial, settler);
-    }
-
-    /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
-    /// paths in it that count.
-    fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
-        self.watch(directory);
-        match walk.list(directory, depth, &self.filter) {
-            Ok(listing) => {
-                for link in &listing.links {
-                    self.register_hops(link);
-                }
-                listing.looks()
-            }
-            Err(error) => {
-                if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    self.complain_of_directory(directory);
-                }
-                Vec::new()
-            }
-        }
-    }
-
-    fn watch(&mut self, directory: &Path) {
-        if self.watched.contains(directory) && self.started_ns.is_none() {
-            return;
-        }
-        if self.distrustful && let Some(name) = os::fs::without_events(directory) {
-            self.polled.insert(directory.to_owned());
-            self.complain(name, format!("{} is on {name}, which tells of no changes; it is polled every {} (--interval)", directory.display(), shown(self.interval)));
-            return;
-        }
-        match self.backend.add(directory) {
-            Ok(()) => {
-                self.watched.insert(directory.to_owned());
-            }
-            Err(Refusal::Poll) => {
-                self.polled.insert(directory.to_owned());
-            }
-            Err(Refusal::Limit(reason) | Refusal::Other(reason)) => {
-                self.polled.insert(directory.to_owned());
-                self.complain("limit", format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
-            }
-            Err(Refusal::Denied) => self.complain_of_directory(directory),
-            Err(Refusal::Gone) => {}
-        }
-    }
-
-    fn complain_of_directory(&mut self, directory: &Path) {
-        self.complain("denied", format!("{} cannot be read, so changes in it go unnoticed; make it readable, or leave it out with -i", directory.display()));
-    }
-
-    fn complain(&mut self, kind: &'static str, sentence: String) {
-        if self.complained.insert(kind) {
-            self.complaints.push(sentence);
-        }
-    }
-
-    fn register_hops(&mut self, visible: &Path) {
-        for hop in hops(visible) {
-            if let Some(parent) = hop.parent() && !self.watched.contains(parent) {
-                self.watch(parent);
-            }
-            self.hops.entry(hop).or_default().insert(visible.to_owned());
-        }
-    }
-
     /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
     fn note(&mut self, path: &Path, look: Look, settler: &mut Settler) {
+        if settler.holds(path) {
+            // It has changed already, in a directory that came or moved while others were being armed.
+            return;
+        }
         let since_start = self.started_ns.is_some_and(|started| look.ctime_ns >= started);
         if since_start && self.known.get(path) != Some(&look) {
             debug!(path = %path.display(), "changed between the start and the arming of its watch");
@@ -423,7 +268,7 @@ impl Watcher {
             return;
         }
         if path.is_symlink() {
-            self.register_hops(path);
+            self.coverage.register_hops(path);
         }
         let kind = match (before, look.stamp) {
             (None, _) => ChangeKind::Created,
@@ -460,25 +305,19 @@ impl Watcher {
                 self.compare(&path, Some(look), Progress::Partial, settler);
             }
             while let Some((subdirectory, _)) = below.next() {
-                if !directories.contains(&subdirectory) && !self.watched.contains(&subdirectory) {
+                if !directories.contains(&subdirectory) && !self.coverage.holds(&subdirectory) {
                     self.gain(&subdirectory, Progress::Partial, settler);
                 }
             }
         }
+        let mut walk = Walk::default();
+        self.coverage.begin_missing_roots(&mut walk);
+        self.explore(walk, Progress::Partial, settler);
     }
-}
-
-/// The nearest directory above a path that exists.
-fn anchor(path: &Path) -> Option<&Path> {
-    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
 }
 
 /// A hard link is made whole; a file made by open(2) has one name and is yet to be written.
 fn has_other_names(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.nlink() > 1)
-}
-
-fn shown(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
