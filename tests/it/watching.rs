@@ -430,3 +430,18 @@ fn a_program_that_is_still_being_written_at_the_bound_is_started_once_more_when_
     session.wait_until("the second run", || session.stdout() == "run\nrun\n");
     session.stop();
 }
+
+#[test]
+fn a_directory_that_comes_while_the_tree_is_being_armed_is_the_only_change() {
+    let sandbox = Sandbox::new();
+    for number in 0..3000 {
+        sandbox.write(format!("d{number}/x.py"), "");
+    }
+    let mut session = sandbox.start(["-w", "*.py", "--", "sleep", "600"]);
+    session.wait_started(1);
+    sandbox.write("a_new/one/y.py", "y");
+    let started = session.wait_armed(2);
+    assert!(names(&started) == ["y.py"], "{} files", names(&started).len());
+    assert_fence(&sandbox, &mut session, 3);
+    session.stop();
+}
