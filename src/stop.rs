@@ -56,6 +56,13 @@ impl StopSequence {
         Some(StopAction::KillAll)
     }
 
+    /// Ends the grace at this instant, if it would last longer.
+    pub fn hurry(&mut self, until: Instant) {
+        if self.killing_since.is_none() {
+            self.next = self.next.map(|next| next.min(until));
+        }
+    }
+
     /// When it wants to be asked again.
     pub fn due(&self) -> Option<Instant> {
         self.next

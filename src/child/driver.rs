@@ -24,6 +24,7 @@ use crate::os::fd::wait_readable;
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::protocol::{Decoder, Directive, Report, StartRequest, encode};
+use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
 use crate::watch::Watcher;
@@ -175,6 +176,7 @@ impl<'a> Driver<'a> {
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => reports.push(report),
+                Action::Say(sentence) => report::say(sentence),
                 Action::Stop(step) => reports.extend(self.stop(step)),
                 Action::Signal(number) => self.signal(Signal::from_number(number)),
                 Action::SignalChange => {

@@ -19,6 +19,9 @@ use crate::stop::{StopAction, StopSequence};
 /// A save this long after a stop began is a second request, and escalates it.
 const IMPATIENCE: Duration = Duration::from_secs(1);
 
+/// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
+const ABANDONED: Duration = Duration::from_millis(600);
+
 /// Something that happened to a child.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
@@ -64,6 +67,8 @@ pub enum Input {
 pub enum Action {
     /// Tells the supervisor.
     Report(Report),
+    /// Tells people directly: there is nobody left to tell it.
+    Say(&'static str),
     /// A step of the stop sequence.
     Stop(StopAction),
     /// Sends the command a signal by number.
@@ -126,7 +131,12 @@ impl Machine {
             Input::Settled { changes, noticed_ns } => self.settle(changes, noticed_ns, now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
-            Input::SupervisorGone | Input::PulseLost => self.stop(StopReason::Supervisor, now, &mut actions),
+            Input::SupervisorGone => {
+                self.abandon("the supervisor is gone; ending the command", now, &mut actions);
+            }
+            Input::PulseLost => {
+                self.abandon("the supervisor hangs, its heartbeat stands still; ending the command", now, &mut actions);
+            }
             Input::Interrupted => self.stop(StopReason::Signal, now, &mut actions),
             Input::Tick => {
                 if let State::Stopping { sequence, .. } = &mut self.state
@@ -218,6 +228,21 @@ impl Machine {
             }
             State::Left => {}
         }
+    }
+
+    fn abandon(&mut self, sentence: &'static str, now: Instant, actions: &mut Vec<Action>) {
+        match &mut self.state {
+            State::Left | State::Stopping { reason: StopReason::Supervisor, .. } => return,
+            State::Stopping { sequence, reason, .. } => {
+                *reason = StopReason::Supervisor;
+                sequence.hurry(now + ABANDONED);
+            }
+            State::Running | State::Idle => {
+                self.grace = self.grace.min(ABANDONED);
+                self.stop(StopReason::Supervisor, now, actions);
+            }
+        }
+        actions.push(Action::Say(sentence));
     }
 
     fn begin_stop(&mut self, reason: StopReason, now: Instant, actions: &mut Vec<Action>) {

@@ -135,7 +135,11 @@ fn who_asks_decides_how_the_child_leaves() {
         (Input::Interrupted, StopReason::Signal, ChildEnd::Failed),
     ] {
         let (mut machine, now) = running(OnChange::Restart);
-        assert_eq!(machine.step(input, now), [Action::Stop(StopAction::AskGroup), stopping(reason)]);
+        let alone = reason == StopReason::Supervisor;
+        let said = machine.step(input.clone(), now);
+        assert_eq!(said[..2], [Action::Stop(StopAction::AskGroup), stopping(reason)]);
+        assert_eq!(matches!(said.get(2), Some(Action::Say(_))), alone, "{said:?}");
+        assert_eq!(machine.due(), Some(now + if alone { Duration::from_millis(600) } else { GRACE }));
         assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(end)));
         assert_eq!(machine.step(Input::Told(Directive::Stop), now), [], "nothing after the end");
     }
@@ -172,4 +176,15 @@ fn the_grace_ends_in_kill_and_a_kill_that_does_not_help_ends_too() {
     let last = machine.step(Input::Tick, now + GRACE + Duration::from_secs(10));
     assert_eq!(last.first(), Some(&Action::Stop(StopAction::GiveUp)));
     assert_eq!(last.last(), Some(&Action::Leave(ChildEnd::Ended)));
+}
+
+#[test]
+fn without_a_supervisor_a_stop_on_its_way_does_not_take_the_whole_grace() {
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(settled(set(false)), now);
+    assert!(matches!(machine.step(Input::SupervisorGone, now)[..], [Action::Say(_)]));
+    assert_eq!(machine.step(Input::PulseLost, now), [], "said once");
+    assert_eq!(machine.due(), Some(now + Duration::from_millis(600)));
+    machine.step(Input::Tick, now + Duration::from_millis(600));
+    assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Failed)));
 }

@@ -103,6 +103,11 @@ impl Reporter {
     }
 }
 
+/// Says one line on standard error, at once or never: for a child that has no supervisor to report to.
+pub fn say(sentence: &str) {
+    write_if_ready(std::io::stderr().as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+}
+
 fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
     match target {
         EventsTarget::Stderr => standard_error().map_err(|_| Error::usage("--events -: standard error is closed")),

@@ -169,7 +169,8 @@ fn a_file_left_by_the_dead_is_replaced() {
 fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
-    let script = "setsid sh -c 'echo $$ > ../far; exec sleep 600' & exec sleep 600";
+    // Deaf to TERM, with a grace of an hour, and set aside: nothing of it may matter.
+    let script = "trap '' TERM; setsid sh -c 'echo $$ > ../far; exec sleep 600' & exec sleep 600";
     let mut session = sandbox.start(["--lockfile", &text, "--stop-timeout", "1h", "--", "sh", "-c", script]);
     let command = pid_of(&session.wait_armed(1));
     let far = sandbox.beside().join("far");
@@ -178,7 +179,9 @@ fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() 
     let child = session.child_pid();
     signal(session.pid(), "KILL");
     session.wait_until("the end of child and command", || ![child, command, far].into_iter().any(is_alive));
-    assert_eq!(session.wait_end().code(), None, "it was killed");
+    let ended = session.wait_end();
+    assert_eq!(ended.code(), None, "it was killed");
+    assert!(ended.stderr.contains("reloadrun: the supervisor is gone; ending the command\n"), "{}", ended.stderr);
     assert!(path.exists(), "nobody was left to remove it");
     let mut next = sandbox.start(["--lockfile", &text, "--", "sleep", "600"]);
     next.wait_started(1);
