@@ -23,7 +23,8 @@ pub fn drop_compiled<'a>(sources: impl Iterator<Item = &'a Path>) {
             // `x.cpython-311.pyc` is of x.py; `x.y.cpython-311.pyc` is of x.y.py.
             let own = compiled.is_some_and(|rest| {
                 let tag = rest.strip_suffix(b".pyc").unwrap_or(b".");
-                !tag.is_empty() && !tag.strip_suffix(b".opt-1").or(tag.strip_suffix(b".opt-2")).unwrap_or(tag).contains(&b'.')
+                !tag.is_empty()
+                    && !tag.strip_suffix(b".opt-1").or(tag.strip_suffix(b".opt-2")).unwrap_or(tag).contains(&b'.')
             });
             if own && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 debug!(path = %entry.path().display(), "dropped, its source has just changed");

@@ -68,7 +68,14 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let leader = execute(executable, group, dispositions)?;
-        Ok(Command { leader, leader_alive: true, group, group_asked: false, asked: HashSet::new(), started: Instant::now() })
+        Ok(Command {
+            leader,
+            leader_alive: true,
+            group,
+            group_asked: false,
+            asked: HashSet::new(),
+            started: Instant::now(),
+        })
     }
 
     /// Pid of the command's first process.
@@ -99,7 +106,10 @@ impl Command {
             }
             // The group is the terminal's: the supervisor and the user's shell pipeline live in it too.
             Group::Join(shared) => {
-                descendants(own_pid()).iter().filter(|process| process.group == shared).for_each(|one| ask(one.pid, signal));
+                descendants(own_pid())
+                    .iter()
+                    .filter(|process| process.group == shared)
+                    .for_each(|one| ask(one.pid, signal));
             }
         }
     }

@@ -183,7 +183,8 @@ impl Pattern {
         let fixed = pieces.iter().take_while(|piece| !piece.contains(WILDCARDS)).count();
         // As a leading slash in a .gitignore: here, and not at any depth.
         let anchored = relative.len() < unslashed.len();
-        let any_depth = pieces.len() == 1 && !anchored && (fixed == 0 || names_at_any_depth) && relative != "." && relative != "..";
+        let any_depth =
+            pieces.len() == 1 && !anchored && (fixed == 0 || names_at_any_depth) && relative != "." && relative != "..";
         if fixed == pieces.len() && !any_depth {
             let base = normalized(&directory.join(unescaped(relative)));
             return Ok(Pattern { text: text.to_owned(), rule, base, shape: Shape::Literal });

@@ -13,7 +13,7 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::config::{Config, EventsTarget, Pattern, Shape};
+use crate::config::{Config, Pattern, Shape};
 
 /// What nobody edits: version control, dependencies, caches, build directories, editors' leavings, and the `..data`
 /// behind the files of a Kubernetes volume.
@@ -162,11 +162,13 @@ struct Answer {
 
 impl Filter {
     /// Compiles the patterns of a configuration.
-    pub fn new(config: &Config) -> Filter {
+    ///
+    /// `own` are the files that reloadrun itself writes, which never count.
+    pub fn new(config: &Config, own: Vec<PathBuf>) -> Filter {
         let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
         let filter = Filter {
             config_file: config.config_file.clone(),
-            own: own_files(config),
+            own,
             literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.as_str().into())).collect(),
             watch: groups(&config.watch),
             everything: config.watch.is_empty().then(|| config.directory.clone()),
@@ -388,14 +390,6 @@ fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn own_files(config: &Config) -> Vec<PathBuf> {
-    let events = match &config.events {
-        Some(EventsTarget::File(path)) => Some(path.clone()),
-        _ => None,
-    };
-    config.lockfile.iter().cloned().chain(events).collect()
-}
-
 fn list(entries: &str) -> Gitignore {
     let mut builder = GitignoreBuilder::new("/");
     for entry in entries.split_whitespace() {
@@ -459,7 +453,13 @@ fn group(base: PathBuf, entries: Entries) -> Group {
         builder.add(glob);
         rules.push((rule, sweeping));
     }
-    Group { base, set: builder.build().unwrap_or_else(|_| GlobSet::empty()), rules, depth, last_directory: Mutex::default() }
+    Group {
+        base,
+        set: builder.build().unwrap_or_else(|_| GlobSet::empty()),
+        rules,
+        depth,
+        last_directory: Mutex::default(),
+    }
 }
 
 fn compiled(text: &str) -> Result<Glob, globset::Error> {

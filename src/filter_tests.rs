@@ -39,7 +39,7 @@ fn verdict(files: &[(&str, &str)], watch: &str, ignore: &str, path: &str) -> Dec
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, content).unwrap();
     }
-    Filter::new(&config(&root, watch, ignore)).decide(&crate::config::normalized(&root.join(path)))
+    Filter::new(&config(&root, watch, ignore), Vec::new()).decide(&crate::config::normalized(&root.join(path)))
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn no_ignore_leaves_only_the_flags() {
     let root = Path::new("/nowhere/root");
     let mut config = config(root, "*.py", "mine");
     config.no_ignore = true;
-    let filter = Filter::new(&config);
+    let filter = Filter::new(&config, Vec::new());
     assert!(filter.decide(&root.join("node_modules/x.py")).counts);
     assert!(!filter.decide(&root.join("mine/x.py")).counts);
 }
@@ -179,7 +179,7 @@ fn only_directories_that_can_hold_a_match_are_walked() {
         ("/etc/app/*.toml", "/etc/app", true),
         ("/etc/app/*.toml", "/etc/app/sub", false),
     ] {
-        let filter = Filter::new(&config(root, watch, ""));
+        let filter = Filter::new(&config(root, watch, ""), Vec::new());
         assert_eq!(filter.descend(&root.join(directory)), walked, "-w {watch} in {directory:?}");
     }
 }

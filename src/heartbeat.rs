@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::generation::Generation;
-use crate::os::reason;
 use crate::os::lock::{LockedFile, Refusal};
+use crate::os::reason;
 use crate::os::tree::Process;
 
 /// The supervisor's side: holds the lock, touches the file, removes it in the end.
@@ -55,7 +55,7 @@ impl Heartbeat {
     }
 
     fn at(path: &Path) -> std::result::Result<Heartbeat, Refusal> {
-        let file = LockedFile::create(path)?;
+        let file = LockedFile::create(path, is_ours)?;
         Ok(Heartbeat { file, path: path.to_owned() })
     }
 
@@ -65,7 +65,9 @@ impl Heartbeat {
         let mut problem = None;
         for directory in runtime.into_iter().chain([std::env::temp_dir()]) {
             // The second name is for a directory that all may write to, where somebody sits on the first.
-            for name in [format!("reloadrun-{pid}.lock"), format!("reloadrun-{pid}-{}.lock", std::process::id() ^ 0x5eed)] {
+            for name in
+                [format!("reloadrun-{pid}.lock"), format!("reloadrun-{pid}-{}.lock", std::process::id() ^ 0x5eed)]
+            {
                 let path = directory.join(name);
                 match Heartbeat::at(&path) {
                     Ok(heartbeat) => return Ok(heartbeat),
@@ -111,19 +113,28 @@ impl Drop for Heartbeat {
     }
 }
 
+/// Whether a first line is that of a lockfile.
+fn is_ours(line: &str) -> bool {
+    let content: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    content.get("pid").is_some() && content.get("generation").is_some()
+}
+
 fn sentence(path: &Path, refusal: Refusal) -> String {
     let shown = path.display();
     match refusal {
         Refusal::InUse(content) => {
             let holder: serde_json::Value = serde_json::from_str(&content).unwrap_or_default();
             match holder.get("pid") {
-                Some(pid) => format!("the lockfile {shown} is in use by another reloadrun (pid {pid}); stop that one first, or choose another file"),
+                Some(pid) => format!(
+                    "the lockfile {shown} is in use by another reloadrun (pid {pid}); stop that one first, or choose another file"
+                ),
                 None => format!("the lockfile {shown} is in use by another process; choose another file"),
             }
         }
         Refusal::NotAFile => {
             format!("the lockfile {shown} is a symlink or no regular file; choose another file, or remove it")
         }
+        Refusal::NotOurs => format!("{shown} is no lockfile but a file with something else in it; choose another name"),
         Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(&error)),
     }
 }
@@ -230,7 +241,10 @@ mod tests {
         assert_eq!((content["generation"].as_u64(), content["command"].as_str()), (Some(1), Some("sleep 1")));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let error = Heartbeat::begin(Some(&path)).unwrap_err();
-        assert!(error.to_string().contains(&format!("in use by another reloadrun (pid {})", std::process::id())), "{error}");
+        assert!(
+            error.to_string().contains(&format!("in use by another reloadrun (pid {})", std::process::id())),
+            "{error}"
+        );
         assert_eq!(heartbeat.beat(), Beat::Steady);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(heartbeat.beat(), Beat::Removed);
@@ -244,9 +258,14 @@ mod tests {
     fn a_lockfile_left_by_the_dead_is_replaced_and_a_symlink_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("it.lock");
-        std::fs::write(&path, r#"{"pid":1}"#).unwrap();
+        std::fs::write(&path, r#"{"pid":1,"generation":1}"#).unwrap();
         drop(Heartbeat::begin(Some(&path)).unwrap());
         assert!(!path.exists());
+        std::fs::write(&path, "print('precious')").unwrap();
+        let error = Heartbeat::begin(Some(&path)).unwrap_err();
+        assert!(error.to_string().contains("is no lockfile"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "print('precious')");
+        std::fs::remove_file(&path).unwrap();
         let target = directory.path().join("target");
         std::fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, &path).unwrap();

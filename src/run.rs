@@ -3,18 +3,20 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::change::Look;
 use crate::child::{self, Surroundings};
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
-use crate::config::{Config, OnChange, normalized};
+use crate::config::{Config, EventsTarget, OnChange, normalized};
 use crate::error::{Error, Result};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, Rule};
 use crate::os;
+use crate::os::fs::look;
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::StartRequest;
 use crate::supervisor::{self, Host, Passed};
@@ -22,6 +24,7 @@ use crate::supervisor::{self, Host, Passed};
 /// Runs with these words, the program's name first, and says how it ended.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
+    os::signals::hear_of_deaths();
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
@@ -67,8 +70,10 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
         let here = environment.current.join(args.directory.as_deref().unwrap_or_default());
         return explain(&config, &normalized(&here.join(path)), path.as_ref());
     }
-    let filter = Arc::new(Filter::new(&config));
-    supervisor::run(&mut Invocation { args, environment, config, filter, dispositions })
+    let filter = Arc::new(Filter::new(&config, Vec::new()));
+    let config_look = look(&config.config_file);
+    let own = Vec::new();
+    supervisor::run(&mut Invocation { args, environment, config, config_look, own, filter, dispositions })
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
@@ -77,7 +82,7 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => path.to_owned(),
     };
-    let filter = Filter::new(config);
+    let filter = Filter::new(config, own_files(config));
     let decision = if path.is_dir() { filter.decide_directory(&path) } else { filter.decide(&path) };
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
@@ -89,11 +94,23 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 
+fn own_files(config: &Config) -> Vec<PathBuf> {
+    let events = match &config.events {
+        Some(EventsTarget::File(path)) => Some(path.clone()),
+        _ => None,
+    };
+    config.lockfile.iter().cloned().chain(events).collect()
+}
+
 /// One invocation: what was typed, and what it means now.
 struct Invocation {
     args: Args,
     environment: Environment,
     config: Config,
+    /// How the config file looked before it was last read.
+    config_look: Look,
+    /// The files that we write ourselves.
+    own: Vec<PathBuf>,
     filter: Arc<Filter>,
     dispositions: Dispositions,
 }
@@ -104,10 +121,24 @@ impl Host for Invocation {
     }
 
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
-        self.config = resolve(&self.args, &self.environment, true)?;
-        self.filter = Arc::new(Filter::new(&self.config));
+        self.config_look = look(&self.config.config_file);
+        let config = resolve(&self.args, &self.environment, true)?;
+        // Those two are open; a new place for them counts from the next start of reloadrun.
+        let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
+        self.config = Config { lockfile, events, ..config };
+        self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         logging::begin(self.config.verbosity);
         Ok(())
+    }
+
+    fn writes_to(&mut self, lockfile: &Path) {
+        self.own = own_files(&self.config);
+        self.own.push(lockfile.to_owned());
+        self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
+    }
+
+    fn config_moved_on(&self) -> bool {
+        look(&self.config.config_file).stamp != self.config_look.stamp
     }
 
     fn caller_ignores(&self, signal: Signal) -> bool {

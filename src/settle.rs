@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::change::{Change, ChangeSet};
+use crate::change::{Change, ChangeSet, Look};
 
 /// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove
 /// the backup), short beside the start of any command.
@@ -32,11 +32,20 @@ pub enum Progress {
     Open,
 }
 
+/// One change that waits.
+#[derive(Debug)]
+struct Pending {
+    change: Change,
+    progress: Progress,
+    /// Since when its file has been unfinished.
+    since: Instant,
+}
+
 /// Collects the changes of one save or of one burst.
 #[derive(Debug)]
 pub struct Settler {
     settle: Duration,
-    pending: BTreeMap<PathBuf, (Change, Progress)>,
+    pending: BTreeMap<PathBuf, Pending>,
     first: Option<Instant>,
     last: Option<Instant>,
 }
@@ -49,9 +58,28 @@ impl Settler {
 
     /// Takes a change in, or what is newly known of one.
     pub fn push(&mut self, change: Change, progress: Progress, now: Instant) {
+        let known = self.pending.get(&change.path);
+        if known.is_some_and(|known| {
+            known.progress == progress && known.change.seen == change.seen && progress == Progress::Partial
+        }) {
+            // Seen once more as it was, by polling: it is as quiet as before.
+            return;
+        }
         self.first.get_or_insert(now);
         self.last = Some(now);
-        self.pending.insert(change.path.clone(), (change, progress));
+        let before = self.pending.get(&change.path).filter(|before| before.progress != Progress::Whole);
+        let since = before.map_or(now, |before| before.since);
+        self.pending.insert(change.path.clone(), Pending { change, progress, since });
+    }
+
+    /// The file has moved on since it was last seen: the quiet begins anew.
+    pub fn refresh(&mut self, path: &std::path::Path, seen: Look, now: Instant) {
+        if let Some(pending) = self.pending.get_mut(path)
+            && pending.change.seen != seen
+        {
+            pending.change.seen = seen;
+            self.last = Some(now);
+        }
     }
 
     /// The file is as it was when the generation started: nothing has changed after all.
@@ -65,7 +93,7 @@ impl Settler {
 
     /// Whether a whole file is among the changes: then the end of the command may begin at once.
     pub fn is_certain(&self) -> bool {
-        self.pending.values().any(|(_, progress)| *progress == Progress::Whole)
+        self.pending.values().any(|pending| pending.progress == Progress::Whole)
     }
 
     /// Whether nothing is pending.
@@ -78,24 +106,26 @@ impl Settler {
         self.pending.contains_key(path)
     }
 
-    /// The changes collected so far.
-    pub fn pending(&self) -> impl Iterator<Item = &Change> {
-        self.pending.values().map(|(change, _)| change)
+    /// The files whose changes are pending.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.pending.keys().cloned().collect()
     }
 
     /// When it will be quiet, if nothing more comes; `None` when nothing is pending.
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = (self.first?, self.last?);
-        let has = |wanted: Progress| self.pending.values().any(|(_, progress)| *progress == wanted);
-        if has(Progress::Open) {
-            return Some(first + self.settle * BOUND_OF_OPEN);
-        }
-        if has(Progress::Partial) {
-            return Some((last + self.settle).min(first + self.settle * BOUND_OF_OPEN));
-        }
         let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
         let quiet = QUIET.saturating_mul(files).min(self.settle.max(QUIET));
-        Some((last + quiet).min(first + (self.settle * BOUND_OF_BURST).max(quiet)))
+        let longest = first + (self.settle * BOUND_OF_BURST).max(quiet);
+        let waits = self.pending.values().map(|Pending { progress, since, .. }| {
+            let bound = *since + self.settle * BOUND_OF_OPEN;
+            match progress {
+                Progress::Whole => last + quiet,
+                Progress::Partial => (last + self.settle).min(bound).max(last + quiet),
+                Progress::Open => bound,
+            }
+        });
+        waits.max().map(|due| due.min(longest))
     }
 
     /// The whole set, once it is due.
@@ -111,7 +141,9 @@ impl Settler {
         self.first = None;
         self.last = None;
         let pending = std::mem::take(&mut self.pending).into_values();
-        ChangeSet::new(pending.map(|(change, progress)| Change { open: progress == Progress::Open, ..change }))
+        ChangeSet::new(
+            pending.map(|Pending { change, progress, .. }| Change { open: progress == Progress::Open, ..change }),
+        )
     }
 }
 
@@ -182,6 +214,19 @@ mod tests {
             settler.push(change(&format!("/{number}")), Progress::Whole, start);
         }
         assert_eq!(settler.due(), Some(start + SETTLE));
+    }
+
+    #[test]
+    fn a_burst_of_new_files_is_not_cut_where_one_open_file_would_be() {
+        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        for number in 0..300 {
+            let now = start + millis(number * 10);
+            settler.push(change(&format!("/{number}")), Progress::Partial, now);
+            settler.push(change(&format!("/{number}")), Progress::Open, now);
+            assert!(settler.take(now).is_none(), "cut after {number} files");
+            settler.push(change(&format!("/{number}")), Progress::Whole, now + millis(1));
+        }
+        assert_eq!(settler.take(start + millis(3200)).unwrap().len(), 300);
     }
 
     #[test]

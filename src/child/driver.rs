@@ -31,7 +31,7 @@ use crate::watch::Watcher;
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
-const HEAD_START: Duration = Duration::from_millis(1);
+const HEAD_START: Duration = Duration::from_millis(5);
 
 /// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
 const LARGE: usize = 100;
@@ -56,12 +56,13 @@ pub struct Surroundings {
 /// Runs one generation to its end.
 pub fn run(config: &Config, filter: &Arc<Filter>, request: &StartRequest, surroundings: Surroundings) -> ChildEnd {
     os::process::lead_own_group();
-    os::process::show_as(c"reloadrun-child");
+    // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
+    os::process::show_as(c"reload-child");
+    os::signals::ignore_terminal_output_stop();
     match Driver::set_up(config, filter, request, surroundings) {
         Ok(mut driver) => driver.drive(),
         Err(reason) => {
-            // The report pipe may be what failed; then the code alone must do.
-            debug!(reason, "cannot set up");
+            report::say(&format!("a generation cannot be set up: {reason}"));
             ChildEnd::Failed
         }
     }
@@ -222,7 +223,8 @@ impl<'a> Driver<'a> {
         let collected = command.collect();
         let ran = command.ran();
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
-        let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone)).then_some(Input::TreeGone);
+        let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))
+            .then_some(Input::TreeGone);
         // In this order nobody looks for a rest that is not there.
         gone.into_iter().chain(ended).collect()
     }

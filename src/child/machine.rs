@@ -105,7 +105,15 @@ pub struct Machine {
 impl Machine {
     /// A child whose command is about to start.
     pub fn new(on_change: OnChange, grace: Duration) -> Machine {
-        Machine { on_change, grace, state: State::Running, tree_gone: false, settled: true, reported: false, held: Vec::new() }
+        Machine {
+            on_change,
+            grace,
+            state: State::Running,
+            tree_gone: false,
+            settled: true,
+            reported: false,
+            held: Vec::new(),
+        }
     }
 
     /// When it wants a tick.

@@ -11,7 +11,14 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn set(config: bool) -> ChangeSet {
     let path = "/app.py".into();
-    ChangeSet::new([Change { path, kind: ChangeKind::Modified, rule: "r".into(), config, open: false, seen: Look::ABSENT }])
+    ChangeSet::new([Change {
+        path,
+        kind: ChangeKind::Modified,
+        rule: "r".into(),
+        config,
+        open: false,
+        seen: Look::ABSENT,
+    }])
 }
 
 fn settled(changes: ChangeSet) -> Input {
@@ -45,10 +52,7 @@ fn is_stopped(action: &Action) -> bool {
 fn a_whole_save_begins_the_stop_at_once_and_the_reason_is_told_first() {
     let (mut machine, now) = running(OnChange::Restart);
     assert_eq!(machine.step(Input::Certain, now), [Action::Stop(StopAction::AskGroup)]);
-    assert_eq!(
-        machine.step(settled(set(false)), now),
-        [changed(Response::Restart), stopping(StopReason::Change)]
-    );
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Restart), stopping(StopReason::Change)]);
     let last = machine.step(Input::TreeGone, now);
     assert!(is_stopped(&last[0]));
     assert_eq!(last[1], Action::Leave(ChildEnd::Reload));
@@ -155,7 +159,11 @@ fn the_second_request_is_kill_and_a_request_after_a_change_is_the_first() {
     machine.step(settled(set(false)), now);
     assert_eq!(machine.step(Input::Told(Directive::Stop), now), []);
     assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Stop(StopAction::KillAll)]);
-    assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Ended)), "not 3: it is the end");
+    assert_eq!(
+        machine.step(Input::TreeGone, now).last(),
+        Some(&Action::Leave(ChildEnd::Ended)),
+        "not 3: it is the end"
+    );
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub struct Args {
     pub verbose: bool,
 
     /// Tell events as JSON lines: to a file, to - (standard error) or to fd:N
-    #[arg(long, value_name = "PATH", help_heading = "What to say", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PATH", help_heading = "What to say")]
     pub events: Option<OsString>,
 
     /// Say whether a change of PATH would restart, and why; run nothing

@@ -38,7 +38,8 @@ impl File {
     /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
         let name = path.display();
-        let place = |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let place =
+            |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
         let table = DeTable::parse(text).map_err(|error| {
             let place = place(error.span().unwrap_or(0..0));
             vec![format!("{place}: {}", error.message().replace('\n', ", "))]

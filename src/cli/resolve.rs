@@ -46,7 +46,8 @@ impl Environment {
 /// One sentence for each mistake.
 pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
     let here = &environment.current;
-    let chosen = args.directory.as_ref().map(|directory| existing_directory(&here.join(directory), directory, "--directory"));
+    let chosen =
+        args.directory.as_ref().map(|directory| existing_directory(&here.join(directory), directory, "--directory"));
     let chosen = chosen.transpose().map_err(|mistake| vec![mistake])?;
     let config_file = find_config_file(args, here, chosen.as_deref().unwrap_or(here))?;
     let file = if config_file.is_file() { read(&config_file)? } else { File::default() };
@@ -128,13 +129,23 @@ impl Resolver<'_> {
             ignore: self.patterns("ignore", "-i", &args.ignore, &flags_root, &file_root, Pattern::ignore),
             no_ignore: args.no_ignore || self.flag("no-ignore"),
             config_file: canonical_name(&config_file),
-            backend: self.choice("backend", args.backend.as_ref(), Backend::Auto, &[
-                ("auto", Backend::Auto),
-                ("inotify", Backend::Inotify),
-                ("notify", Backend::Notify),
-                ("poll", Backend::Poll),
-            ]),
-            interval: self.duration("interval", args.interval.as_ref(), Duration::from_secs(1), Duration::from_millis(10)),
+            backend: self.choice(
+                "backend",
+                args.backend.as_ref(),
+                Backend::Auto,
+                &[
+                    ("auto", Backend::Auto),
+                    ("inotify", Backend::Inotify),
+                    ("notify", Backend::Notify),
+                    ("poll", Backend::Poll),
+                ],
+            ),
+            interval: self.duration(
+                "interval",
+                args.interval.as_ref(),
+                Duration::from_secs(1),
+                Duration::from_millis(10),
+            ),
             settle: self.duration("settle", args.settle.as_ref(), Duration::from_millis(100), Duration::ZERO),
             on_change: self.on_change(),
             on_exit: self.choice(
@@ -144,15 +155,21 @@ impl Resolver<'_> {
                 &[("wait", OnExit::Wait), ("exit", OnExit::Exit), ("restart", OnExit::Restart)],
             ),
             stop_signal: self.stop_signal(),
-            stop_timeout: self.duration("stop-timeout", args.stop_timeout.as_ref(), Duration::from_secs(5), Duration::ZERO),
+            stop_timeout: self.duration(
+                "stop-timeout",
+                args.stop_timeout.as_ref(),
+                Duration::from_secs(5),
+                Duration::ZERO,
+            ),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
-            color: self.choice("color", args.color.as_ref(), Color::Auto, &[
-                ("auto", Color::Auto),
-                ("always", Color::Always),
-                ("never", Color::Never),
-            ]),
+            color: self.choice(
+                "color",
+                args.color.as_ref(),
+                Color::Auto,
+                &[("auto", Color::Auto), ("always", Color::Always), ("never", Color::Never)],
+            ),
             verbosity: self.verbosity(),
         };
         (self.mistakes.is_empty()).then_some(config)
@@ -226,12 +243,17 @@ impl Resolver<'_> {
             return *choice;
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        self.wrong(&entry, &format!("it must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())));
+        self.wrong(
+            &entry,
+            &format!("it must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())),
+        );
         default
     }
 
     fn on_change(&mut self) -> OnChange {
-        let Some(entry) = self.flag_or_text("on-change", self.args.on_change.as_ref()) else { return OnChange::Restart };
+        let Some(entry) = self.flag_or_text("on-change", self.args.on_change.as_ref()) else {
+            return OnChange::Restart;
+        };
         if entry.value == "restart" {
             return OnChange::Restart;
         }
@@ -255,7 +277,10 @@ impl Resolver<'_> {
         Signal::from_str(name).unwrap_or_else(|()| {
             let upper = name.to_ascii_uppercase();
             let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-            self.wrong(entry, &format!("there is no such signal{} (`kill -l` lists them)", meant(plain, Signal::names())));
+            self.wrong(
+                entry,
+                &format!("there is no such signal{} (`kill -l` lists them)", meant(plain, Signal::names())),
+            );
             Signal::TERM
         })
     }

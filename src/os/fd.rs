@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
@@ -119,13 +119,32 @@ pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
 /// # Errors
 /// EBADF when there is no such descriptor.
 pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
+    if number < 0 {
+        return Err(Errno::EBADF);
+    }
     // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD)?;
+    if let Some(own) = reopened(number) {
+        return Ok(own);
+    }
     fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).map(|copy| {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
         unsafe { OwnedFd::from_raw_fd(copy) }
     })
+}
+
+/// A terminal or a pipe opened once more, non-blocking: that it polls as writable is no promise, and the open file
+/// that the command shares must stay as it is. `None` for anything else, and where /proc is hidden.
+fn reopened(number: RawFd) -> Option<OwnedFd> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let path = format!("/proc/self/fd/{number}");
+    let kind = std::fs::metadata(&path).ok()?.file_type();
+    if !kind.is_fifo() && !kind.is_char_device() {
+        return None;
+    }
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    File::options().write(true).custom_flags(flags).open(path).ok().map(OwnedFd::from)
 }
 
 /// A descriptor of our own for standard error, so that a caller who closes 2 later does not matter.

@@ -27,8 +27,13 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
             size: metadata.size(),
             inode: metadata.ino(),
         }),
-        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        ctime_ns: ctime_ns(metadata),
     }
+}
+
+/// When the inode last changed, nanoseconds since the epoch.
+pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
+    nanoseconds(metadata.ctime(), metadata.ctime_nsec())
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

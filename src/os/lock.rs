@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
@@ -19,6 +19,8 @@ pub enum Refusal {
     InUse(String),
     /// The path is a symlink or something else that is no regular file.
     NotAFile,
+    /// Somebody else's file is there.
+    NotOurs,
     /// The system refused.
     System(io::Error),
 }
@@ -31,12 +33,12 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. One that is left over from a dead owner, which
-    /// shows in that nobody holds its lock, is replaced.
+    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. One that is left over from a dead owner is replaced:
+    /// nobody holds its lock, and `is_ours` knows its first line (or it is empty).
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn create(path: &Path) -> Result<LockedFile, Refusal> {
+    pub fn create(path: &Path, is_ours: fn(&str) -> bool) -> Result<LockedFile, Refusal> {
         // Each round loses to another process that creates or replaces in the same moment; nobody loses for long.
         for _ in 0..16 {
             match open(path, true) {
@@ -56,6 +58,10 @@ impl LockedFile {
                 Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                     // Held by nobody: left over. Locked by us while we unlink it, so nobody else takes it for free.
                     Ok(stale) if identity_at(path) == identity_of(&stale) => {
+                        let line = first_line(&stale);
+                        if !line.is_empty() && !is_ours(&line) {
+                            return Err(Refusal::NotOurs);
+                        }
                         let _ = std::fs::remove_file(path);
                     }
                     Ok(_) => {}

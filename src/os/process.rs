@@ -128,7 +128,8 @@ impl Executable {
     ) -> Result<Executable, CommandStatus> {
         let name = command.first().map(OsString::as_os_str).unwrap_or_default();
         let program = search(name, directory, environment)?;
-        let unusable = |_| CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into());
+        let unusable =
+            |_| CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into());
         let arguments = command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
         let program = c_string(program.as_os_str()).map_err(unusable)?;
         let mut shell_arguments = vec![c"sh".to_owned(), program.clone()];
@@ -152,11 +153,7 @@ fn c_string(text: &OsStr) -> Result<CString, std::ffi::NulError> {
     CString::new(text.as_bytes())
 }
 
-fn search(
-    name: &OsStr,
-    directory: &Path,
-    environment: &[(OsString, OsString)],
-) -> Result<PathBuf, CommandStatus> {
+fn search(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) -> Result<PathBuf, CommandStatus> {
     if name.is_empty() {
         return Err(CommandStatus::NotFound("its name is empty".into()));
     }
@@ -219,15 +216,12 @@ pub enum Group {
 ///
 /// # Errors
 /// The status of a command that could not begin.
-pub fn execute(
-    executable: &Executable,
-    group: Group,
-    dispositions: &Dispositions,
-) -> Result<i32, CommandStatus> {
+pub fn execute(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<i32, CommandStatus> {
     let cannot = |errno: Errno| CommandStatus::CannotRun(reason(errno));
     let (failure, report) = fd::pipe().map_err(cannot)?;
     let parent = Pid::this();
-    let vectors = [pointers(&executable.arguments), pointers(&executable.shell_arguments), pointers(&executable.environment)];
+    let vectors =
+        [pointers(&executable.arguments), pointers(&executable.shell_arguments), pointers(&executable.environment)];
     // SAFETY: other threads may hold locks, so the child makes only async-signal-safe calls (system calls on memory
     // made ready above) until it execs or leaves.
     match unsafe { fork() }.map_err(cannot)? {

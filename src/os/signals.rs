@@ -167,6 +167,22 @@ impl AsFd for SignalStream {
     }
 }
 
+/// Takes SIGCHLD back from a caller who ignored it: the kernel would not tell us of any death. The command gets the
+/// caller's disposition all the same.
+pub fn hear_of_deaths() {
+    set(Named::SIGCHLD, SigHandler::SigDfl);
+}
+
+/// Writing to the terminal from the background must not stop this process (`stty tostop`).
+pub fn ignore_terminal_output_stop() {
+    set(Named::SIGTTOU, SigHandler::SigIgn);
+}
+
+fn set(named: Named, handler: SigHandler) {
+    // SAFETY: SIG_DFL and SIG_IGN, all that is passed here, run no code of ours.
+    let _ = unsafe { sigaction(named, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) };
+}
+
 /// Lets these signals reach this thread again.
 pub fn unblock(signals: &[Signal]) {
     let set: SigSet = signals.iter().filter_map(|signal| Named::try_from(signal.0).ok()).collect();
@@ -205,8 +221,7 @@ impl Dispositions {
             if matches!(named, Named::SIGKILL | Named::SIGSTOP) {
                 continue;
             }
-            // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
-            let _ = unsafe { sigaction(named, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) };
+            set(named, handler);
         }
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
     }

@@ -39,12 +39,17 @@ impl Process {
 ///
 /// A tree that forks meanwhile may have grown before this returns: who wants it empty asks again.
 pub fn descendants(root: i32) -> Vec<Process> {
-    let found = by_children_files(root).unwrap_or_else(|| by_scan(root));
+    descendants_but(root, &[])
+}
+
+/// The same without these processes and all that descends from them.
+pub fn descendants_but(root: i32, without: &[i32]) -> Vec<Process> {
+    let found = by_children_files(root, without).unwrap_or_else(|| by_scan(root, without));
     found.into_iter().filter(|process| process.state != 'Z').collect()
 }
 
 /// `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN): cost in the size of the tree, not of the machine.
-fn by_children_files(root: i32) -> Option<Vec<Process>> {
+fn by_children_files(root: i32, without: &[i32]) -> Option<Vec<Process>> {
     let mut found = Vec::new();
     let mut parents = vec![root];
     let mut known = false;
@@ -52,7 +57,8 @@ fn by_children_files(root: i32) -> Option<Vec<Process>> {
         for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
             let Ok(children) = fs::read_to_string(task.path().join("children")) else { continue };
             known = true;
-            for pid in children.split_ascii_whitespace().filter_map(|word| word.parse().ok()) {
+            let pids = children.split_ascii_whitespace().filter_map(|word| word.parse().ok());
+            for pid in pids.filter(|pid| !without.contains(pid)) {
                 found.extend(Process::of(pid));
                 parents.push(pid);
             }
@@ -62,7 +68,7 @@ fn by_children_files(root: i32) -> Option<Vec<Process>> {
 }
 
 /// Every process of the machine, then the tree among them.
-fn by_scan(root: i32) -> Vec<Process> {
+fn by_scan(root: i32, without: &[i32]) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Process::of)) {
@@ -71,7 +77,8 @@ fn by_scan(root: i32) -> Vec<Process> {
     let mut found = Vec::new();
     let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
-        for process in children.remove(&parent).unwrap_or_default() {
+        let theirs = children.remove(&parent).unwrap_or_default();
+        for process in theirs.into_iter().filter(|process| !without.contains(&process.pid)) {
             found.push(process);
             parents.push(process.pid);
         }
@@ -90,8 +97,10 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let pids: Vec<i32> = children.iter().map(|child| i32::try_from(child.id()).unwrap()).collect();
         let holds_all = |found: &[Process]| pids.iter().all(|pid| found.iter().any(|process| process.pid == *pid));
-        let scanned = by_scan(own);
-        let listed = by_children_files(own);
+        let scanned = by_scan(own, &[]);
+        let listed = by_children_files(own, &[]);
+        let without_first = super::descendants_but(own, &pids[..1]);
+        assert!(!without_first.iter().any(|process| process.pid == pids[0]));
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();

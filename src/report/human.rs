@@ -72,7 +72,10 @@ impl Human {
                 None => return None,
             },
             What::Changed { changes, action } => match action.strip_prefix("signal:") {
-                Some(signal) => (Tone::Good, format!("{}; sent {signal} to the command (generation {number})", self.reason(changes))),
+                Some(signal) => (
+                    Tone::Good,
+                    format!("{}; sent {signal} to the command (generation {number})", self.reason(changes)),
+                ),
                 None => return None,
             },
             What::Stopped { took_ms, killed: true } => {
@@ -89,13 +92,24 @@ impl Human {
             What::ConfigLoaded { path } if verbose => (Tone::Plain, format!("read {path}")),
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
-            What::Finished { code, reason } if verbose => (Tone::Plain, format!("ending with {}: {reason}", code.number())),
-            What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => return None,
+            What::Finished { code, reason } if verbose => {
+                (Tone::Plain, format!("ending with {}: {reason}", code.number()))
+            }
+            What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+                return None;
+            }
         };
         Some(self.line(tone, &sentence))
     }
 
-    fn restarted(&self, changes: &ChangeSet, stop: Option<f64>, restart: Option<f64>, event: &Event, pid: i32) -> String {
+    fn restarted(
+        &self,
+        changes: &ChangeSet,
+        stop: Option<f64>,
+        restart: Option<f64>,
+        event: &Event,
+        pid: i32,
+    ) -> String {
         let reason = if changes.is_empty() { "started again".to_owned() } else { self.reason(changes) };
         let stop = stop.map(|took| format!("stopped in {}, ", milliseconds(took))).unwrap_or_default();
         let restart = restart.map(|took| format!(" after {}", milliseconds(took))).unwrap_or_default();
@@ -127,11 +141,7 @@ impl Human {
             Tone::Good => "32",
             Tone::Bad => "33",
         };
-        if self.color {
-            format!("\x1b[{color}mreloadrun:\x1b[0m {line}\n")
-        } else {
-            format!("reloadrun: {line}\n")
-        }
+        if self.color { format!("\x1b[{color}mreloadrun:\x1b[0m {line}\n") } else { format!("reloadrun: {line}\n") }
     }
 }
 
@@ -168,7 +178,9 @@ mod tests {
 
     #[test]
     fn durations_are_short_to_read() {
-        for (count, text) in [(0.04, "0.0 ms"), (3.21, "3.2 ms"), (42.4, "42 ms"), (1500.0, "1.5 s"), (61_000.0, "61.0 s")] {
+        for (count, text) in
+            [(0.04, "0.0 ms"), (3.21, "3.2 ms"), (42.4, "42 ms"), (1500.0, "1.5 s"), (61_000.0, "61.0 s")]
+        {
             assert_eq!(milliseconds(count), text);
         }
     }

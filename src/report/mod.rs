@@ -11,8 +11,8 @@ use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::os::clock::monotonic_ns;
-use crate::os::reason;
 use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
+use crate::os::reason;
 
 /// What a sink keeps for a listener who takes nothing just now; what comes after that is left out, and counted.
 const MOST_PENDING: usize = 256 * 1024;
@@ -34,7 +34,7 @@ impl Sink {
         if self.descriptor.is_none() {
             return;
         }
-        if self.pending.len() + line.len() > MOST_PENDING {
+        if !self.pending.is_empty() && self.pending.len() + line.len() > MOST_PENDING {
             self.left_out += 1;
             return;
         }
@@ -75,13 +75,13 @@ impl Reporter {
     /// The events cannot go where they should.
     pub fn open(config: &Config) -> Result<Reporter> {
         let json_sink = config.events.as_ref().map(open_events).transpose()?.map(|fd| Sink::to(Some(fd)));
-        let human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, config.clear);
+        let human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, clears(config));
         Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink })
     }
 
     /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
     pub fn adapt(&mut self, config: &Config) {
-        self.human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, config.clear);
+        self.human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, clears(config));
     }
 
     /// Tells an event to everyone.
@@ -105,7 +105,9 @@ impl Reporter {
 
 /// Says one line on standard error, at once or never: for a child that has no supervisor to report to.
 pub fn say(sentence: &str) {
-    write_if_ready(std::io::stderr().as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+    if let Ok(stderr) = standard_error() {
+        write_if_ready(stderr.as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+    }
 }
 
 fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
@@ -123,6 +125,12 @@ fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
             .map(OwnedFd::from)
             .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(&error)))),
     }
+}
+
+/// Only a terminal can be cleared; a log would get the escape sequences.
+fn clears(config: &Config) -> bool {
+    use std::io::IsTerminal;
+    config.clear && std::io::stderr().is_terminal()
 }
 
 /// Colour is for terminals, and not for those who said <https://no-color.org>.

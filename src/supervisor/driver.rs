@@ -1,7 +1,7 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
@@ -18,7 +18,7 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::process::{Harvest, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
-use crate::os::tree::descendants;
+use crate::os::tree::{descendants, descendants_but};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest};
 use crate::report::Reporter;
@@ -56,6 +56,12 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
+    /// Learns where the heartbeat really is: a file of ours that must not count as a change.
+    fn writes_to(&mut self, lockfile: &Path);
+
+    /// Whether the config file is not as it was when it was last read.
+    fn config_moved_on(&self) -> bool;
+
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;
 
@@ -68,8 +74,10 @@ pub trait Host {
 /// # Errors
 /// The lockfile or the event stream cannot be had, or the system refuses the essentials.
 pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
-    let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
+    let refused =
+        |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
     let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
+    host.writes_to(heartbeat.path());
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -217,7 +225,10 @@ impl Driver<'_> {
                     }
                 }
                 Action::Release => self.release(),
-                Action::Sweep => self.sweep(),
+                Action::Sweep => {
+                    self.sweep();
+                    self.release();
+                }
                 Action::Finish(code) => return Some(code),
             }
         }
@@ -229,6 +240,10 @@ impl Driver<'_> {
     }
 
     fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
+        if self.host.config_moved_on() {
+            // Saved while no child was there to see it.
+            self.read_config();
+        }
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         let host = &*self.host;
@@ -250,7 +265,10 @@ impl Driver<'_> {
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().display();
-            let message = format!("cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same", os::reason(&error));
+            let message = format!(
+                "cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same",
+                os::reason(&error)
+            );
             self.tell(What::Degraded { message });
         }
     }
@@ -271,19 +289,16 @@ impl Driver<'_> {
     fn sweep(&mut self) {
         let until = Instant::now() + SWEEP;
         loop {
-            let left: Vec<i32> = descendants(own_pid())
-                .into_iter()
-                .map(|process| process.pid)
-                .filter(|pid| !self.before_us.contains(pid))
-                .collect();
+            let left: Vec<i32> =
+                descendants_but(own_pid(), &self.before_us).into_iter().map(|process| process.pid).collect();
             for pid in &left {
                 let _ = send(*pid, Signal::KILL);
             }
             if left.is_empty() || Instant::now() >= until {
                 return;
             }
-            // A death comes as a signal; the bound is for one that forks or hangs.
-            let _ = wait_readable([self.signals.as_fd()], Some(Instant::now() + Duration::from_millis(20)));
+            // Not on the signals: those that are there must stay for the loop.
+            std::thread::sleep(Duration::from_millis(2));
             while matches!(reap(), Harvest::Ended(..)) {}
         }
     }
@@ -295,6 +310,7 @@ fn rules(config: &Config) -> Rules {
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
+        stop_timeout: config.stop_timeout,
     }
 }
 

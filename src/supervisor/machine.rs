@@ -28,6 +28,12 @@ const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
 /// its whole group.
 const ONE_REQUEST: Duration = Duration::from_millis(200);
 
+/// A child that was told to end answers within the grace and this (KILL has its own bound of 10 s); else it hangs.
+const ANSWER: Duration = Duration::from_secs(12);
+
+/// The same after a second request.
+const ANSWER_SOON: Duration = Duration::from_secs(3);
+
 /// What the machine must know of the configuration.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -39,6 +45,8 @@ pub struct Rules {
     pub on_exit: OnExit,
     /// The first signal of a stop.
     pub stop_signal: Signal,
+    /// How long a stop may take until KILL.
+    pub stop_timeout: Duration,
 }
 
 /// Something that happened to the supervisor.
@@ -108,6 +116,8 @@ pub struct Machine {
     stop_ns: Option<u64>,
     restart_at: Option<Instant>,
     ctrl_c: Option<(Signal, Instant)>,
+    /// When a child that was told to end has had its time.
+    hangs_at: Option<Instant>,
     /// The last signal that asked for the end.
     asked: Option<(Signal, Instant)>,
     backoff: Backoff,
@@ -130,6 +140,7 @@ impl Machine {
             stop_ns: None,
             restart_at: None,
             ctrl_c: None,
+            hangs_at: None,
             asked: None,
             backoff: Backoff::new(),
             child_backoff: Backoff::new(),
@@ -155,7 +166,7 @@ impl Machine {
         match self.phase {
             Phase::Down(until) => Some(until),
             Phase::Up => self.restart_at,
-            Phase::Renewing | Phase::Ending(..) => None,
+            Phase::Renewing | Phase::Ending(..) => self.hangs_at,
         }
     }
 
@@ -168,11 +179,12 @@ impl Machine {
             Input::SpawnFailed(reason) => {
                 let delay = self.child_backoff.after(Duration::ZERO);
                 self.phase = Phase::Down(now + delay);
-                let message = format!("no child can be started: {reason}; trying again in {}", humantime::format_duration(delay));
+                let message =
+                    format!("no child can be started: {reason}; trying again in {}", humantime::format_duration(delay));
                 actions.push(Action::Tell(What::Degraded { message }));
             }
             Input::Signal(received) => self.signal(received, now, &mut actions),
-            Input::Beat(beat) => self.beat(beat, &mut actions),
+            Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         actions
@@ -224,12 +236,12 @@ impl Machine {
         if self.phase != Phase::Up {
             return;
         }
-        if let Some((signal, _)) = self.ctrl_c.take().filter(|(_, at)| now <= *at + CTRL_C_MEMORY) {
-            return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
+        if let Some(signal) = self.caused_by_ctrl_c(now) {
+            return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), now, actions);
         }
         match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
             AfterExit::Wait => actions.push(Action::Tell(What::Waiting { waiting_for: "change", delay_ms: None })),
-            AfterExit::Finish(code) => self.end(code, format!("the command {status}"), actions),
+            AfterExit::Finish(code) => self.end(code, format!("the command {status}"), now, actions),
             AfterExit::RestartIn(delay) => {
                 self.restart_at = Some(now + delay);
                 let delay_ms = Some(delay.as_secs_f64() * 1e3);
@@ -242,6 +254,10 @@ impl Machine {
         actions.push(Action::Release);
         match (self.phase.clone(), end) {
             (Phase::Ending(code, reason), _) => self.finish(code, reason, actions),
+            (_, ChildEnd::Reload) if let Some(signal) = self.caused_by_ctrl_c(now) => {
+                // Pressed while the command was being stopped for a change: it meant the end, not this stop.
+                self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
+            }
             (_, ChildEnd::Reload) | (Phase::Renewing, ChildEnd::Ended) => {
                 self.spawn(now, actions);
             }
@@ -249,6 +265,12 @@ impl Machine {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);
             }
         }
+    }
+
+    /// The Ctrl-C that the end of the command is to be put down to: a server may take its whole grace to drain.
+    fn caused_by_ctrl_c(&mut self, now: Instant) -> Option<Signal> {
+        let memory = CTRL_C_MEMORY.max(self.rules.stop_timeout);
+        self.ctrl_c.take().filter(|(_, at)| now <= *at + memory).map(|(signal, _)| signal)
     }
 
     fn child_died(&mut self, how: &str, now: Instant, actions: &mut Vec<Action>) {
@@ -260,8 +282,9 @@ impl Machine {
         }
         let delay = self.child_backoff.after(now.saturating_duration_since(self.child_since));
         let (generation, shown) = (self.generation, humantime::format_duration(delay));
-        let message =
-            format!("the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {shown}");
+        let message = format!(
+            "the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {shown}"
+        );
         actions.push(Action::Tell(What::Degraded { message }));
         self.phase = Phase::Down(now + delay);
     }
@@ -277,7 +300,12 @@ impl Machine {
             Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
                 let before = self.ctrl_c.replace((signal, now));
                 if before.is_some_and(|(_, at)| now <= at + CTRL_C_MEMORY) {
-                    self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal, twice"), actions);
+                    self.end(
+                        ExitCode::of_signal(signal.number()),
+                        format!("{signal} from the terminal, twice"),
+                        now,
+                        actions,
+                    );
                     // The command has had its chance.
                     actions.push(Action::Send(Directive::Stop));
                 }
@@ -287,22 +315,24 @@ impl Machine {
                 if before.is_some_and(|(last, at)| last == signal && now < at + ONE_REQUEST) {
                     return;
                 }
-                self.end(ExitCode::of_signal(signal.number()), signal.to_string(), actions);
+                self.end(ExitCode::of_signal(signal.number()), signal.to_string(), now, actions);
             }
             _ => {}
         }
     }
 
-    fn beat(&mut self, beat: Beat, actions: &mut Vec<Action>) {
+    fn beat(&mut self, beat: Beat, now: Instant, actions: &mut Vec<Action>) {
         match beat {
             Beat::Steady => self.beat_failed = false,
             Beat::Removed if !matches!(self.phase, Phase::Ending(..)) => {
-                self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), actions);
+                self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), now, actions);
             }
             Beat::Removed => {}
             Beat::Failed(reason) => {
                 if !std::mem::replace(&mut self.beat_failed, true) {
-                    let message = format!("the lockfile cannot be touched ({reason}), so the heartbeat stands still and the child will end; choose another place with --lockfile");
+                    let message = format!(
+                        "the lockfile cannot be touched ({reason}), so the heartbeat stands still and the child will end; choose another place with --lockfile"
+                    );
                     actions.push(Action::Tell(What::Degraded { message }));
                 }
             }
@@ -315,7 +345,12 @@ impl Machine {
             Phase::Up if self.restart_at.is_some_and(|at| at <= now) => {
                 self.restart_at = None;
                 self.phase = Phase::Renewing;
+                self.hangs_at = Some(now + self.rules.stop_timeout + ANSWER);
                 actions.push(Action::Send(Directive::Stop));
+            }
+            Phase::Renewing | Phase::Ending(..) if self.hangs_at.is_some_and(|at| at <= now) => {
+                self.hangs_at = None;
+                self.child_died("it does not answer", now, actions);
             }
             _ => {}
         }
@@ -327,6 +362,7 @@ impl Machine {
         self.restart_at = None;
         self.child_since = now;
         self.ctrl_c = None;
+        self.hangs_at = None;
         self.generation = self.generation.next();
         if self.changes.has_config() {
             actions.push(Action::ReadConfig);
@@ -335,12 +371,16 @@ impl Machine {
     }
 
     /// Ends everything; asked once more, it ends it with KILL.
-    fn end(&mut self, code: ExitCode, reason: String, actions: &mut Vec<Action>) {
+    fn end(&mut self, code: ExitCode, reason: String, now: Instant, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Down(_) => self.finish(code, reason, actions),
-            Phase::Ending(..) => actions.push(Action::Send(Directive::Stop)),
+            Phase::Ending(..) => {
+                self.hangs_at = self.hangs_at.map(|at| at.min(now + ANSWER_SOON));
+                actions.push(Action::Send(Directive::Stop));
+            }
             Phase::Up => {
                 self.phase = Phase::Ending(code, reason);
+                self.hangs_at = Some(now + self.rules.stop_timeout + ANSWER);
                 actions.push(Action::Send(Directive::Stop));
             }
             // It has been told already, and a second time would mean KILL.

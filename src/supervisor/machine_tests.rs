@@ -12,7 +12,13 @@ use std::time::{Duration, Instant};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 fn rules(on_exit: OnExit) -> Rules {
-    Rules { command: "app".into(), on_change: OnChange::Restart, on_exit, stop_signal: Signal::TERM }
+    Rules {
+        command: "app".into(),
+        on_change: OnChange::Restart,
+        on_exit,
+        stop_signal: Signal::TERM,
+        stop_timeout: Duration::from_secs(5),
+    }
 }
 
 fn set(config: bool) -> ChangeSet {
@@ -22,7 +28,8 @@ fn set(config: bool) -> ChangeSet {
         kind: ChangeKind::Modified,
         rule: "r".into(),
         config,
-        open: false, seen: Look::ABSENT,
+        open: false,
+        seen: Look::ABSENT,
     }])
 }
 
@@ -121,6 +128,9 @@ impl Bench {
     }
 }
 
+/// How long a child may take to leave, with a grace of 5 s.
+const HANGS: Duration = Duration::from_secs(17);
+
 /// Every situation there is: the command runs; it has ended and a change is waited for; it has ended and the delay
 /// runs; the delay is over and the child was told to leave; all was told to end; the child has died.
 fn situations() -> [(&'static str, Bench); 6] {
@@ -161,31 +171,16 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (leaving(ChildEnd::Ended), [LOST, LOST, LOST, NEXT, LAST, LOST]),
         (leaving(ChildEnd::Failed), [LOST, LOST, LOST, LOST, LAST, LOST]),
         (died(), [DIED, DIED, DIED, DIED, "sweep; tell finished; finish 143", DIED]),
-        (
-            signal(Signal::INT),
-            ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 130"],
-        ),
-        (
-            signal(Signal::TERM),
-            ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 143"],
-        ),
-        (
-            signal(Signal::HUP),
-            ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 129"],
-        ),
-        (
-            signal(Signal::QUIT),
-            ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 131"],
-        ),
+        (signal(Signal::INT), ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 130"]),
+        (signal(Signal::TERM), ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 143"]),
+        (signal(Signal::HUP), ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 129"]),
+        (signal(Signal::QUIT), ["send stop", "send stop", "send stop", "", "send stop", "tell finished; finish 131"]),
         (signal(Signal::USR1), ["send 10"; 6]),
         (signal(Signal::USR2), ["send 12"; 6]),
         (signal(Signal::WINCH), ["send 28"; 6]),
         (signal(Signal::CHLD), [""; 6]),
         (Input::Beat(Beat::Steady), [""; 6]),
-        (
-            Input::Beat(Beat::Removed),
-            ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"],
-        ),
+        (Input::Beat(Beat::Removed), ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"]),
         (Input::Beat(Beat::Failed("x".into())), ["tell degraded"; 6]),
         (Input::Tick, [""; 6]),
     ];
@@ -235,7 +230,7 @@ fn the_delay_passes_the_child_is_renewed_and_the_next_delay_is_longer() {
         assert_eq!(bench.says(Input::Tick), "", "not before its time");
         bench.pass(Duration::from_millis(1));
         assert_eq!(bench.says(Input::Tick), "send stop");
-        assert_eq!(bench.machine.due(), None);
+        assert_eq!(bench.machine.due(), Some(bench.now + HANGS), "it has its time to leave");
         assert_eq!(bench.says(leaving(ChildEnd::Ended)), format!("release; spawn {generation}"));
     }
 }
@@ -572,6 +567,8 @@ proptest! {
                             }
                         }
                         Action::Finish(code) => finished = Some(code.number()),
+                        // Whatever is left of a child that does not answer.
+                        Action::Sweep => alive = false,
                         _ => {}
                     }
                 }
@@ -584,7 +581,8 @@ proptest! {
                     break 'life;
                 }
                 prop_assert!(asked.is_none() || alive, "the child has left, and it does not end");
-                prop_assert!(asked.is_none() || bench.machine.due().is_none(), "nothing more is planned");
+                let bounded = bench.machine.due().is_some_and(|due| due <= bench.now + HANGS);
+                prop_assert!(asked.is_none() || bounded, "an end that was asked for is bounded");
             }
         }
     }
@@ -599,4 +597,26 @@ fn the_same_signal_twice_in_a_moment_is_one_request_and_later_it_is_two() {
     bench.pass(Duration::from_millis(300));
     assert_eq!(bench.says(signal(Signal::TERM)), "send stop");
     assert_eq!(bench.says(signal(Signal::INT)), "send stop", "another signal is another request");
+}
+
+#[test]
+fn a_child_that_does_not_answer_is_ended_all_the_same() {
+    let mut bench = Bench::after(OnExit::Wait, &[started(), signal(Signal::TERM)]);
+    assert_eq!(bench.machine.due(), Some(bench.now + HANGS));
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.says(signal(Signal::TERM)), "send stop");
+    assert_eq!(bench.machine.due(), Some(bench.now + Duration::from_secs(3)), "a second request is less patient");
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.says(Input::Tick), "sweep; tell finished; finish 143");
+}
+
+#[test]
+fn a_ctrl_c_during_a_stop_for_a_change_is_the_end() {
+    let mut bench = Bench::new(OnExit::Wait, true);
+    bench.step(started());
+    bench.step(changed(false, Response::Restart));
+    let pressed = Received { signal: Signal::INT, from_terminal: true };
+    assert_eq!(bench.says(Input::Signal(pressed)), "", "the command has got it");
+    bench.step(stopped());
+    assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; tell finished; finish 130");
 }

@@ -1,7 +1,7 @@
 //! Which directories are watched, and how: the roots, what lies below them, what is polled for want of events, and the
 //! symlinks on the way to what is visible.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub struct Coverage {
     interval: Duration,
     next_poll: Option<Instant>,
     /// Places whose change changes what a visible path means: symlinks on its way, and its end.
-    hops: HashMap<PathBuf, BTreeSet<PathBuf>>,
+    hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     complaints: Vec<String>,
     complained: HashSet<&'static str>,
 }
@@ -45,7 +45,7 @@ impl Coverage {
             polled: BTreeSet::new(),
             interval: config.interval,
             next_poll: None,
-            hops: HashMap::new(),
+            hops: BTreeMap::new(),
             complaints: Vec::new(),
             complained: HashSet::new(),
         };
@@ -84,9 +84,10 @@ impl Coverage {
         self.watched.contains(directory) || self.polled.contains(directory)
     }
 
-    /// The visible paths whose meaning depends on this one.
-    pub fn visible_through(&self, hop: &Path) -> Vec<PathBuf> {
-        self.hops.get(hop).into_iter().flatten().cloned().collect()
+    /// The visible paths whose meaning depends on this one, or on something below it.
+    pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
+        let below = self.hops.range(hop.to_owned()..).take_while(|(path, _)| path.starts_with(hop));
+        below.flat_map(|(_, visible)| visible).cloned().collect()
     }
 
     /// Waits for notices until the instant has come. A poll that is due comes with them: the directories to look at.
@@ -159,7 +160,7 @@ impl Coverage {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                for link in &listing.links {
+                for link in listing.links.iter().chain(&listing.followed) {
                     self.register_hops(link);
                 }
                 listing.looks()
@@ -174,9 +175,18 @@ impl Coverage {
     }
 
     fn watch(&mut self, directory: &Path) {
-        if self.distrustful && let Some(name) = os::fs::without_events(directory) {
+        if self.distrustful
+            && let Some(name) = os::fs::without_events(directory)
+        {
             self.polled.insert(directory.to_owned());
-            self.complain(name, format!("{} is on {name}, which tells of no changes; it is polled every {} (--interval)", directory.display(), shown(self.interval)));
+            self.complain(
+                name,
+                format!(
+                    "{} is on {name}, which tells of no changes; it is polled every {} (--interval)",
+                    directory.display(),
+                    shown(self.interval)
+                ),
+            );
             return;
         }
         match self.backend.add(directory) {
@@ -188,7 +198,10 @@ impl Coverage {
             }
             Err(Refusal::Limit(reason) | Refusal::Other(reason)) => {
                 self.polled.insert(directory.to_owned());
-                self.complain("limit", format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
+                self.complain(
+                    "limit",
+                    format!("{reason}; until then the rest is polled every {}", shown(self.interval)),
+                );
             }
             Err(Refusal::Denied) => self.complain_of_directory(directory),
             Err(Refusal::Gone) => {}
@@ -196,7 +209,13 @@ impl Coverage {
     }
 
     fn complain_of_directory(&mut self, directory: &Path) {
-        self.complain("denied", format!("{} cannot be read, so changes in it go unnoticed; make it readable, or leave it out with -i", directory.display()));
+        self.complain(
+            "denied",
+            format!(
+                "{} cannot be read, so changes in it go unnoticed; make it readable, or leave it out with -i",
+                directory.display()
+            ),
+        );
     }
 
     /// Says something once.
@@ -206,11 +225,14 @@ impl Coverage {
         }
     }
 
-    /// Watches every symlink on the way to a visible path, and where the way ends.
+    /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
+    /// nearest directory that does.
     pub fn register_hops(&mut self, visible: &Path) {
         for hop in hops(visible) {
-            if let Some(parent) = hop.parent() && !self.watched.contains(parent) {
-                self.watch(parent);
+            if let Some(nearest) = anchor(&hop).map(Path::to_owned)
+                && !self.holds(&nearest)
+            {
+                self.watch(&nearest);
             }
             self.hops.entry(hop).or_default().insert(visible.to_owned());
         }

@@ -118,14 +118,12 @@ impl Watcher {
 
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
     pub fn confirm(&mut self, settler: &mut Settler, now: Instant) {
-        let pending: Vec<Change> = settler.pending().cloned().collect();
-        for change in pending {
-            let look = os::fs::look(&change.path);
-            if look.stamp == self.snapshot.get(&change.path) {
-                settler.withdraw(&change.path);
-            } else if look != change.seen {
-                let progress = if self.coverage.tells_close() { Progress::Whole } else { Progress::Partial };
-                settler.push(Change { seen: look, ..change }, progress, now);
+        for path in settler.paths() {
+            let look = os::fs::look(&path);
+            if look.stamp == self.snapshot.get(&path) {
+                settler.withdraw(&path);
+            } else {
+                settler.refresh(&path, look, now);
             }
         }
     }
@@ -159,6 +157,8 @@ impl Watcher {
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
+        // Setting the times alone (`touch -m`) is told like a write that never ends.
+        let what = if what == Entry::Modified && has_set_times(path) { Entry::Attributes } else { what };
         match what {
             Entry::Created | Entry::MovedTo if path.is_dir() => {
                 let progress = if what == Entry::MovedTo { Progress::Whole } else { Progress::Partial };
@@ -189,10 +189,18 @@ impl Watcher {
     fn gain(&mut self, directory: &Path, progress: Progress, settler: &mut Settler) {
         let mut walk = Walk::default();
         self.coverage.begin_roots_at(directory, &mut walk);
-        if self.filter.descend(directory) {
+        if directory.is_symlink() {
+            if walk.follow(directory, &self.filter) {
+                self.coverage.register_hops(directory);
+            }
+        } else if self.filter.descend(directory) {
             walk.begin(directory.to_owned(), Depth::Deep);
         }
         self.explore(walk, progress, settler);
+        // It may have taken the place of another.
+        for known in self.snapshot.below(directory) {
+            self.consider(&known, progress, settler);
+        }
     }
 
     /// Walks to the end; what it meets is compared.
@@ -213,6 +221,9 @@ impl Watcher {
         let mut walk = Walk::default();
         self.coverage.begin_roots_at(directory, &mut walk);
         self.explore(walk, Progress::Partial, settler);
+        for visible in self.coverage.visible_through(directory) {
+            self.turn(&visible, settler);
+        }
     }
 
     /// A symlink on the way to this path now leads elsewhere.
@@ -235,11 +246,14 @@ impl Watcher {
             // It has changed already, in a directory that came or moved while others were being armed.
             return;
         }
-        let since_start = self.started_ns.is_some_and(|started| look.ctime_ns >= started);
+        // A time that is still to come proves nothing: a file server's clock is ahead, or ours was set back.
+        let possible = |ctime_ns: i64| ctime_ns <= os::clock::file_clock_ns() + MOMENT_NS;
+        let since_start = self.started_ns.is_some_and(|started| look.ctime_ns >= started && possible(look.ctime_ns));
         if since_start && self.known.get(path) != Some(&look) {
             debug!(path = %path.display(), "changed between the start and the arming of its watch");
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
-            self.consider(path, Progress::Whole, settler);
+            // Somebody may still be writing it, and its closing may have gone by unseen.
+            self.consider(path, Progress::Partial, settler);
             return;
         }
         if self.started_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
@@ -275,12 +289,16 @@ impl Watcher {
             (Some(_), Some(_)) => ChangeKind::Modified,
             (Some(_), None) => ChangeKind::Deleted,
         };
-        // An emptied file is seldom what somebody meant to save: the content follows.
-        let emptied = look.stamp.is_some_and(|now| now.size == 0) && before.is_none_or(|then| then.size > 0);
+        // An emptied or vanished file is seldom what somebody meant to save: the content follows.
+        let emptied = match (before, look.stamp) {
+            (_, None) => true,
+            (before, Some(now)) => now.size == 0 && before.is_none_or(|then| then.size > 0),
+        };
         let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
-        let change = Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, open: false, seen: look };
+        let change =
+            Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, open: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 
@@ -305,15 +323,26 @@ impl Watcher {
                 self.compare(&path, Some(look), Progress::Partial, settler);
             }
             while let Some((subdirectory, _)) = below.next() {
-                if !directories.contains(&subdirectory) && !self.coverage.holds(&subdirectory) {
+                let known = self.coverage.holds(&subdirectory) || self.arming.holds(&subdirectory);
+                if !directories.contains(&subdirectory) && !known {
                     self.gain(&subdirectory, Progress::Partial, settler);
                 }
             }
+        }
+        if self.arming.ahead() > 0 {
+            // Roots that are not watched yet are not missing, and what is in them is not new.
+            return;
         }
         let mut walk = Walk::default();
         self.coverage.begin_missing_roots(&mut walk);
         self.explore(walk, Progress::Partial, settler);
     }
+}
+
+/// A write stamps the file and its inode with the same time; a time that was set differs.
+fn has_set_times(path: &Path) -> bool {
+    let look = os::fs::look(path);
+    look.stamp.is_some_and(|stamp| stamp.mtime_ns != look.ctime_ns)
 }
 
 /// A hard link is made whole; a file made by open(2) has one name and is yet to be written.

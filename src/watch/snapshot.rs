@@ -49,7 +49,12 @@ impl Snapshot {
 
     /// Every file directly in this directory.
     pub fn in_directory(&self, directory: &Path) -> Vec<PathBuf> {
-        self.directories.get(directory).into_iter().flat_map(BTreeMap::keys).map(|name| directory.join(&**name)).collect()
+        self.directories
+            .get(directory)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .map(|name| directory.join(&**name))
+            .collect()
     }
 
     /// How many files are known.

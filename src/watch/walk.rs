@@ -8,12 +8,13 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::change::Look;
 use crate::filter::Filter;
-use crate::os::fs::{look, look_of};
+use crate::os::fs::{ctime_ns, look, look_of};
 
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
 #[derive(Debug, Default)]
 pub struct Walk {
     queue: VecDeque<(PathBuf, Depth)>,
+    queued: HashSet<PathBuf>,
     followed: HashSet<(u64, u64)>,
 }
 
@@ -33,13 +34,19 @@ pub struct Listing {
     pub files: Vec<(PathBuf, Look)>,
     /// Symlinks to files, or to nothing yet.
     pub links: Vec<PathBuf>,
+    /// Symlinks to directories that are walked under their visible names.
+    pub followed: Vec<PathBuf>,
 }
 
 impl Listing {
     /// Every path that counts, and how it looks.
     pub fn looks(self) -> Vec<(PathBuf, Look)> {
         let links = self.links.into_iter().map(|link| {
-            let look = look(&link);
+            let mut look = look(&link);
+            // A link that was turned to an older file has changed as well.
+            if let Ok(own) = fs::symlink_metadata(&link) {
+                look.ctime_ns = look.ctime_ns.max(ctime_ns(&own));
+            }
             (link, look)
         });
         self.files.into_iter().chain(links).collect()
@@ -49,6 +56,7 @@ impl Listing {
 impl Walk {
     /// Adds a directory to begin from.
     pub fn begin(&mut self, directory: PathBuf, depth: Depth) {
+        self.queued.insert(directory.clone());
         self.queue.push_back((directory, depth));
     }
 
@@ -59,7 +67,14 @@ impl Walk {
 
     /// The next directory, to be watched first and listed then: what is created in between is told or listed.
     pub fn next(&mut self) -> Option<(PathBuf, Depth)> {
-        self.queue.pop_front()
+        let next = self.queue.pop_front()?;
+        self.queued.remove(&next.0);
+        Some(next)
+    }
+
+    /// Whether a directory is ahead.
+    pub fn holds(&self, directory: &Path) -> bool {
+        self.queued.contains(directory)
     }
 
     /// Lists a directory and, going deep, queues those of its directories that can hold a match.
@@ -68,7 +83,10 @@ impl Walk {
     /// The system's: it is gone, or may not be read.
     pub fn list(&mut self, directory: &Path, depth: Depth, filter: &Filter) -> io::Result<Listing> {
         let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
-        filter.enter(directory, entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"));
+        filter.enter(
+            directory,
+            entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"),
+        );
         let mut listing = Listing::default();
         for entry in entries {
             let Ok(kind) = entry.file_type() else { continue };
@@ -80,7 +98,10 @@ impl Walk {
             } else if kind.is_symlink() {
                 match fs::metadata(&path) {
                     Ok(target) if target.is_dir() && depth == Depth::Shallow => {}
-                    Ok(target) if target.is_dir() => self.follow(path, &target, filter),
+                    Ok(target) if target.is_dir() => {
+                        let followed = self.follow(&path, filter);
+                        listing.followed.extend(followed.then_some(path));
+                    }
                     _ if filter.decide(&path).counts => listing.links.push(path),
                     _ => {}
                 }
@@ -94,16 +115,18 @@ impl Walk {
     }
 
     /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
-    /// leads back up.
-    fn follow(&mut self, link: PathBuf, target: &fs::Metadata, filter: &Filter) {
-        if !filter.descend(&link) {
-            return;
+    /// leads back up. Says whether it is.
+    pub fn follow(&mut self, link: &Path, filter: &Filter) -> bool {
+        if !filter.descend(link) {
+            return false;
         }
-        let Ok(real) = fs::canonicalize(&link) else { return };
+        let (Ok(real), Ok(target)) = (fs::canonicalize(link), fs::metadata(link)) else { return false };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
-        if !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino())) {
-            self.begin(link, Depth::Deep);
+        let followed = !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino()));
+        if followed {
+            self.begin(link.to_owned(), Depth::Deep);
         }
+        followed
     }
 }
 
@@ -166,11 +189,10 @@ mod tests {
         fs::write(root.join("..2026_1/app.toml"), "").unwrap();
         symlink("..2026_1", root.join("..data")).unwrap();
         symlink("..data/app.toml", root.join("app.toml")).unwrap();
-        assert_eq!(hops(&root.join("app.toml")), [
-            root.join("app.toml"),
-            root.join("..data"),
-            root.join("..2026_1/app.toml")
-        ]);
+        assert_eq!(
+            hops(&root.join("app.toml")),
+            [root.join("app.toml"), root.join("..data"), root.join("..2026_1/app.toml")]
+        );
         assert!(hops(&root.join("..2026_1/app.toml")).is_empty());
     }
 

@@ -3,7 +3,9 @@
 //!
 //! To add one: a module with a `run` that takes the words after its name, and a line in [`SPECIMENS`].
 
+mod contents;
 mod floor;
+mod record;
 mod stamp;
 
 use std::env::ArgsOs;
@@ -18,9 +20,10 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 2] = [
+const SPECIMENS: [Specimen; 3] = [
     Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
+    Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,609 @@
+//! The styles of saving, and what is no save. Every edit is a few steps; the time between them is measured, because
+//! a pause beyond the documented quiet times may cost one restart more.
+
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::random::Random;
+use crate::tree::Tree;
+
+/// Every style of a save, with its weight.
+pub const SAVES: [(Style, usize); 26] = [
+    (Style::InPlace, 12),
+    (Style::Append, 6),
+    (Style::TruncatePauseWrite, 5),
+    (Style::WriteInParts, 4),
+    (Style::Aside, 10),
+    (Style::AsideCounting, 3),
+    (Style::Vim, 8),
+    (Style::UnlinkCreate, 6),
+    (Style::Older, 5),
+    (Style::OlderInPlace, 3),
+    (Style::Twice, 4),
+    (Style::Touch, 4),
+    (Style::TouchModified, 2),
+    (Style::HardLink, 3),
+    (Style::Retarget, 4),
+    (Style::RetargetByUnlink, 2),
+    (Style::BehindLink, 3),
+    (Style::DeepDirectory, 4),
+    (Style::RenameDirectory, 4),
+    (Style::ReplaceDirectory, 2),
+    (Style::RemoveDirectory, 2),
+    (Style::Delete, 4),
+    (Style::RenameFile, 4),
+    (Style::Burst, 2),
+    (Style::Checkout, 3),
+    (Style::CreateNew, 5),
+];
+
+/// Every style of what is no save.
+pub const OTHERS: [Style; 8] = [
+    Style::Chmod,
+    Style::Read,
+    Style::OpenForWriting,
+    Style::IgnoredName,
+    Style::IgnoredDirectory,
+    Style::SameTimes,
+    Style::Backup,
+    Style::EmptyDirectory,
+];
+
+/// A style of editing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    InPlace,
+    Append,
+    TruncatePauseWrite,
+    WriteInParts,
+    Aside,
+    AsideCounting,
+    Vim,
+    UnlinkCreate,
+    Older,
+    OlderInPlace,
+    Twice,
+    Touch,
+    TouchModified,
+    HardLink,
+    Retarget,
+    RetargetByUnlink,
+    BehindLink,
+    DeepDirectory,
+    RenameDirectory,
+    ReplaceDirectory,
+    RemoveDirectory,
+    Delete,
+    RenameFile,
+    Burst,
+    Checkout,
+    CreateNew,
+    Chmod,
+    Read,
+    OpenForWriting,
+    IgnoredName,
+    IgnoredDirectory,
+    SameTimes,
+    Backup,
+    EmptyDirectory,
+}
+
+/// How a watcher that has seen a step must take it: so long it may wait for the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// This many files are whole: 1 ms each.
+    Whole(u32),
+    /// More must follow: the settle time.
+    Partial,
+    /// Nothing that anyone must notice.
+    Nothing,
+}
+
+/// An edit that was made.
+#[derive(Debug)]
+pub struct Edit {
+    /// How.
+    pub style: Style,
+    /// What a change set may name because of it: these paths and all below.
+    pub touched: Vec<PathBuf>,
+    /// What it did something to that does not count.
+    pub near: Vec<PathBuf>,
+    /// When each step began and ended.
+    steps: Vec<(i64, i64, After)>,
+    /// When the last step began that made a difference to the content.
+    pub effect_ns: i64,
+    settle: Duration,
+    /// Whether the end of a save is told to the watcher; else everything is taken for partial.
+    tells_close: bool,
+}
+
+/// The clock of the events and of the commands.
+pub fn now_ns() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is a monotonic clock");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
+}
+
+impl Edit {
+    fn new(style: Style, settle: Duration, tells_close: bool) -> Edit {
+        Edit { style, touched: Vec::new(), near: Vec::new(), steps: Vec::new(), effect_ns: 0, settle, tells_close }
+    }
+
+    fn step<T>(&mut self, after: After, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let begin = now_ns();
+        let made = make();
+        self.steps.push((begin, now_ns(), after));
+        made
+    }
+
+    /// A step that makes a difference to what a command reads, or is meant to start one.
+    fn effect<T>(&mut self, after: After, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.effect_ns = now_ns();
+        self.step(after, make)
+    }
+
+    /// Whether it must lead to a start.
+    pub fn is_save(&self) -> bool {
+        !OTHERS.contains(&self.style)
+    }
+
+    /// When it began.
+    pub fn begin_ns(&self) -> i64 {
+        self.steps.first().map_or(0, |step| step.0)
+    }
+
+    /// Whether the inode of a file may have changed without the file: what happened before its watch was there.
+    pub fn moves_ctime(&self) -> bool {
+        matches!(self.style, Style::Chmod | Style::SameTimes)
+    }
+
+    /// When it ended.
+    pub fn end_ns(&self) -> i64 {
+        self.steps.last().map_or(0, |step| step.1)
+    }
+
+    /// How many starts it may lead to: one, and one more for every pause that was longer than what is waited.
+    /// A pause is taken from the begin of one step to the end of the next, since nobody knows when in a step its
+    /// event comes; and it counts from four fifths of the quiet time on, since clocks and wake-ups are not exact.
+    pub fn most_starts(&self) -> usize {
+        if !self.is_save() {
+            return 0;
+        }
+        let too_long = |pair: &&[(i64, i64, After)]| {
+            let bound = match pair[0].2 {
+                After::Whole(files) if self.tells_close => Duration::from_millis(u64::from(files)).min(self.settle),
+                After::Nothing => return false,
+                _ => self.settle,
+            };
+            Duration::from_nanos(u64::try_from(pair[1].1 - pair[0].0).unwrap_or(0)) > bound * 4 / 5
+        };
+        1 + self.steps.windows(2).filter(too_long).count() + usize::from(self.style == Style::Twice)
+    }
+
+    /// For the log: when, relative to an instant, how long, and where.
+    pub fn shown(&self, since_ns: i64) -> String {
+        let ms = |ns: i64| ns as f64 / 1e6;
+        let steps: Vec<String> = self
+            .steps
+            .iter()
+            .map(|(begin, end, after)| format!("{:.2}-{:.2} {after:?}", ms(begin - since_ns), ms(end - since_ns)))
+            .collect();
+        let steps = if steps.len() > 12 { format!("{} steps", steps.len()) } else { steps.join(", ") };
+        let (begin, end) = (ms(self.begin_ns() - since_ns), ms(self.end_ns() - since_ns));
+        let paths: Vec<String> =
+            self.touched.iter().chain(&self.near).take(3).map(|path| path.display().to_string()).collect();
+        format!(
+            "{begin:>11.2} to {end:.2} {:?} of {}{} (at most {}; {steps})",
+            self.style,
+            paths.join(", "),
+            if self.touched.len() > 3 { ", ..." } else { "" },
+            self.most_starts()
+        )
+    }
+}
+
+/// Makes edits.
+#[derive(Debug)]
+pub struct Editor {
+    pub tree: Tree,
+    pub settle: Duration,
+    pub tells_close: bool,
+    token: usize,
+}
+
+impl Editor {
+    /// Of a tree.
+    pub fn new(tree: Tree, settle: Duration, tells_close: bool) -> Editor {
+        Editor { tree, settle, tells_close, token: 0 }
+    }
+
+    /// A content that was never there; all are of one size.
+    fn token(&mut self) -> Vec<u8> {
+        self.token += 1;
+        format!("token {:010}\n", self.token).into_bytes()
+    }
+
+    fn file(&mut self, edit: &mut Edit, random: &mut Random) -> PathBuf {
+        let path = random.pick(&self.tree.files).clone();
+        edit.touched.push(path.clone());
+        path
+    }
+
+    fn new_file(&mut self, edit: &mut Edit, random: &mut Random) -> PathBuf {
+        let directory = self.tree.any_directory(random);
+        let path = self.tree.fresh_in(&directory, "n").with_extension("txt");
+        edit.touched.push(path.clone());
+        path
+    }
+
+    /// A random save.
+    ///
+    /// # Errors
+    /// The system's; the tree is as no one else left it, so none is expected.
+    pub fn save(&mut self, random: &mut Random) -> io::Result<Edit> {
+        let total = SAVES.iter().map(|(_, weight)| weight).sum();
+        let mut left = random.below(total);
+        let style = SAVES.iter().find(|(_, weight)| {
+            left < *weight || {
+                left -= weight;
+                false
+            }
+        });
+        self.make(style.map_or(Style::InPlace, |(style, _)| *style), random)
+    }
+
+    /// Something that is no save.
+    ///
+    /// # Errors
+    /// See [`Editor::save`].
+    pub fn other(&mut self, random: &mut Random) -> io::Result<Edit> {
+        let style = *random.pick(&OTHERS);
+        self.make(style, random)
+    }
+
+    fn make(&mut self, style: Style, random: &mut Random) -> io::Result<Edit> {
+        // The tree neither vanishes nor grows without end.
+        let style = match style {
+            Style::Delete | Style::RemoveDirectory | Style::RenameDirectory | Style::ReplaceDirectory
+                if self.tree.files.len() < 10 || self.tree.movable.len() < 2 =>
+            {
+                Style::DeepDirectory
+            }
+            Style::CreateNew | Style::Burst | Style::HardLink | Style::DeepDirectory if self.tree.files.len() > 120 => {
+                Style::Delete
+            }
+            style => style,
+        };
+        let mut edit = Edit::new(style, self.settle, self.tells_close);
+        self.perform(&mut edit, random)
+            .map_err(|error| io::Error::other(format!("{style:?} of {:?}: {error}", edit.touched)))?;
+        Ok(edit)
+    }
+
+    fn perform(&mut self, edit: &mut Edit, random: &mut Random) -> io::Result<()> {
+        match edit.style {
+            Style::InPlace => {
+                let path = self.file(edit, random);
+                in_place(edit, &path, &self.token(), Duration::ZERO)
+            }
+            Style::TruncatePauseWrite => {
+                let path = self.file(edit, random);
+                in_place(edit, &path, &self.token(), random.micros(100, 60_000))
+            }
+            Style::Append => {
+                let path = self.file(edit, random);
+                let token = self.token();
+                let mut file = edit.step(After::Nothing, || OpenOptions::new().append(true).open(&path))?;
+                edit.effect(After::Partial, || file.write_all(&token))?;
+                edit.step(After::Whole(1), || close(file))
+            }
+            Style::WriteInParts => {
+                let path = self.file(edit, random);
+                let (one, two, pause) = (self.token(), self.token(), random.micros(100, 60_000));
+                let mut file = edit.step(After::Partial, || File::create(&path))?;
+                edit.step(After::Partial, || file.write_all(&one))?;
+                sleep(pause);
+                edit.effect(After::Partial, || file.write_all(&two))?;
+                edit.step(After::Whole(1), || close(file))
+            }
+            Style::Aside => {
+                let path = self.file(edit, random);
+                self.aside(edit, &path, "tmp", None)
+            }
+            Style::AsideCounting => {
+                let path = self.file(edit, random);
+                self.aside(edit, &path, "new.txt", None)
+            }
+            Style::Older => {
+                let path = self.file(edit, random);
+                self.aside(edit, &path, "tmp", Some(past(random)))
+            }
+            Style::OlderInPlace => {
+                let path = self.file(edit, random);
+                let (token, past) = (self.token(), past(random));
+                in_place(edit, &path, &token, Duration::ZERO)?;
+                edit.effect(After::Whole(1), || set_times(&path, past))
+            }
+            Style::Vim => {
+                let path = self.file(edit, random);
+                let token = self.token();
+                let backup = suffixed(&path, "~");
+                edit.step(After::Partial, || fs::rename(&path, &backup))?;
+                in_place(edit, &path, &token, Duration::ZERO)?;
+                edit.step(After::Whole(1), || fs::set_permissions(&path, Permissions::from_mode(0o644)))?;
+                edit.step(After::Nothing, || fs::remove_file(&backup))
+            }
+            Style::UnlinkCreate => {
+                let path = self.file(edit, random);
+                let (token, pause) = (self.token(), random.micros(0, 30_000));
+                edit.step(After::Partial, || fs::remove_file(&path))?;
+                if random.chance(30) {
+                    sleep(pause);
+                }
+                in_place(edit, &path, &token, Duration::ZERO)
+            }
+            Style::Twice => {
+                let path = self.file(edit, random);
+                let (one, two) = (self.token(), self.token());
+                in_place(edit, &path, &one, Duration::ZERO)?;
+                in_place(edit, &path, &two, Duration::ZERO)
+            }
+            Style::Touch => {
+                let path = self.file(edit, random);
+                edit.effect(After::Whole(1), || set_times(&path, SystemTime::now()))
+            }
+            // As `touch -m`: the kernel tells of it as of a write that is never closed.
+            Style::TouchModified => {
+                let path = self.file(edit, random);
+                edit.effect(After::Whole(1), || set_time(&path, SystemTime::now()))
+            }
+            Style::HardLink => {
+                let path = self.new_file(edit, random);
+                let (token, source) = (self.token(), path.with_extension("source"));
+                let keep = random.chance(50);
+                edit.step(After::Nothing, || fs::write(&source, token))?;
+                edit.effect(After::Partial, || fs::hard_link(&source, &path))?;
+                self.tree.files.push(path);
+                // With one name again it looks like a file that has yet to be written.
+                if keep { Ok(()) } else { edit.step(After::Partial, || fs::remove_file(&source)) }
+            }
+            Style::Retarget | Style::RetargetByUnlink => {
+                let link = random.pick(&self.tree.links).clone();
+                edit.touched.push(link.clone());
+                let present = fs::read_link(&link)?;
+                let others: Vec<&Path> = self
+                    .tree
+                    .targets
+                    .iter()
+                    .filter_map(|path| path.file_name())
+                    .map(Path::new)
+                    .filter(|name| *name != present)
+                    .collect();
+                let target = *random.pick(&others);
+                if edit.style == Style::Retarget {
+                    let aside = link.with_extension("aside");
+                    edit.step(After::Nothing, || symlink(target, &aside))?;
+                    edit.effect(After::Whole(1), || fs::rename(&aside, &link))
+                } else {
+                    edit.step(After::Partial, || fs::remove_file(&link))?;
+                    edit.effect(After::Whole(1), || symlink(target, &link))
+                }
+            }
+            Style::BehindLink => {
+                let link = random.pick(&self.tree.links).clone();
+                let target = link.with_file_name(fs::read_link(&link)?);
+                edit.touched.extend(self.tree.links.iter().cloned());
+                in_place(edit, &target, &self.token(), Duration::ZERO)
+            }
+            Style::DeepDirectory => {
+                let parent = self.tree.any_directory(random);
+                let parent = if parent.components().count() > self.tree.root.components().count() + 6 {
+                    self.tree.hot[0].clone()
+                } else {
+                    parent
+                };
+                let top = self.tree.fresh_in(&parent, "d");
+                let bottom =
+                    ["a", "b", "c"].iter().take(random.below(4)).fold(top.clone(), |path, part| path.join(part));
+                let path = self.tree.fresh_in(&bottom, "n").with_extension("txt");
+                let token = self.token();
+                edit.touched.push(top.clone());
+                edit.step(After::Nothing, || fs::create_dir_all(&bottom))?;
+                in_place(edit, &path, &token, Duration::ZERO)?;
+                self.tree.movable.push(top);
+                self.tree.files.push(path);
+                Ok(())
+            }
+            Style::RenameDirectory => {
+                let from = random.pick(&self.tree.movable).clone();
+                let parent = random.pick(&self.tree.hot).clone();
+                let to = self.tree.fresh_in(&parent, "d");
+                edit.touched.extend([from.clone(), to.clone()]);
+                let holds = self.tree.files.iter().any(|path| path.starts_with(&from));
+                edit.effect(After::Partial, || fs::rename(&from, &to))?;
+                self.tree.renamed(&from, &to);
+                if holds { Ok(()) } else { self.besides(edit, random) }
+            }
+            // As `git checkout` of another branch, or a deployment: the old one away, a new one in under its name.
+            Style::ReplaceDirectory => {
+                let directory = random.pick(&self.tree.movable).clone();
+                let parent = random.pick(&self.tree.hot).clone();
+                let (fresh, old) = (self.tree.fresh_in(&parent, "d"), suffixed(&directory, "~"));
+                let (name, token) = (self.tree.fresh_in(&directory, "n").with_extension("txt"), self.token());
+                edit.touched.extend([fresh.clone(), directory.clone()]);
+                let written = fresh.join(name.file_name().expect("it is a file"));
+                edit.step(After::Nothing, || fs::create_dir(&fresh))?;
+                in_place(edit, &written, &token, Duration::ZERO)?;
+                edit.step(After::Partial, || fs::rename(&directory, &old))?;
+                edit.effect(After::Partial, || fs::rename(&fresh, &directory))?;
+                edit.step(After::Nothing, || fs::remove_dir_all(&old))?;
+                self.tree.removed(&directory);
+                self.tree.movable.push(directory);
+                self.tree.files.push(name);
+                Ok(())
+            }
+            Style::RemoveDirectory => {
+                let directory = random.pick(&self.tree.movable).clone();
+                edit.touched.push(directory.clone());
+                let holds = self.tree.files.iter().any(|path| path.starts_with(&directory));
+                edit.effect(After::Partial, || fs::remove_dir_all(&directory))?;
+                self.tree.removed(&directory);
+                if holds { Ok(()) } else { self.besides(edit, random) }
+            }
+            Style::Delete => {
+                let path = self.file(edit, random);
+                edit.effect(After::Partial, || fs::remove_file(&path))?;
+                self.tree.removed(&path);
+                Ok(())
+            }
+            Style::RenameFile => {
+                let from = self.file(edit, random);
+                let to = self.new_file(edit, random);
+                edit.effect(After::Partial, || fs::rename(&from, &to))?;
+                self.tree.removed(&from);
+                self.tree.files.push(to);
+                Ok(())
+            }
+            Style::Burst => {
+                let pause = random.chance(30);
+                for number in 1..=50 {
+                    let path = if number % 5 == 0 { self.new_file(edit, random) } else { self.file(edit, random) };
+                    let token = self.token();
+                    in_place_of(edit, &path, &token, Duration::ZERO, number)?;
+                    if pause && number > 10 {
+                        sleep(Duration::from_millis(1));
+                    }
+                    if !self.tree.files.contains(&path) {
+                        self.tree.files.push(path);
+                    }
+                }
+                Ok(())
+            }
+            Style::Checkout => {
+                for number in 1..=3 + u32::try_from(random.below(6)).expect("it is small") {
+                    let path = self.file(edit, random);
+                    let token = self.token();
+                    edit.step(After::Partial, || fs::remove_file(&path))?;
+                    in_place_of(edit, &path, &token, Duration::ZERO, number)?;
+                }
+                Ok(())
+            }
+            Style::CreateNew => {
+                let path = self.new_file(edit, random);
+                let (token, pause) = (self.token(), random.micros(0, 40_000));
+                in_place(edit, &path, &token, if random.chance(30) { pause } else { Duration::ZERO })?;
+                self.tree.files.push(path);
+                Ok(())
+            }
+            Style::Chmod => {
+                let path = self.unchanged(edit, random);
+                let mode = *random.pick(&[0o600, 0o640, 0o664, 0o755]);
+                edit.step(After::Nothing, || fs::set_permissions(&path, Permissions::from_mode(mode)))
+            }
+            Style::Read => {
+                let path = self.unchanged(edit, random);
+                edit.step(After::Nothing, || fs::read(&path).map(drop))
+            }
+            Style::OpenForWriting => {
+                let path = self.unchanged(edit, random);
+                edit.step(After::Nothing, || OpenOptions::new().read(true).write(true).open(&path).map(drop))
+            }
+            Style::IgnoredName => {
+                let path = self.tree.any_directory(random).join("x.log");
+                let token = self.token();
+                edit.step(After::Nothing, || fs::write(&path, token))
+            }
+            Style::IgnoredDirectory => {
+                let directory = random.pick(&self.tree.hot).join("node_modules");
+                let token = self.token();
+                edit.step(After::Nothing, || {
+                    fs::create_dir_all(&directory)?;
+                    fs::write(directory.join("m.txt"), token)
+                })
+            }
+            Style::SameTimes => {
+                let path = self.unchanged(edit, random);
+                let time = fs::metadata(&path)?.modified()?;
+                edit.step(After::Nothing, || set_times(&path, time))
+            }
+            Style::Backup => {
+                let path = suffixed(random.pick::<PathBuf>(&self.tree.files), "~");
+                let token = self.token();
+                edit.step(After::Nothing, || fs::write(&path, token))?;
+                edit.step(After::Nothing, || fs::remove_file(&path))
+            }
+            Style::EmptyDirectory => {
+                let parent = self.tree.any_directory(random);
+                let path = self.tree.fresh_in(&parent, "e");
+                edit.step(After::Nothing, || fs::create_dir(&path))?;
+                edit.step(After::Nothing, || fs::remove_dir(&path))
+            }
+        }
+    }
+
+    fn unchanged(&mut self, edit: &mut Edit, random: &mut Random) -> PathBuf {
+        let path = random.pick(&self.tree.files).clone();
+        edit.near.push(path.clone());
+        path
+    }
+
+    /// Empty directories do not count: a file is written as well, so that it is a save.
+    fn besides(&mut self, edit: &mut Edit, random: &mut Random) -> io::Result<()> {
+        let path = self.file(edit, random);
+        in_place(edit, &path, &self.token(), Duration::ZERO)
+    }
+
+    fn aside(&mut self, edit: &mut Edit, path: &Path, extension: &str, time: Option<SystemTime>) -> io::Result<()> {
+        let (aside, token) = (path.with_extension(extension), self.token());
+        edit.touched.push(aside.clone());
+        let after = if extension.ends_with("txt") { After::Whole(1) } else { After::Nothing };
+        edit.step(after, || fs::write(&aside, token))?;
+        if let Some(time) = time {
+            edit.step(after, || set_times(&aside, time))?;
+        }
+        edit.effect(After::Whole(1), || fs::rename(&aside, path))
+    }
+}
+
+fn in_place(edit: &mut Edit, path: &Path, content: &[u8], pause: Duration) -> io::Result<()> {
+    in_place_of(edit, path, content, pause, 1)
+}
+
+/// The last of `number` files.
+fn in_place_of(edit: &mut Edit, path: &Path, content: &[u8], pause: Duration, number: u32) -> io::Result<()> {
+    let mut file = edit.step(After::Partial, || File::create(path))?;
+    if !pause.is_zero() {
+        sleep(pause);
+    }
+    edit.effect(After::Partial, || file.write_all(content))?;
+    edit.step(After::Whole(number), || close(file))
+}
+
+fn close(file: File) -> io::Result<()> {
+    drop(file);
+    Ok(())
+}
+
+fn set_time(path: &Path, time: SystemTime) -> io::Result<()> {
+    OpenOptions::new().read(true).open(path)?.set_modified(time)
+}
+
+fn set_times(path: &Path, time: SystemTime) -> io::Result<()> {
+    let times = FileTimes::new().set_accessed(time).set_modified(time);
+    OpenOptions::new().read(true).open(path)?.set_times(times)
+}
+
+fn past(random: &mut Random) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) + random.micros(0, 1_000_000_000)
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,540 @@
+//! One round: a tree, a session, edits, quiet points.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::contents::contents;
+use crate::edits::{Edit, Editor, now_ns};
+use crate::options::Options;
+use crate::random::Random;
+use crate::tree::Tree;
+
+/// What has not come by then was lost.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(2);
+
+/// So long an end may take.
+const END: Duration = Duration::from_secs(10);
+
+/// The step of the clock by which the kernel stamps files, and some more for the start of a program.
+const CLOCK_STEP_NS: i64 = 8_000_000;
+
+/// So much later than expected is late.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Ten thousand directories on a busy machine, without optimization.
+const LARGE_ARMING: Duration = Duration::from_secs(5);
+
+/// How many events are shown with a failure.
+const TAIL: usize = 30;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Edits that were made, those that are no saves included.
+    pub edits: usize,
+    /// Starts of the command.
+    pub starts: usize,
+    /// Quiet points at which all was right.
+    pub passed: usize,
+    /// Quiet points that never came: the command that runs began before the last save.
+    pub lost: usize,
+    /// Quiet points that never came: the command that runs began after it, and yet has read something else.
+    pub stale: usize,
+    /// Quiet points with more starts than there may be.
+    pub extra: usize,
+    /// Quiet points where a change set names what nobody touched.
+    pub misnamed: usize,
+    /// Quiet points that came late; no failures.
+    pub late: usize,
+    /// The longest time from the end of the last save to the start behind a quiet point.
+    pub latest: Duration,
+    /// Anything else: an end, a command that died.
+    pub broken: usize,
+}
+
+impl Tally {
+    /// Adds another.
+    pub fn add(&mut self, other: &Tally) {
+        self.edits += other.edits;
+        self.starts += other.starts;
+        self.passed += other.passed;
+        self.lost += other.lost;
+        self.stale += other.stale;
+        self.extra += other.extra;
+        self.misnamed += other.misnamed;
+        self.broken += other.broken;
+        self.late += other.late;
+        self.latest = self.latest.max(other.latest);
+    }
+
+    /// How many quiet points failed.
+    pub fn failed(&self) -> usize {
+        self.lost + self.stale + self.extra + self.misnamed + self.broken
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { edits, starts, passed, lost, stale, extra, misnamed, broken, late, latest } = self;
+        write!(
+            f,
+            "{edits} edits, {starts} starts, {passed} quiet points; lost {lost}, stale {stale}, extra {extra}, misnamed {misnamed}, broken {broken}; late {late} (at most {latest:.0?})"
+        )
+    }
+}
+
+/// A file of lines of JSON that another process appends to.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    read: u64,
+    partial: Vec<u8>,
+    lines: Vec<Value>,
+}
+
+impl Lines {
+    fn of(path: PathBuf) -> Lines {
+        Lines { path, read: 0, partial: Vec::new(), lines: Vec::new() }
+    }
+
+    fn refresh(&mut self) {
+        let Ok(mut file) = File::open(&self.path) else { return };
+        let mut fresh = Vec::new();
+        if file.seek(SeekFrom::Start(self.read)).is_err() || file.read_to_end(&mut fresh).is_err() {
+            return;
+        }
+        self.read += u64::try_from(fresh.len()).expect("64 bits hold any length");
+        self.partial.extend(fresh);
+        while let Some(end) = self.partial.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.partial.drain(..=end).collect();
+            self.lines.push(serde_json::from_slice(&line).unwrap_or(Value::Null));
+        }
+    }
+}
+
+/// A running reloadrun and the tree below it.
+#[derive(Debug)]
+pub struct Round {
+    /// What came of it so far.
+    pub tally: Tally,
+    name: String,
+    large: bool,
+    random: Random,
+    editor: Editor,
+    events: Lines,
+    records: Lines,
+    stderr: PathBuf,
+    supervisor: Child,
+    slow: Duration,
+    interval: Duration,
+    poll: bool,
+    verbose: bool,
+    began_ns: i64,
+    /// Since the last quiet point.
+    edits: Vec<Edit>,
+    /// Of the quiet point before, and how many starts they may still lead to: what was saved in the few milliseconds
+    /// around a start may count once more, though the command has read it.
+    before: (Vec<Edit>, usize),
+    /// Of the events, at the last quiet point.
+    passed: usize,
+    _directory: TempDir,
+}
+
+impl Round {
+    /// Makes a tree and starts.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin(options: &Options, backend: &'static str, seed: u64) -> io::Result<Round> {
+        let mut random = Random::new(seed);
+        let large = options.tree == "large";
+        let directory = tempfile::Builder::new().prefix("reloadrun-test-torture-").tempdir()?;
+        let top = fs::canonicalize(directory.path())?;
+        let (root, runtime) = (top.join("root"), top.join("runtime"));
+        fs::create_dir(&root)?;
+        fs::create_dir(&runtime)?;
+        let tree = Tree::make(root.clone(), large, &mut random)?;
+        let poll = backend == "poll";
+        let slow = Duration::from_millis(*random.pick(&[0, 0, 0, 3, 40, 200]));
+        let settle = Duration::from_millis(*random.pick(&[100, 100, 100, 40]));
+        let interval = Duration::from_millis(*random.pick(if poll && !large { &[50, 150, 300] } else { &[1000] }));
+        let (events, records, stderr) = (top.join("events.jsonl"), top.join("records"), top.join("stderr"));
+        let ms = |duration: Duration| format!("{}ms", duration.as_millis());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
+        command.args(["--backend", backend, "-w", "*.txt", "--interval", &ms(interval), "--settle", &ms(settle)]);
+        command.arg("--events").arg(&events).arg("--").arg(env!("CARGO_BIN_EXE_probe")).arg("record").arg(&records);
+        command.arg(slow.as_millis().to_string()).args(&tree.hot).current_dir(&root);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        // A long run beside the suite is no leaving of the suite.
+        command.env("RELOADRUN_TEST", if options.short { "1" } else { "torture" });
+        for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
+            command.env_remove(name);
+        }
+        let supervisor = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?).spawn()?;
+        let name = format!(
+            "{backend}, {} tree, seed {seed} (stop {}, settle {}, interval {}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
+            options.tree,
+            ms(slow),
+            ms(settle),
+            ms(interval),
+            crate::options::ROUND,
+            options.tree,
+            if options.load { " --load" } else { "" },
+        );
+        if options.verbose {
+            println!("-- {name}");
+        }
+        Ok(Round {
+            tally: Tally::default(),
+            name,
+            large,
+            random,
+            editor: Editor::new(tree, settle, !poll),
+            events: Lines::of(events),
+            records: Lines::of(records),
+            stderr,
+            supervisor,
+            slow,
+            interval,
+            poll,
+            verbose: options.verbose,
+            began_ns: now_ns(),
+            edits: Vec::new(),
+            before: (Vec::new(), 0),
+            passed: 0,
+            _directory: directory,
+        })
+    }
+
+    /// Makes so many edits, or as many as there is time for.
+    pub fn play(&mut self, edits: usize, end: Instant) {
+        if let Err(sentence) = self.try_play(edits, end) {
+            self.fail(&sentence);
+        }
+        self.tally.starts += self.starts(0).count();
+    }
+
+    fn try_play(&mut self, edits: usize, end: Instant) -> Result<(), String> {
+        self.wait("the first start", |round| round.record_of_last_start().is_some())?;
+        self.passed = self.events.lines.len();
+        while self.tally.edits < edits && Instant::now() < end {
+            if self.random.chance(12) {
+                self.fence()?;
+            }
+            let saves = if self.random.chance(35) { 1 } else { 1 + self.random.below(5) };
+            for index in 0..saves {
+                if index > 0 || self.random.chance(50) {
+                    self.choose_a_moment();
+                }
+                self.edit(true)?;
+                if self.random.chance(10) {
+                    self.edit(false)?;
+                }
+            }
+            self.quiet_point()?;
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, save: bool) -> Result<(), String> {
+        let made = if save { self.editor.save(&mut self.random) } else { self.editor.other(&mut self.random) };
+        let edit = made.map_err(|error| error.to_string())?;
+        if self.verbose {
+            println!("{}", edit.shown(self.began_ns));
+        }
+        self.tally.edits += 1;
+        self.edits.push(edit);
+        Ok(())
+    }
+
+    /// The moment of the next edit: at once, within milliseconds, in the middle of the stop, right at the start, or
+    /// after a long quiet.
+    fn choose_a_moment(&mut self) {
+        let (kind, short) = (self.random.below(100), self.random.micros(0, 5000));
+        let stop = self.random.micros(0, 30_000) + self.slow.mul_f64(self.random.micros(0, 1_000_000).as_secs_f64());
+        let long = self.random.micros(100_000, 400_000);
+        match kind {
+            0..25 => {}
+            25..50 => sleep(short),
+            50..75 => sleep(stop),
+            75..95 => {
+                let before = self.starts(0).count();
+                let wait =
+                    if self.poll { self.interval + Duration::from_millis(150) } else { Duration::from_millis(150) };
+                let until = Instant::now() + wait.min(Duration::from_millis(400)) + self.slow;
+                while self.starts(0).count() == before && Instant::now() < until {
+                    self.events.refresh();
+                }
+                sleep(short / 2);
+            }
+            _ => sleep(long),
+        }
+    }
+
+    /// What is no save, alone, and then one save: nothing but that save may be told.
+    fn fence(&mut self) -> Result<(), String> {
+        self.settle_down(Duration::from_millis(150))?;
+        if self.large {
+            // What is armed after the start may count a chmod.
+            self.wait("the watches", |round| {
+                round
+                    .events
+                    .lines
+                    .iter()
+                    .rev()
+                    .find(|event| matches!(event["event"].as_str(), Some("watching" | "started")))
+                    .is_some_and(|event| event["event"] == "watching")
+            })?;
+        }
+        for _ in 0..1 + self.random.below(4) {
+            self.edit(false)?;
+        }
+        let pause = self.random.micros(0, 150_000);
+        sleep(pause);
+        self.check()
+    }
+
+    fn quiet_point(&mut self) -> Result<(), String> {
+        let long = self.random.chance(40);
+        let linger = if long { Duration::from_millis(160) } else { self.random.micros(0, 30_000) };
+        self.settle_down(linger)?;
+        self.check()
+    }
+
+    /// Waits until the command that runs is right, and for so long after the last restart.
+    fn settle_down(&mut self, linger: Duration) -> Result<(), String> {
+        let linger = if self.poll { linger + self.interval + self.editor.settle } else { linger };
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            self.wait("the quiet point", Round::is_right)?;
+            self.time_it();
+            let (starts, end) = (self.starts(0).count(), Instant::now() + linger);
+            while Instant::now() < end {
+                sleep(STEP.min(linger));
+            }
+            self.events.refresh();
+            if self.starts(0).count() == starts && self.is_right() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.tally.broken += 1;
+                return Err("BROKEN: it does not come to rest".into());
+            }
+        }
+    }
+
+    /// A restart that comes is no failure, however late; but it is told when it comes much later than it should.
+    fn time_it(&mut self) {
+        let (Some(began), Some(last)) = (
+            self.record_of_last_start().and_then(|record| record["t"].as_i64()),
+            self.edits.iter().rev().find(|edit| edit.is_save()),
+        ) else {
+            return;
+        };
+        let late = Duration::from_nanos(u64::try_from(began - last.end_ns()).unwrap_or(0));
+        let expected = self.slow + self.editor.settle * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
+        let expected = if self.large { expected + LARGE_ARMING } else { expected };
+        self.tally.latest = self.tally.latest.max(late);
+        if late > expected + LATE {
+            self.tally.late += 1;
+            self.fail(&format!("late: {late:?} after the save"));
+        }
+    }
+
+    fn wait(&mut self, what: &str, fact: impl Fn(&Round) -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            self.events.refresh();
+            self.records.refresh();
+            if fact(self) {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.supervisor.try_wait() {
+                self.tally.broken += 1;
+                return Err(format!("BROKEN: reloadrun ended: {status}"));
+            }
+            if Instant::now() >= deadline {
+                return Err(self.verdict(what));
+            }
+            sleep(STEP);
+        }
+    }
+
+    /// Why the quiet point did not come.
+    fn verdict(&mut self, what: &str) -> String {
+        let save = self.edits.iter().map(|edit| edit.effect_ns).max().unwrap_or(0);
+        let Some(record) = self.record_of_last_start().cloned() else {
+            self.tally.broken += 1;
+            return format!("BROKEN: {what} did not come: the command that was started last has recorded nothing");
+        };
+        let differences = differences(&record, &contents(&self.editor.tree.hot));
+        let began = record["t"].as_i64().unwrap_or(0);
+        let seconds = |ns: i64| (ns - self.began_ns) as f64 / 1e6;
+        let kind = if began <= save {
+            self.tally.lost += 1;
+            "LOST"
+        } else if differences.is_empty() {
+            self.tally.broken += 1;
+            "BROKEN"
+        } else {
+            self.tally.stale += 1;
+            "STALE"
+        };
+        format!(
+            "{kind}: {what} did not come: the command began at {:.2}, the last save at {:.2}; {differences:?}",
+            seconds(began),
+            seconds(save)
+        )
+    }
+
+    fn starts(&self, from: usize) -> impl Iterator<Item = &Value> {
+        self.events.lines.iter().skip(from).filter(|event| event["event"] == "started")
+    }
+
+    fn record_of_last_start(&self) -> Option<&Value> {
+        let pid = &self.events.lines.iter().rev().find(|event| event["event"] == "started")?["pid"];
+        self.records.lines.last().filter(|record| record["pid"] == *pid)
+    }
+
+    fn is_right(&self) -> bool {
+        let last = self.events.lines.iter().rev().find_map(|event| {
+            let name = event["event"].as_str()?;
+            matches!(name, "started" | "changed" | "stopping" | "stopped" | "exited").then_some(name)
+        });
+        let Some(record) = self.record_of_last_start().filter(|_| last == Some("started")) else { return false };
+        let save = self.edits.iter().map(|edit| edit.effect_ns).max().unwrap_or(0);
+        record["t"].as_i64().is_some_and(|began| began > save)
+            && differences(record, &contents(&self.editor.tree.hot)).is_empty()
+    }
+
+    /// From a start to the end of its arming: what happens there is known by its inode alone, and may count once more.
+    fn unarmed(&self) -> Vec<(i64, i64)> {
+        let mut windows = Vec::new();
+        let mut open = None;
+        for event in &self.events.lines {
+            let at = event["monotonic_ns"].as_i64().unwrap_or(0);
+            match event["event"].as_str() {
+                Some("started") => {
+                    // A start is told later than it is; the command itself has looked at the clock.
+                    let record = self.records.lines.iter().rev().find(|record| record["pid"] == event["pid"]);
+                    open = Some(record.and_then(|record| record["t"].as_i64()).unwrap_or(at).min(at));
+                }
+                Some("watching") => windows.extend(open.take().map(|from| (from - CLOCK_STEP_NS, at))),
+                _ => {}
+            }
+        }
+        windows.extend(open.map(|from| (from - CLOCK_STEP_NS, i64::MAX)));
+        windows
+    }
+
+    /// Counts the starts since the last quiet point, and reads what was told.
+    fn check(&mut self) -> Result<(), String> {
+        let starts = self.starts(self.passed).count();
+        let windows = self.unarmed();
+        let unarmed = |edit: &&Edit| windows.iter().any(|(from, to)| edit.begin_ns() <= *to && edit.end_ns() >= *from);
+        let doubtful: Vec<&Edit> =
+            self.edits.iter().filter(|edit| edit.is_save() || edit.moves_ctime()).filter(unarmed).collect();
+        let late: Vec<&Edit> = self.before.0.iter().filter(unarmed).collect();
+        let regular = self.edits.iter().map(Edit::most_starts).sum::<usize>() + doubtful.len();
+        let most = regular + late.len().min(self.before.1);
+        let near = doubtful.iter().chain(&late).flat_map(|edit| &edit.near);
+        let saved = self.edits.iter().chain(late.iter().copied()).flat_map(|edit| &edit.touched);
+        let touched: Vec<&PathBuf> = saved.chain(near).collect();
+        let told = self.events.lines.iter().skip(self.passed).filter(|event| event["event"] == "changed");
+        let named = told.flat_map(|event| event["changes"].as_array().into_iter().flatten());
+        let misnamed: Vec<String> = named
+            .filter_map(|change| change["path"].as_str())
+            .filter(|path| !touched.iter().any(|touched| Path::new(path).starts_with(touched)))
+            .map(str::to_owned)
+            .collect();
+        let bad = self
+            .events
+            .lines
+            .iter()
+            .skip(self.passed)
+            .find(|event| matches!(event["event"].as_str(), Some("exited" | "degraded")));
+        if let Some(bad) = bad.map(Value::to_string) {
+            self.tally.broken += 1;
+            self.fail(&format!("BROKEN: {bad}"));
+        } else if starts > most {
+            self.tally.extra += 1;
+            self.fail(&format!("EXTRA: {starts} starts, at most {most} may be"));
+        } else if !misnamed.is_empty() {
+            self.tally.misnamed += 1;
+            self.fail(&format!("MISNAMED: {misnamed:?}"));
+        } else {
+            self.tally.passed += 1;
+        }
+        self.before = (std::mem::take(&mut self.edits), regular.saturating_sub(starts));
+        self.passed = self.events.lines.len();
+        Ok(())
+    }
+
+    /// Tells everything that is needed to understand it.
+    fn fail(&self, sentence: &str) {
+        let mut text = format!("torture: {sentence}\n  {}\n  edits since the last quiet point, ms:\n", self.name);
+        for edit in &self.edits {
+            text.push_str(&format!("  {}\n", edit.shown(self.began_ns)));
+        }
+        text.push_str("  events:\n");
+        let first = self.passed.saturating_sub(3).max(self.events.lines.len().saturating_sub(TAIL));
+        for event in self.events.lines.iter().skip(first) {
+            let at = (event["monotonic_ns"].as_i64().unwrap_or(0) - self.began_ns) as f64 / 1e6;
+            let mut shown = event.clone();
+            if let Some(event) = shown.as_object_mut() {
+                for name in ["monotonic_ns", "time", "command", "patterns"] {
+                    event.remove(name);
+                }
+            }
+            let shown: String = shown.to_string().chars().take(700).collect();
+            text.push_str(&format!("  {at:>11.2} {shown}\n"));
+        }
+        let stderr = fs::read_to_string(&self.stderr).unwrap_or_default();
+        let last: Vec<&str> = stderr.lines().rev().take(4).collect();
+        text.push_str(&format!("  stderr, last lines first: {last:?}\n"));
+        eprint!("{}", text.replace(&self.editor.tree.root.display().to_string(), "ROOT"));
+    }
+}
+
+/// Where what was recorded is not what is.
+fn differences(record: &Value, disk: &BTreeMap<String, String>) -> Vec<String> {
+    let empty = serde_json::Map::new();
+    let recorded = record["files"].as_object().unwrap_or(&empty);
+    let gone = recorded.keys().filter(|path| !disk.contains_key(*path)).map(|path| format!("{path} is gone"));
+    let other = disk.iter().filter(|(path, hash)| recorded.get(*path).and_then(Value::as_str) != Some(hash)).map(
+        |(path, _)| {
+            if recorded.contains_key(path) { format!("{path} is other") } else { format!("{path} is new") }
+        },
+    );
+    gone.chain(other).collect()
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.supervisor.id()).map(Pid::from_raw);
+        if let (Ok(None), Ok(pid)) = (self.supervisor.try_wait(), pid) {
+            // It is our child and not yet collected, so the number is still its own.
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + END;
+        while matches!(self.supervisor.try_wait(), Ok(None)) && Instant::now() < deadline {
+            sleep(STEP);
+        }
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}

@@ -1,0 +1,32 @@
+//! All rounds of one backend: each with a tree, a session and a seed of its own.
+
+use std::time::Instant;
+
+use crate::options::{Options, ROUND};
+use crate::round::{Round, Tally};
+
+/// After so many failures there is nothing new to learn.
+const ENOUGH: usize = 12;
+
+/// Tortures one backend as long as the options say.
+pub fn run(options: &Options, backend: &'static str) -> Tally {
+    let began = Instant::now();
+    let mut tally = Tally::default();
+    let mut seed = options.seed;
+    while tally.edits < options.edits && began.elapsed() < options.time && tally.failed() < ENOUGH {
+        let end = began + options.time;
+        let edits = ROUND.min(options.edits - tally.edits);
+        match Round::begin(options, backend, seed) {
+            Ok(mut round) => {
+                round.play(edits, end);
+                tally.add(&round.tally);
+            }
+            Err(error) => {
+                eprintln!("torture: {backend}, seed {seed}: cannot begin: {error}");
+                tally.broken += 1;
+            }
+        }
+        seed = seed.wrapping_add(1);
+    }
+    tally
+}
