@@ -445,7 +445,7 @@ fn command_tree(sandbox: &Sandbox) -> BTreeSet<i32> {
     let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
     entries
         .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == sandbox.root()))
-        .filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| !name.starts_with("reloadrun")))
+        .filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| !name.starts_with("reload")))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
 }
