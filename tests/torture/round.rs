@@ -142,6 +142,7 @@ pub struct Round {
     slow: Duration,
     interval: Duration,
     poll: bool,
+    gap: bool,
     verbose: bool,
     began_ns: i64,
     /// Since the last quiet point.
@@ -211,6 +212,7 @@ impl Round {
             slow,
             interval,
             poll,
+            gap: options.gap,
             verbose: options.verbose,
             began_ns: now_ns(),
             edits: Vec::new(),
@@ -251,6 +253,9 @@ impl Round {
     }
 
     fn edit(&mut self, save: bool) -> Result<(), String> {
+        self.events.refresh();
+        self.records.refresh();
+        self.editor.may_vanish = self.gap || (self.is_armed() && self.is_right());
         let made = if save { self.editor.save(&mut self.random) } else { self.editor.other(&mut self.random) };
         let edit = made.map_err(|error| error.to_string())?;
         if self.verbose {
@@ -290,15 +295,7 @@ impl Round {
         self.settle_down(Duration::from_millis(150))?;
         if self.large {
             // What is armed after the start may count a chmod.
-            self.wait("the watches", |round| {
-                round
-                    .events
-                    .lines
-                    .iter()
-                    .rev()
-                    .find(|event| matches!(event["event"].as_str(), Some("watching" | "started")))
-                    .is_some_and(|event| event["event"] == "watching")
-            })?;
+            self.wait("the watches", Round::is_armed)?;
         }
         for _ in 0..1 + self.random.below(4) {
             self.edit(false)?;
@@ -408,6 +405,11 @@ impl Round {
     fn record_of_last_start(&self) -> Option<&Value> {
         let pid = &self.events.lines.iter().rev().find(|event| event["event"] == "started")?["pid"];
         self.records.lines.last().filter(|record| record["pid"] == *pid)
+    }
+
+    fn is_armed(&self) -> bool {
+        let named = |event: &&Value| matches!(event["event"].as_str(), Some("watching" | "started"));
+        self.events.lines.iter().rev().find(named).is_some_and(|event| event["event"] == "watching")
     }
 
     fn is_right(&self) -> bool {
