@@ -293,6 +293,66 @@ on_every_backend! {
         session.stop();
     }
 
+    fn a_symlinked_directory_that_turns_elsewhere_is_followed_there(backend) {
+        let sandbox = Sandbox::new();
+        let releases = sandbox.beside().join("releases");
+        for version in ["v1", "v2"] {
+            fs::create_dir_all(releases.join(version)).unwrap();
+            fs::write(releases.join(version).join("x.py"), version).unwrap();
+        }
+        fs::write(releases.join("v1/only.py"), "only in v1").unwrap();
+        symlink("v1", releases.join("latest")).unwrap();
+        symlink(releases.join("latest"), sandbox.path("current")).unwrap();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        symlink("v2", releases.join("new")).unwrap();
+        fs::rename(releases.join("new"), releases.join("latest")).unwrap();
+        assert_restart(&mut session, 2, &["only.py", "x.py"]);
+        fs::write(releases.join("v2/x.py"), "edited in v2").unwrap();
+        assert_restart(&mut session, 3, &["x.py"]);
+        session.stop();
+    }
+
+    fn a_file_behind_a_symlink_is_found_again_when_its_directory_is_swapped(backend) {
+        let sandbox = Sandbox::new();
+        let real = sandbox.beside().join("real");
+        for (name, content) in [("conf", "old"), ("new", "the new one")] {
+            fs::create_dir_all(real.join(name)).unwrap();
+            fs::write(real.join(name).join("app.toml"), content).unwrap();
+        }
+        symlink(real.join("conf/app.toml"), sandbox.path("app.toml")).unwrap();
+        symlink(sandbox.beside().join("secrets/env"), sandbox.path(".env")).unwrap();
+        let mut session = watch(&sandbox, backend, &["-w", "*.toml;.env;fence.py"]);
+        fs::rename(real.join("conf"), real.join("old")).unwrap();
+        fs::rename(real.join("new"), real.join("conf")).unwrap();
+        assert_restart(&mut session, 2, &["app.toml"]);
+        fs::write(real.join("conf/app.toml"), "and edited").unwrap();
+        assert_restart(&mut session, 3, &["app.toml"]);
+        fs::create_dir(sandbox.beside().join("secrets")).unwrap();
+        fs::write(sandbox.beside().join("secrets/env"), "A=1").unwrap();
+        assert_restart(&mut session, 4, &[".env"]);
+        assert_fence(&sandbox, &mut session, 5);
+        session.stop();
+    }
+
+    fn a_link_to_everything_is_not_followed(backend) {
+        let sandbox = Sandbox::new();
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        symlink("/", sandbox.path("everything")).unwrap();
+        symlink(".", sandbox.path("loop")).unwrap();
+        assert_fence(&sandbox, &mut session, 2);
+        session.stop();
+    }
+
+    fn our_own_files_in_the_watched_directory_are_no_changes(backend) {
+        let sandbox = Sandbox::new();
+        let lockfile = sandbox.path("it.lock");
+        let mut session = watch(&sandbox, backend, &["--interval", "30ms", "--lockfile", lockfile.to_str().unwrap()]);
+        for generation in 2..5 {
+            assert_fence(&sandbox, &mut session, generation);
+        }
+        session.stop();
+    }
+
     fn a_hard_link_counts_and_so_does_a_name_that_is_no_text(backend) {
         use std::os::unix::ffi::OsStrExt;
         let sandbox = Sandbox::new();
