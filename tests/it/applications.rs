@@ -123,8 +123,9 @@ fn all_lazy_uwsgi_workers_restart_once_for_each_save_and_come_back_after_a_synta
 
 #[test]
 fn node_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
-    let found = Command::new("node").arg("--version").output();
-    assert!(found.is_ok(), "the node fixture needs the program `node`: {found:?}");
+    if Command::new("node").arg("--version").output().is_err() {
+        return crate::ends::left_out("node under reloadrun: it is not installed");
+    }
     // A bare name, to be found in the PATH.
     restarts_once_for_each_save_and_comes_back_after_a_syntax_error(&NODE, Path::new(""));
 }

@@ -275,3 +275,24 @@ fn what_a_command_leaves_behind_is_gone_when_reloadrun_ends() {
     let left: i32 = fs::read_to_string(sandbox.beside().join("left")).expect("noted").trim().parse().expect("a pid");
     assert!(!is_alive(left));
 }
+
+#[test]
+fn a_caller_who_ignores_the_deaths_of_children_changes_nothing() {
+    let sandbox = Sandbox::new();
+    let ignore =
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    let events = sandbox.events();
+    let events = events.to_str().expect("plain");
+    let inner = sandbox.command(["--events", events, "--on-exit", "exit", "--", "sh", "-c", "exit 4"]);
+    Session::start(wrapped(&["python3", "-c", ignore], &inner, &sandbox), &sandbox).wait_end().assert_code(4);
+}
+
+#[test]
+fn a_file_that_is_no_lockfile_is_not_taken_for_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.py", "print('precious')\n");
+    let ended = sandbox.start(["--lockfile", "app.py", "--", "sleep", "600"]).wait_end();
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("is no lockfile"), "{}", ended.stderr);
+    assert_eq!(sandbox.read("app.py"), "print('precious')\n");
+}

@@ -403,7 +403,7 @@ on_every_backend! {
 #[test]
 fn the_save_of_vim_is_one_restart_with_and_without_its_backup() {
     if Command::new("vim").arg("--version").output().is_err() {
-        crate::support::apps::left_out("the saves of vim: it is not installed");
+        crate::ends::left_out("the saves of vim: it is not installed");
         return;
     }
     let sandbox = Sandbox::new();
