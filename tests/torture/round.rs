@@ -292,7 +292,7 @@ impl Round {
 
     /// What is no save, alone, and then one save: nothing but that save may be told.
     fn fence(&mut self) -> Result<(), String> {
-        self.settle_down(Duration::from_millis(150))?;
+        self.settle_down(self.editor.settle + Duration::from_millis(60))?;
         if self.large {
             // What is armed after the start may count a chmod.
             self.wait("the watches", Round::is_armed)?;
@@ -306,8 +306,8 @@ impl Round {
     }
 
     fn quiet_point(&mut self) -> Result<(), String> {
-        let long = self.random.chance(40);
-        let linger = if long { Duration::from_millis(160) } else { self.random.micros(0, 30_000) };
+        // What was saved in the moment of a start may lead to one more, a settle time later.
+        let linger = self.editor.settle + Duration::from_millis(60) + self.random.micros(0, 30_000);
         self.settle_down(linger)?;
         self.check()
     }
