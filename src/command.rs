@@ -12,7 +12,7 @@ use crate::change::ChangeSet;
 use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
-use crate::os::process::{Executable, Group, Harvest, execute, reap};
+use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap};
 use crate::os::signals::{Dispositions, Signal, send, send_to_group};
 use crate::os::tree::descendants;
 
@@ -164,10 +164,6 @@ impl Command {
 fn ask(pid: i32, signal: Signal) {
     let _ = send(pid, signal);
     let _ = send(pid, Signal::CONT);
-}
-
-fn own_pid() -> i32 {
-    i32::try_from(std::process::id()).unwrap_or(0)
 }
 
 /// A JSON array of the changed paths; of very many, as many as fit.

@@ -181,6 +181,11 @@ impl Filter {
         filter
     }
 
+    /// One more file that reloadrun itself writes.
+    pub fn leave_out(&mut self, own: PathBuf) {
+        self.own.push(own);
+    }
+
     /// The matchers build what they need at their first use; done here, once, every forked child has it for nothing.
     fn warm_up(&self) {
         let path = Path::new("/some/path.txt");

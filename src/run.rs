@@ -70,9 +70,9 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
         let here = environment.current.join(args.directory.as_deref().unwrap_or_default());
         return explain(&config, &normalized(&here.join(path)), path.as_ref());
     }
-    let filter = Arc::new(Filter::new(&config, Vec::new()));
+    let own = own_files(&config);
+    let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    let own = Vec::new();
     supervisor::run(&mut Invocation { args, environment, config, config_look, own, filter, dispositions })
 }
 
@@ -132,9 +132,9 @@ impl Host for Invocation {
     }
 
     fn writes_to(&mut self, lockfile: &Path) {
-        self.own = own_files(&self.config);
         self.own.push(lockfile.to_owned());
-        self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
+        let filter = Arc::get_mut(&mut self.filter).expect("children hold theirs in processes of their own");
+        filter.leave_out(lockfile.to_owned());
     }
 
     fn config_moved_on(&self) -> bool {

@@ -54,6 +54,11 @@ pub fn lead_own_group() {
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
 }
 
+/// The pid of this process.
+pub fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or(0)
+}
+
 /// The process group of this process.
 pub fn own_group() -> i32 {
     getpgrp().as_raw()

@@ -16,7 +16,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Heartbeat;
 use crate::os;
 use crate::os::fd::wait_readable;
-use crate::os::process::{Harvest, quoted, reap};
+use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
 use crate::os::tree::{descendants, descendants_but};
 use crate::os::tty;
@@ -312,8 +312,4 @@ fn rules(config: &Config) -> Rules {
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
     }
-}
-
-fn own_pid() -> i32 {
-    i32::try_from(std::process::id()).unwrap_or(0)
 }
