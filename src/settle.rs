@@ -96,6 +96,12 @@ impl Settler {
         self.pending.values().any(|pending| pending.progress == Progress::Whole)
     }
 
+    /// The files that are whole, and those that are gone.
+    pub fn over(&self) -> Vec<PathBuf> {
+        let over = |pending: &&Pending| pending.progress == Progress::Whole || pending.change.seen.stamp.is_none();
+        self.pending.values().filter(over).map(|pending| pending.change.path.clone()).collect()
+    }
+
     /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
@@ -104,6 +110,11 @@ impl Settler {
     /// Whether a change of this file is pending.
     pub fn holds(&self, path: &std::path::Path) -> bool {
         self.pending.contains_key(path)
+    }
+
+    /// Whether a change at this path or below it is pending.
+    pub fn holds_below(&self, path: &std::path::Path) -> bool {
+        self.pending.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
     }
 
     /// The files whose changes are pending.

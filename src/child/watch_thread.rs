@@ -1,5 +1,6 @@
 //! The watcher thread of a child.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::inbox::Voice;
@@ -20,6 +21,18 @@ enum Told {
     Quiet,
     Unsettled,
     Certain,
+}
+
+/// How far the watcher was armed before the command started.
+#[derive(Debug)]
+pub enum Armed {
+    /// Nothing is left to do.
+    Whole,
+    /// The rest is armed now.
+    Partly {
+        /// What the child before has left: it tells what happened to the rest meanwhile.
+        inherited: Option<OwnedFd>,
+    },
 }
 
 /// The watcher thread: arms, compares, settles, feels the pulse.
@@ -45,24 +58,27 @@ impl WatchThread {
     ///
     /// # Errors
     /// The limit of threads is reached.
-    pub fn start(self, armed: bool) -> std::io::Result<()> {
+    pub fn start(self, armed: Armed) -> std::io::Result<()> {
         std::thread::Builder::new().name("watcher".into()).spawn(move || self.run(armed)).map(drop)
     }
 
-    fn run(mut self, mut armed: bool) {
+    fn run(mut self, armed: Armed) {
         let mut told = Told::Quiet;
-        if armed {
-            self.tell_armed();
+        let mut whole = matches!(armed, Armed::Whole);
+        match armed {
+            Armed::Whole => self.tell_armed(),
+            Armed::Partly { inherited: Some(from) } => self.watcher.inherit(from),
+            Armed::Partly { inherited: None } => {}
         }
         let mut next_look = Instant::now() + self.interval;
         let mut noticed_ns = 0;
         loop {
             let now = Instant::now();
-            if !armed && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
-                armed = true;
+            if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
+                whole = true;
                 self.tell_armed();
             }
-            let until = if armed { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
+            let until = if whole { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
             for message in self.watcher.complaints() {
                 self.voice.report(Report::Degraded { message });

@@ -1,12 +1,12 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::child_process::ChildProcess;
+use super::child_process::{ChildEnds, ChildProcess};
 use super::machine::{Action, Input, Machine, Rules};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
 use crate::os::tree::{descendants, descendants_but};
 use crate::os::tty;
-use crate::protocol::{Report, StartRequest};
+use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
@@ -29,21 +29,6 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 8] =
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CHLD];
-
-/// What the supervisor passes to a child besides the request.
-#[derive(Debug)]
-pub struct Passed {
-    /// Where the child's reports go.
-    pub reports: OwnedFd,
-    /// Where its directives come from.
-    pub directives: OwnedFd,
-    /// The heartbeat it feels.
-    pub lockfile: PathBuf,
-    /// The supervisor's pid.
-    pub supervisor: i32,
-    /// The group the command joins, when it shares the terminal.
-    pub terminal_group: Option<i32>,
-}
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -66,7 +51,7 @@ pub trait Host {
     fn caller_ignores(&self, signal: Signal) -> bool;
 
     /// Is a child, in a process of its own.
-    fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd;
+    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd;
 }
 
 /// Supervises until all is over.
@@ -96,6 +81,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         reporter,
         signals,
         child: None,
+        legacy: None,
     };
     let path = &driver.host.config().config_file;
     if path.is_file() {
@@ -112,6 +98,8 @@ struct Driver<'a> {
     reporter: Reporter,
     signals: SignalStream,
     child: Option<ChildProcess>,
+    /// What the last child has left to the next.
+    legacy: Option<OwnedFd>,
     terminal_group: Option<i32>,
     terminal: Option<tty::Settings>,
     before_us: Vec<i32>,
@@ -195,7 +183,7 @@ impl Driver<'_> {
     }
 
     fn release(&mut self) {
-        self.child = None;
+        self.legacy = self.child.take().map(ChildProcess::leave);
         if let Some(terminal) = &self.terminal {
             terminal.restore();
         }
@@ -247,8 +235,10 @@ impl Driver<'_> {
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         let host = &*self.host;
-        let started = ChildProcess::start(|(reports, directives)| {
-            host.be_child(&request, Passed { reports, directives, lockfile, supervisor, terminal_group })
+        let started = ChildProcess::start(self.legacy.take(), |ends| {
+            let ChildEnds { reports, directives, inherited, legacy } = ends;
+            let ties = Ties { reports, directives, inherited, legacy, lockfile, supervisor, terminal_group };
+            host.be_child(&request, ties)
         });
         match started {
             Ok(child) => {

@@ -460,8 +460,10 @@ impl Round {
         let named = told.flat_map(|event| event["changes"].as_array().into_iter().flatten());
         let misnamed: Vec<String> = named
             .filter_map(|change| change["path"].as_str())
-            .filter(|path| !touched.iter().any(|touched| Path::new(path).starts_with(touched)))
-            .map(str::to_owned)
+            .map(Path::new)
+            // Of what has gone while nobody watched, a first generation knows the directory alone.
+            .filter(|path| !touched.iter().any(|touched| path.starts_with(touched) || touched.parent() == Some(path)))
+            .map(|path| path.display().to_string())
             .collect();
         let bad = self
             .events
