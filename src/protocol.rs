@@ -5,7 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, Hold};
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -17,6 +17,8 @@ pub struct StartRequest {
     pub generation: Generation,
     /// What led to it; empty for the first.
     pub changes: ChangeSet,
+    /// Files whose change alone is to wait.
+    pub holds: Vec<Hold>,
 }
 
 /// Child to supervisor: what happened.
