@@ -428,22 +428,29 @@ mod tests {
             steps in prop::collection::vec((0u8..6, 0u8..3, 0u64..200), 1..60),
             settle in 1u64..300,
             stop_early in any::<bool>(),
+            held in 0u64..3000,
+            lifts in any::<bool>(),
         ) {
             let settle = Duration::from_millis(settle);
             let mut settler = Settler::new(settle);
             let mut now = Instant::now();
+            let held = Duration::from_millis(held);
+            settler.hold(&["/0", "/1"].map(|path| Hold { path: path.into(), time: held }), now);
             let (mut pushed, mut passed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
             for (path, progress, pause) in steps {
                 let progress = [Progress::Whole, Progress::Partial, Progress::Open][usize::from(progress)];
                 let path = format!("/{path}");
                 pushed.insert(PathBuf::from(&path));
                 settler.push(change(&path), progress, now);
-                assert!(settler.due().unwrap() <= now + (settle * 50).max(QUIET * 60));
+                if lifts && !settler.is_held(now) {
+                    settler.lift();
+                }
+                assert!(settler.due().unwrap() <= now + held + (settle * 50).max(QUIET * 60));
                 now += Duration::from_millis(pause);
                 passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
                 if stop_early && passed.len() > 3 { break; }
             }
-            now += settle * 51 + QUIET * 60;
+            now += held + settle * 51 + QUIET * 60;
             passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
             assert_eq!(pushed, passed);
         }
