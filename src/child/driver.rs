@@ -82,6 +82,7 @@ impl<'a> Driver<'a> {
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
         let mut settler = Settler::new(config.settle);
+        settler.hold(&request.holds, Instant::now());
         let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);

@@ -71,7 +71,7 @@ impl WatchThread {
             Armed::Partly { inherited: None } => {}
         }
         let mut next_look = Instant::now() + self.interval;
-        let mut noticed_ns = 0;
+        let mut noticed_ns = None;
         loop {
             let now = Instant::now();
             if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
@@ -84,12 +84,16 @@ impl WatchThread {
                 self.voice.report(Report::Degraded { message });
             }
             let now = Instant::now();
-            if told == Told::Quiet && !self.settler.is_empty() {
-                noticed_ns = os::clock::monotonic_ns();
+            if told == Told::Quiet {
+                noticed_ns = self.notice(noticed_ns);
             }
-            told = self.tell_pending(told);
-            if self.settler.due().is_none_or(|due| due <= now) && told != Told::Quiet && self.tell_settled(noticed_ns) {
+            told = self.tell_pending(told, now);
+            if self.settler.due().is_none_or(|due| due <= now)
+                && told != Told::Quiet
+                && self.tell_settled(noticed_ns.unwrap_or(0))
+            {
                 told = Told::Quiet;
+                noticed_ns = None;
             }
             if now >= next_look {
                 next_look = now + self.interval;
@@ -105,15 +109,26 @@ impl WatchThread {
         self.voice.report(Report::Watching(watching));
     }
 
-    fn tell_pending(&self, told: Told) -> Told {
+    /// When that was noticed which is pending: what is held, at first; anything else, now.
+    fn notice(&self, before: Option<i64>) -> Option<i64> {
+        if self.settler.is_empty() {
+            return None;
+        }
+        before.filter(|_| self.settler.held_until().is_some()).or_else(|| Some(os::clock::monotonic_ns()))
+    }
+
+    /// Of what is held the main thread learns nothing: no stop begins for it, and no stop waits for it.
+    fn tell_pending(&mut self, told: Told, now: Instant) -> Told {
         let news = match (self.settler.is_empty(), self.settler.is_certain()) {
             (true, _) => return told,
+            _ if told == Told::Quiet && self.settler.is_held(now) => return told,
             (false, true) => Told::Certain,
             (false, false) => Told::Unsettled,
         };
         if news == told || told == Told::Certain {
             return told;
         }
+        self.settler.lift();
         self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
         news
     }

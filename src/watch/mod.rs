@@ -250,8 +250,8 @@ impl Watcher {
         let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
-        let change =
-            Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, open: false, seen: look };
+        let rule = decision.rule.to_string();
+        let change = Change { path: path.to_owned(), kind, rule, config, open: false, rewritten: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 

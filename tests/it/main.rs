@@ -9,6 +9,7 @@ mod ends;
 mod lockfile;
 mod on_exit;
 mod output;
+mod own_outputs;
 mod ranks;
 mod readme;
 mod restart;
