@@ -90,6 +90,14 @@ impl Watcher {
         }
     }
 
+    /// Looks whether the ways to what is watched still lead there, once an interval.
+    pub fn look_at_ways(&mut self, settler: &mut Settler) {
+        for directory in self.coverage.replaced() {
+            debug!(directory = %directory.display(), "has been replaced");
+            self.lose(&directory, settler);
+        }
+    }
+
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
     pub fn confirm(&mut self, settler: &mut Settler, now: Instant) {
         for path in settler.paths() {
