@@ -27,6 +27,9 @@ use crate::os;
 use crate::os::fs::{ctime_ns, mtime_ns};
 use crate::settle::{Progress, Settler};
 
+/// The longest tick of the clock that files are stamped with (100 Hz), nanoseconds.
+const TICK_NS: u64 = 10_000_000;
+
 /// The start of a generation, and what is known of the time before.
 #[derive(Debug, Default)]
 pub struct Start {
@@ -229,6 +232,15 @@ impl Watcher {
         differing
     }
 
+    /// Whether a write may have left a file looking as it did at the start. Kernels before 6.13 stamp all writes of one tick
+    /// with the same time; a write that is told is one after the start, since the queue was emptied before it.
+    pub(super) fn hides_a_write(&self, path: &Path) -> bool {
+        let (Some(at_ns), Some(known)) = (self.start.at_ns, self.snapshot.get(path)) else { return false };
+        let look = os::fs::look(path);
+        // A time that was set is told like a write, and is none.
+        known.mtime_ns.abs_diff(at_ns) <= TICK_NS && look.stamp == Some(known) && look.ctime_ns == known.mtime_ns
+    }
+
     /// Whether a directory has lost or got an entry since the start, or was moved.
     fn is_stirred(&self, directory: &Path) -> bool {
         fs::metadata(directory).is_ok_and(|metadata| self.start.is_since(ctime_ns(&metadata)))
@@ -238,5 +250,69 @@ impl Watcher {
     fn nearest_is_stirred(&self, gone: &Path) -> bool {
         let nearest = gone.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
         nearest.is_some_and(|nearest| self.is_stirred(nearest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::change::ChangeSet;
+    use crate::filter::Filter;
+    use crate::os::fs::look;
+    use crate::settle::Settler;
+    use crate::watch::Watcher;
+    use crate::watch::backend::Entry;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// A watcher that has armed a directory.
+    fn armed(directory: &Path, settler: &mut Settler) -> Watcher {
+        let config = crate::config::tests::config(directory, "*.py", "");
+        let filter = Arc::new(Filter::new(&config, Vec::new()));
+        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default());
+        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX, settler));
+        watcher
+    }
+
+    fn settle(watcher: &mut Watcher, settler: &mut Settler) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while settler.is_empty() && Instant::now() < deadline {
+            watcher.next(Some(deadline), settler);
+        }
+    }
+
+    #[test]
+    fn a_write_in_the_very_tick_of_the_start_counts_although_it_leaves_no_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = std::fs::canonicalize(directory.path()).unwrap().join("a.py");
+        std::fs::write(&path, "one").unwrap();
+        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut watcher = armed(path.parent().unwrap(), &mut settler);
+        // As if the command had started in the tick of this write, and another one had come in the same tick.
+        watcher.start.at_ns = watcher.snapshot.get(&path).map(|stamp| stamp.mtime_ns);
+        watcher.take_in_entry(&path, Entry::Closed, &mut settler);
+        assert!(settler.is_empty(), "to open a file for writing is no change");
+        watcher.take_in_entry(&path, Entry::Modified, &mut settler);
+        watcher.take_in_entry(&path, Entry::Closed, &mut settler);
+        assert!(settler.is_certain());
+        assert_eq!(settler.paths(), [path]);
+    }
+
+    #[test]
+    fn what_was_saved_before_the_start_is_no_change_after_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        std::fs::write(root.join("a.py"), "one").unwrap();
+        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut watcher = armed(&root, &mut settler);
+        std::fs::write(root.join("a.py"), "before the start").unwrap();
+        std::fs::write(root.join("b.py"), "before the start").unwrap();
+        std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
+        watcher.command_starts(&mut settler);
+        assert!(settler.is_empty(), "{:?}", settler.paths());
+        assert!(watcher.recent().contains(&root.join("a.py")), "its compiled file may be old");
+        std::fs::write(root.join("a.py"), "after the start").unwrap();
+        settle(&mut watcher, &mut settler);
+        assert_eq!(settler.paths(), [root.join("a.py")]);
     }
 }

@@ -139,6 +139,9 @@ impl Watcher {
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
+        if what == Entry::Modified && self.hides_a_write(path) {
+            self.snapshot.set(path, Some(Stamp::UNKNOWN));
+        }
         // Setting the times alone (`touch -m`) is told like a write that never ends.
         let what = if what == Entry::Modified && has_set_times(path) { Entry::Attributes } else { what };
         match what {
