@@ -257,7 +257,6 @@ impl Watcher {
 mod tests {
     use crate::change::ChangeSet;
     use crate::filter::Filter;
-    use crate::os::fs::look;
     use crate::settle::Settler;
     use crate::watch::Watcher;
     use crate::watch::backend::Entry;

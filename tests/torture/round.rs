@@ -23,6 +23,12 @@ use crate::tree::Tree;
 /// What has not come by then was lost.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The same on a large tree: each of several generations may have to arm on a busy machine.
+const LARGE_DEADLINE: Duration = Duration::from_secs(90);
+
+/// So many saves at the most lie between two quiet points; on a large tree these take long.
+const SAVES: (usize, usize) = (5, 40);
+
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(2);
 
@@ -235,7 +241,8 @@ impl Round {
             if self.random.chance(12) {
                 self.fence()?;
             }
-            let saves = if self.random.chance(35) { 1 } else { 1 + self.random.below(5) };
+            let most = if self.large { SAVES.1 } else { SAVES.0 };
+            let saves = if self.random.chance(35) { 1 } else { 1 + self.random.below(most) };
             for index in 0..saves {
                 if index > 0 || self.random.chance(50) {
                     self.choose_a_moment();
@@ -312,7 +319,7 @@ impl Round {
     /// Waits until the command that runs is right, and for so long after the last restart.
     fn settle_down(&mut self, linger: Duration) -> Result<(), String> {
         let linger = if self.poll { linger + self.interval + self.editor.settle } else { linger };
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
         loop {
             self.wait("the quiet point", Round::is_right)?;
             self.time_it();
@@ -350,7 +357,7 @@ impl Round {
     }
 
     fn wait(&mut self, what: &str, fact: impl Fn(&Round) -> bool) -> Result<(), String> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
         loop {
             self.events.refresh();
             self.records.refresh();
