@@ -211,8 +211,11 @@ impl<'a> Driver<'a> {
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {
                 let left = command.left();
-                let message =
-                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
+                let message = if left.is_empty() {
+                    "processes that /proc does not show are left behind".to_owned()
+                } else {
+                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
+                };
                 return Some(Report::Degraded { message });
             }
         }

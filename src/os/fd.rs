@@ -108,7 +108,9 @@ pub enum Written {
     Some(usize),
     /// Nobody takes anything just now (a full pipe, a terminal held by Ctrl-S).
     NotNow,
-    /// Nobody ever will (closed, broken pipe, full disk).
+    /// There is no room on the disk just now.
+    NoRoom,
+    /// Nobody ever will (closed, broken pipe).
     Never,
 }
 
@@ -131,6 +133,7 @@ pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     match nix::unistd::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
         Ok(count) => Written::Some(count),
         Err(Errno::EINTR | Errno::EAGAIN) => Written::NotNow,
+        Err(Errno::ENOSPC | Errno::EDQUOT) => Written::NoRoom,
         Err(_) => Written::Never,
     }
 }

@@ -21,7 +21,7 @@ use crate::os::fd::wait_readable;
 use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
-use crate::os::tree::{descendants, descendants_but};
+use crate::os::tree::{descendants, descendants_but, is_hidden};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
@@ -93,6 +93,12 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(What::ConfigLoaded { path });
+    }
+    if is_hidden() {
+        let message =
+            "there is no /proc here, so processes that leave the command's process group cannot be found; mount it"
+                .into();
+        driver.tell(What::Degraded { message });
     }
     driver.drive(first)
 }
