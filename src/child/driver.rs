@@ -110,7 +110,9 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let interval = config.interval;
         let thread = WatchThread { watcher, settler, pulse, interval, voice, patterns, root };
-        thread.start(armed).map_err(|error| error.to_string())?;
+        thread
+            .start(armed)
+            .map_err(|error| format!("{}; is the limit of processes reached (ulimit -u)?", os::reason(&error)))?;
         Ok(driver)
     }
 

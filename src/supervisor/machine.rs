@@ -37,6 +37,9 @@ const ANSWER: Duration = Duration::from_secs(12);
 /// The same after a second request.
 const ANSWER_SOON: Duration = Duration::from_secs(3);
 
+/// The first child is tried for until the delay between two attempts is longer than this; later ones for ever.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the machine must know of the configuration.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -124,6 +127,8 @@ pub struct Machine {
     phase: Phase,
     generation: Generation,
     command_runs: bool,
+    /// Whether a command was ever started.
+    ever_ran: bool,
     changes: ChangeSet,
     noticed_ns: Option<i64>,
     stop_ns: Option<u64>,
@@ -153,6 +158,7 @@ impl Machine {
             phase: Phase::Up,
             generation: Generation::FIRST,
             command_runs: false,
+            ever_ran: false,
             changes: ChangeSet::default(),
             noticed_ns: None,
             stop_ns: None,
@@ -200,6 +206,12 @@ impl Machine {
             Input::ChildDied(how) => self.child_died(&how, now, &mut actions),
             Input::SpawnFailed(reason) => {
                 let delay = self.child_backoff.after(Duration::ZERO);
+                if !self.ever_ran && delay > FIRST_PATIENCE {
+                    // Nothing has ever run: whoever waits for it should know.
+                    let reason = format!("no child can be started: {reason}");
+                    self.finish(ExitCode::OWN_FAILURE, reason, &mut actions);
+                    return actions;
+                }
                 self.phase = Phase::Down(now + delay);
                 let message =
                     format!("no child can be started: {reason}; trying again in {}", humantime::format_duration(delay));
@@ -217,6 +229,7 @@ impl Machine {
         match report {
             Report::Started { pid } => {
                 self.command_runs = true;
+                self.ever_ran = true;
                 self.started_ns = Some(monotonic_ns);
                 let restart_ms = self.noticed_ns.take().map(|noticed| milliseconds(monotonic_ns - noticed));
                 let stop_ms = self.stop_ns.take().map(|took| took as f64 / 1e6);

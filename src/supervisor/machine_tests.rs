@@ -343,13 +343,20 @@ fn a_child_that_dies_is_replaced_after_a_growing_delay() {
 }
 
 #[test]
-fn a_child_that_cannot_be_started_is_tried_again() {
-    let mut bench = Bench::new(OnExit::Wait, false);
-    for delay in [100, 200] {
-        assert_eq!(bench.says(Input::SpawnFailed("no process left".into())), "tell degraded");
-        assert_eq!(bench.machine.due(), Some(bench.now + Duration::from_millis(delay)));
-        bench.pass(Duration::from_millis(delay));
-        assert!(bench.says(Input::Tick).starts_with("spawn"));
+fn a_child_that_cannot_be_started_is_tried_again_and_the_first_one_not_for_ever() {
+    for ran_before in [false, true] {
+        let mut bench = Bench::new(OnExit::Wait, false);
+        if ran_before {
+            bench.says(started());
+        }
+        for delay in [100, 200, 400, 800] {
+            assert_eq!(bench.says(Input::SpawnFailed("no process left".into())), "tell degraded");
+            assert_eq!(bench.machine.due(), Some(bench.now + Duration::from_millis(delay)));
+            bench.pass(Duration::from_millis(delay));
+            assert!(bench.says(Input::Tick).starts_with("spawn"));
+        }
+        let fifth = bench.says(Input::SpawnFailed("no process left".into()));
+        assert_eq!(fifth, if ran_before { "tell degraded" } else { "tell finished; finish 125" });
     }
 }
 

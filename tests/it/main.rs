@@ -6,6 +6,7 @@ mod bad_input;
 mod bytecode;
 mod config_file;
 mod ends;
+mod hostile;
 mod lockfile;
 mod on_exit;
 mod output;
