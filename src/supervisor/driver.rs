@@ -121,6 +121,8 @@ struct Driver<'a> {
 impl Driver<'_> {
     fn drive(&mut self, first: Vec<Action>) -> Result<ExitCode> {
         let mut code = self.perform(first);
+        // The command is on its way.
+        self.heartbeat.tidy();
         while code.is_none() {
             let inputs = self.wait()?;
             for input in inputs {
