@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// After the command's start, strays are looked for after this time, and then after twice as long, until it is once an
 /// interval: daemons detach early.
-const FIRST_STRAYS: Duration = Duration::from_millis(20);
+const FIRST_STRAYS: Duration = Duration::from_millis(5);
 
 /// What the main thread has been told of the watcher's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
