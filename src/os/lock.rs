@@ -64,7 +64,7 @@ impl LockedFile {
                     // Held by nobody: left over. Locked by us while we unlink it, so nobody else takes it for free.
                     Ok(stale) if identity_at(path) == identity_of(&stale) => {
                         let line = first_line(&stale);
-                        if !line.is_empty() && !is_ours(&line) {
+                        if !is_empty_or(&line, is_ours) {
                             return Err(Refusal::NotOurs);
                         }
                         await_shares(&stale);
@@ -112,8 +112,9 @@ impl LockedFile {
     }
 }
 
-/// Removes those of these files whose owner is dead, and with whom nobody shares. Whoever is about to lock one of them
-/// finds that its path names it no more, and begins again.
+/// Removes those of these files whose owner is dead, and with whom nobody shares: `is_ours` knows their first line, or they
+/// are empty, since their owner died early. Whoever is about to lock one of them finds that its path names it no more,
+/// and begins again.
 pub fn remove_dead(candidates: impl IntoIterator<Item = PathBuf>, is_ours: fn(&str) -> bool) {
     for path in candidates {
         let Ok(file) = open(&path, false) else { continue };
@@ -123,12 +124,16 @@ pub fn remove_dead(candidates: impl IntoIterator<Item = PathBuf>, is_ours: fn(&s
         }
         if let Ok(dead) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             && identity_at(&path) == identity_of(&dead)
-            && is_ours(&first_line(&dead))
-            && matches!(whole(&dead), Ok(()))
+            && is_empty_or(&first_line(&dead), is_ours)
+            && whole(&dead).is_ok()
         {
             let _ = std::fs::remove_file(&path);
         }
     }
+}
+
+fn is_empty_or(line: &str, is_ours: fn(&str) -> bool) -> bool {
+    line.is_empty() || is_ours(line)
 }
 
 fn own_user() -> u32 {
