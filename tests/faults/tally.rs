@@ -80,5 +80,6 @@ fn distribution(times: &[Duration]) -> String {
     let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)));
     let [Some(median), Some(most), Some(last)] = [at(50), at(95), sorted.last()] else { return "never".into() };
     let late = sorted.iter().filter(|time| **time > Duration::from_secs(1)).count();
-    format!("{} times, median {median:.0?}, 95 % {most:.0?}, longest {last:.0?}, {late} over 1 s", sorted.len())
+    let [median, most, last] = [median, most, last].map(Duration::as_millis);
+    format!("{} times, median {median} ms, 95 % {most} ms, longest {last} ms, {late} over 1 s", sorted.len())
 }

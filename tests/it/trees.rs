@@ -234,23 +234,21 @@ fn a_child_whose_supervisor_is_gone_does_not_spin_until_its_command_has_ended() 
     session.wait_armed(1);
     tree.wait_up(&session, 1);
     let child = session.child_pid();
-    let ticks = || {
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // utime and stime, fields 14 and 15; the name and the pid are before.
-        fields.get(11..13).map(|times| times.iter().filter_map(|time| time.parse::<u64>().ok()).sum::<u64>())
-    };
-    let before = ticks().expect("it lives");
     session.signal("KILL");
-    let mut after = before;
     session.wait_end();
+    // Whoever waits for a processor on a busy machine counts as running too, so this does not depend on the load.
+    let (mut running, mut waiting) = (0, 0);
     while is_alive(child) {
-        after = ticks().unwrap_or(after).max(after);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        match stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) {
+            Some('R') => running += 1,
+            _ => waiting += 1,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
     assert!(tree.is_gone());
-    // The deaf one is killed after 600 ms, 60 ticks.
-    assert!(after - before < 15, "{} hundredths of a second of work", after - before);
+    // The deaf one is killed after 600 ms.
+    assert!(running < waiting, "{running} times running, {waiting} times waiting");
 }
 
 #[test]
