@@ -39,8 +39,7 @@ impl Strays {
         let Some(own) = Process::of(own_pid()) else { return };
         let present: Vec<Hold> =
             descendants(own.pid).iter().filter_map(|process| self.hold(process, own.session)).collect();
-        // Whoever is gone cannot be killed, nor can anyone who has the same number now.
-        self.held.retain(|hold, _| present.contains(hold));
+        self.forget_all_but(&present);
         let mut fresh = Vec::new();
         for hold in present {
             if self.held.contains_key(&hold) || self.held.len() >= MOST {
@@ -70,6 +69,12 @@ impl Strays {
         }
     }
 
+    /// Lets go of whoever was not seen. It need not be gone: a walk may miss a process that changes its parent in that
+    /// moment, and then the next look finds it again.
+    fn forget_all_but(&mut self, present: &[Hold]) {
+        self.held.extract_if(|hold, _| !present.contains(hold)).for_each(|(_, tether)| tether.release());
+    }
+
     fn hold(&self, process: &Process, session: i32) -> Option<Hold> {
         if process.session != session {
             Some(Hold::Group(process.group))
@@ -84,7 +89,26 @@ impl Strays {
 #[cfg(test)]
 mod tests {
     use super::{Hold, Strays};
+    use crate::os::signals::{Signal, send};
+    use crate::os::tether::Tether;
     use crate::os::tree::Process;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    #[test]
+    fn whoever_a_look_misses_is_let_go_and_lives() {
+        let mut missed = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let group = i32::try_from(missed.id()).unwrap();
+        let tether = Tether::new().unwrap();
+        tether.hold_group(group).unwrap();
+        let mut strays = Strays::of(None);
+        strays.held.insert(Hold::Group(group), tether);
+        strays.forget_all_but(&[]);
+        assert!(strays.held.is_empty());
+        // Of a KILL before it, it would have died.
+        send(group, Signal::TERM).unwrap();
+        assert_eq!(missed.wait().unwrap().signal(), Some(Signal::TERM.number()));
+    }
 
     fn process(pid: i32, group: i32, session: i32) -> Process {
         Process { pid, parent: 1, group, session, state: 'S' }
