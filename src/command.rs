@@ -14,6 +14,7 @@ use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
 use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap};
 use crate::os::signals::{Dispositions, Signal, send, send_to_group};
+use crate::os::tether::Tether;
 use crate::os::tree::descendants;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
@@ -29,6 +30,8 @@ pub struct Command {
     group_asked: bool,
     asked: HashSet<i32>,
     started: Instant,
+    /// Kills the group when we are killed. A system that cannot do that leaves only the first process to die with us.
+    _tether: Option<Tether>,
 }
 
 /// What a look at the tree found.
@@ -67,7 +70,8 @@ impl Command {
     /// # Errors
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
-        let leader = execute(executable, group, dispositions)?;
+        let tether = Tether::new().ok();
+        let leader = execute(executable, group, tether.as_ref(), dispositions)?;
         Ok(Command {
             leader,
             leader_alive: true,
@@ -75,12 +79,18 @@ impl Command {
             group_asked: false,
             asked: HashSet::new(),
             started: Instant::now(),
+            _tether: tether,
         })
     }
 
     /// Pid of the command's first process.
     pub fn pid(&self) -> i32 {
         self.leader
+    }
+
+    /// The process group that it leads, if it leads one.
+    pub fn own_group(&self) -> Option<i32> {
+        (self.group == Group::Own).then_some(self.leader)
     }
 
     /// How long it has run.

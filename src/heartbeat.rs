@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::generation::Generation;
-use crate::os::lock::{LockedFile, Refusal};
+use crate::os::lock::{LockedFile, Refusal, Share, remove_dead};
 use crate::os::reason;
 use crate::os::tree::Process;
 
@@ -19,6 +19,7 @@ use crate::os::tree::Process;
 pub struct Heartbeat {
     file: LockedFile,
     path: PathBuf,
+    private: bool,
 }
 
 /// What a beat found.
@@ -56,7 +57,7 @@ impl Heartbeat {
 
     fn at(path: &Path) -> std::result::Result<Heartbeat, Refusal> {
         let file = LockedFile::create(path, is_ours)?;
-        Ok(Heartbeat { file, path: path.to_owned() })
+        Ok(Heartbeat { file, path: path.to_owned(), private: false })
     }
 
     fn private() -> Result<Heartbeat> {
@@ -70,13 +71,25 @@ impl Heartbeat {
             {
                 let path = directory.join(name);
                 match Heartbeat::at(&path) {
-                    Ok(heartbeat) => return Ok(heartbeat),
+                    Ok(mut heartbeat) => {
+                        heartbeat.private = true;
+                        return Ok(heartbeat);
+                    }
                     Err(refusal) => problem = Some(sentence(&path, refusal)),
                 }
             }
         }
         let problem = problem.unwrap_or_default();
         Err(Error::own(format!("{problem}; choose a place for it with --lockfile PATH")))
+    }
+
+    /// Removes the private files that others left here when they were killed. Not needed to go on, so it has time until
+    /// the command runs.
+    pub fn tidy(&self) {
+        let Some(directory) = self.path.parent().filter(|_| self.private) else { return };
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let private = entries.filter(|entry| is_private_name(&entry.file_name().to_string_lossy()));
+        remove_dead(private.map(|entry| entry.path()).filter(|path| *path != self.path), is_ours);
     }
 
     /// Where the file is.
@@ -113,6 +126,12 @@ impl Drop for Heartbeat {
     }
 }
 
+/// `reloadrun-123.lock`, `reloadrun-123-456.lock`.
+fn is_private_name(name: &str) -> bool {
+    let middle = name.strip_prefix("reloadrun-").and_then(|rest| rest.strip_suffix(".lock"));
+    middle.is_some_and(|middle| middle.split('-').all(|part| part.parse::<u32>().is_ok()))
+}
+
 /// Whether a first line is that of a lockfile.
 fn is_ours(line: &str) -> bool {
     let content: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -145,6 +164,7 @@ fn sentence(path: &Path, refusal: Refusal) -> String {
 /// machine under load stop the counting as well as the beating.
 #[derive(Debug)]
 pub struct Pulse {
+    _share: Option<Share>,
     path: PathBuf,
     supervisor: i32,
     last: Option<i64>,
@@ -162,7 +182,8 @@ impl Pulse {
     pub fn of(path: &Path, supervisor: i32, interval: Duration) -> Pulse {
         let looks = Pulse::PATIENCE.as_nanos().div_ceil(interval.as_nanos().max(1));
         let limit = u32::try_from(looks).unwrap_or(u32::MAX).max(Pulse::LEAST);
-        Pulse { path: path.to_owned(), supervisor, last: None, missed: 0, limit }
+        // Whoever wants this file after the supervisor's death waits until we are done.
+        Pulse { _share: Share::of(path), path: path.to_owned(), supervisor, last: None, missed: 0, limit }
     }
 
     /// Looks once. False when the supervisor's heart stands still.

@@ -19,7 +19,7 @@
 //! 6 cli             words and keys become a Config
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
-//! 4 command bytecode heartbeat watch report
+//! 4 command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart loop_breaker protocol
 //! 2 config event
 //! 1 os              the operating system; all unsafe
@@ -50,6 +50,7 @@ mod restart;
 mod run;
 mod settle;
 mod stop;
+mod strays;
 mod supervisor;
 mod watch;
 

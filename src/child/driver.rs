@@ -27,6 +27,7 @@ use crate::protocol::{Decoder, Directive, Report, StartRequest, Ties, encode};
 use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
+use crate::strays::Strays;
 use crate::watch::{SharedSnapshot, Watcher, give};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
@@ -47,6 +48,7 @@ pub fn run(
     os::process::lead_own_group();
     // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
     os::process::show_as(c"reload-child");
+    os::process::continue_at_parents_end();
     os::signals::ignore_terminal_output_stop();
     match Driver::set_up(config, filter, request, ties, dispositions) {
         Ok(mut driver) => driver.drive(),
@@ -67,6 +69,7 @@ struct Driver<'a> {
     decoder: Decoder,
     tree_told: bool,
     snapshot: SharedSnapshot,
+    supervisor_gone: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -81,6 +84,11 @@ impl<'a> Driver<'a> {
         os::process::become_subreaper().map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
+        let pulse = Pulse::of(&ties.lockfile, ties.supervisor, config.interval);
+        if os::process::parent_pid() != ties.supervisor {
+            // From here on the next owner of the lockfile waits for us; until here it may not have.
+            return Err("the supervisor is gone".to_owned());
+        }
         let mut settler = Settler::new(config.settle);
         settler.hold(&request.holds, Instant::now());
         let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
@@ -100,16 +108,17 @@ impl<'a> Driver<'a> {
             inbox,
             decoder: Decoder::default(),
             tree_told: false,
+            supervisor_gone: false,
             snapshot: watcher.snapshot(),
             ties,
         };
         driver.begin(started);
         driver.listen_to_signals(voice.clone())?;
-        let pulse = Pulse::of(&driver.ties.lockfile, driver.ties.supervisor, config.interval);
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
+        let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let thread = WatchThread { watcher, settler, pulse, interval, voice, patterns, root };
+        let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, patterns, root };
         thread
             .start(armed)
             .map_err(|error| format!("{}; is the limit of processes reached (ulimit -u)?", os::reason(&error)))?;
@@ -139,8 +148,9 @@ impl<'a> Driver<'a> {
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
         loop {
-            let descriptors = [self.ties.directives.as_fd(), self.deaths.as_fd(), self.inbox.as_fd()];
-            let ready = wait_readable(descriptors, self.machine.due());
+            // The end of a pipe stays readable for ever, and the end of the tree may take a while.
+            let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
+            let ready = wait_readable([directives, self.deaths.as_fd(), self.inbox.as_fd()], self.machine.due());
             let Ok([told, died, rung]) = ready else { return ChildEnd::Failed };
             let mut inputs = Vec::new();
             if died {
@@ -154,7 +164,7 @@ impl<'a> Driver<'a> {
                     }
                 }
             }
-            if told {
+            if told && !self.supervisor_gone {
                 inputs.extend(self.listen());
             }
             inputs.push(Input::Tick);
@@ -239,7 +249,10 @@ impl<'a> Driver<'a> {
     fn listen(&mut self) -> Vec<Input> {
         let mut buffer = [0; 4096];
         match os::fd::read_some(&self.ties.directives, &mut buffer) {
-            Ok(0) | Err(_) => vec![Input::SupervisorGone],
+            Ok(0) | Err(_) => {
+                self.supervisor_gone = true;
+                vec![Input::SupervisorGone]
+            }
             Ok(count) => self.decoder.push::<Directive>(&buffer[..count]).into_iter().map(Input::Told).collect(),
         }
     }

@@ -10,10 +10,15 @@ use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
 use crate::settle::Settler;
+use crate::strays::Strays;
 use crate::watch::Watcher;
 
 /// So long the watcher arms before it looks for changes in what is armed already.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// After the command's start, strays are looked for after this time, and then after twice as long, until it is once an
+/// interval: daemons detach early.
+const FIRST_STRAYS: Duration = Duration::from_millis(5);
 
 /// What the main thread has been told of the watcher's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub enum Armed {
     },
 }
 
-/// The watcher thread: arms, compares, settles, feels the pulse.
+/// The watcher thread: arms, compares, settles, feels the pulse, tethers the strays.
 pub struct WatchThread {
     /// Armed as far as the command's start allowed.
     pub watcher: Watcher,
@@ -43,6 +48,8 @@ pub struct WatchThread {
     pub settler: Settler,
     /// The supervisor's heartbeat.
     pub pulse: Pulse,
+    /// Whoever left the command's group.
+    pub strays: Strays,
     /// Between two looks at the heartbeat.
     pub interval: Duration,
     /// To the main thread.
@@ -71,6 +78,8 @@ impl WatchThread {
             Armed::Partly { inherited: None } => {}
         }
         let mut next_look = Instant::now() + self.interval;
+        let mut pause = FIRST_STRAYS.min(self.interval);
+        let mut next_strays = Instant::now() + pause;
         let mut noticed_ns = None;
         loop {
             let now = Instant::now();
@@ -78,7 +87,8 @@ impl WatchThread {
                 whole = true;
                 self.tell_armed();
             }
-            let until = if whole { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
+            let timers = next_look.min(next_strays);
+            let until = if whole { self.settler.due().map_or(timers, |due| due.min(timers)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
             for message in self.watcher.complaints() {
                 self.voice.report(Report::Degraded { message });
@@ -101,6 +111,12 @@ impl WatchThread {
                 if !self.pulse.look() {
                     self.voice.input(Input::PulseLost);
                 }
+            }
+            if now >= next_strays {
+                self.strays.look();
+                pause = (pause * 2).min(self.interval);
+                // In the end together with the pulse: one wake-up, not two.
+                next_strays = if pause == self.interval { next_look } else { now + pause };
             }
         }
     }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -25,6 +26,9 @@ pub enum Refusal {
     System(io::Error),
 }
 
+/// So long a new owner waits at the most for those whom the dead one left: they have a second to end.
+const LEGACY: Duration = Duration::from_secs(3);
+
 /// An exclusively locked file at a known path.
 #[derive(Debug)]
 pub struct LockedFile {
@@ -34,7 +38,8 @@ pub struct LockedFile {
 
 impl LockedFile {
     /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. One that is left over from a dead owner is replaced:
-    /// nobody holds its lock, and `is_ours` knows its first line (or it is empty).
+    /// nobody holds its lock, and `is_ours` knows its first line (or it is empty). Whoever still shares in it is waited
+    /// for, bounded.
     ///
     /// # Errors
     /// See [`Refusal`].
@@ -59,9 +64,10 @@ impl LockedFile {
                     // Held by nobody: left over. Locked by us while we unlink it, so nobody else takes it for free.
                     Ok(stale) if identity_at(path) == identity_of(&stale) => {
                         let line = first_line(&stale);
-                        if !line.is_empty() && !is_ours(&line) {
+                        if !is_empty_or(&line, is_ours) {
                             return Err(Refusal::NotOurs);
                         }
+                        await_shares(&stale);
                         let _ = std::fs::remove_file(path);
                     }
                     Ok(_) => {}
@@ -103,6 +109,75 @@ impl LockedFile {
         if self.is_at(path) {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// Removes those of these files whose owner is dead, and with whom nobody shares: `is_ours` knows their first line, or they
+/// are empty, since their owner died early. Whoever is about to lock one of them finds that its path names it no more,
+/// and begins again.
+pub fn remove_dead(candidates: impl IntoIterator<Item = PathBuf>, is_ours: fn(&str) -> bool) {
+    for path in candidates {
+        let Ok(file) = open(&path, false) else { continue };
+        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.uid() == own_user());
+        if !regular {
+            continue;
+        }
+        if let Ok(dead) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            && identity_at(&path) == identity_of(&dead)
+            && is_empty_or(&first_line(&dead), is_ours)
+            && whole(&dead).is_ok()
+        {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+fn is_empty_or(line: &str, is_ours: fn(&str) -> bool) -> bool {
+    line.is_empty() || is_ours(line)
+}
+
+fn own_user() -> u32 {
+    // SAFETY: geteuid(2) takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// A part in somebody's lockfile, besides the lock: as long as it lives, a new owner waits. The command never holds it.
+#[derive(Debug)]
+pub struct Share {
+    _file: File,
+}
+
+impl Share {
+    /// Takes part in the file at `path`; `None` where the file system knows no such locks.
+    pub fn of(path: &Path) -> Option<Share> {
+        let file = open(path, false).ok()?;
+        // An OFD lock: it goes with the descriptor, and has nothing to do with flock(2), which is the owner's.
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_RDLCK))).ok()?;
+        Some(Share { _file: file })
+    }
+}
+
+/// Waits for those who share in this file.
+fn await_shares(file: &File) {
+    let until = Instant::now() + LEGACY;
+    while matches!(whole(file), Err(Errno::EAGAIN | Errno::EACCES)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Nobody shares in it, and nobody will.
+fn whole(file: &File) -> Result<(), Errno> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&region(libc::F_WRLCK))).map(drop)
+}
+
+fn region(kind: i32) -> libc::flock {
+    libc::flock {
+        // Both constants fit: they are 0 and 1.
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod inotify;
 pub mod lock;
 pub mod process;
 pub mod signals;
+pub mod tether;
 pub mod tree;
 pub mod tty;
 

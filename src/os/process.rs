@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, getpgrp, setpgid};
 
 use super::fd;
 use super::signals::{Dispositions, Signal};
+use super::tether::Tether;
 use crate::exit_code::{CommandStatus, ExitCode};
 
 /// Runs `body` in a new process and gives back its pid. The new process leaves with the code that `body`
@@ -52,6 +53,16 @@ pub fn become_subreaper() -> Result<(), Errno> {
 /// Leaves the caller's process group for one of its own, so that what the terminal sends does not come here.
 pub fn lead_own_group() {
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+}
+
+/// When the parent ends, this process is continued if it is stopped: it could not see the end of a pipe.
+pub fn continue_at_parents_end() {
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGCONT);
+}
+
+/// The pid of the parent: another one than before when that has ended.
+pub fn parent_pid() -> i32 {
+    Pid::parent().as_raw()
 }
 
 /// The pid of this process.
@@ -220,11 +231,17 @@ pub enum Group {
 }
 
 /// Starts the command: in its group, with the caller's signal dispositions and mask, in its directory, holding no
-/// descriptor but 0, 1 and 2. It is killed when the calling thread ends.
+/// descriptor but 0, 1 and 2. It is killed when the calling thread ends; its group, if it leads one, when the tether
+/// goes.
 ///
 /// # Errors
 /// The status of a command that could not begin.
-pub fn execute(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<i32, CommandStatus> {
+pub fn execute(
+    executable: &Executable,
+    group: Group,
+    tether: Option<&Tether>,
+    dispositions: &Dispositions,
+) -> Result<i32, CommandStatus> {
     let cannot = |errno: Errno| CommandStatus::CannotRun(reason(errno));
     let (failure, report) = fd::pipe().map_err(cannot)?;
     let parent = Pid::this();
@@ -234,7 +251,7 @@ pub fn execute(executable: &Executable, group: Group, dispositions: &Disposition
     // made ready above) until it execs or leaves.
     match unsafe { fork_patiently() }.map_err(cannot)? {
         ForkResult::Child => {
-            let failed = become_command(executable, &vectors, group, dispositions, parent);
+            let failed = become_command(executable, &vectors, group, tether, dispositions, parent);
             // SAFETY: write(2) of eight bytes of the stack, then the end of the process.
             unsafe {
                 libc::write(report.as_raw_fd(), std::ptr::from_ref(&failed).cast(), size_of_val(&failed));
@@ -300,10 +317,15 @@ fn become_command(
     executable: &Executable,
     [arguments, shell_arguments, environment]: &[Vec<*const libc::c_char>; 3],
     group: Group,
+    tether: Option<&Tether>,
     dispositions: &Dispositions,
     parent: Pid,
 ) -> Failed {
     let _ = setpgid(Pid::from_raw(0), group_id(group));
+    if let (Some(tether), Group::Own) = (tether, group) {
+        // Here, and not by the parent: the command cannot begin without it.
+        let _ = tether.hold_group(Pid::this().as_raw());
+    }
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     if Pid::parent() != parent {
         // It died before the line above could take effect.

@@ -14,6 +14,8 @@ pub struct Process {
     pub parent: i32,
     /// Its process group.
     pub group: i32,
+    /// Its session.
+    pub session: i32,
     /// Its state: `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (dead).
     pub state: char,
 }
@@ -28,7 +30,8 @@ impl Process {
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        Some(Process { pid, parent, group, state })
+        let session = fields.next()?.parse().ok()?;
+        Some(Process { pid, parent, group, session, state })
     }
 
     /// Whether it is stopped, by a job-control signal or by a debugger.

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::exit_code::ChildEnd;
 use crate::os;
+use crate::os::signals::Signal;
 use crate::protocol::{Decoder, Directive, Report, encode};
 
 /// A living child.
@@ -77,5 +78,9 @@ impl ChildProcess {
     /// Tells it something. That it is gone shows elsewhere.
     pub fn tell(&self, directive: &Directive) {
         let _ = os::fd::write_all(&self.directives, &encode(directive));
+        if *directive == Directive::Stop {
+            // Somebody may have stopped it (`kill -STOP`), and then it would never hear of it.
+            let _ = os::signals::send(self.pid, Signal::CONT);
+        }
     }
 }

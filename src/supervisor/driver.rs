@@ -81,6 +81,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         // A shell that became us by exec may have left us children; they are not ours to end.
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
+        to_tidy: true,
         host,
         machine,
         heartbeat,
@@ -116,11 +117,14 @@ struct Driver<'a> {
     terminal: Option<tty::Settings>,
     before_us: Vec<i32>,
     next_beat: Instant,
+    to_tidy: bool,
 }
 
 impl Driver<'_> {
     fn drive(&mut self, first: Vec<Action>) -> Result<ExitCode> {
         let mut code = self.perform(first);
+        // Not before: the command is on its way.
+        self.heartbeat.tidy();
         while code.is_none() {
             let inputs = self.wait()?;
             for input in inputs {
@@ -161,6 +165,10 @@ impl Driver<'_> {
         if now >= self.next_beat {
             self.next_beat = now + self.host.config().interval;
             inputs.push(Input::Beat(self.heartbeat.beat()));
+            if std::mem::take(&mut self.to_tidy) {
+                // Once more: what somebody had a share in a moment ago.
+                self.heartbeat.tidy();
+            }
             self.reporter.flush();
         }
         inputs.push(Input::Tick);

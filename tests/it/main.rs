@@ -15,4 +15,5 @@ mod ranks;
 mod readme;
 mod restart;
 mod support;
+mod trees;
 mod watching;

@@ -7,6 +7,7 @@ mod contents;
 mod floor;
 mod record;
 mod stamp;
+mod tree;
 
 use std::env::ArgsOs;
 use std::process::ExitCode;
@@ -20,10 +21,11 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 3] = [
+const SPECIMENS: [Specimen; 4] = [
     Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
+    Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,113 @@
+//! A dead man's switch: who is tethered is killed by the kernel when this process ends, however it ends.
+//!
+//! PR_SET_PDEATHSIG reaches one process and none of its children. This reaches a whole process group, and any process
+//! that is named later: a pipe that signals by SIGIO (fcntl(2): O_ASYNC, F_SETOWN) may send any signal instead, KILL
+//! included (F_SETSIG), to a process or to a group. Both ends are ours alone. The end of this process closes them, and
+//! whichever closes first signals through the other.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::fd;
+
+/// fcntl(2), Linux; the same number on every architecture. The libc crate does not have it everywhere.
+const F_SETSIG: i32 = 10;
+
+/// Kills whom it holds when this process ends, and when it is dropped.
+#[derive(Debug)]
+pub struct Tether {
+    ends: [OwnedFd; 2],
+}
+
+impl Tether {
+    /// One that holds nobody yet.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the system knows no signals by descriptors.
+    pub fn new() -> Result<Tether, Errno> {
+        let (reader, writer) = fd::pipe()?;
+        let tether = Tether { ends: [reader, writer] };
+        for end in &tether.ends {
+            control(end, F_SETSIG, libc::SIGKILL)?;
+            // SAFETY: fcntl(2) with integers only.
+            let flags = Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), libc::F_GETFL) })?;
+            control(end, libc::F_SETFL, flags | libc::O_ASYNC)?;
+        }
+        Ok(tether)
+    }
+
+    /// Holds a process group. The kernel remembers the group itself and not its number, so that a later group of the
+    /// same number is never meant. Async-signal-safe.
+    ///
+    /// # Errors
+    /// ESRCH when there is no such group.
+    pub fn hold_group(&self, group: i32) -> Result<(), Errno> {
+        self.hold(-group)
+    }
+
+    /// Holds one process, in the same sense. Async-signal-safe.
+    ///
+    /// # Errors
+    /// ESRCH when there is no such process.
+    pub fn hold_process(&self, pid: i32) -> Result<(), Errno> {
+        self.hold(pid)
+    }
+
+    /// Lets go, without killing anybody.
+    pub fn release(self) {
+        // Zero is nobody; that cannot fail.
+        let _ = self.hold(0);
+    }
+
+    fn hold(&self, owner: i32) -> Result<(), Errno> {
+        self.ends.iter().try_for_each(|end| control(end, libc::F_SETOWN, owner))
+    }
+}
+
+fn control(end: &OwnedFd, command: i32, argument: i32) -> Result<(), Errno> {
+    // SAFETY: fcntl(2) with integers only, on a descriptor that is open as long as it is borrowed.
+    Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), command, argument) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tether;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, Command};
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").process_group(0).spawn().unwrap()
+    }
+
+    fn pid(child: &Child) -> i32 {
+        i32::try_from(child.id()).unwrap()
+    }
+
+    #[test]
+    fn a_tether_that_goes_kills_whom_it_holds_and_one_that_lets_go_does_not() {
+        let (mut grouped, mut single, mut free) = (sleeper(), sleeper(), sleeper());
+        let tethers = [Tether::new().unwrap(), Tether::new().unwrap(), Tether::new().unwrap()];
+        tethers[0].hold_group(pid(&grouped)).unwrap();
+        tethers[1].hold_process(pid(&single)).unwrap();
+        tethers[2].hold_group(pid(&free)).unwrap();
+        assert!([&mut grouped, &mut single, &mut free].into_iter().all(|one| one.try_wait().unwrap().is_none()));
+        let [first, second, third] = tethers;
+        drop((first, second));
+        third.release();
+        assert_eq!(grouped.wait().unwrap().signal(), Some(9));
+        assert_eq!(single.wait().unwrap().signal(), Some(9));
+        assert!(free.try_wait().unwrap().is_none());
+        free.kill().unwrap();
+        free.wait().unwrap();
+    }
+
+    #[test]
+    fn whoever_is_gone_cannot_be_held() {
+        let mut gone = sleeper();
+        gone.kill().unwrap();
+        gone.wait().unwrap();
+        assert!(Tether::new().unwrap().hold_group(pid(&gone)).is_err());
+    }
+}

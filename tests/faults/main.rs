@@ -1,0 +1,60 @@
+//! Faults: commands that are trees of all kinds, and at random moments a signal to one or two of the processes. A second
+//! later either everything runs again as it should, or nothing is left. `docs/faults.md` says how to use it.
+
+mod fault;
+mod options;
+mod round;
+mod session;
+mod tally;
+
+#[path = "../torture/random.rs"]
+mod random;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use options::{Options, ROUND, Wanted};
+use round::Round;
+use tally::Tally;
+
+/// After so many failures there is nothing new to learn.
+const ENOUGH: usize = 12;
+
+fn main() -> ExitCode {
+    match Options::of_process() {
+        Ok(Wanted::Run(options)) => run_all(&options),
+        Ok(Wanted::List) => {
+            println!("faults: test");
+            ExitCode::SUCCESS
+        }
+        Ok(Wanted::Nothing) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("faults: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_all(options: &Options) -> ExitCode {
+    println!("faults: seed {}", options.seed);
+    let began = Instant::now();
+    let mut tally = Tally::default();
+    let mut seed = options.seed;
+    while tally.faults < options.faults && began.elapsed() < options.time && tally.failed() < ENOUGH {
+        let faults = ROUND.min(options.faults - tally.faults);
+        match Round::begin(options, seed) {
+            Ok(mut round) => {
+                round.play(faults, began + options.time);
+                tally.add(round.tally());
+            }
+            Err(error) => {
+                eprintln!("faults: seed {seed}: cannot begin: {error}");
+                tally.broken += 1;
+            }
+        }
+        seed = seed.wrapping_add(1);
+    }
+    print!("{tally}");
+    println!("faults: {} passed, {} failed", tally.passed, tally.failed());
+    if tally.failed() == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,300 @@
+//! Commands that are trees: of every kind of descendant nothing is left before the next command starts, at the end, and
+//! when reloadrun is killed. The probe `tree` holds a lock with all of its processes, so it knows what /proc may hide.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::ends::pid_of;
+use crate::support::session::{is_alive, signal};
+use crate::support::{Sandbox, Session, apps};
+
+/// Every member of the probe, those with numbers with one.
+const KINDS: [&str; 12] = [
+    "child",
+    "shell",
+    "group",
+    "session",
+    "daemon",
+    "many:200",
+    "deaf",
+    "forker",
+    "stopped",
+    "namespace",
+    "port",
+    "far-port",
+];
+
+/// A tree in a sandbox.
+struct Tree {
+    sandbox: Sandbox,
+    port: u16,
+    members: Vec<String>,
+}
+
+impl Tree {
+    fn of(members: &[&str]) -> Tree {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.txt", "one");
+        fs::create_dir(sandbox.beside().join("probe")).expect("a fresh name");
+        Tree { sandbox, port: apps::free_port(), members: members.iter().map(|one| (*one).to_owned()).collect() }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Session {
+        let (directory, port) = (self.probe().display().to_string(), self.port.to_string());
+        let mut all: Vec<&str> = arguments.to_vec();
+        all.extend(["-w", "app.txt", "--", env!("CARGO_BIN_EXE_probe"), "tree", &directory, &port, "0"]);
+        all.extend(self.members.iter().map(String::as_str));
+        self.sandbox.start(all)
+    }
+
+    fn probe(&self) -> PathBuf {
+        self.sandbox.beside().join("probe")
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.probe().join("records")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until so many trees were complete, and the last one is.
+    fn wait_up(&self, session: &Session, count: usize) {
+        session.wait_until("the tree", || {
+            let records = self.records();
+            let ups =
+                records.iter().filter(|one| one["what"] == "up" && one["more"]["members"] == one["more"]["expected"]);
+            ups.count() == count
+        });
+    }
+
+    /// No command began before the tree of the one before was gone, and none found its port taken.
+    fn assert_one_at_a_time(&self) {
+        for record in self.records() {
+            assert!(record["more"]["overlap"] != true && record["what"] != "busy", "{:?}: {record}", self.members);
+        }
+    }
+
+    /// Whether nobody of any tree is left.
+    fn is_gone(&self) -> bool {
+        File::open(self.probe().join("members")).is_ok_and(|file| file.try_lock().is_ok())
+    }
+
+    /// Pids of whoever holds the lock.
+    fn pids(&self) -> Vec<i32> {
+        let members = self.probe().join("members");
+        let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| {
+            let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == members)
+        })
+        .collect()
+    }
+}
+
+/// How many descriptors of a process signal somebody: two for each tether.
+fn tethers(pid: i32) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let flags = texts.filter_map(|text| {
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?.trim().to_owned();
+        u32::from_str_radix(&flags, 8).ok()
+    });
+    // O_ASYNC, the same on x86 and ARM.
+    flags.filter(|flags| flags & 0o20000 != 0).count() / 2
+}
+
+#[test]
+fn every_kind_of_descendant_is_gone_before_the_next_command_starts_and_at_the_end() {
+    for kind in KINDS {
+        let tree = Tree::of(&[kind]);
+        let mut session = tree.start(&["--stop-timeout", "300ms"]);
+        session.wait_armed(1);
+        tree.wait_up(&session, 1);
+        let first = tree.pids();
+        assert!(first.len() >= 2, "{kind}: {first:?}");
+        tree.sandbox.write("app.txt", "two");
+        let stopped = session.wait("stopped");
+        assert!(stopped["took_ms"].as_f64() < Some(1300.0), "{kind}: the grace and a second: {stopped}");
+        session.wait_started(2);
+        assert!(!first.iter().any(|pid| is_alive(*pid)), "{kind}: {first:?}");
+        tree.wait_up(&session, 2);
+        tree.assert_one_at_a_time();
+        let second = tree.pids();
+        session.stop().assert_code(143);
+        assert!(tree.is_gone() && !second.iter().any(|pid| is_alive(*pid)), "{kind}: {second:?}");
+    }
+}
+
+#[test]
+fn every_kind_of_descendant_is_gone_when_supervisor_or_child_is_killed() {
+    for kind in KINDS {
+        let tree = Tree::of(&[kind]);
+        let mut session = tree.start(&["--stop-timeout", "1h"]);
+        session.wait_armed(1);
+        tree.wait_up(&session, 1);
+        signal(session.child_pid(), "KILL");
+        session.wait_started(2);
+        tree.wait_up(&session, 2);
+        tree.assert_one_at_a_time();
+        let child = session.child_pid();
+        signal(session.pid(), "KILL");
+        session.wait_until("the end of the tree and the child", || tree.is_gone() && !is_alive(child));
+        session.wait_end();
+    }
+}
+
+#[test]
+fn whoever_is_in_the_commands_group_dies_with_supervisor_and_child_at_any_moment() {
+    for kind in ["child", "shell", "deaf", "forker", "stopped", "port"] {
+        let tree = Tree::of(&[kind]);
+        let mut session = tree.start(&["--interval", "1h"]);
+        session.wait_started(1);
+        tree.wait_up(&session, 1);
+        let child = session.child_pid();
+        signal(session.pid(), "KILL");
+        signal(child, "KILL");
+        session.wait_until(kind, || tree.is_gone());
+        session.wait_end();
+    }
+}
+
+#[test]
+fn whoever_left_the_group_dies_with_supervisor_and_child_once_it_was_seen() {
+    for (kind, strays) in [("group", 1), ("session", 1), ("daemon", 1), ("far-port", 1), ("many:8", 1)] {
+        let tree = Tree::of(&[kind]);
+        let mut session = tree.start(&["--interval", "50ms"]);
+        session.wait_started(1);
+        tree.wait_up(&session, 1);
+        let child = session.child_pid();
+        session.wait_until("the tethers", || tethers(child) == 1 + strays);
+        signal(session.pid(), "KILL");
+        signal(child, "KILL");
+        session.wait_until(kind, || tree.is_gone());
+        session.wait_end();
+    }
+}
+
+#[test]
+fn a_stopped_child_goes_on_when_its_supervisor_is_killed_or_told_to_end() {
+    for (name, code) in [("KILL", None), ("TERM", Some(143))] {
+        let tree = Tree::of(&["session", "deaf"]);
+        // An hour for the answer of a child that hangs: only one that goes on answers.
+        let timeout = if code.is_some() { "100ms" } else { "1h" };
+        let mut session = tree.start(&["--stop-timeout", timeout]);
+        session.wait_armed(1);
+        tree.wait_up(&session, 1);
+        let child = session.child_pid();
+        signal(child, "STOP");
+        session.signal(name);
+        session.wait_until("the end of the tree and the child", || tree.is_gone() && !is_alive(child));
+        let ended = session.wait_end();
+        assert_eq!(ended.code(), code, "{ended:#?}");
+        assert!(!ended.stderr.contains("does not answer"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_stopped_command_is_restarted() {
+    let tree = Tree::of(&["session"]);
+    let mut session = tree.start(&["--stop-timeout", "1h"]);
+    let pid = pid_of(&session.wait_armed(1));
+    tree.wait_up(&session, 1);
+    signal(pid, "STOP");
+    tree.sandbox.write("app.txt", "two");
+    session.wait_started(2);
+    tree.wait_up(&session, 2);
+    tree.assert_one_at_a_time();
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn the_next_run_with_the_lockfile_of_a_killed_one_waits_for_its_command() {
+    let tree = Tree::of(&["deaf", "session", "port"]);
+    let lockfile = tree.sandbox.beside().join("it.lock").display().to_string();
+    let mut first = tree.start(&["--lockfile", &lockfile, "--stop-timeout", "1h"]);
+    first.wait_armed(1);
+    tree.wait_up(&first, 1);
+    first.signal("KILL");
+    first.wait_end();
+    // Deaf to TERM, the first tree takes more than half a second to be killed.
+    let second = tree.start(&["--lockfile", &lockfile, "--stop-timeout", "100ms"]);
+    tree.wait_up(&second, 2);
+    tree.assert_one_at_a_time();
+    second.stop().assert_code(143);
+    assert!(tree.is_gone());
+}
+
+#[test]
+fn a_child_whose_supervisor_is_gone_does_not_spin_until_its_command_has_ended() {
+    let tree = Tree::of(&["deaf"]);
+    let mut session = tree.start(&[]);
+    session.wait_armed(1);
+    tree.wait_up(&session, 1);
+    let child = session.child_pid();
+    session.signal("KILL");
+    session.wait_end();
+    // Whoever waits for a processor on a busy machine counts as running too, so this does not depend on the load.
+    let (mut running, mut waiting) = (0, 0);
+    while is_alive(child) {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        match stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) {
+            Some('R') => running += 1,
+            _ => waiting += 1,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(tree.is_gone());
+    // The deaf one is killed after 600 ms.
+    assert!(running < waiting, "{running} times running, {waiting} times waiting");
+}
+
+#[test]
+fn a_grandchild_that_holds_stdout_open_holds_nobody_up() {
+    let sandbox = Sandbox::new();
+    let script = "setsid sh -c 'echo ready; exec sleep 50' & while ! [ -s ../ready ]; do echo > ../ready; done; exit 4";
+    let mut command = sandbox.command(["--on-exit", "exit", "-q", "--", "sh", "-c", script]);
+    // Reads to the end of the stream: as long as anybody has it open.
+    let began = std::time::Instant::now();
+    let output = command.stdin(Stdio::null()).output().expect("reloadrun starts");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(began.elapsed().as_secs() < 40, "it waited for the sleep");
+}
+
+#[test]
+fn private_lockfiles_of_the_killed_are_removed_by_the_next_start_and_those_of_the_living_stay() {
+    let sandbox = Sandbox::new();
+    let files = || {
+        let entries = fs::read_dir(sandbox.runtime()).expect("there").flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    for _ in 0..3 {
+        let mut dead = sandbox.start(["--", "sleep", "600"]);
+        let command = pid_of(&dead.wait_started(1));
+        dead.signal("KILL");
+        dead.wait_until("the end of the command", || !is_alive(command));
+        dead.wait_end();
+    }
+    let name = |pid: i32| format!("reloadrun-{pid}.lock");
+    let others = ["reloadrun-1.lock.txt", "reloadrun-x.lock", "reloadrun-7.lock"];
+    for other in others {
+        fs::write(sandbox.runtime().join(other), "not ours").expect("ours");
+    }
+    // Of one that was killed before it could write.
+    fs::write(sandbox.runtime().join("reloadrun-9.lock"), "").expect("ours");
+    let mut living = sandbox.start(["--", "sleep", "600"]);
+    living.wait_started(1);
+    let mut next = sandbox.start(["--", "sleep", "600"]);
+    next.wait_started(1);
+    let mut expected: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
+    expected.extend([name(living.pid()), name(next.pid())]);
+    expected.sort();
+    next.wait_until("the end of the dead files", || files() == expected);
+    next.stop().assert_code(143);
+    living.stop().assert_code(143);
+    assert_eq!(files().len(), others.len(), "{:?}", files());
+}
