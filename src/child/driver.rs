@@ -211,7 +211,7 @@ impl<'a> Driver<'a> {
                 let left = command.left();
                 let message =
                     format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
-                return Some(Report::Degraded { message });
+                return Some(Report::Degraded { message, lasting: None });
             }
         }
         None

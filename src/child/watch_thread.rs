@@ -9,7 +9,7 @@ use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
 use crate::settle::Settler;
-use crate::watch::Watcher;
+use crate::watch::{Complaint, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
 const SLICE: Duration = Duration::from_millis(20);
@@ -64,8 +64,8 @@ impl WatchThread {
             }
             let until = if armed { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
-            for message in self.watcher.complaints() {
-                self.voice.report(Report::Degraded { message });
+            for Complaint { message, lasting } in self.watcher.complaints() {
+                self.voice.report(Report::Degraded { message, lasting });
             }
             let now = Instant::now();
             if told == Told::Quiet && !self.settler.is_empty() {

@@ -212,6 +212,14 @@ fn close_range(first: u32, last: u32, flags: u32) {
     }
 }
 
+/// How many files this process may have open, if it has so many open already.
+pub fn all_open() -> Option<u64> {
+    let full = File::open("/dev/null").is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE));
+    // SAFETY: integers only.
+    let limit = full.then(|| unsafe { libc::sysconf(libc::_SC_OPEN_MAX) })?;
+    u64::try_from(limit).ok()
+}
+
 /// A doorbell between threads: one rings, another finds its descriptor readable.
 #[derive(Debug)]
 pub struct Bell {

@@ -1,7 +1,9 @@
 //! File systems: what a file looks like, and whether the kernel tells about changes made to it.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, statfs};
 
@@ -56,10 +58,66 @@ const SILENT: &[(u32, &str)] = &[
     (0x786F_4256, "vboxsf"),
 ];
 
-/// The name of the file system when no events come from it, so that it must be polled.
-pub fn without_events(path: &Path) -> Option<&'static str> {
+/// What a file system keeps to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Changes may come without any event. The name of the file system.
+    Whole(&'static str),
+    /// What is changed through the mount is told, but not what is changed below it, in the lower layers.
+    Below(&'static str),
+}
+
+/// How a file system layered on others is known (linux/magic.h).
+const OVERLAY: u32 = 0x794C_7630;
+
+/// What is not told of changes in this directory; `None` when all is told.
+pub fn silence(path: &Path) -> Option<Silence> {
     let FsType(kind) = statfs(path).ok()?.filesystem_type();
     // f_type is signed on some architectures and unsigned on others, 32 bits or 64; its low 32 bits are the number.
     let number = u32::try_from(i128::from(kind) & 0xFFFF_FFFF).ok()?;
-    SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| *name)
+    if number == OVERLAY {
+        return Some(Silence::Below("overlay"));
+    }
+    SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| Silence::Whole(name))
+}
+
+/// Where something is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
+pub fn mount_points() -> Vec<PathBuf> {
+    mount_points_in(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn mount_points_in(table: &[u8]) -> Vec<PathBuf> {
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point)))).collect()
+}
+
+/// A blank, a tab, a line end and a backslash are written as `\` and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(byte);
+            rest = &after[3..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mount_points_in;
+    use std::path::Path;
+
+    #[test]
+    fn mount_points_are_read_with_their_odd_characters() {
+        let table = b"22 1 0:20 / / rw - ext4 /dev/a rw\n\
+            23 22 0:21 /x /a\\040b/c\\134d\\011e\\012 rw shared:1 - ext4 /dev/b rw\n\n24 22 0:22 / /plain\\9 rw - tmpfs t rw";
+        assert_eq!(mount_points_in(table), [Path::new("/"), Path::new("/a b/c\\d\te\n"), Path::new("/plain\\9")]);
+        assert!(mount_points_in(b"").is_empty());
+    }
 }

@@ -8,6 +8,7 @@
 //!
 //! `down` is the time between a child that died by itself and the next one.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
@@ -124,6 +125,8 @@ pub struct Machine {
     child_backoff: Backoff,
     child_since: Instant,
     beat_failed: bool,
+    /// What was said of the watching and lasts: every generation finds it anew.
+    known_to_last: HashSet<String>,
 }
 
 impl Machine {
@@ -146,6 +149,7 @@ impl Machine {
             child_backoff: Backoff::new(),
             child_since: now,
             beat_failed: false,
+            known_to_last: HashSet::new(),
         };
         let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
         (machine, vec![first])
@@ -225,7 +229,11 @@ impl Machine {
                 actions.push(Action::Tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
-            Report::Degraded { message } => actions.push(Action::Tell(What::Degraded { message })),
+            Report::Degraded { message, lasting } => {
+                if lasting.is_none_or(|about| self.known_to_last.insert(about)) {
+                    actions.push(Action::Tell(What::Degraded { message }));
+                }
+            }
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }
@@ -365,6 +373,8 @@ impl Machine {
         self.hangs_at = None;
         self.generation = self.generation.next();
         if self.changes.has_config() {
+            // Other settings may watch other places, in another way.
+            self.known_to_last.clear();
             actions.push(Action::ReadConfig);
         }
         actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });

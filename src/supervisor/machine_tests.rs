@@ -59,7 +59,7 @@ fn exited(code: u8) -> Input {
 }
 
 fn degraded() -> Input {
-    Input::Report(Report::Degraded { message: "polling".into() })
+    Input::Report(Report::Degraded { message: "polling".into(), lasting: None })
 }
 
 fn leaving(end: ChildEnd) -> Input {

@@ -20,6 +20,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use self::backend::{Entry, Notice};
+pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 use self::snapshot::Snapshot;
 use self::walk::{Depth, Walk};
@@ -101,7 +102,7 @@ impl Watcher {
     }
 
     /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<String> {
+    pub fn complaints(&mut self) -> Vec<Complaint> {
         self.coverage.complaints()
     }
 
@@ -142,7 +143,8 @@ impl Watcher {
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
         match notice {
             Notice::Overflow => {
-                self.coverage.complain("overflow", "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)".into());
+                self.coverage.complain_of_overflow();
+                self.coverage.watch_again();
                 self.look_again(&self.coverage.all(), settler);
             }
             Notice::Gone(directory) => self.lose(&directory, settler),
@@ -181,6 +183,10 @@ impl Watcher {
             Entry::Modified => self.consider(path, Progress::Partial, settler),
             // Times may be set while the file is still being written.
             Entry::Attributes if settler.holds(path) => {}
+            // A directory that may be read from now on.
+            Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.arming.holds(path) => {
+                self.gain(path, Progress::Partial, settler);
+            }
             Entry::Closed | Entry::MovedTo | Entry::Attributes => self.consider(path, Progress::Whole, settler),
         }
     }
@@ -319,8 +325,12 @@ impl Watcher {
                     self.consider(&path, Progress::Partial, settler);
                 }
             }
+            let told = self.coverage.tells(directory);
             for (path, look) in listed {
-                self.compare(&path, Some(look), Progress::Partial, settler);
+                // How far a save has come is known better from its events.
+                if !(told && settler.holds(&path)) {
+                    self.compare(&path, Some(look), Progress::Partial, settler);
+                }
             }
             while let Some((subdirectory, _)) = below.next() {
                 let known = self.coverage.holds(&subdirectory) || self.arming.holds(&subdirectory);

@@ -79,10 +79,7 @@ impl Backend for NotifyBackend {
 
     fn add(&mut self, directory: &Path) -> Result<(), Refusal> {
         self.watcher.watch(directory, RecursiveMode::NonRecursive).map_err(|error| match error.kind {
-            ErrorKind::MaxFilesWatch => Refusal::Limit(format!(
-                "the limit of watched directories is reached with {} of ours; raise it with `sysctl fs.inotify.max_user_watches=N`, or watch less with -w and -i",
-                self.watched.len()
-            )),
+            ErrorKind::MaxFilesWatch => Refusal::no_more_watches(self.watched.len()),
             ErrorKind::PathNotFound => Refusal::Gone,
             ErrorKind::Io(ref io) if io.kind() == std::io::ErrorKind::PermissionDenied => Refusal::Denied,
             ErrorKind::Io(ref io) if io.kind() == std::io::ErrorKind::NotFound => Refusal::Gone,
