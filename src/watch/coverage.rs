@@ -184,8 +184,12 @@ impl Coverage {
     /// Forgets a directory and all below it.
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
-        self.watched.retain(|path| !path.starts_with(directory));
-        self.polled.retain(|path| !path.starts_with(directory));
+        // A search through all of them, for each directory of a tree that goes, would take minutes.
+        for set in [&mut self.watched, &mut self.polled] {
+            for path in at_or_below(set, directory) {
+                set.remove(&path);
+            }
+        }
     }
 
     /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
@@ -344,6 +348,11 @@ fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, String> {
 /// The nearest directory above a path that exists.
 fn anchor(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
+}
+
+/// The paths of a set that are a directory or lie below it.
+fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
+    set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
 }
 
 /// Paths by their last part.
