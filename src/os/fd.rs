@@ -212,12 +212,18 @@ fn close_range(first: u32, last: u32, flags: u32) {
     }
 }
 
-/// How many files this process may have open, if it has so many open already.
-pub fn all_open() -> Option<u64> {
-    let full = File::open("/dev/null").is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE));
-    // SAFETY: integers only.
-    let limit = full.then(|| unsafe { libc::sysconf(libc::_SC_OPEN_MAX) })?;
-    u64::try_from(limit).ok()
+/// Whether this process can open so many files more.
+///
+/// # Errors
+/// It cannot: how many it may have open altogether.
+pub fn room_for(count: usize) -> Result<(), u64> {
+    let opened: io::Result<Vec<File>> = (0..count).map(|_| File::open("/dev/null")).collect();
+    if opened.is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE)) {
+        // SAFETY: integers only.
+        let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+        return Err(u64::try_from(limit).unwrap_or(0));
+    }
+    Ok(())
 }
 
 /// A doorbell between threads: one rings, another finds its descriptor readable.

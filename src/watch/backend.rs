@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::os::Errno;
-use crate::os::fd::all_open;
+use crate::os::fd::room_for;
 use crate::os::inotify::{Limit, instance_limit, watch_limit};
 
 /// Something was seen in a watched directory.
@@ -66,18 +66,23 @@ impl Refusal {
 
     /// Nothing can be watched.
     pub fn no_instance(errno: Errno) -> Refusal {
-        Refusal::Limit(match (errno, all_open()) {
-            (Errno::EMFILE, Some(count)) => format!(
-                "no inotify instance can be had: the limit of {count} open files is reached; raise it with `ulimit -n N`"
-            ),
-            (Errno::EMFILE, None) => {
+        match (errno, room_for(1)) {
+            (Errno::EMFILE, Err(count)) => Refusal::too_many_files(count),
+            (Errno::EMFILE, Ok(())) => {
                 let (of, sysctl) = limit(instance_limit());
-                format!(
+                Refusal::Limit(format!(
                     "no inotify instance can be had: the limit of {of}instances a user is reached; raise it with `sysctl {sysctl}=N`"
-                )
+                ))
             }
-            (errno, _) => format!("no inotify instance can be had ({})", errno.desc().to_lowercase()),
-        })
+            (errno, _) => Refusal::Limit(format!("no inotify instance can be had ({})", errno.desc().to_lowercase())),
+        }
+    }
+
+    /// Nothing can be watched, since the process may not have more than `count` files open.
+    pub fn too_many_files(count: u64) -> Refusal {
+        Refusal::Limit(format!(
+            "no inotify instance can be had: the limit of {count} open files is reached; raise it with `ulimit -n N`"
+        ))
     }
 }
 

@@ -13,7 +13,7 @@ use ::notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
 use crate::os::Errno;
-use crate::os::fd::{Bell, wait_readable};
+use crate::os::fd::{Bell, room_for, wait_readable};
 
 /// Watchers of the `notify` crate, their events collected in a channel.
 ///
@@ -37,6 +37,9 @@ struct Shard {
 /// A shard that holds so many directories is full as long as there can be another.
 const FULL: usize = 256;
 
+/// A shard takes three descriptors. Some must be left, to read directories and to start the command.
+const DESCRIPTORS: usize = 3 + 16;
+
 /// Instances are few: a user may have 128, and an editor wants some.
 const MOST_SHARDS: usize = 24;
 
@@ -49,6 +52,7 @@ impl NotifyBackend {
         let (sender, events) = channel();
         let bell = Arc::new(Bell::new().map_err(Refusal::no_instance)?);
         let mut backend = NotifyBackend { shards: Vec::new(), sender, events, bell, watched: BTreeMap::new() };
+        room_for(DESCRIPTORS).map_err(Refusal::too_many_files)?;
         match backend.begin_shard() {
             Ok(()) => Ok(backend),
             Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => {
@@ -77,8 +81,11 @@ impl NotifyBackend {
         let roomiest = |shards: &[Shard]| (0..shards.len()).min_by_key(|index| shards[*index].holds).unwrap_or(0);
         let found = roomiest(&self.shards);
         // If there can be no other, those we have hold more.
-        if self.shards[found].holds >= FULL && self.shards.len() < MOST_SHARDS && self.begin_shard().is_ok() {
-            return self.shards.len() - 1;
+        if self.shards[found].holds >= FULL && self.shards.len() < MOST_SHARDS {
+            let begun = room_for(DESCRIPTORS).is_ok() && self.begin_shard().is_ok();
+            if begun {
+                return self.shards.len() - 1;
+            }
         }
         found
     }

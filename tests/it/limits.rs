@@ -200,6 +200,36 @@ fn without_an_inotify_instance_everything_is_polled_and_that_is_said_once() {
 }
 
 #[test]
+fn however_few_files_may_be_open_a_command_that_runs_is_watched_over() {
+    for backend in ["inotify", "notify"] {
+        let mut complained = 0;
+        for most in 9..=26 {
+            let sandbox = Sandbox::new();
+            sandbox.write("d/x.py", "one");
+            let namespace = Namespace::new(&["env"], &format!("ulimit -n {most}"));
+            let arguments = arguments(&[&GO_ON[..], &["--backend", backend]].concat());
+            let mut session = namespace.start(&sandbox, &arguments).expect("a shell can lower its limit");
+            session.wait_until("a word", || !session.events().is_empty());
+            if session.events()[0]["event"] != "started" {
+                // The supervisor says so by itself, and tries again.
+                session.stop();
+                continue;
+            }
+            session.wait_armed(1);
+            assert_told(&sandbox, &mut session, "d/x.py", "saved");
+            assert_told(&sandbox, &mut session, "new/y.py", "new");
+            let ended = session.stop();
+            if ended.count("degraded") > 0 {
+                complained += 1;
+                assert_one_complaint(&ended, &[&format!("the limit of {most} open files"), "`ulimit -n N`", "polled"]);
+            }
+        }
+        // Where there is room for a child, there is room for the one descriptor of inotify itself.
+        assert!(complained > 0 || backend == "inotify", "no limit was just too low");
+    }
+}
+
+#[test]
 fn an_unreadable_directory_is_said_once_and_the_rest_works() {
     for backend in ["inotify", "notify", "poll"] {
         let sandbox = many_directories();
