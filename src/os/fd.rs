@@ -128,7 +128,10 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if let Some(own) = reopened(number) {
         return Ok(own);
     }
-    fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).map(|copy| {
+    // Out of the way of the low numbers, unless the limit of open files leaves nothing else.
+    let copied =
+        fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).or_else(|_| fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3)));
+    copied.map(|copy| {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
         unsafe { OwnedFd::from_raw_fd(copy) }
     })
