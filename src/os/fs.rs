@@ -81,14 +81,38 @@ pub fn silence(path: &Path) -> Option<Silence> {
     SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| Silence::Whole(name))
 }
 
-/// Where something is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
-pub fn mount_points() -> Vec<PathBuf> {
-    mount_points_in(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+/// Something that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where: a directory, or a single file.
+    pub point: PathBuf,
+    /// The lower layers of an overlay, as they were called where it was mounted.
+    pub lower: Vec<PathBuf>,
 }
 
-fn mount_points_in(table: &[u8]) -> Vec<PathBuf> {
-    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point)))).collect()
+/// What is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
+pub fn mounts() -> Vec<Mount> {
+    mounts_in(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn mounts_in(table: &[u8]) -> Vec<Mount> {
+    let mount = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = path_of(fields.nth(4)?);
+        // Behind a lone dash: type, source, options.
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let options = if rest.next() == Some(b"overlay") { rest.nth(1).unwrap_or_default() } else { b"" };
+        let layers = options
+            .split(|byte| *byte == b',')
+            .filter_map(|option| option.strip_prefix(b"lowerdir=").or_else(|| option.strip_prefix(b"lowerdir+=")));
+        let lower = layers.flat_map(|layers| layers.split(|byte| *byte == b':')).map(path_of).collect();
+        Some(Mount { point, lower })
+    };
+    table.split(|byte| *byte == b'\n').filter_map(mount).collect()
+}
+
+fn path_of(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescaped(field)))
 }
 
 /// A blank, a tab, a line end and a backslash are written as `\` and three octal digits.
@@ -110,14 +134,27 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::mount_points_in;
-    use std::path::Path;
+    use super::{Mount, mounts_in};
+
+    fn mount(point: &str, lower: &[&str]) -> Mount {
+        Mount { point: point.into(), lower: lower.iter().map(Into::into).collect() }
+    }
 
     #[test]
     fn mount_points_are_read_with_their_odd_characters() {
         let table = b"22 1 0:20 / / rw - ext4 /dev/a rw\n\
             23 22 0:21 /x /a\\040b/c\\134d\\011e\\012 rw shared:1 - ext4 /dev/b rw\n\n24 22 0:22 / /plain\\9 rw - tmpfs t rw";
-        assert_eq!(mount_points_in(table), [Path::new("/"), Path::new("/a b/c\\d\te\n"), Path::new("/plain\\9")]);
-        assert!(mount_points_in(b"").is_empty());
+        let points = ["/", "/a b/c\\d\te\n", "/plain\\9"];
+        assert_eq!(mounts_in(table), points.map(|point| mount(point, &[])));
+        assert!(mounts_in(b"").is_empty());
+    }
+
+    #[test]
+    fn the_lower_layers_of_an_overlay_are_read() {
+        let table = b"31 22 0:30 / /o rw - overlay none rw,lowerdir=/l/one:/l/t\\040o,upperdir=/u,workdir=/w\n\
+            32 22 0:31 / /p rw master:2 - overlay none rw,lowerdir+=/l/one,lowerdir+=/l/two\n\
+            33 22 0:32 / /q rw - ext4 lowerdir=/no rw,lowerdir=/no";
+        let expected = [mount("/o", &["/l/one", "/l/t o"]), mount("/p", &["/l/one", "/l/two"]), mount("/q", &[])];
+        assert_eq!(mounts_in(table), expected);
     }
 }

@@ -17,7 +17,7 @@ use crate::change::Look;
 use crate::config;
 use crate::filter::Filter;
 use crate::os;
-use crate::os::fs::Silence;
+use crate::os::fs::{Mount, Silence};
 
 /// The watched directories. What is in them is not its business.
 pub struct Coverage {
@@ -36,6 +36,7 @@ pub struct Coverage {
     hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     /// Files on which something is mounted, by their names: renames from elsewhere never reach them.
     mounted: HashMap<OsString, Vec<PathBuf>>,
+    mounts: Vec<Mount>,
     complaints: Vec<Complaint>,
     complained: HashSet<String>,
 }
@@ -58,6 +59,7 @@ const SELDOM: u32 = 50;
 impl Coverage {
     /// Nothing is watched yet.
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
+        let mounts = os::fs::mounts();
         let mut coverage = Coverage {
             roots: filter.roots(),
             filter,
@@ -69,7 +71,8 @@ impl Coverage {
             next_poll: None,
             polling_since: None,
             hops: BTreeMap::new(),
-            mounted: by_name(os::fs::mount_points()),
+            mounted: by_name(mounts.iter().map(|mount| mount.point.clone())),
+            mounts,
             complaints: Vec::new(),
             complained: HashSet::new(),
         };
@@ -83,9 +86,10 @@ impl Coverage {
         coverage
     }
 
-    /// The backend's name, and how many directories are watched or polled, and how many of them polled.
+    /// The backend's name, and how many directories are watched or polled, and how many of them are polled only.
     pub fn summary(&self) -> (&'static str, usize, usize) {
-        (self.backend.name(), self.watched.union(&self.polled).count(), self.polled.len())
+        let only_polled = self.polled.difference(&self.watched).count();
+        (self.backend.name(), self.watched.len() + only_polled, only_polled)
     }
 
     /// Whether the end of a save is told.
@@ -248,7 +252,7 @@ impl Coverage {
                 );
                 return;
             }
-            Some(Silence::Below(name)) => {
+            Some(Silence::Below(name)) if self.layers_are_within_reach(directory) => {
                 self.polled.insert(directory.to_owned());
                 self.complain(
                     name,
@@ -257,7 +261,7 @@ impl Coverage {
                     ),
                 );
             }
-            None => {}
+            Some(Silence::Below(_)) | None => {}
         }
         match self.backend.add(directory) {
             Ok(()) => {
@@ -273,6 +277,16 @@ impl Coverage {
             Err(Refusal::Denied) => self.complain_of_directory(directory),
             Err(Refusal::Gone) => {}
         }
+    }
+
+    /// Whether a lower layer of an overlay can be seen from here, so that somebody here may change it. Those of a
+    /// container's own file system cannot: they are an image's, and polling for them would only cost.
+    fn layers_are_within_reach(&self, directory: &Path) -> bool {
+        let within_reach = |mount: &Mount| mount.lower.iter().any(|layer| layer.is_absolute() && layer.is_dir());
+        let Ok(real) = std::fs::canonicalize(directory) else { return false };
+        let above = self.mounts.iter().filter(|mount| real.starts_with(&mount.point));
+        // The last of several at one place is the one that shows.
+        above.max_by_key(|mount| mount.point.components().count()).is_some_and(within_reach)
     }
 
     /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
@@ -356,7 +370,7 @@ fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Paths by their last part.
-fn by_name(paths: Vec<PathBuf>) -> HashMap<OsString, Vec<PathBuf>> {
+fn by_name(paths: impl Iterator<Item = PathBuf>) -> HashMap<OsString, Vec<PathBuf>> {
     let mut found: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
     for path in paths {
         if let Some(name) = path.file_name() {
