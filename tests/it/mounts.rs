@@ -167,6 +167,27 @@ fn a_save_through_an_overlay_does_not_wait_for_the_poll() {
 }
 
 #[test]
+fn an_overlay_like_that_of_a_container_is_watched_and_nothing_is_said_of_it() {
+    let (sandbox, _) = sandbox_with_source();
+    let (upper, shown) = (sandbox.beside().join("upper"), sandbox.path("shown"));
+    fs::create_dir(&upper).expect("a fresh name");
+    // By a relative name the lower layer cannot be found from anywhere else.
+    let namespace = Namespace::of_mounts(&format!(
+        "mount -t tmpfs none '{0}' && (cd '{0}' && mkdir lower data work && mount -t overlay -o lowerdir=lower,upperdir=data,workdir=work none '{1}')",
+        upper.display(),
+        shown.display()
+    ));
+    let mut session = match namespace.start(&sandbox, &arguments(&[])) {
+        Ok(session) => session,
+        Err(reason) => return left_out(&format!("an overlay: {reason}")),
+    };
+    session.wait_armed(1);
+    save_inside(&session, &shown.join("app.py"), "through");
+    assert_eq!(names(&session.wait_armed(2)), ["app.py"]);
+    assert_eq!(session.stop().count("degraded"), 0);
+}
+
+#[test]
 fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_polled() {
     let (sandbox, source) = sandbox_with_source();
     let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--settle", "500ms"])) {
