@@ -125,19 +125,21 @@ impl Coverage {
 
     /// Waits for notices until the instant has come. A poll that is due comes with them: the directories to look at.
     pub fn wait(&mut self, until: Option<Instant>) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
-        let took = self.polling_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         if self.next_poll.is_none() && !self.polled.is_empty() {
+            self.next_poll = Some(Instant::now() + self.interval);
+        }
+        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll)
+            && self.polled.is_subset(&self.watched)
+        {
             // What is watched as well changes unseen so seldom that no machine shall be kept busy with it.
-            let seldom = self.polled.is_subset(&self.watched);
-            let pause = if seldom { self.interval.max(took * SELDOM) } else { self.interval };
-            self.next_poll = Some(Instant::now() + pause);
+            *next = (*next).max(since + since.elapsed() * SELDOM);
         }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
         let notices = self.backend.next(earliest);
         let now = Instant::now();
         let due = self.next_poll.is_some_and(|due| due <= now);
         if due {
-            self.next_poll = None;
+            self.next_poll = Some(now + self.interval);
             self.polling_since = Some(now);
         }
         (notices, due.then(|| self.polled.clone()))
