@@ -247,9 +247,36 @@ pub fn split_patterns(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Pattern, Shape, split_patterns};
+pub mod tests {
+    use super::{Backend, Color, Config, OnChange, OnExit, Pattern, Shape, Verbosity, split_patterns};
+    use crate::os::signals::Signal;
     use std::path::Path;
+    use std::time::Duration;
+
+    /// The default of everything, with these patterns.
+    pub fn config(root: &Path, watch: &str, ignore: &str) -> Config {
+        let patterns = |text: &str| split_patterns(text).into_iter().filter(|piece| !piece.is_empty());
+        Config {
+            command: vec!["true".into()],
+            directory: root.to_owned(),
+            watch: patterns(watch).map(|text| Pattern::watch(&text, "-w", root).unwrap()).collect(),
+            ignore: patterns(ignore).map(|text| Pattern::ignore(&text, "-i", root).unwrap()).collect(),
+            no_ignore: false,
+            config_file: root.join("reloadrun.toml"),
+            backend: Backend::Auto,
+            interval: Duration::from_secs(1),
+            settle: Duration::from_millis(100),
+            on_change: OnChange::Restart,
+            on_exit: OnExit::Wait,
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(5),
+            lockfile: None,
+            events: None,
+            clear: false,
+            color: Color::Auto,
+            verbosity: Verbosity::Normal,
+        }
+    }
 
     fn read(text: &str) -> (String, Option<String>) {
         let pattern = Pattern::watch(text, "-w", Path::new("/home/me/app")).unwrap();

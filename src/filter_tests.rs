@@ -1,33 +1,7 @@
 use super::{Decision, Filter, Rule};
-use crate::config::{Backend, Color, Config, OnChange, OnExit, Pattern, Verbosity, split_patterns};
-use crate::os::signals::Signal;
+use crate::config::tests::config;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-
-fn config(root: &Path, watch: &str, ignore: &str) -> Config {
-    let patterns = |text: &str| split_patterns(text).into_iter().filter(|piece| !piece.is_empty());
-    Config {
-        command: vec!["true".into()],
-        directory: root.to_owned(),
-        watch: patterns(watch).map(|text| Pattern::watch(&text, "-w", root).unwrap()).collect(),
-        ignore: patterns(ignore).map(|text| Pattern::ignore(&text, "-i", root).unwrap()).collect(),
-        no_ignore: false,
-        config_file: root.join("reloadrun.toml"),
-        backend: Backend::Auto,
-        interval: Duration::from_secs(1),
-        settle: Duration::from_millis(100),
-        on_change: OnChange::Restart,
-        on_exit: OnExit::Wait,
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(5),
-        lockfile: None,
-        events: None,
-        clear: false,
-        color: Color::Auto,
-        verbosity: Verbosity::Normal,
-    }
-}
 
 /// The verdict on `path` below a root that holds the given ignore files.
 fn verdict(files: &[(&str, &str)], watch: &str, ignore: &str, path: &str) -> Decision {

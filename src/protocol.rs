@@ -2,10 +2,13 @@
 //!
 //! The end of either stream means that the other side is gone.
 
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, Hold};
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -17,6 +20,27 @@ pub struct StartRequest {
     pub generation: Generation,
     /// What led to it; empty for the first.
     pub changes: ChangeSet,
+    /// Files whose change alone is to wait.
+    pub holds: Vec<Hold>,
+}
+
+/// What ties a child to its supervisor, and to the children before and after it.
+#[derive(Debug)]
+pub struct Ties {
+    /// Where its reports go.
+    pub reports: OwnedFd,
+    /// Where directives come from; its end is the supervisor's.
+    pub directives: OwnedFd,
+    /// What the child before has left, to be read to its end.
+    pub inherited: Option<OwnedFd>,
+    /// Where it leaves what the next one should know.
+    pub legacy: OwnedFd,
+    /// The heartbeat to feel.
+    pub lockfile: PathBuf,
+    /// The supervisor's pid.
+    pub supervisor: i32,
+    /// The group the command joins, when it shares the terminal.
+    pub terminal_group: Option<i32>,
 }
 
 /// Child to supervisor: what happened.

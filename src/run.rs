@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::Look;
-use crate::child::{self, Surroundings};
+use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
@@ -18,8 +18,8 @@ use crate::filter::{Filter, Rule};
 use crate::os;
 use crate::os::fs::look;
 use crate::os::signals::{Dispositions, Signal};
-use crate::protocol::StartRequest;
-use crate::supervisor::{self, Host, Passed};
+use crate::protocol::{StartRequest, Ties};
+use crate::supervisor::{self, Host};
 
 /// Runs with these words, the program's name first, and says how it ended.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -145,15 +145,7 @@ impl Host for Invocation {
         self.dispositions.ignores(signal)
     }
 
-    fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd {
-        let surroundings = Surroundings {
-            reports: passed.reports,
-            directives: passed.directives,
-            lockfile: passed.lockfile,
-            supervisor: passed.supervisor,
-            terminal_group: passed.terminal_group,
-            dispositions: self.dispositions.clone(),
-        };
-        child::run(&self.config, &self.filter, request, surroundings)
+    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd {
+        child::run(&self.config, &self.filter, request, ties, &self.dispositions)
     }
 }

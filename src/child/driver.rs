@@ -3,7 +3,7 @@
 //! The main thread starts the command, because the command is killed when the thread that started it ends; it
 //! waits for everything at one place. The watcher thread rings a bell when it has something to say.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
-use super::watch_thread::WatchThread;
+use super::watch_thread::{Armed, WatchThread};
 use crate::bytecode::drop_compiled;
 use crate::command::Command;
 use crate::config::{Config, OnChange};
@@ -23,11 +23,11 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
-use crate::protocol::{Decoder, Directive, Report, StartRequest, encode};
+use crate::protocol::{Decoder, Directive, Report, StartRequest, Ties, encode};
 use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
-use crate::watch::Watcher;
+use crate::watch::{SharedSnapshot, Watcher, give};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -36,30 +36,19 @@ const HEAD_START: Duration = Duration::from_millis(5);
 /// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
 const LARGE: usize = 100;
 
-/// What a child finds around it.
-#[derive(Debug)]
-pub struct Surroundings {
-    /// Where its reports go.
-    pub reports: OwnedFd,
-    /// Where directives come from; its end is the supervisor's.
-    pub directives: OwnedFd,
-    /// The heartbeat to feel.
-    pub lockfile: PathBuf,
-    /// The supervisor's pid.
-    pub supervisor: i32,
-    /// The group the command joins, when it shares the terminal.
-    pub terminal_group: Option<i32>,
-    /// The signal dispositions that the command gets.
-    pub dispositions: Dispositions,
-}
-
 /// Runs one generation to its end.
-pub fn run(config: &Config, filter: &Arc<Filter>, request: &StartRequest, surroundings: Surroundings) -> ChildEnd {
+pub fn run(
+    config: &Config,
+    filter: &Arc<Filter>,
+    request: &StartRequest,
+    ties: Ties,
+    dispositions: &Dispositions,
+) -> ChildEnd {
     os::process::lead_own_group();
     // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
     os::process::show_as(c"reload-child");
     os::signals::ignore_terminal_output_stop();
-    match Driver::set_up(config, filter, request, surroundings) {
+    match Driver::set_up(config, filter, request, ties, dispositions) {
         Ok(mut driver) => driver.drive(),
         Err(reason) => {
             report::say(&format!("a generation cannot be set up: {reason}"));
@@ -70,13 +59,14 @@ pub fn run(config: &Config, filter: &Arc<Filter>, request: &StartRequest, surrou
 
 struct Driver<'a> {
     config: &'a Config,
-    surroundings: Surroundings,
+    ties: Ties,
     machine: Machine,
     command: Option<Command>,
     deaths: SignalStream,
     inbox: Inbox,
     decoder: Decoder,
     tree_told: bool,
+    snapshot: SharedSnapshot,
 }
 
 impl<'a> Driver<'a> {
@@ -84,20 +74,24 @@ impl<'a> Driver<'a> {
         config: &'a Config,
         filter: &Arc<Filter>,
         request: &StartRequest,
-        surroundings: Surroundings,
+        mut ties: Ties,
+        dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
         let system = |errno: os::Errno| errno.desc().to_lowercase();
         os::process::become_subreaper().map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
         let mut settler = Settler::new(config.settle);
-        let prepared = Command::prepare(config, request.generation, &request.changes, &surroundings.lockfile);
+        settler.hold(&request.holds, Instant::now());
+        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
+        watcher.command_starts(&mut settler);
         drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        watcher.command_starts();
-        let group = surroundings.terminal_group.map_or(Group::Own, Group::Join);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, &surroundings.dispositions));
+        let inherited = ties.inherited.take();
+        let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
+        let group = ties.terminal_group.map_or(Group::Own, Group::Join);
+        let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.stop_timeout),
@@ -106,14 +100,16 @@ impl<'a> Driver<'a> {
             inbox,
             decoder: Decoder::default(),
             tree_told: false,
-            surroundings,
+            snapshot: watcher.snapshot(),
+            ties,
         };
         driver.begin(started);
         driver.listen_to_signals(voice.clone())?;
-        let pulse = Pulse::of(&driver.surroundings.lockfile, driver.surroundings.supervisor, config.interval);
+        let pulse = Pulse::of(&driver.ties.lockfile, driver.ties.supervisor, config.interval);
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
-        let thread = WatchThread { watcher, settler, pulse, interval: config.interval, voice, patterns, root };
+        let interval = config.interval;
+        let thread = WatchThread { watcher, settler, pulse, interval, voice, patterns, root };
         thread.start(armed).map_err(|error| error.to_string())?;
         Ok(driver)
     }
@@ -141,7 +137,7 @@ impl<'a> Driver<'a> {
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
         loop {
-            let descriptors = [self.surroundings.directives.as_fd(), self.deaths.as_fd(), self.inbox.as_fd()];
+            let descriptors = [self.ties.directives.as_fd(), self.deaths.as_fd(), self.inbox.as_fd()];
             let ready = wait_readable(descriptors, self.machine.due());
             let Ok([told, died, rung]) = ready else { return ChildEnd::Failed };
             let mut inputs = Vec::new();
@@ -174,6 +170,7 @@ impl<'a> Driver<'a> {
         }
         let mut reports = Vec::new();
         let mut end = None;
+        let snapshot = self.snapshot.clone();
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => reports.push(report),
@@ -191,7 +188,12 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+        // From here on nothing more becomes known: what changes now, the next one has to find.
+        let frozen = end.map(|_| snapshot.lock());
         self.report(&reports);
+        if let Some(frozen) = frozen {
+            give(&frozen, &self.ties.legacy);
+        }
         end
     }
 
@@ -209,8 +211,11 @@ impl<'a> Driver<'a> {
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {
                 let left = command.left();
-                let message =
-                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind");
+                let message = if left.is_empty() {
+                    "processes that /proc does not show are left behind".to_owned()
+                } else {
+                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
+                };
                 return Some(Report::Degraded { message, lasting: None });
             }
         }
@@ -231,7 +236,7 @@ impl<'a> Driver<'a> {
 
     fn listen(&mut self) -> Vec<Input> {
         let mut buffer = [0; 4096];
-        match os::fd::read_some(&self.surroundings.directives, &mut buffer) {
+        match os::fd::read_some(&self.ties.directives, &mut buffer) {
             Ok(0) | Err(_) => vec![Input::SupervisorGone],
             Ok(count) => self.decoder.push::<Directive>(&buffer[..count]).into_iter().map(Input::Told).collect(),
         }
@@ -241,6 +246,6 @@ impl<'a> Driver<'a> {
     fn report(&self, reports: &[Report]) {
         let lines: Vec<u8> = reports.iter().flat_map(encode).collect();
         // A supervisor that is gone shows at the other pipe.
-        let _ = os::fd::write_all(&self.surroundings.reports, &lines);
+        let _ = os::fd::write_all(&self.ties.reports, &lines);
     }
 }

@@ -17,6 +17,7 @@ fn set(config: bool) -> ChangeSet {
         rule: "r".into(),
         config,
         open: false,
+        rewritten: false,
         seen: Look::ABSENT,
     }])
 }

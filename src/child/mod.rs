@@ -7,4 +7,4 @@ mod inbox;
 mod machine;
 mod watch_thread;
 
-pub use driver::{Surroundings, run};
+pub use driver::run;

@@ -1,5 +1,6 @@
 //! The watcher thread of a child.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::inbox::Voice;
@@ -20,6 +21,18 @@ enum Told {
     Quiet,
     Unsettled,
     Certain,
+}
+
+/// How far the watcher was armed before the command started.
+#[derive(Debug)]
+pub enum Armed {
+    /// Nothing is left to do.
+    Whole,
+    /// The rest is armed now.
+    Partly {
+        /// What the child before has left: it tells what happened to the rest meanwhile.
+        inherited: Option<OwnedFd>,
+    },
 }
 
 /// The watcher thread: arms, compares, settles, feels the pulse.
@@ -45,38 +58,46 @@ impl WatchThread {
     ///
     /// # Errors
     /// The limit of threads is reached.
-    pub fn start(self, armed: bool) -> std::io::Result<()> {
+    pub fn start(self, armed: Armed) -> std::io::Result<()> {
         std::thread::Builder::new().name("watcher".into()).spawn(move || self.run(armed)).map(drop)
     }
 
-    fn run(mut self, mut armed: bool) {
+    fn run(mut self, armed: Armed) {
         let mut told = Told::Quiet;
-        if armed {
-            self.tell_armed();
+        let mut whole = matches!(armed, Armed::Whole);
+        match armed {
+            Armed::Whole => self.tell_armed(),
+            Armed::Partly { inherited: Some(from) } => self.watcher.inherit(from),
+            Armed::Partly { inherited: None } => {}
         }
         let mut next_look = Instant::now() + self.interval;
-        let mut noticed_ns = 0;
+        let mut noticed_ns = None;
         loop {
             let now = Instant::now();
-            if !armed && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
-                armed = true;
+            if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
+                whole = true;
                 self.tell_armed();
             }
-            let until = if armed { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
+            let until = if whole { self.settler.due().map_or(next_look, |due| due.min(next_look)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
             for Complaint { message, lasting } in self.watcher.complaints() {
                 self.voice.report(Report::Degraded { message, lasting });
             }
             let now = Instant::now();
-            if told == Told::Quiet && !self.settler.is_empty() {
-                noticed_ns = os::clock::monotonic_ns();
+            if told == Told::Quiet {
+                noticed_ns = self.notice(noticed_ns);
             }
-            told = self.tell_pending(told);
-            if self.settler.due().is_none_or(|due| due <= now) && told != Told::Quiet && self.tell_settled(noticed_ns) {
+            told = self.tell_pending(told, now);
+            if self.settler.due().is_none_or(|due| due <= now)
+                && told != Told::Quiet
+                && self.tell_settled(noticed_ns.unwrap_or(0))
+            {
                 told = Told::Quiet;
+                noticed_ns = None;
             }
             if now >= next_look {
                 next_look = now + self.interval;
+                self.watcher.look_at_ways(&mut self.settler);
                 if !self.pulse.look() {
                     self.voice.input(Input::PulseLost);
                 }
@@ -89,15 +110,26 @@ impl WatchThread {
         self.voice.report(Report::Watching(watching));
     }
 
-    fn tell_pending(&self, told: Told) -> Told {
+    /// When that was noticed which is pending: what is held, at first; anything else, now.
+    fn notice(&self, before: Option<i64>) -> Option<i64> {
+        if self.settler.is_empty() {
+            return None;
+        }
+        before.filter(|_| self.settler.held_until().is_some()).or_else(|| Some(os::clock::monotonic_ns()))
+    }
+
+    /// Of what is held the main thread learns nothing: no stop begins for it, and no stop waits for it.
+    fn tell_pending(&mut self, told: Told, now: Instant) -> Told {
         let news = match (self.settler.is_empty(), self.settler.is_certain()) {
             (true, _) => return told,
+            _ if told == Told::Quiet && self.settler.is_held(now) => return told,
             (false, true) => Told::Certain,
             (false, false) => Told::Unsettled,
         };
         if news == told || told == Told::Certain {
             return told;
         }
+        self.settler.lift();
         self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
         news
     }

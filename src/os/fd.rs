@@ -62,6 +62,27 @@ pub fn read_to_end(descriptor: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a stream to its end, but no longer than until the instant.
+///
+/// # Errors
+/// The system's; `TimedOut` when the end has not come by then.
+pub fn read_until_end(descriptor: OwnedFd, until: Instant) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        if !wait_readable([descriptor.as_fd()], Some(until))?[0] {
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            continue;
+        }
+        match read_some(&descriptor, &mut buffer)? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
 /// Writes all of it, waiting where it must.
 ///
 /// # Errors
@@ -87,7 +108,9 @@ pub enum Written {
     Some(usize),
     /// Nobody takes anything just now (a full pipe, a terminal held by Ctrl-S).
     NotNow,
-    /// Nobody ever will (closed, broken pipe, full disk).
+    /// There is no room on the disk just now.
+    NoRoom,
+    /// Nobody ever will (closed, broken pipe).
     Never,
 }
 
@@ -110,6 +133,7 @@ pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     match nix::unistd::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
         Ok(count) => Written::Some(count),
         Err(Errno::EINTR | Errno::EAGAIN) => Written::NotNow,
+        Err(Errno::ENOSPC | Errno::EDQUOT) => Written::NoRoom,
         Err(_) => Written::Never,
     }
 }

@@ -24,18 +24,24 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
         return Look::ABSENT;
     }
     Look {
-        stamp: Some(Stamp {
-            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            size: metadata.size(),
-            inode: metadata.ino(),
-        }),
+        stamp: Some(Stamp { mtime_ns: mtime_ns(metadata), size: metadata.size(), inode: metadata.ino() }),
         ctime_ns: ctime_ns(metadata),
     }
+}
+
+/// Which file or directory a path leads to, by device and inode number.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())
+}
+
+/// When the content was last written, or what the time was set to, nanoseconds since the epoch.
+pub fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
+    nanoseconds(metadata.mtime(), metadata.mtime_nsec())
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

@@ -1,6 +1,6 @@
 //! Processes: forking the child, executing the command, collecting the dead.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -203,6 +203,9 @@ fn reason(errno: Errno) -> String {
         Errno::ENOENT => "the interpreter named in its first line does not exist".into(),
         Errno::ENOEXEC => "it is no program for this machine".into(),
         Errno::E2BIG => "its arguments and environment are too long".into(),
+        Errno::EAGAIN => "the limit of processes is reached (ulimit -u)".into(),
+        Errno::ENOMEM => "there is no memory for another process".into(),
+        Errno::EMFILE | Errno::ENFILE => "the limit of open files is reached (ulimit -n)".into(),
         errno => errno.desc().to_lowercase(),
     }
 }
@@ -229,12 +232,12 @@ pub fn execute(executable: &Executable, group: Group, dispositions: &Disposition
         [pointers(&executable.arguments), pointers(&executable.shell_arguments), pointers(&executable.environment)];
     // SAFETY: other threads may hold locks, so the child makes only async-signal-safe calls (system calls on memory
     // made ready above) until it execs or leaves.
-    match unsafe { fork() }.map_err(cannot)? {
+    match unsafe { fork_patiently() }.map_err(cannot)? {
         ForkResult::Child => {
-            let errno = become_command(executable, &vectors, group, dispositions, parent);
-            // SAFETY: write(2) of four bytes of the stack, then the end of the process.
+            let failed = become_command(executable, &vectors, group, dispositions, parent);
+            // SAFETY: write(2) of eight bytes of the stack, then the end of the process.
             unsafe {
-                libc::write(report.as_raw_fd(), std::ptr::from_ref(&errno).cast(), size_of::<i32>());
+                libc::write(report.as_raw_fd(), std::ptr::from_ref(&failed).cast(), size_of_val(&failed));
                 libc::_exit(i32::from(ExitCode::NOT_FOUND.number()))
             }
         }
@@ -242,18 +245,43 @@ pub fn execute(executable: &Executable, group: Group, dispositions: &Disposition
             drop(report);
             // Set from both sides, as job-control shells do: whoever comes first.
             let _ = setpgid(child, group_id(group));
-            outcome(&executable.program, child, failure)
+            outcome(executable, child, failure)
         }
     }
 }
 
-fn outcome(program: &CStr, child: Pid, failure: OwnedFd) -> Result<i32, CommandStatus> {
-    let bytes: io::Result<[u8; 4]> =
+/// fork(2); the processes of the generation before may be counted for a moment longer, so a limit is met with patience.
+///
+/// # Safety
+/// As that of fork(2).
+unsafe fn fork_patiently() -> Result<ForkResult, Errno> {
+    for pause in [5, 20, 80, 320] {
+        // SAFETY: the caller's.
+        match unsafe { fork() } {
+            Err(Errno::EAGAIN) => std::thread::sleep(std::time::Duration::from_millis(pause)),
+            other => return other,
+        }
+    }
+    // SAFETY: the caller's.
+    unsafe { fork() }
+}
+
+/// Where the way from fork to exec ended, as it goes through a pipe.
+type Failed = [i32; 2];
+const IN_DIRECTORY: i32 = 1;
+const IN_PROGRAM: i32 = 2;
+
+fn outcome(executable: &Executable, child: Pid, failure: OwnedFd) -> Result<i32, CommandStatus> {
+    let bytes: io::Result<[u8; 8]> =
         fd::read_to_end(failure).and_then(|bytes| bytes.try_into().map_err(|_| io::ErrorKind::UnexpectedEof.into()));
-    let Ok(bytes) = bytes else { return Ok(child.as_raw()) };
-    let errno = Errno::from_raw(i32::from_ne_bytes(bytes));
+    let Ok([a, b, c, d, rest @ ..]) = bytes else { return Ok(child.as_raw()) };
+    let (step, errno) = (i32::from_ne_bytes([a, b, c, d]), Errno::from_raw(i32::from_ne_bytes(rest)));
     let _ = nix::sys::wait::waitpid(child, None);
-    Err(CommandStatus::CannotRun(format!("{}: {}", program.to_string_lossy(), reason(errno))))
+    Err(CommandStatus::CannotRun(if step == IN_DIRECTORY {
+        format!("its directory {}: {}", executable.directory.to_string_lossy(), errno.desc().to_lowercase())
+    } else {
+        format!("{}: {}", executable.program.to_string_lossy(), reason(errno))
+    }))
 }
 
 fn group_id(group: Group) -> Pid {
@@ -274,12 +302,12 @@ fn become_command(
     group: Group,
     dispositions: &Dispositions,
     parent: Pid,
-) -> i32 {
+) -> Failed {
     let _ = setpgid(Pid::from_raw(0), group_id(group));
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     if Pid::parent() != parent {
         // It died before the line above could take effect.
-        return Errno::ESRCH as i32;
+        return [IN_PROGRAM, Errno::ESRCH as i32];
     }
     dispositions.restore();
     fd::close_on_exec_from_3();
@@ -287,14 +315,14 @@ fn become_command(
     // the call; execve(2) comes back only when it failed.
     unsafe {
         if libc::chdir(executable.directory.as_ptr()) != 0 {
-            return Errno::last_raw();
+            return [IN_DIRECTORY, Errno::last_raw()];
         }
         libc::execve(executable.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         if Errno::last_raw() == libc::ENOEXEC {
             libc::execve(c"/bin/sh".as_ptr(), shell_arguments.as_ptr(), environment.as_ptr());
         }
     }
-    Errno::last_raw()
+    [IN_PROGRAM, Errno::last_raw()]
 }
 
 /// A command as one line, quoted where a shell would need it.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 
+use super::process::own_pid;
+
 /// One living (or stopped, or dead and not yet collected) process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
@@ -33,6 +35,11 @@ impl Process {
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// Whether processes cannot be looked at: there is no /proc here.
+pub fn is_hidden() -> bool {
+    Process::of(own_pid()).is_none()
 }
 
 /// Every descendant of `root` that is not dead, parents before their children; without `root`.

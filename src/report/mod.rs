@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use self::human::Human;
 use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
 use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
 use crate::os::reason;
@@ -23,11 +23,13 @@ struct Sink {
     descriptor: Option<OwnedFd>,
     pending: Vec<u8>,
     left_out: u64,
+    /// Whether the disk was full when it was last written to.
+    no_room: bool,
 }
 
 impl Sink {
     fn to(descriptor: Option<OwnedFd>) -> Sink {
-        Sink { descriptor, pending: Vec::new(), left_out: 0 }
+        Sink { descriptor, pending: Vec::new(), left_out: 0, no_room: false }
     }
 
     fn push(&mut self, line: &str) {
@@ -46,11 +48,13 @@ impl Sink {
         while let Some(descriptor) = &self.descriptor
             && !self.pending.is_empty()
         {
-            match write_if_ready(descriptor.as_fd(), &self.pending) {
+            let written = write_if_ready(descriptor.as_fd(), &self.pending);
+            self.no_room = written == Written::NoRoom;
+            match written {
                 Written::Some(count) => {
                     self.pending.drain(..count);
                 }
-                Written::NotNow => return,
+                Written::NotNow | Written::NoRoom => return,
                 Written::Never => {
                     self.pending.clear();
                     self.descriptor = None;
@@ -66,6 +70,8 @@ pub struct Reporter {
     human: Human,
     human_sink: Sink,
     json_sink: Option<Sink>,
+    /// Whether it was said that the events find no room.
+    complained: bool,
 }
 
 impl Reporter {
@@ -76,7 +82,7 @@ impl Reporter {
     pub fn open(config: &Config) -> Result<Reporter> {
         let json_sink = config.events.as_ref().map(open_events).transpose()?.map(|fd| Sink::to(Some(fd)));
         let human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, clears(config));
-        Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink })
+        Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink, complained: false })
     }
 
     /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
@@ -91,6 +97,13 @@ impl Reporter {
         }
         if let Some(text) = self.human.text(event) {
             self.human_sink.push(&text);
+        }
+        let no_room = self.json_sink.as_ref().is_some_and(|sink| sink.no_room);
+        if no_room && !std::mem::replace(&mut self.complained, true) {
+            let message = "the events find no room on the disk; up to 256 KiB of them wait until there is some".into();
+            let generation = event.generation;
+            self.human_sink
+                .push(&self.human.text(&Event { generation, what: What::Degraded { message } }).unwrap_or_default());
         }
     }
 

@@ -12,25 +12,47 @@ pub struct ChildProcess {
     pid: i32,
     reports: OwnedFd,
     directives: OwnedFd,
+    legacy: OwnedFd,
     decoder: Decoder,
 }
 
-/// The ends of the two pipes that the child keeps: (reports, directives).
-pub type ChildEnds = (OwnedFd, OwnedFd);
+/// The ends of the pipes that the child keeps.
+#[derive(Debug)]
+pub struct ChildEnds {
+    /// Where its reports go.
+    pub reports: OwnedFd,
+    /// Where its directives come from.
+    pub directives: OwnedFd,
+    /// What the child before has left.
+    pub inherited: Option<OwnedFd>,
+    /// Where it leaves what the next one should know.
+    pub legacy: OwnedFd,
+}
 
 impl ChildProcess {
-    /// Forks a child that runs `body` with its ends of the pipes.
+    /// Forks a child that runs `body` with its ends of the pipes, and with what the one before has left.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
-    pub fn start(body: impl FnOnce(ChildEnds) -> ChildEnd) -> Result<ChildProcess, os::Errno> {
+    pub fn start(
+        inherited: Option<OwnedFd>,
+        body: impl FnOnce(ChildEnds) -> ChildEnd,
+    ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
+        let (legacy, child_legacy) = os::fd::pipe()?;
+        let ends = ChildEnds { reports: child_reports, directives: child_directives, inherited, legacy: child_legacy };
         let pid = os::process::fork_child(|| {
-            os::fd::close_all_but(&[&child_reports, &child_directives]);
-            body((child_reports, child_directives)).code()
+            let kept = [&ends.reports, &ends.directives, &ends.legacy].into_iter().chain(&ends.inherited);
+            os::fd::close_all_but(&kept.collect::<Vec<_>>());
+            body(ends).code()
         })?;
-        Ok(ChildProcess { pid, reports, directives, decoder: Decoder::default() })
+        Ok(ChildProcess { pid, reports, directives, legacy, decoder: Decoder::default() })
+    }
+
+    /// Lets go of it; what it leaves to the next one remains.
+    pub fn leave(self) -> OwnedFd {
+        self.legacy
     }
 
     /// Its pid.

@@ -1,49 +1,40 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::child_process::ChildProcess;
+use super::child_process::{ChildEnds, ChildProcess};
 use super::machine::{Action, Input, Machine, Rules};
-use crate::config::Config;
+use crate::config::{Config, Shape};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Heartbeat;
+use crate::loop_breaker::Sight;
 use crate::os;
 use crate::os::fd::wait_readable;
+use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Signal, SignalStream, send};
-use crate::os::tree::{descendants, descendants_but};
+use crate::os::tree::{descendants, descendants_but, is_hidden};
 use crate::os::tty;
-use crate::protocol::{Report, StartRequest};
+use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// Files up to this size are compared by their content.
+const MOST_COMPARED: u64 = 1024 * 1024;
+
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 8] =
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CHLD];
-
-/// What the supervisor passes to a child besides the request.
-#[derive(Debug)]
-pub struct Passed {
-    /// Where the child's reports go.
-    pub reports: OwnedFd,
-    /// Where its directives come from.
-    pub directives: OwnedFd,
-    /// The heartbeat it feels.
-    pub lockfile: PathBuf,
-    /// The supervisor's pid.
-    pub supervisor: i32,
-    /// The group the command joins, when it shares the terminal.
-    pub terminal_group: Option<i32>,
-}
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -66,7 +57,7 @@ pub trait Host {
     fn caller_ignores(&self, signal: Signal) -> bool;
 
     /// Is a child, in a process of its own.
-    fn be_child(&self, request: &StartRequest, passed: Passed) -> ChildEnd;
+    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd;
 }
 
 /// Supervises until all is over.
@@ -96,11 +87,18 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         reporter,
         signals,
         child: None,
+        legacy: None,
     };
     let path = &driver.host.config().config_file;
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(What::ConfigLoaded { path });
+    }
+    if is_hidden() {
+        let message =
+            "there is no /proc here, so processes that leave the command's process group cannot be found; mount it"
+                .into();
+        driver.tell(What::Degraded { message });
     }
     driver.drive(first)
 }
@@ -112,6 +110,8 @@ struct Driver<'a> {
     reporter: Reporter,
     signals: SignalStream,
     child: Option<ChildProcess>,
+    /// What the last child has left to the next.
+    legacy: Option<OwnedFd>,
     terminal_group: Option<i32>,
     terminal: Option<tty::Settings>,
     before_us: Vec<i32>,
@@ -195,7 +195,7 @@ impl Driver<'_> {
     }
 
     fn release(&mut self) {
-        self.child = None;
+        self.legacy = self.child.take().map(ChildProcess::leave);
         if let Some(terminal) = &self.terminal {
             terminal.restore();
         }
@@ -214,8 +214,14 @@ impl Driver<'_> {
             match action {
                 Action::Tell(what) => self.tell(what),
                 Action::ReadConfig => self.read_config(),
-                Action::Spawn { generation, changes } => {
-                    if let Some(code) = self.spawn(StartRequest { generation, changes }) {
+                Action::Spawn { generation, changes, holds } => {
+                    if let Some(code) = self.spawn(StartRequest { generation, changes, holds }) {
+                        return Some(code);
+                    }
+                }
+                Action::Look(paths) => {
+                    let sights = paths.iter().map(|path| sight(path)).collect();
+                    if let Some(code) = self.feed(Input::Seen(sights)) {
                         return Some(code);
                     }
                 }
@@ -247,8 +253,10 @@ impl Driver<'_> {
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         let host = &*self.host;
-        let started = ChildProcess::start(|(reports, directives)| {
-            host.be_child(&request, Passed { reports, directives, lockfile, supervisor, terminal_group })
+        let started = ChildProcess::start(self.legacy.take(), |ends| {
+            let ChildEnds { reports, directives, inherited, legacy } = ends;
+            let ties = Ties { reports, directives, inherited, legacy, lockfile, supervisor, terminal_group };
+            host.be_child(&request, ties)
         });
         match started {
             Ok(child) => {
@@ -305,11 +313,21 @@ impl Driver<'_> {
 }
 
 fn rules(config: &Config) -> Rules {
+    let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
     Rules {
         command: quoted(&config.command),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
+        directory: config.directory.clone(),
+        named: literals.map(|pattern| pattern.base.clone()).collect(),
     }
+}
+
+fn sight(path: &Path) -> Sight {
+    let look = look(path);
+    let small = look.stamp.is_some_and(|stamp| stamp.size <= MOST_COMPARED);
+    let content = small.then(|| std::fs::read(path).ok()).flatten();
+    Sight { look, content: content.map(|bytes| BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes)) }
 }

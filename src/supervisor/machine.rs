@@ -6,17 +6,20 @@
 //! | ending  | end                 | -                    | escalate       | sweep, end      |
 //! | down    | -                   | -                    | end            | -               |
 //!
-//! `down` is the time between a child that died by itself and the next one.
+//! `down` is the time between a child that died by itself and the next one, or the pause of a trial: before a start
+//! the [`LoopBreaker`] may ask how the files look that led to it, and ask again after a pause in which nothing runs.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, Hold};
 use crate::config::{OnChange, OnExit};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
+use crate::loop_breaker::{Conviction, LoopBreaker, Next, Sight};
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
@@ -48,6 +51,10 @@ pub struct Rules {
     pub stop_signal: Signal,
     /// How long a stop may take until KILL.
     pub stop_timeout: Duration,
+    /// What paths are shown relative to.
+    pub directory: PathBuf,
+    /// The files that a watch pattern names literally.
+    pub named: Vec<PathBuf>,
 }
 
 /// Something that happened to the supervisor.
@@ -63,6 +70,8 @@ pub enum Input {
     Signal(Received),
     /// The heart has beaten.
     Beat(Beat),
+    /// The files of [`Action::Look`] look so, in their order.
+    Seen(Vec<Sight>),
     /// Time has passed.
     Tick,
 }
@@ -78,7 +87,11 @@ pub enum Action {
         generation: Generation,
         /// What led to it.
         changes: ChangeSet,
+        /// Files whose change alone is to wait.
+        holds: Vec<Hold>,
     },
+    /// Looks at these files, while nothing runs.
+    Look(Vec<PathBuf>),
     /// Tells the child.
     Send(Directive),
     /// Tells the world.
@@ -127,6 +140,11 @@ pub struct Machine {
     beat_failed: bool,
     /// What was said of the watching and lasts: every generation finds it anew.
     known_to_last: HashSet<String>,
+    breaker: LoopBreaker,
+    /// Whether the breaker is to be asked before the next start: what is down is its pause.
+    asks: bool,
+    /// When the command started, by the clock of `noticed_ns`.
+    started_ns: Option<i64>,
 }
 
 impl Machine {
@@ -150,8 +168,11 @@ impl Machine {
             child_since: now,
             beat_failed: false,
             known_to_last: HashSet::new(),
+            breaker: LoopBreaker::new(),
+            asks: false,
+            started_ns: None,
         };
-        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
+        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default(), holds: Vec::new() };
         (machine, vec![first])
     }
 
@@ -163,6 +184,7 @@ impl Machine {
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
         self.rules = rules;
+        self.breaker.reset();
     }
 
     /// When it wants a tick.
@@ -189,6 +211,7 @@ impl Machine {
             }
             Input::Signal(received) => self.signal(received, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
+            Input::Seen(sights) => self.seen(&sights, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         actions
@@ -198,6 +221,7 @@ impl Machine {
         match report {
             Report::Started { pid } => {
                 self.command_runs = true;
+                self.started_ns = Some(monotonic_ns);
                 let restart_ms = self.noticed_ns.take().map(|noticed| milliseconds(monotonic_ns - noticed));
                 let stop_ms = self.stop_ns.take().map(|took| took as f64 / 1e6);
                 let changes = std::mem::take(&mut self.changes);
@@ -214,6 +238,10 @@ impl Machine {
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if response != Response::Signal {
+                    if self.changes.is_empty() {
+                        let convictions = self.breaker.restart(&changes, self.started_ns, noticed_ns);
+                        self.tell_convictions(&convictions, actions);
+                    }
                     self.noticed_ns.get_or_insert(noticed_ns);
                     self.restart_at = None;
                     self.changes = std::mem::take(&mut self.changes).merge(changes);
@@ -266,9 +294,8 @@ impl Machine {
                 // Pressed while the command was being stopped for a change: it meant the end, not this stop.
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
-            (_, ChildEnd::Reload) | (Phase::Renewing, ChildEnd::Ended) => {
-                self.spawn(now, actions);
-            }
+            (_, ChildEnd::Reload) => self.ask(now, actions),
+            (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);
             }
@@ -349,6 +376,7 @@ impl Machine {
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.phase {
+            Phase::Down(until) if until <= now && self.asks => self.ask(now, actions),
             Phase::Down(until) if until <= now => self.spawn(now, actions),
             Phase::Up if self.restart_at.is_some_and(|at| at <= now) => {
                 self.restart_at = None;
@@ -364,8 +392,45 @@ impl Machine {
         }
     }
 
+    /// Asks what the breaker wants to know, then starts the next child.
+    fn ask(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.asks = false;
+        match self.breaker.question() {
+            Some(paths) => {
+                self.phase = Phase::Down(now);
+                actions.push(Action::Look(paths));
+            }
+            None => self.spawn(now, actions),
+        }
+    }
+
+    fn seen(&mut self, sights: &[Sight], now: Instant, actions: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Down(_)) {
+            return;
+        }
+        let (next, convictions) = self.breaker.seen(sights);
+        self.tell_convictions(&convictions, actions);
+        match next {
+            Next::Start => self.spawn(now, actions),
+            Next::Pause(time) => {
+                self.asks = true;
+                self.phase = Phase::Down(now + time);
+            }
+        }
+    }
+
+    fn tell_convictions(&self, convictions: &[Conviction], actions: &mut Vec<Action>) {
+        for conviction in convictions {
+            let named = self.rules.named.contains(&conviction.path);
+            let message = conviction.sentence(&self.rules.directory, named);
+            actions.push(Action::Tell(What::Degraded { message }));
+        }
+    }
+
     fn spawn(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::Up;
+        self.asks = false;
+        self.started_ns = None;
         self.command_runs = false;
         self.restart_at = None;
         self.child_since = now;
@@ -375,9 +440,11 @@ impl Machine {
         if self.changes.has_config() {
             // Other settings may watch other places, in another way.
             self.known_to_last.clear();
+            self.breaker.reset();
             actions.push(Action::ReadConfig);
         }
-        actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });
+        let (changes, holds) = (self.changes.clone(), self.breaker.holds());
+        actions.push(Action::Spawn { generation: self.generation, changes, holds });
     }
 
     /// Ends everything; asked once more, it ends it with KILL.

@@ -7,4 +7,4 @@ mod child_process;
 mod driver;
 mod machine;
 
-pub use driver::{Host, Passed, run};
+pub use driver::{Host, run};

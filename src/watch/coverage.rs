@@ -39,6 +39,8 @@ pub struct Coverage {
     mounts: Vec<Mount>,
     complaints: Vec<Complaint>,
     complained: HashSet<String>,
+    /// Which directories stand on the way to the roots, by device and inode.
+    ways: BTreeMap<PathBuf, (u64, u64)>,
 }
 
 /// Something that is not as good as it should be.
@@ -73,6 +75,7 @@ impl Coverage {
             hops: BTreeMap::new(),
             mounted: by_name(mounts.iter().map(|mount| mount.point.clone())),
             mounts,
+            ways: BTreeMap::new(),
             complaints: Vec::new(),
             complained: HashSet::new(),
         };
@@ -162,6 +165,11 @@ impl Coverage {
     /// Queues a root to be walked; watches for it where it is not (yet) a directory.
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
+        for directory in root.ancestors() {
+            if let Some(identity) = os::fs::identity(directory) {
+                self.ways.entry(directory.to_owned()).or_insert(identity);
+            }
+        }
         if root.is_dir() && self.filter.descend(root) {
             walk.begin(root.to_owned(), Depth::Deep);
             return;
@@ -175,6 +183,21 @@ impl Coverage {
                 return;
             }
         }
+    }
+
+    /// The directories on the way to the roots in whose place there is another one now: renamed above what is watched, or
+    /// mounted over, which nobody tells of.
+    pub fn replaced(&mut self) -> Vec<PathBuf> {
+        let mut replaced: Vec<PathBuf> = Vec::new();
+        for (directory, known) in &mut self.ways {
+            let Some(identity) = os::fs::identity(directory).filter(|identity| identity != known) else { continue };
+            *known = identity;
+            // They come in the order of the tree: whoever is replaced takes everything below along.
+            if !replaced.iter().any(|above| directory.starts_with(above)) {
+                replaced.push(directory.clone());
+            }
+        }
+        replaced
     }
 
     /// Queues the roots that have come where nobody told of it.

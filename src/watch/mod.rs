@@ -4,25 +4,30 @@
 //! one. A notice is only a hint where to look; whether something changed is decided by comparing the file with the
 //! [`Snapshot`] of this generation's start.
 
+mod arming;
 mod backend;
 mod coverage;
+mod handover;
 mod inotify;
 mod notify;
 mod poll;
 mod snapshot;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::debug;
 
+use self::arming::Start;
 use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
-use self::snapshot::Snapshot;
+pub use self::handover::give;
+use self::snapshot::Shared;
+pub use self::snapshot::Shared as SharedSnapshot;
 use self::walk::{Depth, Walk};
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
@@ -38,15 +43,8 @@ const MOMENT_NS: i64 = 2_000_000_000;
 pub struct Watcher {
     filter: Arc<Filter>,
     coverage: Coverage,
-    snapshot: Snapshot,
-    /// What is still to be armed for the first time; what it meets is the state of the start.
-    arming: Walk,
-    /// The instant of the command's start, by the clock of the files; `None` before it.
-    started_ns: Option<i64>,
-    /// How the changes behind this start were last seen: they are no news.
-    known: HashMap<PathBuf, Look>,
-    /// Files that were written a moment before the command started.
-    recent: Vec<PathBuf>,
+    snapshot: Shared,
+    start: Start,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
 }
@@ -55,44 +53,20 @@ impl Watcher {
     /// A watcher that has not armed anything yet. `behind` are the changes that led to this generation.
     pub fn new(config: &config::Config, filter: Arc<Filter>, behind: &ChangeSet) -> Watcher {
         let mut coverage = Coverage::new(config, Arc::clone(&filter));
-        let mut arming = Walk::default();
-        coverage.begin_roots(&mut arming);
+        let mut start = Start::after(behind);
+        coverage.begin_roots(&mut start.walk);
         Watcher {
             filter,
             coverage,
-            snapshot: Snapshot::default(),
-            arming,
-            started_ns: None,
-            known: behind.iter().map(|change| (change.path.clone(), change.seen)).collect(),
-            recent: Vec::new(),
+            snapshot: Shared::default(),
+            start,
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
         }
     }
 
-    /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
-    /// are known to be ahead; says whether all is done.
-    ///
-    /// What is armed before [`Watcher::command_starts`] has no gap. Of what is armed later, every file whose inode
-    /// changed at or after that instant counts as changed since.
-    pub fn arm(&mut self, until: Instant, most_ahead: usize, settler: &mut Settler) -> bool {
-        while Instant::now() < until && self.arming.ahead() <= most_ahead {
-            let Some((directory, depth)) = self.arming.next() else { return true };
-            for (path, look) in self.coverage.visit(&directory, depth, &mut self.arming) {
-                self.note(&path, look, settler);
-            }
-        }
-        false
-    }
-
-    /// The command starts now: what happens to a file from here on is a change.
-    pub fn command_starts(&mut self) {
-        self.started_ns = Some(os::clock::file_clock_ns());
-    }
-
-    /// Files met before the start that were written a moment ago: they may be no part of the changes behind it, saved
-    /// when the child before was gone already.
-    pub fn recent(&self) -> &[PathBuf] {
-        &self.recent
+    /// What the files look like, for the one who hands it over.
+    pub fn snapshot(&self) -> Shared {
+        self.snapshot.clone()
     }
 
     /// What is being watched, for the event of that name.
@@ -117,6 +91,14 @@ impl Watcher {
         }
     }
 
+    /// Looks whether the ways to what is watched still lead there, once an interval.
+    pub fn look_at_ways(&mut self, settler: &mut Settler) {
+        for directory in self.coverage.replaced() {
+            debug!(directory = %directory.display(), "has been replaced");
+            self.lose(&directory, settler);
+        }
+    }
+
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
     pub fn confirm(&mut self, settler: &mut Settler, now: Instant) {
         for path in settler.paths() {
@@ -133,7 +115,7 @@ impl Watcher {
     pub fn accept(&mut self, changes: &ChangeSet) {
         for change in changes.iter() {
             self.snapshot.set(&change.path, change.seen.stamp);
-            self.known.insert(change.path.clone(), change.seen);
+            self.start.known.insert(change.path.clone(), change.seen);
             if change.open {
                 self.still_open.insert(change.path.clone());
             }
@@ -157,6 +139,9 @@ impl Watcher {
             self.turn(&visible, settler);
         }
         if what == Entry::Closed && self.still_open.remove(path) {
+            self.snapshot.set(path, Some(Stamp::UNKNOWN));
+        }
+        if what == Entry::Modified && self.hides_a_write(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
         // Setting the times alone (`touch -m`) is told like a write that never ends.
@@ -184,7 +169,7 @@ impl Watcher {
             // Times may be set while the file is still being written.
             Entry::Attributes if settler.holds(path) => {}
             // A directory that may be read from now on.
-            Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.arming.holds(path) => {
+            Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.start.walk.holds(path) => {
                 self.gain(path, Progress::Partial, settler);
             }
             Entry::Closed | Entry::MovedTo | Entry::Attributes => self.consider(path, Progress::Whole, settler),
@@ -215,6 +200,7 @@ impl Watcher {
             for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
                 self.compare(&path, Some(look), progress, settler);
             }
+            self.enter(&directory);
         }
     }
 
@@ -244,28 +230,6 @@ impl Watcher {
             self.consider(&known, Progress::Whole, settler);
         }
         self.consider(visible, Progress::Whole, settler);
-    }
-
-    /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
-    fn note(&mut self, path: &Path, look: Look, settler: &mut Settler) {
-        if settler.holds(path) {
-            // It has changed already, in a directory that came or moved while others were being armed.
-            return;
-        }
-        // A time that is still to come proves nothing: a file server's clock is ahead, or ours was set back.
-        let possible = |ctime_ns: i64| ctime_ns <= os::clock::file_clock_ns() + MOMENT_NS;
-        let since_start = self.started_ns.is_some_and(|started| look.ctime_ns >= started && possible(look.ctime_ns));
-        if since_start && self.known.get(path) != Some(&look) {
-            debug!(path = %path.display(), "changed between the start and the arming of its watch");
-            self.snapshot.set(path, Some(Stamp::UNKNOWN));
-            // Somebody may still be writing it, and its closing may have gone by unseen.
-            self.consider(path, Progress::Partial, settler);
-            return;
-        }
-        if self.started_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
-            self.recent.push(path.to_owned());
-        }
-        self.snapshot.set(path, look.stamp);
     }
 
     /// Looks at a file and pushes it if it differs from the snapshot.
@@ -303,8 +267,8 @@ impl Watcher {
         let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
-        let change =
-            Change { path: path.to_owned(), kind, rule: decision.rule.to_string(), config, open: false, seen: look };
+        let rule = decision.rule.to_string();
+        let change = Change { path: path.to_owned(), kind, rule, config, open: false, rewritten: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 
@@ -333,13 +297,13 @@ impl Watcher {
                 }
             }
             while let Some((subdirectory, _)) = below.next() {
-                let known = self.coverage.holds(&subdirectory) || self.arming.holds(&subdirectory);
+                let known = self.coverage.holds(&subdirectory) || self.start.walk.holds(&subdirectory);
                 if !directories.contains(&subdirectory) && !known {
                     self.gain(&subdirectory, Progress::Partial, settler);
                 }
             }
         }
-        if self.arming.ahead() > 0 {
+        if self.start.walk.ahead() > 0 {
             // Roots that are not watched yet are not missing, and what is in them is not new.
             return;
         }

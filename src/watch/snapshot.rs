@@ -3,43 +3,139 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::change::Stamp;
+
+/// One directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// Its inode number: under the same name there may be another one later.
+    pub inode: u64,
+    /// The files in it that count.
+    pub files: BTreeMap<Box<OsStr>, Stamp>,
+}
 
 /// Stamps by path, in the order of the tree. Kept by directory: a hundred thousand files must cost single
 /// megabytes.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    directories: BTreeMap<PathBuf, BTreeMap<Box<OsStr>, Stamp>>,
+    directories: BTreeMap<PathBuf, Directory>,
+    complete: bool,
+    inherited: Option<Arc<[u8]>>,
+}
+
+/// A snapshot that the watcher's thread writes and that the main thread hands over at the end.
+#[derive(Debug, Clone, Default)]
+pub struct Shared(Arc<Mutex<Snapshot>>);
+
+impl Shared {
+    /// Everything; whoever holds on to it stops the watcher.
+    pub fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // Every single note leaves it whole, whatever panicked in between.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Snapshot::get`].
+    pub fn get(&self, path: &Path) -> Option<Stamp> {
+        self.lock().get(path)
+    }
+
+    /// See [`Snapshot::set`].
+    pub fn set(&self, path: &Path, stamp: Option<Stamp>) {
+        self.lock().set(path, stamp);
+    }
+
+    /// See [`Snapshot::below`].
+    pub fn below(&self, path: &Path) -> Vec<PathBuf> {
+        self.lock().below(path)
+    }
+
+    /// See [`Snapshot::in_directory`].
+    pub fn in_directory(&self, directory: &Path) -> Vec<PathBuf> {
+        self.lock().in_directory(directory)
+    }
+
+    /// See [`Snapshot::len`].
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
 }
 
 impl Snapshot {
     /// What is known of a file; `None` when it was not there.
     pub fn get(&self, path: &Path) -> Option<Stamp> {
-        self.directories.get(path.parent()?)?.get(path.file_name()?).copied()
+        self.directories.get(path.parent()?)?.files.get(path.file_name()?).copied()
     }
 
     /// Notes how a file looks; `None` is a file that is not there.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
         match (stamp, self.directories.get_mut(directory)) {
-            (Some(stamp), Some(files)) => {
-                files.insert(name.into(), stamp);
+            (Some(stamp), Some(directory)) => {
+                directory.files.insert(name.into(), stamp);
             }
             (Some(stamp), None) => {
-                self.directories.insert(directory.to_owned(), BTreeMap::from([(name.into(), stamp)]));
+                let files = BTreeMap::from([(name.into(), stamp)]);
+                self.directories.insert(directory.to_owned(), Directory { inode: 0, files });
             }
-            (None, Some(files)) => {
-                files.remove(name);
+            (None, Some(directory)) => {
+                directory.files.remove(name);
             }
             (None, None) => {}
         }
     }
 
+    /// Notes which directory stands behind a name.
+    pub fn enter(&mut self, directory: &Path, inode: u64) {
+        match self.directories.get_mut(directory) {
+            Some(known) => known.inode = inode,
+            None => {
+                self.directories.insert(directory.to_owned(), Directory { inode, ..Directory::default() });
+            }
+        }
+    }
+
+    /// Takes in a whole directory.
+    pub fn take_in(&mut self, path: PathBuf, directory: Directory) {
+        self.directories.insert(path, directory);
+    }
+
+    /// Keeps what the child before has left, as it came, until all is known.
+    pub fn inherit(&mut self, bytes: Vec<u8>) {
+        self.inherited = Some(bytes.into());
+    }
+
+    /// What the child before has left, as long as not all is known.
+    pub fn inherited(&self) -> Option<Arc<[u8]>> {
+        self.inherited.clone()
+    }
+
+    /// Nothing that counts is missing.
+    pub fn complete(&mut self) {
+        self.complete = true;
+        self.inherited = None;
+    }
+
+    /// Whether nothing that counts is missing.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Every directory, in the order of the tree.
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Directory)> {
+        self.directories.iter().map(|(path, directory)| (path.as_path(), directory))
+    }
+
+    /// One directory, if it is known.
+    pub fn directory(&self, path: &Path) -> Option<&Directory> {
+        self.directories.get(path)
+    }
+
     /// Every file known at this path or below it.
     pub fn below(&self, path: &Path) -> Vec<PathBuf> {
-        let of = |(directory, files): (&PathBuf, &BTreeMap<Box<OsStr>, Stamp>)| {
-            files.keys().map(|name| directory.join(&**name)).collect::<Vec<_>>()
+        let of = |(path, directory): (&PathBuf, &Directory)| {
+            directory.files.keys().map(|name| path.join(&**name)).collect::<Vec<_>>()
         };
         let inside = self.directories.range(path.to_owned()..).take_while(|(directory, _)| directory.starts_with(path));
         let mut found: Vec<PathBuf> = inside.flat_map(of).collect();
@@ -49,17 +145,13 @@ impl Snapshot {
 
     /// Every file directly in this directory.
     pub fn in_directory(&self, directory: &Path) -> Vec<PathBuf> {
-        self.directories
-            .get(directory)
-            .into_iter()
-            .flat_map(BTreeMap::keys)
-            .map(|name| directory.join(&**name))
-            .collect()
+        let files = self.directory(directory).into_iter().flat_map(|directory| directory.files.keys());
+        files.map(|name| directory.join(&**name)).collect()
     }
 
     /// How many files are known.
     pub fn len(&self) -> usize {
-        self.directories.values().map(BTreeMap::len).sum()
+        self.directories.values().map(|directory| directory.files.len()).sum()
     }
 }
 

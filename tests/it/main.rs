@@ -11,6 +11,7 @@ mod lockfile;
 mod mounts;
 mod on_exit;
 mod output;
+mod own_outputs;
 mod ranks;
 mod readme;
 mod restart;

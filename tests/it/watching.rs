@@ -505,3 +505,23 @@ fn a_directory_that_comes_while_the_tree_is_being_armed_is_the_only_change() {
     assert_fence(&sandbox, &mut session, 3);
     session.stop();
 }
+
+#[test]
+fn a_directory_above_the_watched_one_that_is_replaced_takes_nothing_away() {
+    let sandbox = Sandbox::new();
+    for (name, content) in [("x/way/a/b/c.toml", "1"), ("x/new/a/b/c.toml", "2"), ("x/third/a/b/d.toml", "3")] {
+        sandbox.write(name, content);
+    }
+    let arguments = ["--interval", "100ms", "-w", "x/way/a/b/*.toml", "--", "sleep", "1000"];
+    let mut session = sandbox.start(arguments);
+    session.wait_armed(1);
+    std::fs::rename(sandbox.path("x/way"), sandbox.path("x/old")).unwrap();
+    std::fs::rename(sandbox.path("x/new"), sandbox.path("x/way")).unwrap();
+    assert_restart(&mut session, 2, &["c.toml"]);
+    sandbox.write("x/way/a/b/c.toml", "22");
+    assert_restart(&mut session, 3, &["c.toml"]);
+    std::fs::rename(sandbox.path("x/way"), sandbox.path("x/older")).unwrap();
+    std::fs::rename(sandbox.path("x/third"), sandbox.path("x/way")).unwrap();
+    assert_restart(&mut session, 4, &["c.toml", "d.toml"]);
+    session.stop().assert_code(143);
+}

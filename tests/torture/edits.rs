@@ -213,15 +213,13 @@ pub struct Editor {
     pub tree: Tree,
     pub settle: Duration,
     pub tells_close: bool,
-    /// Whether files may vanish and directories move: not while a generation is arming (see `docs/torture.md`).
-    pub may_vanish: bool,
     token: usize,
 }
 
 impl Editor {
     /// Of a tree.
     pub fn new(tree: Tree, settle: Duration, tells_close: bool) -> Editor {
-        Editor { tree, settle, tells_close, may_vanish: true, token: 0 }
+        Editor { tree, settle, tells_close, token: 0 }
     }
 
     /// A content that was never there; all are of one size.
@@ -271,17 +269,6 @@ impl Editor {
     fn make(&mut self, style: Style, random: &mut Random) -> io::Result<Edit> {
         // The tree neither vanishes nor grows without end.
         let style = match style {
-            Style::Delete
-            | Style::RemoveDirectory
-            | Style::RenameDirectory
-            | Style::ReplaceDirectory
-            | Style::RenameFile
-            | Style::Retarget
-            | Style::RetargetByUnlink
-                if !self.may_vanish =>
-            {
-                Style::InPlace
-            }
             Style::Delete | Style::RemoveDirectory | Style::RenameDirectory | Style::ReplaceDirectory
                 if self.tree.files.len() < 10 || self.tree.movable.len() < 2 =>
             {

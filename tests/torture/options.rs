@@ -31,8 +31,6 @@ pub struct Options {
     pub load: bool,
     /// Whether this is the run of the test suite.
     pub short: bool,
-    /// Whether files may vanish, and directories move, while a new generation is still arming.
-    pub gap: bool,
     /// Whether to show every edit.
     pub verbose: bool,
 }
@@ -63,7 +61,6 @@ impl Options {
             tree: "small",
             load: false,
             short: true,
-            gap: false,
             verbose: false,
         };
         if let Ok(seed) = std::env::var("TORTURE_SEED") {
@@ -103,7 +100,6 @@ impl Options {
                     }
                 }
                 "--load" => options.load = true,
-                "--gap" => options.gap = true,
                 "--verbose" => options.verbose = true,
                 "--list" => return Ok(Wanted::List),
                 "--ignored" => return Ok(Wanted::Nothing),

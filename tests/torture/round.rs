@@ -23,6 +23,12 @@ use crate::tree::Tree;
 /// What has not come by then was lost.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The same on a large tree: each of several generations may have to arm on a busy machine.
+const LARGE_DEADLINE: Duration = Duration::from_secs(90);
+
+/// So many saves at the most lie between two quiet points; on a large tree these take long.
+const SAVES: (usize, usize) = (5, 40);
+
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(2);
 
@@ -142,7 +148,6 @@ pub struct Round {
     slow: Duration,
     interval: Duration,
     poll: bool,
-    gap: bool,
     verbose: bool,
     began_ns: i64,
     /// Since the last quiet point.
@@ -212,7 +217,6 @@ impl Round {
             slow,
             interval,
             poll,
-            gap: options.gap,
             verbose: options.verbose,
             began_ns: now_ns(),
             edits: Vec::new(),
@@ -237,7 +241,8 @@ impl Round {
             if self.random.chance(12) {
                 self.fence()?;
             }
-            let saves = if self.random.chance(35) { 1 } else { 1 + self.random.below(5) };
+            let most = if self.large { SAVES.1 } else { SAVES.0 };
+            let saves = if self.random.chance(35) { 1 } else { 1 + self.random.below(most) };
             for index in 0..saves {
                 if index > 0 || self.random.chance(50) {
                     self.choose_a_moment();
@@ -255,7 +260,6 @@ impl Round {
     fn edit(&mut self, save: bool) -> Result<(), String> {
         self.events.refresh();
         self.records.refresh();
-        self.editor.may_vanish = self.gap || (self.is_armed() && self.is_right());
         let made = if save { self.editor.save(&mut self.random) } else { self.editor.other(&mut self.random) };
         let edit = made.map_err(|error| error.to_string())?;
         if self.verbose {
@@ -315,7 +319,7 @@ impl Round {
     /// Waits until the command that runs is right, and for so long after the last restart.
     fn settle_down(&mut self, linger: Duration) -> Result<(), String> {
         let linger = if self.poll { linger + self.interval + self.editor.settle } else { linger };
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
         loop {
             self.wait("the quiet point", Round::is_right)?;
             self.time_it();
@@ -353,7 +357,7 @@ impl Round {
     }
 
     fn wait(&mut self, what: &str, fact: impl Fn(&Round) -> bool) -> Result<(), String> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
         loop {
             self.events.refresh();
             self.records.refresh();
@@ -459,9 +463,13 @@ impl Round {
         let told = self.events.lines.iter().skip(self.passed).filter(|event| event["event"] == "changed");
         let named = told.flat_map(|event| event["changes"].as_array().into_iter().flatten());
         let misnamed: Vec<String> = named
+            // A child that finds a file gone cannot always know whether it went before the start or after it.
+            .filter(|change| !(self.large && change["kind"] == "deleted"))
             .filter_map(|change| change["path"].as_str())
-            .filter(|path| !touched.iter().any(|touched| Path::new(path).starts_with(touched)))
-            .map(str::to_owned)
+            .map(Path::new)
+            // Of what has gone while nobody watched, a first generation knows the directory alone.
+            .filter(|path| !touched.iter().any(|touched| path.starts_with(touched) || touched.parent() == Some(path)))
+            .map(|path| path.display().to_string())
             .collect();
         let bad = self
             .events

@@ -1,0 +1,140 @@
+//! What one child leaves to the next: how every file looked when it let go, through a pipe.
+//!
+//! Of a large tree only a part is armed before the command starts. What was saved before the rest is armed, a file
+//! tells by itself; that it is gone, or that its directory has moved, only those can tell who knew it before.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::snapshot::{Directory, Snapshot};
+use crate::change::Stamp;
+use crate::os::Errno;
+use crate::os::fd::{read_until_end, write_all};
+
+/// So long the last one may take to tell; it does nothing else then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So much is written at once.
+const CHUNK: usize = 64 * 1024;
+
+/// The last word: nothing is missing. A stream that was cut off does not have it.
+const ALL_TOLD: &[u8] = b"all told";
+
+/// A directory, its inode and its files.
+type Record = (OsString, u64, Vec<(OsString, Stamp)>);
+
+/// Writes everything; a reader that wants none of it is no mistake. What is not known yet is told as it was told to
+/// us; nothing is told that would not be whole.
+pub fn give(snapshot: &Snapshot, to: &OwnedFd) {
+    // The pipe is broken when nobody reads, and then there is nothing to do.
+    let _ = if snapshot.is_complete() {
+        write(snapshot, to)
+    } else if let Some(mut before) = snapshot.inherited().and_then(|bytes| understand(&bytes)) {
+        snapshot.directories().for_each(|(path, directory)| before.take_in(path.to_owned(), directory.clone()));
+        write(&before, to)
+    } else {
+        Ok(())
+    };
+}
+
+fn write(snapshot: &Snapshot, to: &OwnedFd) -> Result<(), Errno> {
+    let mut bytes = Vec::with_capacity(CHUNK * 2);
+    for (path, directory) in snapshot.directories() {
+        let files: Vec<(&OsStr, &Stamp)> = directory.files.iter().map(|(name, stamp)| (&**name, stamp)).collect();
+        bytes = postcard::to_extend(&(path.as_os_str(), directory.inode, files), bytes).map_err(|_| Errno::EINVAL)?;
+        if bytes.len() >= CHUNK {
+            write_all(to, &bytes)?;
+            bytes.clear();
+        }
+    }
+    bytes.extend_from_slice(ALL_TOLD);
+    write_all(to, &bytes)
+}
+
+/// What was left to us, as it came, if it is whole. Read early, so that whoever writes can go.
+pub fn receive(from: OwnedFd) -> Option<Vec<u8>> {
+    let mut bytes = read_until_end(from, Instant::now() + PATIENCE).ok()?;
+    let length = bytes.strip_suffix(ALL_TOLD)?.len();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// What that means.
+pub fn understand(mut bytes: &[u8]) -> Option<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    while !bytes.is_empty() {
+        let ((path, inode, files), rest): (Record, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
+        let files = files.into_iter().map(|(name, stamp)| (name.into_boxed_os_str(), stamp)).collect();
+        snapshot.take_in(PathBuf::from(path), Directory { inode, files });
+        bytes = rest;
+    }
+    Some(snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{give, receive, understand};
+    use crate::change::Stamp;
+    use crate::os;
+    use crate::watch::snapshot::Snapshot;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::{Path, PathBuf};
+
+    fn snapshot(files: usize) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for number in 0..files {
+            let path = Path::new("/r").join(format!("d{}/f{number}.py", number / 10));
+            snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64 }));
+        }
+        snapshot.set(&PathBuf::from(OsStr::from_bytes(b"/r/\xff.py")), Some(Stamp::UNKNOWN));
+        snapshot
+    }
+
+    fn handed_over(snapshot: &Snapshot) -> Option<Vec<u8>> {
+        let (from, to) = os::fd::pipe().unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| receive(from));
+            give(snapshot, &to);
+            drop(to);
+            reader.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn what_is_left_arrives_whole() {
+        let mut left = snapshot(20_000);
+        left.complete();
+        let arrived = understand(&handed_over(&left).unwrap()).unwrap();
+        assert!(left.directories().eq(arrived.directories()));
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_told_as_it_was_told_to_us() {
+        let mut first = snapshot(30);
+        first.complete();
+        let mut second = Snapshot::default();
+        second.inherit(handed_over(&first).unwrap());
+        let (path, stamp) = (Path::new("/r/d1/f10.py"), Some(Stamp { mtime_ns: 1, size: 1, inode: 1 }));
+        second.set(path, stamp);
+        let third = understand(&handed_over(&second).unwrap()).unwrap();
+        assert_eq!((third.get(path), third.get(Path::new("/r/d1/f11.py"))), (stamp, None), "the newer word counts");
+        assert_eq!(third.directory(Path::new("/r/d2")), first.directory(Path::new("/r/d2")));
+    }
+
+    #[test]
+    fn half_of_it_is_worse_than_nothing() {
+        assert!(handed_over(&snapshot(10)).is_none(), "not everything was known");
+        let mut left = snapshot(1000);
+        left.complete();
+        let bytes = [handed_over(&left).unwrap(), b"all told".to_vec()].concat();
+        for length in (0..bytes.len()).step_by(97) {
+            let (from, to) = os::fd::pipe().unwrap();
+            os::fd::write_all(&to, &bytes[..length]).unwrap();
+            drop(to);
+            assert!(receive(from).is_none(), "cut off after {length} bytes");
+        }
+    }
+}
