@@ -86,6 +86,8 @@ pub enum Report {
     Degraded {
         /// The sentence.
         message: String,
+        /// What it is about, if that lasts: the next generation finds it again, and it need not be said again.
+        lasting: Option<String>,
     },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
@@ -184,7 +186,7 @@ mod tests {
             Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, response: Response::Restart },
             Report::Stopping { reason: StopReason::Change },
             Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
-            Report::Degraded { message: "a\nb".into() },
+            Report::Degraded { message: "a\nb".into(), lasting: Some("limit".into()) },
         ];
         let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
         for size in 1..bytes.len() {

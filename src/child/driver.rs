@@ -228,7 +228,7 @@ impl<'a> Driver<'a> {
                 } else {
                     format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
                 };
-                return Some(Report::Degraded { message });
+                return Some(Report::Degraded { message, lasting: None });
             }
         }
         None

@@ -11,7 +11,7 @@ use crate::os;
 use crate::protocol::Report;
 use crate::settle::Settler;
 use crate::strays::Strays;
-use crate::watch::Watcher;
+use crate::watch::{Complaint, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
 const SLICE: Duration = Duration::from_millis(20);
@@ -90,8 +90,8 @@ impl WatchThread {
             let timers = next_look.min(next_strays);
             let until = if whole { self.settler.due().map_or(timers, |due| due.min(timers)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
-            for message in self.watcher.complaints() {
-                self.voice.report(Report::Degraded { message });
+            for Complaint { message, lasting } in self.watcher.complaints() {
+                self.voice.report(Report::Degraded { message, lasting });
             }
             let now = Instant::now();
             if told == Told::Quiet {

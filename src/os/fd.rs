@@ -152,7 +152,10 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if let Some(own) = reopened(number) {
         return Ok(own);
     }
-    fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).map(|copy| {
+    // Out of the way of the low numbers, unless the limit of open files leaves nothing else.
+    let copied =
+        fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).or_else(|_| fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3)));
+    copied.map(|copy| {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
         unsafe { OwnedFd::from_raw_fd(copy) }
     })
@@ -234,6 +237,20 @@ fn close_range(first: u32, last: u32, flags: u32) {
             }
         }
     }
+}
+
+/// Whether this process can open so many files more.
+///
+/// # Errors
+/// It cannot: how many it may have open altogether.
+pub fn room_for(count: usize) -> Result<(), u64> {
+    let opened: io::Result<Vec<File>> = (0..count).map(|_| File::open("/dev/null")).collect();
+    if opened.is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE)) {
+        // SAFETY: integers only.
+        let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+        return Err(u64::try_from(limit).unwrap_or(0));
+    }
+    Ok(())
 }
 
 /// A doorbell between threads: one rings, another finds its descriptor readable.

@@ -1,7 +1,9 @@
 //! File systems: what a file looks like, and whether the kernel tells about changes made to it.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{FsType, statfs};
 
@@ -62,10 +64,103 @@ const SILENT: &[(u32, &str)] = &[
     (0x786F_4256, "vboxsf"),
 ];
 
-/// The name of the file system when no events come from it, so that it must be polled.
-pub fn without_events(path: &Path) -> Option<&'static str> {
+/// What a file system keeps to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Changes may come without any event. The name of the file system.
+    Whole(&'static str),
+    /// What is changed through the mount is told, but not what is changed below it, in the lower layers.
+    Below(&'static str),
+}
+
+/// How a file system layered on others is known (linux/magic.h).
+const OVERLAY: u32 = 0x794C_7630;
+
+/// What is not told of changes in this directory; `None` when all is told.
+pub fn silence(path: &Path) -> Option<Silence> {
     let FsType(kind) = statfs(path).ok()?.filesystem_type();
     // f_type is signed on some architectures and unsigned on others, 32 bits or 64; its low 32 bits are the number.
     let number = u32::try_from(i128::from(kind) & 0xFFFF_FFFF).ok()?;
-    SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| *name)
+    if number == OVERLAY {
+        return Some(Silence::Below("overlay"));
+    }
+    SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| Silence::Whole(name))
+}
+
+/// Something that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where: a directory, or a single file.
+    pub point: PathBuf,
+    /// The lower layers of an overlay, as they were called where it was mounted.
+    pub lower: Vec<PathBuf>,
+}
+
+/// What is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
+pub fn mounts() -> Vec<Mount> {
+    mounts_in(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn mounts_in(table: &[u8]) -> Vec<Mount> {
+    let mount = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = path_of(fields.nth(4)?);
+        // Behind a lone dash: type, source, options.
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let options = if rest.next() == Some(b"overlay") { rest.nth(1).unwrap_or_default() } else { b"" };
+        let layers = options
+            .split(|byte| *byte == b',')
+            .filter_map(|option| option.strip_prefix(b"lowerdir=").or_else(|| option.strip_prefix(b"lowerdir+=")));
+        let lower = layers.flat_map(|layers| layers.split(|byte| *byte == b':')).map(path_of).collect();
+        Some(Mount { point, lower })
+    };
+    table.split(|byte| *byte == b'\n').filter_map(mount).collect()
+}
+
+fn path_of(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescaped(field)))
+}
+
+/// A blank, a tab, a line end and a backslash are written as `\` and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(byte);
+            rest = &after[3..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mount, mounts_in};
+
+    fn mount(point: &str, lower: &[&str]) -> Mount {
+        Mount { point: point.into(), lower: lower.iter().map(Into::into).collect() }
+    }
+
+    #[test]
+    fn mount_points_are_read_with_their_odd_characters() {
+        let table = b"22 1 0:20 / / rw - ext4 /dev/a rw\n\
+            23 22 0:21 /x /a\\040b/c\\134d\\011e\\012 rw shared:1 - ext4 /dev/b rw\n\n24 22 0:22 / /plain\\9 rw - tmpfs t rw";
+        let points = ["/", "/a b/c\\d\te\n", "/plain\\9"];
+        assert_eq!(mounts_in(table), points.map(|point| mount(point, &[])));
+        assert!(mounts_in(b"").is_empty());
+    }
+
+    #[test]
+    fn the_lower_layers_of_an_overlay_are_read() {
+        let table = b"31 22 0:30 / /o rw - overlay none rw,lowerdir=/l/one:/l/t\\040o,upperdir=/u,workdir=/w\n\
+            32 22 0:31 / /p rw master:2 - overlay none rw,lowerdir+=/l/one,lowerdir+=/l/two\n\
+            33 22 0:32 / /q rw - ext4 lowerdir=/no rw,lowerdir=/no";
+        let expected = [mount("/o", &["/l/one", "/l/t o"]), mount("/p", &["/l/one", "/l/two"]), mount("/q", &[])];
+        assert_eq!(mounts_in(table), expected);
+    }
 }

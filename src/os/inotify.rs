@@ -118,7 +118,30 @@ fn happening(event: InotifyEvent) -> Option<Happening> {
     Some(Happening { watch: event.wd, what, name: event.name, directory: event.mask.contains(AddWatchFlags::IN_ISDIR) })
 }
 
+/// A limit of the system, and how it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Its value.
+    pub count: u64,
+    /// Its name for sysctl(8).
+    pub sysctl: &'static str,
+}
+
 /// The limit that answers ENOSPC: how many directories one user may watch.
-pub fn max_user_watches() -> Option<u64> {
-    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+pub fn watch_limit() -> Option<Limit> {
+    narrower(["fs.inotify.max_user_watches", "user.max_inotify_watches"])
+}
+
+/// The limit that answers EMFILE, unless that is the one of open files: how many instances one user may have.
+pub fn instance_limit() -> Option<Limit> {
+    narrower(["fs.inotify.max_user_instances", "user.max_inotify_instances"])
+}
+
+/// The first is that of the machine; a user namespace may have a lower one of its own.
+fn narrower(names: [&'static str; 2]) -> Option<Limit> {
+    let limit = |sysctl: &'static str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/"))).ok()?;
+        Some(Limit { count: text.trim().parse().ok()?, sysctl })
+    };
+    names.into_iter().filter_map(limit).min_by_key(|limit| limit.count)
 }

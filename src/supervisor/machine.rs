@@ -9,6 +9,7 @@
 //! `down` is the time between a child that died by itself and the next one, or the pause of a trial: before a start
 //! the [`LoopBreaker`] may ask how the files look that led to it, and ask again after a pause in which nothing runs.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -142,6 +143,8 @@ pub struct Machine {
     child_backoff: Backoff,
     child_since: Instant,
     beat_failed: bool,
+    /// What was said of the watching and lasts: every generation finds it anew.
+    known_to_last: HashSet<String>,
     breaker: LoopBreaker,
     /// Whether the breaker is to be asked before the next start: what is down is its pause.
     asks: bool,
@@ -170,6 +173,7 @@ impl Machine {
             child_backoff: Backoff::new(),
             child_since: now,
             beat_failed: false,
+            known_to_last: HashSet::new(),
             breaker: LoopBreaker::new(),
             asks: false,
             started_ns: None,
@@ -266,7 +270,11 @@ impl Machine {
                 actions.push(Action::Tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
-            Report::Degraded { message } => actions.push(Action::Tell(What::Degraded { message })),
+            Report::Degraded { message, lasting } => {
+                if lasting.is_none_or(|about| self.known_to_last.insert(about)) {
+                    actions.push(Action::Tell(What::Degraded { message }));
+                }
+            }
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }
@@ -443,6 +451,8 @@ impl Machine {
         self.hangs_at = None;
         self.generation = self.generation.next();
         if self.changes.has_config() {
+            // Other settings may watch other places, in another way.
+            self.known_to_last.clear();
             self.breaker.reset();
             actions.push(Action::ReadConfig);
         }

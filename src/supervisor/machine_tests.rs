@@ -63,7 +63,7 @@ fn exited(code: u8) -> Input {
 }
 
 fn degraded() -> Input {
-    Input::Report(Report::Degraded { message: "polling".into() })
+    Input::Report(Report::Degraded { message: "polling".into(), lasting: None })
 }
 
 fn leaving(end: ChildEnd) -> Input {
@@ -719,4 +719,21 @@ fn a_ctrl_c_during_a_stop_for_a_change_is_the_end() {
     assert_eq!(bench.says(Input::Signal(pressed)), "", "the command has got it");
     bench.step(stopped());
     assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; tell finished; finish 130");
+}
+
+#[test]
+fn what_lasts_is_told_once_over_all_generations_and_again_after_the_settings_changed() {
+    let lasting =
+        |message: &str| Input::Report(Report::Degraded { message: message.into(), lasting: Some("limit".into()) });
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(lasting("5 of ours")), "tell degraded");
+    assert_eq!(bench.says(lasting("5 of ours")), "");
+    bench.says(changed(false, Response::Restart));
+    bench.says(leaving(ChildEnd::Reload));
+    assert_eq!(bench.says(lasting("6 of ours")), "");
+    assert_eq!(bench.says(degraded()), "tell degraded", "what happens now is news each time");
+    assert_eq!(bench.says(degraded()), "tell degraded");
+    bench.says(changed(true, Response::Restart));
+    bench.says(leaving(ChildEnd::Reload));
+    assert_eq!(bench.says(lasting("5 of ours")), "tell degraded");
 }

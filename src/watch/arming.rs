@@ -9,7 +9,7 @@
 //!
 //! What is armed before the start has no gap.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -18,49 +18,17 @@ use std::time::Instant;
 
 use tracing::debug;
 
+use super::Watcher;
 use super::handover;
 use super::snapshot::{Directory, Snapshot};
-use super::walk::Walk;
-use super::{MOMENT_NS, Watcher};
-use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
+use super::start::MOMENT_NS;
+use crate::change::{Change, ChangeKind, Look, Stamp};
 use crate::os;
 use crate::os::fs::{ctime_ns, mtime_ns};
 use crate::settle::{Progress, Settler};
 
 /// The longest tick of the clock that files are stamped with (100 Hz), nanoseconds.
 const TICK_NS: u64 = 10_000_000;
-
-/// The start of a generation, and what is known of the time before.
-#[derive(Debug, Default)]
-pub struct Start {
-    /// What is still to be armed for the first time; what it meets is the state of the start.
-    pub walk: Walk,
-    /// The instant of the command's start, by the clock of the files; `None` before it.
-    pub at_ns: Option<i64>,
-    /// How the changes behind this start were last seen: they are no news.
-    pub known: HashMap<PathBuf, Look>,
-    /// Files that were written a moment before the command started.
-    pub recent: Vec<PathBuf>,
-    /// Whether the child before has left us something.
-    inherits: bool,
-    /// Directories that were moved (or chmodded) since the start.
-    moved: Vec<PathBuf>,
-    /// Files whose inode changed since the start although they were not written: moved here, or merely chmodded.
-    doubtful: Vec<PathBuf>,
-}
-
-impl Start {
-    /// Of the changes behind it is known how they were seen.
-    pub fn after(behind: &ChangeSet) -> Start {
-        let known = behind.iter().map(|change| (change.path.clone(), change.seen)).collect();
-        Start { known, ..Start::default() }
-    }
-
-    fn is_since(&self, ctime_ns: i64) -> bool {
-        // A time that is still to come proves nothing: a file server's clock is ahead, or ours was set back.
-        self.at_ns.is_some_and(|at| ctime_ns >= at) && ctime_ns <= os::clock::file_clock_ns() + MOMENT_NS
-    }
-}
 
 impl Watcher {
     /// Takes what the child before has left, if anything.

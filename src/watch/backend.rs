@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::os::Errno;
+use crate::os::fd::room_for;
+use crate::os::inotify::{Limit, instance_limit, watch_limit};
+
 /// Something was seen in a watched directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -49,6 +53,45 @@ pub enum Refusal {
     Denied,
     /// Anything else.
     Other(String),
+}
+
+impl Refusal {
+    /// No more directories can be watched; so many of them are ours.
+    pub fn no_more_watches(ours: usize) -> Refusal {
+        let (of, sysctl) = limit(watch_limit());
+        Refusal::Limit(format!(
+            "the limit of {of}watched directories a user is reached, of which {ours} are ours; raise it with `sysctl {sysctl}=N`, or watch less with -w and -i"
+        ))
+    }
+
+    /// Nothing can be watched.
+    pub fn no_instance(errno: Errno) -> Refusal {
+        match (errno, room_for(1)) {
+            (Errno::EMFILE, Err(count)) => Refusal::too_many_files(count),
+            (Errno::EMFILE, Ok(())) => {
+                let (of, sysctl) = limit(instance_limit());
+                Refusal::Limit(format!(
+                    "no inotify instance can be had: the limit of {of}instances a user is reached; raise it with `sysctl {sysctl}=N`"
+                ))
+            }
+            (errno, _) => Refusal::Limit(format!("no inotify instance can be had ({})", errno.desc().to_lowercase())),
+        }
+    }
+
+    /// Nothing can be watched, since the process may not have more than `count` files open.
+    pub fn too_many_files(count: u64) -> Refusal {
+        Refusal::Limit(format!(
+            "no inotify instance can be had: the limit of {count} open files is reached; raise it with `ulimit -n N`"
+        ))
+    }
+}
+
+/// `128 ` and the sysctl; without `/proc` the number is not known.
+fn limit(limit: Option<Limit>) -> (String, &'static str) {
+    match limit {
+        Some(Limit { count, sysctl }) => (format!("{count} "), sysctl),
+        None => (String::new(), "fs.inotify.*"),
+    }
 }
 
 /// A source of notices about directories.

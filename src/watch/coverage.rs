@@ -1,7 +1,9 @@
 //! Which directories are watched, and how: the roots, what lies below them, what is polled for want of events, and the
 //! symlinks on the way to what is visible.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use crate::change::Look;
 use crate::config;
 use crate::filter::Filter;
 use crate::os;
+use crate::os::fs::{Mount, Silence};
 
 /// The watched directories. What is in them is not its business.
 pub struct Coverage {
@@ -27,17 +30,38 @@ pub struct Coverage {
     polled: BTreeSet<PathBuf>,
     interval: Duration,
     next_poll: Option<Instant>,
+    /// When a poll began that is still being worked off.
+    polling_since: Option<Instant>,
     /// Places whose change changes what a visible path means: symlinks on its way, and its end.
     hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Files on which something is mounted, by their names: renames from elsewhere never reach them.
+    mounted: HashMap<OsString, Vec<PathBuf>>,
+    mounts: Vec<Mount>,
+    complaints: Vec<Complaint>,
+    complained: HashSet<String>,
     /// Which directories stand on the way to the roots, by device and inode.
     ways: BTreeMap<PathBuf, (u64, u64)>,
-    complaints: Vec<String>,
-    complained: HashSet<&'static str>,
 }
+
+/// Something that is not as good as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The sentence.
+    pub message: String,
+    /// What it is about, if that lasts: the next generation will find it again.
+    pub lasting: Option<String>,
+}
+
+/// What a complaint about a limit of the system is about.
+const LIMIT: &str = "limit";
+
+/// Of its time, the polling of what is watched as well takes at most one part in so many.
+const SELDOM: u32 = 50;
 
 impl Coverage {
     /// Nothing is watched yet.
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
+        let mounts = os::fs::mounts();
         let mut coverage = Coverage {
             roots: filter.roots(),
             filter,
@@ -47,7 +71,10 @@ impl Coverage {
             polled: BTreeSet::new(),
             interval: config.interval,
             next_poll: None,
+            polling_since: None,
             hops: BTreeMap::new(),
+            mounted: by_name(mounts.iter().map(|mount| mount.point.clone())),
+            mounts,
             ways: BTreeMap::new(),
             complaints: Vec::new(),
             complained: HashSet::new(),
@@ -62,9 +89,10 @@ impl Coverage {
         coverage
     }
 
-    /// The backend's name, and how many directories are watched or polled, and how many of them polled.
+    /// The backend's name, and how many directories are watched or polled, and how many of them are polled only.
     pub fn summary(&self) -> (&'static str, usize, usize) {
-        (self.backend.name(), self.watched.union(&self.polled).count(), self.polled.len())
+        let only_polled = self.polled.difference(&self.watched).count();
+        (self.backend.name(), self.watched.len() + only_polled, only_polled)
     }
 
     /// Whether the end of a save is told.
@@ -73,7 +101,7 @@ impl Coverage {
     }
 
     /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<String> {
+    pub fn complaints(&mut self) -> Vec<Complaint> {
         std::mem::take(&mut self.complaints)
     }
 
@@ -87,6 +115,11 @@ impl Coverage {
         self.watched.contains(directory) || self.polled.contains(directory)
     }
 
+    /// Whether the saves in a directory are told, their ends included.
+    pub fn tells(&self, directory: &Path) -> bool {
+        self.backend.tells_close() && self.watched.contains(directory)
+    }
+
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
         let below = self.hops.range(hop.to_owned()..).take_while(|(path, _)| path.starts_with(hop));
@@ -98,12 +131,19 @@ impl Coverage {
         if self.next_poll.is_none() && !self.polled.is_empty() {
             self.next_poll = Some(Instant::now() + self.interval);
         }
+        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll)
+            && self.polled.is_subset(&self.watched)
+        {
+            // What is watched as well changes unseen so seldom that no machine shall be kept busy with it.
+            *next = (*next).max(since + since.elapsed() * SELDOM);
+        }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
         let notices = self.backend.next(earliest);
         let now = Instant::now();
         let due = self.next_poll.is_some_and(|due| due <= now);
         if due {
             self.next_poll = Some(now + self.interval);
+            self.polling_since = Some(now);
         }
         (notices, due.then(|| self.polled.clone()))
     }
@@ -173,8 +213,12 @@ impl Coverage {
     /// Forgets a directory and all below it.
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
-        self.watched.retain(|path| !path.starts_with(directory));
-        self.polled.retain(|path| !path.starts_with(directory));
+        // A search through all of them, for each directory of a tree that goes, would take minutes.
+        for set in [&mut self.watched, &mut self.polled] {
+            for path in at_or_below(set, directory) {
+                set.remove(&path);
+            }
+        }
     }
 
     /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
@@ -186,31 +230,63 @@ impl Coverage {
                 for link in listing.links.iter().chain(&listing.followed) {
                     self.register_hops(link);
                 }
-                listing.looks()
+                let looks = listing.looks();
+                for (path, _) in &looks {
+                    self.complain_of_mount(path);
+                }
+                looks
             }
             Err(error) => {
-                if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    self.complain_of_directory(directory);
+                match error.kind() {
+                    ErrorKind::PermissionDenied => self.complain_of_directory(directory),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory => {}
+                    _ => self.complain(
+                        "unlisted",
+                        format!(
+                            "{} cannot be read ({}), so changes in it may go unnoticed",
+                            directory.display(),
+                            os::reason(&error)
+                        ),
+                    ),
                 }
                 Vec::new()
             }
         }
     }
 
+    /// Watches everything once more: notices are missing, and any name may mean another directory by now.
+    pub fn watch_again(&mut self) {
+        for directory in self.watched.clone() {
+            self.watch(&directory);
+        }
+        for visible in self.visible_through(Path::new("/")) {
+            self.register_hops(&visible);
+        }
+    }
+
     fn watch(&mut self, directory: &Path) {
-        if self.distrustful
-            && let Some(name) = os::fs::without_events(directory)
-        {
-            self.polled.insert(directory.to_owned());
-            self.complain(
-                name,
-                format!(
-                    "{} is on {name}, which tells of no changes; it is polled every {} (--interval)",
-                    directory.display(),
-                    shown(self.interval)
-                ),
-            );
-            return;
+        let (shown_path, interval) = (directory.display(), shown(self.interval));
+        match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
+            Some(Silence::Whole(name)) => {
+                self.polled.insert(directory.to_owned());
+                self.complain(
+                    name,
+                    format!(
+                        "{shown_path} is on {name}, which tells of no changes; it is polled every {interval} (--interval)"
+                    ),
+                );
+                return;
+            }
+            Some(Silence::Below(name)) if self.layers_are_within_reach(directory) => {
+                self.polled.insert(directory.to_owned());
+                self.complain(
+                    name,
+                    format!(
+                        "{shown_path} is on {name}: changes made through it are told at once; those made below it, in its lower layers, are found by polling every {interval} (--interval) or, in a large tree, more seldom"
+                    ),
+                );
+            }
+            Some(Silence::Below(_)) | None => {}
         }
         match self.backend.add(directory) {
             Ok(()) => {
@@ -221,14 +297,40 @@ impl Coverage {
             }
             Err(Refusal::Limit(reason) | Refusal::Other(reason)) => {
                 self.polled.insert(directory.to_owned());
-                self.complain(
-                    "limit",
-                    format!("{reason}; until then the rest is polled every {}", shown(self.interval)),
-                );
+                self.complain(LIMIT, format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
             }
             Err(Refusal::Denied) => self.complain_of_directory(directory),
             Err(Refusal::Gone) => {}
         }
+    }
+
+    /// Whether a lower layer of an overlay can be seen from here, so that somebody here may change it. Those of a
+    /// container's own file system cannot: they are an image's, and polling for them would only cost.
+    fn layers_are_within_reach(&self, directory: &Path) -> bool {
+        let within_reach = |mount: &Mount| mount.lower.iter().any(|layer| layer.is_absolute() && layer.is_dir());
+        let Ok(real) = std::fs::canonicalize(directory) else { return false };
+        let above = self.mounts.iter().filter(|mount| real.starts_with(&mount.point));
+        // The last of several at one place is the one that shows.
+        above.max_by_key(|mount| mount.point.components().count()).is_some_and(within_reach)
+    }
+
+    /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
+    /// was done, and not to the one where we see it.
+    fn complain_of_mount(&mut self, path: &Path) {
+        let Some(points) = path.file_name().and_then(|name| self.mounted.get(name)) else { return };
+        if !std::fs::canonicalize(path).is_ok_and(|real| points.contains(&real)) {
+            return;
+        }
+        if self.distrustful {
+            self.polled.extend(path.parent().map(Path::to_owned));
+        }
+        let shown = path.display();
+        self.complain(
+            &format!("mount {shown}"),
+            format!(
+                "{shown} is a mount of its own (a subPath volume, or a bind-mounted file): a new file renamed into its place where it comes from never arrives here; mount the directory instead"
+            ),
+        );
     }
 
     fn complain_of_directory(&mut self, directory: &Path) {
@@ -241,10 +343,20 @@ impl Coverage {
         );
     }
 
-    /// Says something once.
-    pub fn complain(&mut self, kind: &'static str, sentence: String) {
-        if self.complained.insert(kind) {
-            self.complaints.push(sentence);
+    /// Says once what lasts.
+    fn complain(&mut self, about: &str, message: String) {
+        if self.complained.insert(about.to_owned()) {
+            // The numbers in the sentence about a limit are never the same.
+            let lasting = if about == LIMIT { about.to_owned() } else { message.clone() };
+            self.complaints.push(Complaint { message, lasting: Some(lasting) });
+        }
+    }
+
+    /// Says that the queue overflowed, once a generation.
+    pub fn complain_of_overflow(&mut self) {
+        if self.complained.insert("overflow".to_owned()) {
+            let message = "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)";
+            self.complaints.push(Complaint { message: message.to_owned(), lasting: None });
         }
     }
 
@@ -275,6 +387,22 @@ fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, String> {
 /// The nearest directory above a path that exists.
 fn anchor(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
+}
+
+/// The paths of a set that are a directory or lie below it.
+fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
+    set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
+}
+
+/// Paths by their last part.
+fn by_name(paths: impl Iterator<Item = PathBuf>) -> HashMap<OsString, Vec<PathBuf>> {
+    let mut found: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
+    for path in paths {
+        if let Some(name) = path.file_name() {
+            found.entry(name.to_owned()).or_default().push(path);
+        }
+    }
+    found
 }
 
 fn shown(duration: Duration) -> String {

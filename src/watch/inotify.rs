@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::backend::{Backend, Entry, Notice, Refusal};
 use crate::os::Errno;
 use crate::os::fd::wait_readable;
-use crate::os::inotify::{Happening, Inotify, Watch, What, max_user_watches};
+use crate::os::inotify::{Happening, Inotify, Watch, What};
 
 /// Watches by the kernel's numbers. Both maps are kept so that a lost directory costs nothing but itself: a
 /// search through all watches for each makes `rm -rf` of a large tree quadratic.
@@ -28,10 +28,7 @@ impl InotifyBackend {
     pub fn new() -> Result<InotifyBackend, Refusal> {
         match Inotify::new() {
             Ok(queue) => Ok(InotifyBackend { queue, names: HashMap::new(), watches: BTreeMap::new() }),
-            Err(errno) => Err(Refusal::Limit(format!(
-                "no inotify instance can be had ({}); raise fs.inotify.max_user_instances with sysctl, or the limit of open files",
-                errno.desc().to_lowercase()
-            ))),
+            Err(errno) => Err(Refusal::no_instance(errno)),
         }
     }
 
@@ -72,11 +69,7 @@ impl Backend for InotifyBackend {
 
     fn add(&mut self, directory: &Path) -> Result<(), Refusal> {
         let watch = self.queue.add(directory).map_err(|errno| match errno {
-            Errno::ENOSPC => Refusal::Limit(format!(
-                "the limit of {} watched directories a user is reached, of which {} are ours; raise it with `sysctl fs.inotify.max_user_watches=N`, or watch less with -w and -i",
-                max_user_watches().map_or_else(|| "an unknown number of".into(), |limit| limit.to_string()),
-                self.watches.len(),
-            )),
+            Errno::ENOSPC => Refusal::no_more_watches(self.watches.len()),
             Errno::EACCES | Errno::EPERM => Refusal::Denied,
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
             errno => Refusal::Other(errno.desc().to_lowercase()),

@@ -2,7 +2,7 @@
 //!
 //! Only directories are ever watched: a watch on a file dies with its inode, and every atomic save makes a new
 //! one. A notice is only a hint where to look; whether something changed is decided by comparing the file with the
-//! [`Snapshot`] of this generation's start.
+//! [`Shared`] snapshot of this generation's start.
 
 mod arming;
 mod backend;
@@ -12,6 +12,7 @@ mod inotify;
 mod notify;
 mod poll;
 mod snapshot;
+mod start;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -21,12 +22,13 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use self::arming::Start;
 use self::backend::{Entry, Notice};
+pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::handover::give;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
+use self::start::Start;
 use self::walk::{Depth, Walk};
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
@@ -34,9 +36,6 @@ use crate::event::Watching;
 use crate::filter::{Filter, Rule};
 use crate::os;
 use crate::settle::{Progress, Settler};
-
-/// How long after a save a file counts as written a moment ago, nanoseconds.
-const MOMENT_NS: i64 = 2_000_000_000;
 
 /// Watches everything that a filter lets count.
 pub struct Watcher {
@@ -75,7 +74,7 @@ impl Watcher {
     }
 
     /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<String> {
+    pub fn complaints(&mut self) -> Vec<Complaint> {
         self.coverage.complaints()
     }
 
@@ -124,7 +123,8 @@ impl Watcher {
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
         match notice {
             Notice::Overflow => {
-                self.coverage.complain("overflow", "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)".into());
+                self.coverage.complain_of_overflow();
+                self.coverage.watch_again();
                 self.look_again(&self.coverage.all(), settler);
             }
             Notice::Gone(directory) => self.lose(&directory, settler),
@@ -166,6 +166,10 @@ impl Watcher {
             Entry::Modified => self.consider(path, Progress::Partial, settler),
             // Times may be set while the file is still being written.
             Entry::Attributes if settler.holds(path) => {}
+            // A directory that may be read from now on.
+            Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.start.walk.holds(path) => {
+                self.gain(path, Progress::Partial, settler);
+            }
             Entry::Closed | Entry::MovedTo | Entry::Attributes => self.consider(path, Progress::Whole, settler),
         }
     }
@@ -283,8 +287,12 @@ impl Watcher {
                     self.consider(&path, Progress::Partial, settler);
                 }
             }
+            let told = self.coverage.tells(directory);
             for (path, look) in listed {
-                self.compare(&path, Some(look), Progress::Partial, settler);
+                // How far a save has come is known better from its events.
+                if !(told && settler.holds(&path)) {
+                    self.compare(&path, Some(look), Progress::Partial, settler);
+                }
             }
             while let Some((subdirectory, _)) = below.next() {
                 let known = self.coverage.holds(&subdirectory) || self.start.walk.holds(&subdirectory);

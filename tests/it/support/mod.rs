@@ -1,8 +1,10 @@
 //! What the tests stand on: a fresh directory each, a running reloadrun with its event stream, real applications.
 
 pub mod apps;
+pub mod namespace;
 pub mod sandbox;
 pub mod session;
 
+pub use namespace::Namespace;
 pub use sandbox::Sandbox;
 pub use session::{Ended, Session};
