@@ -119,9 +119,7 @@ impl<'a> Driver<'a> {
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
         let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, patterns, root };
-        thread
-            .start(armed)
-            .map_err(|error| format!("{}; is the limit of processes reached (ulimit -u)?", os::reason(&error)))?;
+        thread.start(armed).map_err(|error| no_thread(&error))?;
         Ok(driver)
     }
 
@@ -140,7 +138,10 @@ impl<'a> Driver<'a> {
 
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
     fn listen_to_signals(&self, voice: Voice) -> Result<(), String> {
-        ctrlc::set_handler(move || voice.input(Input::Interrupted)).map_err(|error| error.to_string())?;
+        ctrlc::set_handler(move || voice.input(Input::Interrupted)).map_err(|error| match error {
+            ctrlc::Error::System(error) => no_thread(&error),
+            error => error.to_string(),
+        })?;
         os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
         Ok(())
     }
@@ -263,4 +264,8 @@ impl<'a> Driver<'a> {
         // A supervisor that is gone shows at the other pipe.
         let _ = os::fd::write_all(&self.ties.reports, &lines);
     }
+}
+
+fn no_thread(error: &std::io::Error) -> String {
+    format!("no thread can be had ({}); is the limit of processes reached (ulimit -u)?", os::reason(error))
 }
