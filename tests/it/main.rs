@@ -4,7 +4,9 @@
 mod applications;
 mod bad_input;
 mod bytecode;
+mod comings_and_goings;
 mod config_file;
+mod config_maps;
 mod ends;
 mod lockfile;
 mod on_exit;
@@ -12,5 +14,7 @@ mod output;
 mod ranks;
 mod readme;
 mod restart;
+mod saves;
 mod support;
+mod trees;
 mod watching;

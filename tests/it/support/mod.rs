@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod sandbox;
 pub mod session;
+pub mod watched;
 
 pub use sandbox::Sandbox;
 pub use session::{Ended, Session};
