@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::support::watched::{assert_fence, assert_restart, names, on_every_backend, set_time, watch};
 use crate::support::Sandbox;
+use crate::support::watched::{assert_fence, assert_restart, names, on_every_backend, set_time, watch};
 
 on_every_backend! {
     fn a_save_in_place_and_a_save_by_rename_are_one_restart_each(backend) {

@@ -30,9 +30,12 @@ macro_rules! on_every_backend {
 }
 pub(crate) use on_every_backend;
 
-/// A command that says on one line what it reads at its start, the files between bars, and then does nothing for a
-/// long time. The files are its arguments; one that is not there is left out.
-const READER: &str = "for file; do printf '%s|' \"$(cat \"$file\" 2>/dev/null)\"; done; echo; exec sleep 600";
+/// A command that says on one line what it reads at its start: its generation, and the files, a bar after each. The files
+/// are its arguments; of one that is not there it reads nothing. Then it does nothing for a long time.
+const READER: &str = r#"line="$RELOADRUN_GENERATION "
+for file; do line="$line$(cat "$file" 2>/dev/null)|"; done
+echo "$line"
+exec sleep 600"#;
 
 /// What is given to every session here.
 fn fixed(backend: &str) -> [&str; 4] {
@@ -52,7 +55,7 @@ pub fn watch_reading(sandbox: &Sandbox, backend: &str, arguments: &[&str], files
     let command = ["--", "sh", "-c", READER, "sh"];
     let mut session = sandbox.start(fixed(backend).iter().chain(arguments).chain(&command).chain(files));
     session.wait_armed(1);
-    session.wait_until("the first look at the files", || session.stdout().ends_with('\n'));
+    line_read(&session, 1);
     session
 }
 
@@ -88,11 +91,17 @@ pub fn assert_run(session: &mut Session, generation: u64, expected: &[&str], rea
     assert_eq!(line_read(session, generation), line, "{}", session.account());
 }
 
-/// What the command of a generation has said that it read, once it has.
+/// What the command of a generation has said that it read, once it has. Not every generation lives long enough to say it.
 pub fn line_read(session: &Session, generation: u64) -> String {
-    let count = usize::try_from(generation).expect("generations are few");
-    session.wait_until("what the command read", || session.stdout().matches('\n').count() >= count);
-    session.stdout().lines().nth(count - 1).unwrap_or_default().to_owned()
+    let start = format!("{generation} ");
+    let find = || {
+        session
+            .stdout()
+            .split_inclusive('\n')
+            .find_map(|line| Some(line.strip_prefix(&start)?.strip_suffix('\n')?.to_owned()))
+    };
+    session.wait_until("what the command read", || find().is_some());
+    find().unwrap_or_default()
 }
 
 /// Saves a file that counts: whatever was done before has led to nothing if only this is behind the next start.
