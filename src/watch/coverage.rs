@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Notice, Refusal};
+use super::footing::Footing;
 use super::inotify::InotifyBackend;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
@@ -29,6 +30,7 @@ pub struct Coverage {
     next_poll: Option<Instant>,
     /// Places whose change changes what a visible path means: symlinks on its way, and its end.
     hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    footing: Footing,
     complaints: Vec<String>,
     complained: HashSet<&'static str>,
 }
@@ -46,6 +48,7 @@ impl Coverage {
             interval: config.interval,
             next_poll: None,
             hops: BTreeMap::new(),
+            footing: Footing::new(config.interval),
             complaints: Vec::new(),
             complained: HashSet::new(),
         };
@@ -96,8 +99,11 @@ impl Coverage {
             self.next_poll = Some(Instant::now() + self.interval);
         }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
-        let notices = self.backend.next(earliest);
+        let mut notices = self.backend.next(earliest);
         let now = Instant::now();
+        // What is polled is looked at by its path anyway.
+        let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
+        notices.extend(lost.map(Notice::Gone));
         let due = self.next_poll.is_some_and(|due| due <= now);
         if due {
             self.next_poll = Some(now + self.interval);
@@ -123,6 +129,7 @@ impl Coverage {
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
         if root.is_dir() && self.filter.descend(root) {
+            self.footing.stand_on(root);
             walk.begin(root.to_owned(), Depth::Deep);
             return;
         }
@@ -131,6 +138,7 @@ impl Coverage {
             let Some(nearest) = anchor(root).map(Path::to_owned) else { return };
             self.watch(&nearest);
             if anchor(root) == Some(&nearest) {
+                self.footing.stand_on(&nearest);
                 walk.begin(nearest, Depth::Shallow);
                 return;
             }
@@ -232,6 +240,7 @@ impl Coverage {
             if let Some(nearest) = anchor(&hop).map(Path::to_owned)
                 && !self.holds(&nearest)
             {
+                self.footing.stand_on(&nearest);
                 self.watch(&nearest);
             }
             self.hops.entry(hop).or_default().insert(visible.to_owned());

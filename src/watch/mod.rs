@@ -6,6 +6,7 @@
 
 mod backend;
 mod coverage;
+mod footing;
 mod inotify;
 mod notify;
 mod poll;

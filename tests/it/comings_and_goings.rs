@@ -86,6 +86,29 @@ on_every_backend! {
         session.stop();
     }
 
+    fn a_directory_far_above_a_root_that_is_swapped_for_another_is_followed(backend) {
+        let sandbox = Sandbox::new();
+        let releases = sandbox.beside().join("releases");
+        for name in ["current", "next"] {
+            fs::create_dir_all(releases.join(name).join("etc/app")).unwrap();
+            fs::write(releases.join(name).join("etc/app/x.toml"), name).unwrap();
+        }
+        let file = releases.join("current/etc/app/x.toml");
+        let pattern = format!("{}/*.toml", file.parent().unwrap().display());
+        // A link leads there as well.
+        std::os::unix::fs::symlink(&file, sandbox.path("link.toml")).unwrap();
+        let arguments = ["-w", &pattern, "-w", "link.toml;fence.py"];
+        let mut session = watch_reading(&sandbox, backend, &arguments, &[file.to_str().unwrap()]);
+        fs::rename(releases.join("current"), releases.join("former")).unwrap();
+        fs::rename(releases.join("next"), releases.join("current")).unwrap();
+        assert_run(&mut session, 2, &["x.toml", "link.toml"], &["next"]);
+        fs::write(releases.join("former/etc/app/x.toml"), "nobody looks here any more").unwrap();
+        assert_fence(&sandbox, &mut session, 3);
+        fs::write(&file, "edited").unwrap();
+        assert_restart(&mut session, 4, &["x.toml", "link.toml"]);
+        session.stop();
+    }
+
     fn a_named_file_of_which_several_levels_are_missing_is_waited_for(backend) {
         let sandbox = Sandbox::new();
         let name = "etc/app/conf.d/app.toml";
