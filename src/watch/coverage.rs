@@ -128,16 +128,17 @@ impl Coverage {
     /// Queues a root to be walked; watches for it where it is not (yet) a directory.
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
-        if root.is_dir() && self.filter.descend(root) {
-            self.footing.stand_on(root);
-            walk.begin(root.to_owned(), Depth::Deep);
-            return;
-        }
-        // If the nearest directory goes, or a nearer one comes, in this very moment, try again.
-        for _ in 0..8 {
+        let has_come = |coverage: &Coverage| root.is_dir() && coverage.filter.descend(root);
+        // If the nearest directory goes, or a nearer one or the root itself comes, in this very moment, try again.
+        for _ in 0..64 {
+            if has_come(self) {
+                self.footing.stand_on(root);
+                walk.begin(root.to_owned(), Depth::Deep);
+                return;
+            }
             let Some(nearest) = anchor(root).map(Path::to_owned) else { return };
             self.watch(&nearest);
-            if anchor(root) == Some(&nearest) {
+            if anchor(root) == Some(&nearest) && !has_come(self) {
                 self.footing.stand_on(&nearest);
                 walk.begin(nearest, Depth::Shallow);
                 return;
@@ -236,14 +237,27 @@ impl Coverage {
     /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
     /// nearest directory that does.
     pub fn register_hops(&mut self, visible: &Path) {
-        for hop in hops(visible) {
-            if let Some(nearest) = anchor(&hop).map(Path::to_owned)
-                && !self.holds(&nearest)
-            {
-                self.footing.stand_on(&nearest);
-                self.watch(&nearest);
+        let mut way = hops(visible);
+        // A way that turns before it is watched is told by nobody: it is gone once more.
+        for _ in 0..64 {
+            for hop in &way {
+                self.watch_for(hop);
+                self.hops.entry(hop.clone()).or_default().insert(visible.to_owned());
             }
-            self.hops.entry(hop).or_default().insert(visible.to_owned());
+            let again = hops(visible);
+            if again == way {
+                return;
+            }
+            way = again;
+        }
+    }
+
+    /// Watches the nearest directory above a path that exists.
+    fn watch_for(&mut self, path: &Path) {
+        for _ in 0..64 {
+            let Some(nearest) = anchor(path).map(Path::to_owned).filter(|nearest| !self.holds(nearest)) else { return };
+            self.footing.stand_on(&nearest);
+            self.watch(&nearest);
         }
     }
 }
