@@ -82,6 +82,11 @@ impl Coverage {
         self.watched.union(&self.polled).cloned().collect()
     }
 
+    /// The directories that are polled.
+    pub fn polled(&self) -> BTreeSet<PathBuf> {
+        self.polled.clone()
+    }
+
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
         self.watched.contains(directory) || self.polled.contains(directory)
