@@ -110,6 +110,28 @@ pub fn assert_fence(sandbox: &Sandbox, session: &mut Session, generation: u64) {
     assert_restart(session, generation, &["fence.py"]);
 }
 
+/// Waits until all restarts are over, however many there are, and the command has read this; gives back its generation.
+/// `fence*.py` must count.
+///
+/// A fence that is saved between two generations is named by none. Then another one is.
+pub fn assert_converges(sandbox: &Sandbox, session: &mut Session, read: &[&str]) -> u64 {
+    loop {
+        let before = session.starts() as u64;
+        let fence = format!("fence{}.py", sandbox.root().read_dir().unwrap().count());
+        sandbox.write(&fence, "");
+        let by_fence = |event: &&Value| event["event"] == "started" && names(event).contains(&fence);
+        let generation = |event: &Value| event["generation"].as_u64().expect("every event has one");
+        let said_by = |line: &str| line.split(' ').next().and_then(|first| first.parse::<u64>().ok());
+        let has_read = || session.stdout().lines().filter_map(said_by).any(|generation| generation > before);
+        session.wait_until("the fence", || session.events().iter().any(|event| by_fence(&event)) || has_read());
+        let Some(last) = session.events().iter().find(by_fence).map(generation) else { continue };
+        assert_eq!(line_read(session, last), format!("{}|", read.join("|")), "{}", session.account());
+        let armed = |event: &Value| event["event"] == "watching" && generation(event) == last;
+        session.wait_until("the watch of the last generation", || session.events().iter().any(armed));
+        return last;
+    }
+}
+
 /// Sets the modification time of a file.
 pub fn set_time(path: &Path, time: SystemTime) {
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
