@@ -90,7 +90,7 @@ with open('app.py', 'r+b') as file:
     }
 
     fn the_save_of_a_jetbrains_editor_is_one_restart(backend) {
-        for (round, arguments) in [&["-w", "*.py"][..], &["-w", "app.py", "-w", "fence.py"], &[]].into_iter().enumerate() {
+        for arguments in [&["-w", "*.py"][..], &["-w", "app.py", "-w", "fence.py"], &[]] {
             let (sandbox, mut session) = edit_app(backend, arguments);
             sandbox.write("app.py___jb_tmp___", "three");
             fs::rename(sandbox.path("app.py"), sandbox.path("app.py___jb_old___")).unwrap();
@@ -98,7 +98,6 @@ with open('app.py', 'r+b') as file:
             fs::remove_file(sandbox.path("app.py___jb_old___")).unwrap();
             assert_run(&mut session, 3, &["app.py"], &["three"]);
             assert_no_more(&sandbox, session, 3);
-            assert!(round < 3);
         }
     }
 
