@@ -107,7 +107,6 @@ impl WatchThread {
             }
             if now >= next_look {
                 next_look = now + self.interval;
-                self.watcher.look_at_ways(&mut self.settler);
                 if !self.pulse.look() {
                     self.voice.input(Input::PulseLost);
                 }

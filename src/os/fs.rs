@@ -29,11 +29,6 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
     }
 }
 
-/// Which file or directory a path leads to, by device and inode number.
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Notice, Refusal};
+use super::footing::Footing;
 use super::inotify::InotifyBackend;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
@@ -39,8 +40,7 @@ pub struct Coverage {
     mounts: Vec<Mount>,
     complaints: Vec<Complaint>,
     complained: HashSet<String>,
-    /// Which directories stand on the way to the roots, by device and inode.
-    ways: BTreeMap<PathBuf, (u64, u64)>,
+    footing: Footing,
 }
 
 /// Something that is not as good as it should be.
@@ -75,7 +75,7 @@ impl Coverage {
             hops: BTreeMap::new(),
             mounted: by_name(mounts.iter().map(|mount| mount.point.clone())),
             mounts,
-            ways: BTreeMap::new(),
+            footing: Footing::new(config.interval),
             complaints: Vec::new(),
             complained: HashSet::new(),
         };
@@ -110,6 +110,11 @@ impl Coverage {
         self.watched.union(&self.polled).cloned().collect()
     }
 
+    /// The directories that are polled.
+    pub fn polled(&self) -> BTreeSet<PathBuf> {
+        self.polled.clone()
+    }
+
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
         self.watched.contains(directory) || self.polled.contains(directory)
@@ -138,8 +143,11 @@ impl Coverage {
             *next = (*next).max(since + since.elapsed() * SELDOM);
         }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
-        let notices = self.backend.next(earliest);
+        let mut notices = self.backend.next(earliest);
         let now = Instant::now();
+        // What is polled is looked at by its path anyway.
+        let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
+        notices.extend(lost.map(Notice::Gone));
         let due = self.next_poll.is_some_and(|due| due <= now);
         if due {
             self.next_poll = Some(now + self.interval);
@@ -165,39 +173,22 @@ impl Coverage {
     /// Queues a root to be walked; watches for it where it is not (yet) a directory.
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
-        for directory in root.ancestors() {
-            if let Some(identity) = os::fs::identity(directory) {
-                self.ways.entry(directory.to_owned()).or_insert(identity);
+        let has_come = |coverage: &Coverage| root.is_dir() && coverage.filter.descend(root);
+        // If the nearest directory goes, or a nearer one or the root itself comes, in this very moment, try again.
+        for _ in 0..64 {
+            if has_come(self) {
+                self.footing.stand_on(root);
+                walk.begin(root.to_owned(), Depth::Deep);
+                return;
             }
-        }
-        if root.is_dir() && self.filter.descend(root) {
-            walk.begin(root.to_owned(), Depth::Deep);
-            return;
-        }
-        // If the nearest directory goes, or a nearer one comes, in this very moment, try again.
-        for _ in 0..8 {
             let Some(nearest) = anchor(root).map(Path::to_owned) else { return };
             self.watch(&nearest);
-            if anchor(root) == Some(&nearest) {
+            if anchor(root) == Some(&nearest) && !has_come(self) {
+                self.footing.stand_on(&nearest);
                 walk.begin(nearest, Depth::Shallow);
                 return;
             }
         }
-    }
-
-    /// The directories on the way to the roots in whose place there is another one now: renamed above what is watched, or
-    /// mounted over, which nobody tells of.
-    pub fn replaced(&mut self) -> Vec<PathBuf> {
-        let mut replaced: Vec<PathBuf> = Vec::new();
-        for (directory, known) in &mut self.ways {
-            let Some(identity) = os::fs::identity(directory).filter(|identity| identity != known) else { continue };
-            *known = identity;
-            // They come in the order of the tree: whoever is replaced takes everything below along.
-            if !replaced.iter().any(|above| directory.starts_with(above)) {
-                replaced.push(directory.clone());
-            }
-        }
-        replaced
     }
 
     /// Queues the roots that have come where nobody told of it.
@@ -363,13 +354,27 @@ impl Coverage {
     /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
     /// nearest directory that does.
     pub fn register_hops(&mut self, visible: &Path) {
-        for hop in hops(visible) {
-            if let Some(nearest) = anchor(&hop).map(Path::to_owned)
-                && !self.holds(&nearest)
-            {
-                self.watch(&nearest);
+        let mut way = hops(visible);
+        // A way that turns before it is watched is told by nobody: it is gone once more.
+        for _ in 0..64 {
+            for hop in &way {
+                self.watch_for(hop);
+                self.hops.entry(hop.clone()).or_default().insert(visible.to_owned());
             }
-            self.hops.entry(hop).or_default().insert(visible.to_owned());
+            let again = hops(visible);
+            if again == way {
+                return;
+            }
+            way = again;
+        }
+    }
+
+    /// Watches the nearest directory above a path that exists.
+    fn watch_for(&mut self, path: &Path) {
+        for _ in 0..64 {
+            let Some(nearest) = anchor(path).map(Path::to_owned).filter(|nearest| !self.holds(nearest)) else { return };
+            self.footing.stand_on(&nearest);
+            self.watch(&nearest);
         }
     }
 }

@@ -7,6 +7,7 @@
 mod arming;
 mod backend;
 mod coverage;
+mod footing;
 mod handover;
 mod inotify;
 mod notify;
@@ -89,16 +90,13 @@ impl Watcher {
         }
     }
 
-    /// Looks whether the ways to what is watched still lead there, once an interval.
-    pub fn look_at_ways(&mut self, settler: &mut Settler) {
-        for directory in self.coverage.replaced() {
-            debug!(directory = %directory.display(), "has been replaced");
-            self.lose(&directory, settler);
-        }
-    }
-
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
     pub fn confirm(&mut self, settler: &mut Settler, now: Instant) {
+        // A burst that is polled may go on in other files, and the next poll may be a long time off.
+        let polled = self.coverage.polled();
+        if !settler.is_empty() && !polled.is_empty() {
+            self.look_again(&polled, settler);
+        }
         for path in settler.paths() {
             let look = os::fs::look(&path);
             if look.stamp == self.snapshot.get(&path) {

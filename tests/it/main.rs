@@ -4,7 +4,10 @@
 mod applications;
 mod bad_input;
 mod bytecode;
+mod comings_and_goings;
 mod config_file;
+mod config_maps;
+mod directories;
 mod ends;
 mod hostile;
 mod limits;
@@ -16,6 +19,7 @@ mod own_outputs;
 mod ranks;
 mod readme;
 mod restart;
+mod saves;
 mod support;
 mod trees;
 mod watching;

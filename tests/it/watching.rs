@@ -3,62 +3,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
-use crate::support::{Sandbox, Session};
-
-/// Defines each test three times, once for a backend.
-macro_rules! on_every_backend {
-    ($($(#[$doc:meta])* fn $name:ident($backend:ident) $body:block)*) => {
-        $(
-            mod $name {
-                use super::*;
-                fn test($backend: &str) $body
-                #[test]
-                fn inotify() { test("inotify") }
-                #[test]
-                fn notify() { test("notify") }
-                #[test]
-                fn poll() { test("poll") }
-            }
-        )*
-    };
-}
-
-/// Watches with these arguments; the command does nothing for a long time.
-fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
-    let fixed = ["--backend", backend, "--interval", "100ms"];
-    let command = ["--", "sleep", "600"];
-    let mut session = sandbox.start(fixed.iter().chain(arguments).chain(&command));
-    session.wait_armed(1);
-    session
-}
-
-/// The file names in a `started` or `changed` event.
-fn names(event: &Value) -> Vec<String> {
-    let changes = event["changes"].as_array().expect("it has changes");
-    changes.iter().map(|change| change["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
-}
-
-/// The next generation runs because of just these files.
-fn assert_restart(session: &mut Session, generation: u64, expected: &[&str]) {
-    let started = session.wait_armed(generation);
-    assert_eq!(names(&started), expected, "{}", session.account());
-}
-
-/// Saves a file that counts: whatever was done before has led to nothing if only this is behind the next start.
-fn assert_fence(sandbox: &Sandbox, session: &mut Session, generation: u64) {
-    sandbox.write("fence.py", format!("fence of generation {generation}"));
-    assert_restart(session, generation, &["fence.py"]);
-}
-
-fn set_time(path: &Path, time: SystemTime) {
-    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-}
+use crate::support::Sandbox;
+use crate::support::watched::{assert_fence, assert_restart, names, on_every_backend, set_time, watch};
 
 on_every_backend! {
     fn a_save_in_place_and_a_save_by_rename_are_one_restart_each(backend) {
@@ -96,26 +44,6 @@ on_every_backend! {
         fs::set_permissions(sandbox.path("app.py"), fs::Permissions::from_mode(0o600)).unwrap();
         drop(File::options().read(true).write(true).open(sandbox.path("app.py")).unwrap());
         sandbox.read("app.py");
-        assert_fence(&sandbox, &mut session, 3);
-        session.stop();
-    }
-
-    fn a_truncated_file_is_waited_for(backend) {
-        let sandbox = Sandbox::new();
-        sandbox.write("app.py", "one");
-        let out = sandbox.beside().join("seen");
-        let script = format!("cat app.py >>{0}; echo >>{0}; exec sleep 600", out.display());
-        let mut session = sandbox.start(["--backend", backend, "--interval", "100ms", "-w", "*.py", "--", "sh", "-c", &script]);
-        session.wait_armed(1);
-        let seen = || fs::read_to_string(&out).unwrap_or_default();
-        session.wait_until("the first start", || seen() == "one\n");
-        let mut file = File::create(sandbox.path("app.py")).unwrap();
-        // The pause of a writer between truncating and writing: what is tested is that nothing happens in it.
-        std::thread::sleep(Duration::from_millis(30));
-        file.write_all(b"whole").unwrap();
-        drop(file);
-        session.wait_armed(2);
-        session.wait_until("the second start", || seen() == "one\nwhole\n");
         assert_fence(&sandbox, &mut session, 3);
         session.stop();
     }
@@ -241,34 +169,6 @@ on_every_backend! {
         sandbox.write("src/sub/y.py", "three");
         assert_restart(&mut session, 4, &["y.py"]);
         session.stop();
-    }
-
-    fn a_swap_of_a_config_map_is_one_restart(backend) {
-        let sandbox = Sandbox::new();
-        let volume = sandbox.path("volume");
-        let publish = |number: u32| {
-            let name = format!("..2026_{number}");
-            fs::create_dir_all(volume.join(&name)).unwrap();
-            fs::write(volume.join(&name).join("app.toml"), format!("number = {number}")).unwrap();
-            symlink(&name, volume.join("..data_tmp")).unwrap();
-            let former = fs::read_link(volume.join("..data")).ok();
-            fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
-            if let Some(former) = former {
-                fs::remove_dir_all(volume.join(former)).unwrap();
-            }
-        };
-        publish(1);
-        symlink("..data/app.toml", volume.join("app.toml")).unwrap();
-        for (round, pattern) in ["volume/app.toml", "volume", "volume/*.toml", "*.toml"].into_iter().enumerate() {
-            let mut session = watch(&sandbox, backend, &["-w", pattern, "-w", "fence.py"]);
-            let first = u32::try_from(round).unwrap() * 10 + 2;
-            for swap in 0..3 {
-                publish(first + swap);
-                assert_restart(&mut session, u64::from(swap) + 2, &["app.toml"]);
-            }
-            assert_fence(&sandbox, &mut session, 5);
-            assert_eq!(session.stop().count("started"), 5, "{pattern}");
-        }
     }
 
     fn a_symlinked_file_and_a_symlinked_directory_are_followed(backend) {
@@ -398,58 +298,6 @@ on_every_backend! {
         assert_eq!((ended.count("started"), ended.count("changed")), (1, 3), "{ended:#?}");
         assert!(ended.stderr.contains("app.toml changed (-w '*.toml'); sent SIGHUP"), "{}", ended.stderr);
     }
-}
-
-#[test]
-fn the_save_of_vim_is_one_restart_with_and_without_its_backup() {
-    if Command::new("vim").arg("--version").output().is_err() {
-        crate::ends::left_out("the saves of vim: it is not installed");
-        return;
-    }
-    let sandbox = Sandbox::new();
-    sandbox.write("app.py", "one\n");
-    let mut session = watch(&sandbox, "inotify", &[]);
-    for (generation, options) in
-        [(2, "set nobackup nowritebackup"), (3, "set backup backupcopy=no"), (4, "set backupcopy=yes")]
-    {
-        let edit = format!("normal Gocase {generation}");
-        let vim = Command::new("vim")
-            .args(["-es", "-u", "NONE", "-c", options, "-c", &edit, "-c", "wq", "app.py"])
-            .current_dir(sandbox.root())
-            .status();
-        assert!(vim.is_ok_and(|status| status.success()), "vim failed");
-        assert_restart(&mut session, generation, &["app.py"]);
-    }
-    assert_fence(&sandbox, &mut session, 5);
-    assert_eq!(session.stop().count("started"), 5);
-}
-
-#[test]
-fn a_checkout_of_git_is_one_restart() {
-    let sandbox = Sandbox::new();
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
-            .args(arguments)
-            .current_dir(sandbox.root())
-            .output()
-            .expect("git runs");
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    git(&["init", "-q"]);
-    for branch in ["one", "two"] {
-        for number in 0..200 {
-            sandbox.write(format!("{number}.py"), format!("{branch} {number}"));
-        }
-        git(&["checkout", "-q", "-b", branch]);
-        git(&["add", "."]);
-        git(&["commit", "-q", "-m", branch]);
-    }
-    let mut session = watch(&sandbox, "inotify", &["-w", "*.py"]);
-    git(&["checkout", "-q", "one"]);
-    assert_eq!(names(&session.wait_armed(2)).len(), 200);
-    assert_fence(&sandbox, &mut session, 3);
-    assert_eq!(session.stop().count("started"), 3);
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod apps;
 pub mod namespace;
 pub mod sandbox;
 pub mod session;
+pub mod watched;
 
 pub use namespace::Namespace;
 pub use sandbox::Sandbox;

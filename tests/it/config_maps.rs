@@ -1,0 +1,247 @@
+//! ConfigMaps and Secrets of Kubernetes, swapped as the kubelet's atomic writer does it: one restart for each swap, with the
+//! new content.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::support::Sandbox;
+use crate::support::watched::{
+    assert_converges, assert_fence, assert_restart, assert_run, names, on_every_backend, watch, watch_reading,
+};
+
+/// A mounted volume.
+struct Volume {
+    path: PathBuf,
+    swaps: u32,
+    /// Older kubelets make the links of new keys before the swap, newer ones after it.
+    links_first: bool,
+}
+
+impl Volume {
+    fn new(path: PathBuf) -> Volume {
+        fs::create_dir_all(&path).unwrap();
+        Volume { path, swaps: 0, links_first: false }
+    }
+
+    /// Publishes these keys, which may have slashes, and their values; in the steps of the kubelet's `AtomicWriter.Write`.
+    /// Gives back how long the steps took that users see.
+    fn publish(&mut self, keys: &[(&str, &str)]) -> Duration {
+        self.swaps += 1;
+        let former = fs::read_link(self.path.join("..data")).ok();
+        let name = format!("..2026_11_22_16_41_{:02}.{}", self.swaps % 60, 1_000_000 + self.swaps);
+        let directory = self.path.join(&name);
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        for (key, value) in keys {
+            let file = directory.join(key);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, value).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let begin = Instant::now();
+        if self.links_first {
+            self.make_links(keys);
+        }
+        symlink(&name, self.path.join("..data_tmp")).unwrap();
+        fs::rename(self.path.join("..data_tmp"), self.path.join("..data")).unwrap();
+        if !self.links_first {
+            self.make_links(keys);
+        }
+        self.remove_links(keys);
+        if let Some(former) = former {
+            fs::remove_dir_all(self.path.join(former)).unwrap();
+        }
+        begin.elapsed()
+    }
+
+    /// What users see: a link for the first part of each key.
+    fn make_links(&self, keys: &[(&str, &str)]) {
+        for (key, _) in keys {
+            let visible = key.split('/').next().unwrap();
+            if fs::symlink_metadata(self.path.join(visible)).is_err() {
+                symlink(Path::new("..data").join(visible), self.path.join(visible)).unwrap();
+            }
+        }
+    }
+
+    fn remove_links(&self, keys: &[(&str, &str)]) {
+        for entry in fs::read_dir(&self.path).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if !name.starts_with("..") && !keys.iter().any(|(key, _)| key.split('/').next() == Some(&name)) {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+}
+
+on_every_backend! {
+    fn a_hundred_swaps_are_a_hundred_restarts_each_with_the_new_content(backend) {
+        let swaps = if backend == "poll" { 5 } else { 100 };
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("app.toml", "0")]);
+        let mut session = watch_reading(&sandbox, backend, &["-w", "volume/app.toml;fence.py"], &["volume/app.toml"]);
+        for swap in 1..=swaps {
+            let value = swap.to_string();
+            volume.publish(&[("app.toml", &value)]);
+            assert_run(&mut session, swap + 1, &["app.toml"], &[&value]);
+        }
+        assert_fence(&sandbox, &mut session, swaps + 2);
+        assert_eq!(session.stop().count("started") as u64, swaps + 2);
+    }
+
+    fn a_swap_is_one_restart_whether_the_file_the_directory_or_a_glob_is_watched(backend) {
+        for pattern in ["volume/app.toml", "volume", "volume/", "volume/*.toml", "volume/**", "*.toml", "**/app.*"] {
+            let sandbox = Sandbox::new();
+            let mut volume = Volume::new(sandbox.path("volume"));
+            volume.publish(&[("app.toml", "0")]);
+            let mut session = watch_reading(&sandbox, backend, &["-w", pattern, "-w", "fence.py"], &["volume/app.toml"]);
+            for swap in 1..=3 {
+                let value = swap.to_string();
+                volume.publish(&[("app.toml", &value)]);
+                assert_run(&mut session, swap + 1, &["app.toml"], &[&value]);
+            }
+            assert_fence(&sandbox, &mut session, 5);
+            assert_eq!(session.stop().count("started"), 5, "{pattern}");
+        }
+    }
+
+    fn the_volume_itself_as_the_root_is_no_different(backend) {
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.beside().join("etc/app"));
+        volume.publish(&[("app.toml", "0"), ("b", "0")]);
+        let pattern = volume.path.to_str().unwrap().to_owned();
+        let visible = format!("{pattern}/app.toml");
+        let mut session = watch_reading(&sandbox, backend, &["-w", &pattern, "-w", "fence.py"], &[&visible]);
+        for swap in 1..=3 {
+            let value = swap.to_string();
+            volume.publish(&[("app.toml", &value), ("b", &value)]);
+            assert_run(&mut session, swap + 1, &["app.toml", "b"], &[&value]);
+        }
+        assert_fence(&sandbox, &mut session, 5);
+        session.stop();
+    }
+
+    fn a_key_whose_value_stays_does_no_harm(backend) {
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("app.toml", "0"), ("same.toml", "same")]);
+        let files = ["volume/app.toml", "volume/same.toml"];
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.toml;fence.py"], &files);
+        for swap in 1..=3 {
+            let value = swap.to_string();
+            volume.publish(&[("app.toml", &value), ("same.toml", "same")]);
+            // A swap writes every key anew, and contents are not compared.
+            assert_run(&mut session, swap + 1, &["app.toml", "same.toml"], &[&value, "same"]);
+        }
+        assert_fence(&sandbox, &mut session, 5);
+        session.stop();
+    }
+
+    fn keys_that_come_and_go_are_named(backend) {
+        for links_first in [true, false] {
+            let sandbox = Sandbox::new();
+            let mut volume = Volume::new(sandbox.path("volume"));
+            volume.links_first = links_first;
+            volume.publish(&[("a.toml", "a0")]);
+            let files = ["volume/a.toml", "volume/b.toml"];
+            let mut session = watch_reading(&sandbox, backend, &["-w", "volume", "-w", "fence*.py"], &files);
+            let mut generation = 1;
+            let mut expect = |took: Duration, changed: &[&str], read: [&str; 2]| {
+                generation += 1;
+                // With longer between the swap and the links than a whole file is waited for, they are two saves.
+                if took < Duration::from_millis(1) {
+                    return assert_run(&mut session, generation, changed, &read);
+                }
+                let last = assert_converges(&sandbox, &mut session, &read);
+                assert!(last <= generation + 3, "{}", session.account());
+                generation = last;
+            };
+            for _ in 0..3 {
+                expect(volume.publish(&[("a.toml", "a1"), ("b.toml", "b1")]), &["a.toml", "b.toml"], ["a1", "b1"]);
+                expect(volume.publish(&[("a.toml", "a2"), ("b.toml", "b2")]), &["a.toml", "b.toml"], ["a2", "b2"]);
+                expect(volume.publish(&[("b.toml", "b3")]), &["a.toml", "b.toml"], ["", "b3"]);
+                expect(volume.publish(&[("b.toml", "b4")]), &["b.toml"], ["", "b4"]);
+            }
+            session.stop();
+        }
+    }
+
+    fn a_secret_with_nested_paths_is_one_restart_for_each_swap(backend) {
+        for pattern in ["volume/a/b/c", "volume/a", "volume", "volume/**", "**/c"] {
+            let sandbox = Sandbox::new();
+            let mut volume = Volume::new(sandbox.path("volume"));
+            volume.publish(&[("a/b/c", "0")]);
+            let mut session = watch_reading(&sandbox, backend, &["-w", pattern, "-w", "fence.py"], &["volume/a/b/c"]);
+            for swap in 1..=3 {
+                let value = swap.to_string();
+                volume.publish(&[("a/b/c", &value)]);
+                assert_run(&mut session, swap + 1, &["c"], &[&value]);
+            }
+            assert_fence(&sandbox, &mut session, 5);
+            assert_eq!(session.stop().count("started"), 5, "{pattern}");
+        }
+    }
+
+    fn a_nested_key_that_comes_and_one_that_goes_are_named(backend) {
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("a/one", "1")]);
+        let files = ["volume/a/one", "volume/a/two"];
+        let mut session = watch_reading(&sandbox, backend, &["-w", "volume", "-w", "fence.py"], &files);
+        volume.publish(&[("a/one", "2"), ("a/two", "2")]);
+        assert_run(&mut session, 2, &["one", "two"], &["2", "2"]);
+        volume.publish(&[("a/two", "3")]);
+        assert_run(&mut session, 3, &["one", "two"], &["", "3"]);
+        assert_fence(&sandbox, &mut session, 4);
+        session.stop();
+    }
+
+    fn two_swaps_in_quick_succession_end_with_the_second_content(backend) {
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("app.toml", "0")]);
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.toml;fence*.py"], &["volume/app.toml"]);
+        let mut generation = 1;
+        for round in 1..=10 {
+            volume.publish(&[("app.toml", "first")]);
+            let second = format!("second of round {round}");
+            volume.publish(&[("app.toml", &second)]);
+            let last = assert_converges(&sandbox, &mut session, &[&second]);
+            // One restart for each swap at the most, and the fence; two, where the first fell between generations.
+            assert!(last <= generation + 4, "{}", session.account());
+            generation = last;
+        }
+        session.stop();
+    }
+
+    fn a_volume_that_is_mounted_later_counts(backend) {
+        let sandbox = Sandbox::new();
+        let mut session = watch(&sandbox, backend, &["-w", "volume/app.toml;fence.py"]);
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("app.toml", "1")]);
+        assert_restart(&mut session, 2, &["app.toml"]);
+        volume.publish(&[("app.toml", "2")]);
+        assert_restart(&mut session, 3, &["app.toml"]);
+        assert_fence(&sandbox, &mut session, 4);
+        session.stop();
+    }
+
+    fn the_swaps_of_a_command_that_is_signalled_are_one_signal_each(backend) {
+        let sandbox = Sandbox::new();
+        let mut volume = Volume::new(sandbox.path("volume"));
+        volume.publish(&[("a/app.toml", "0"), ("b.toml", "0")]);
+        let mut session = crate::support::watched::watch_without_restarts(&sandbox, backend, &["-w", "volume", "-w", "fence.py"]);
+        let values: BTreeMap<u32, String> = (1..=5).map(|swap| (swap, swap.to_string())).collect();
+        for value in values.values() {
+            volume.publish(&[("a/app.toml", value), ("b.toml", value)]);
+            assert_eq!(names(&session.wait("changed")), ["app.toml", "b.toml"], "{}", session.account());
+        }
+        sandbox.write("fence.py", "");
+        assert_eq!(names(&session.wait("changed")), ["fence.py"], "{}", session.account());
+        session.stop();
+    }
+}
