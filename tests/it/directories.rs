@@ -185,7 +185,7 @@ on_every_backend! {
     fn a_file_replaced_by_a_directory_and_back_is_one_restart_each(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "a file");
-        let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &["app.py", "app.py/x.py"]);
+        let mut session = watch_reading(&sandbox, backend, &["--settle", "1s", "-w", "*.py"], &["app.py", "app.py/x.py"]);
         fs::remove_file(sandbox.path("app.py")).unwrap();
         sandbox.write("app.py/x.py", "in a directory");
         assert_run(&mut session, 2, &["app.py", "x.py"], &["", "in a directory"]);
@@ -201,7 +201,7 @@ on_every_backend! {
     fn a_named_file_replaced_by_a_directory_and_back_is_one_restart_each(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("conf", "a file");
-        let mut session = watch_reading(&sandbox, backend, &["-w", "conf;fence.py"], &["conf", "conf/app.toml"]);
+        let mut session = watch_reading(&sandbox, backend, &["--settle", "1s", "-w", "conf;fence.py"], &["conf", "conf/app.toml"]);
         fs::remove_file(sandbox.path("conf")).unwrap();
         sandbox.write("conf/app.toml", "in a directory");
         assert_run(&mut session, 2, &["conf", "app.toml"], &["", "in a directory"]);
