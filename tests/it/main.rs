@@ -10,6 +10,7 @@ mod config_maps;
 mod directories;
 mod ends;
 mod hostile;
+mod init;
 mod limits;
 mod lockfile;
 mod mounts;
