@@ -460,15 +460,18 @@ impl Round {
         let near = doubtful.iter().chain(&late).flat_map(|edit| &edit.near);
         let saved = self.edits.iter().chain(late.iter().copied()).flat_map(|edit| &edit.touched);
         let touched: Vec<&PathBuf> = saved.chain(near).collect();
+        // Of what has gone while nobody watched, a first generation knows the directory alone.
+        let is_touched =
+            |path: &&Path| touched.iter().any(|touched| path.starts_with(touched) || touched.parent() == Some(path));
         let told = self.events.lines.iter().skip(self.passed).filter(|event| event["event"] == "changed");
-        let named = told.flat_map(|event| event["changes"].as_array().into_iter().flatten());
-        let misnamed: Vec<String> = named
-            // A child that finds a file gone cannot always know whether it went before the start or after it.
-            .filter(|change| !(self.large && change["kind"] == "deleted"))
-            .filter_map(|change| change["path"].as_str())
-            .map(Path::new)
-            // Of what has gone while nobody watched, a first generation knows the directory alone.
-            .filter(|path| !touched.iter().any(|touched| path.starts_with(touched) || touched.parent() == Some(path)))
+        let misnamed: Vec<String> = told
+            .flat_map(|event| {
+                let changes = event["changes"].as_array().into_iter().flatten();
+                let named: Vec<&Path> = changes.filter_map(|change| change["path"].as_str()).map(Path::new).collect();
+                // Where a tree is armed after the start, something from before it may be named besides, never alone.
+                let besides = self.large && named.iter().any(is_touched);
+                named.into_iter().filter(|path| !besides && !is_touched(path)).collect::<Vec<_>>()
+            })
             .map(|path| path.display().to_string())
             .collect();
         let bad = self
