@@ -102,7 +102,8 @@ with open('app.py', 'r+b') as file:
     }
 
     fn sed_in_place_is_one_restart(backend) {
-        let (sandbox, mut session) = edit_app(backend, &[]);
+        // Where everything counts, so would its temporary file, if it paused before the rename.
+        let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         run(&sandbox, "sed", &["-i", "s/two/three/", "app.py"]);
         assert_run(&mut session, 3, &["app.py"], &["three"]);
         run(&sandbox, "sed", &["-i.bak~", "s/three/four/", "app.py"]);
@@ -287,13 +288,11 @@ fn an_older_file_synced_by_rsync_with_its_time_is_one_restart() {
     if !is_installed("rsync", "the real rsync") {
         return;
     }
-    for arguments in [&["-t"][..], &["-t", "--inplace"]] {
-        let (sandbox, mut session) = edit_app("inotify", &[]);
-        let older = sandbox.beside().join("older");
-        fs::write(&older, "old, and of another size").unwrap();
-        set_time(&older, SystemTime::now() - Duration::from_secs(86_400));
-        run(&sandbox, "rsync", &[arguments, &[older.to_str().unwrap(), "app.py"]].concat());
-        assert_run(&mut session, 3, &["app.py"], &["old, and of another size"]);
-        assert_no_more(&sandbox, session, 3);
-    }
+    let (sandbox, mut session) = edit_app("inotify", &["-w", "*.py"]);
+    let older = sandbox.beside().join("older");
+    fs::write(&older, "old, and of another size").unwrap();
+    set_time(&older, SystemTime::now() - Duration::from_secs(86_400));
+    run(&sandbox, "rsync", &["-t", older.to_str().unwrap(), "app.py"]);
+    assert_run(&mut session, 3, &["app.py"], &["old, and of another size"]);
+    assert_no_more(&sandbox, session, 3);
 }
