@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::child_process::{ChildEnds, ChildProcess};
-use super::machine::{Action, Input, Machine, Rules};
+use super::machine::{Action, Input, Machine, Rules, Suspension};
 use crate::config::{Config, Shape};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
@@ -20,8 +20,8 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
-use crate::os::signals::{Signal, SignalStream, send};
-use crate::os::tree::{descendants, descendants_but};
+use crate::os::signals::{Received, Signal, SignalStream, send, stop_as_a_job, stop_for_certain};
+use crate::os::tree::{Process, descendants, descendants_but};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
@@ -32,9 +32,28 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Files up to this size are compared by their content.
 const MOST_COMPARED: u64 = 1024 * 1024;
 
+/// So long one may take to stop or to continue that got the signal when we did: Ctrl-Z and `fg` go to a whole group.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// After so long, whoever has not stopped for TSTP gets STOP. It may have had a screen to put in order.
+const STOP_FOR_CERTAIN: Duration = Duration::from_millis(300);
+
+/// So long the tree is waited for until it has stopped.
+const STOPPED: Duration = Duration::from_millis(600);
+
 /// Everything that reaches the supervisor as an input.
-const SIGNALS: [Signal; 8] =
-    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CHLD];
+const SIGNALS: [Signal; 10] = [
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::CHLD,
+];
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -73,6 +92,10 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
     let shares_terminal = tty::is_stdin();
+    if shares_terminal {
+        // To put a terminal in order that a dead command has left in somebody else's hands.
+        os::signals::ignore_terminal_output_stop();
+    }
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
@@ -142,8 +165,11 @@ impl Driver<'_> {
                 Signal::CHLD => deaths = true,
                 // Under nohup, the end of the terminal is not ours.
                 Signal::HUP if self.host.caller_ignores(Signal::HUP) => {}
+                Signal::TSTP if self.host.caller_ignores(Signal::TSTP) => {}
                 // Nor is the Ctrl-C of a terminal on which a script put us into the background.
                 signal if received.from_terminal && self.host.caller_ignores(signal) => {}
+                // `kill 0` in a script means its own group, and in the foreground we are a guest in it.
+                _ if self.is_from_command(received) => {}
                 _ => inputs.push(Input::Signal(received)),
             }
         }
@@ -159,6 +185,14 @@ impl Driver<'_> {
         }
         inputs.push(Input::Tick);
         Ok(inputs)
+    }
+
+    fn is_from_command(&self, received: Received) -> bool {
+        let Received { from_terminal, sender, .. } = received;
+        // The leader may have ended of the signal that it sent.
+        let from_tree =
+            || self.machine.leader() == Some(sender) || descendants(own_pid()).iter().any(|p| p.pid == sender);
+        self.terminal_group.is_some() && !from_terminal && sender > 0 && from_tree()
     }
 
     /// What the child has said so far, without waiting.
@@ -190,8 +224,72 @@ impl Driver<'_> {
 
     fn release(&mut self) {
         self.legacy = self.child.take().map(ChildProcess::leave);
+        self.restore_terminal();
+    }
+
+    fn restore_terminal(&self) {
         if let Some(terminal) = &self.terminal {
             terminal.restore();
+        }
+    }
+
+    fn suspend(&self, how: Suspension) {
+        match how {
+            Suspension::WithCommand(pid) => {
+                // Somebody may have continued it since.
+                if Process::of(pid).is_some_and(|process| process.is_stopped()) {
+                    stop_as_a_job();
+                }
+            }
+            Suspension::Alone => stop_as_a_job(),
+            Suspension::WithTree => {
+                self.stop_tree();
+                stop_as_a_job();
+                // In case that the kernel would not stop us.
+                self.continue_tree();
+            }
+            Suspension::Asked => {
+                self.stop_tree();
+                stop_for_certain();
+            }
+        }
+    }
+
+    /// The command and all that it has started, without the child: it goes on, so that it can end all this if we die.
+    fn tree(&self) -> impl Iterator<Item = Process> {
+        let child = self.child.as_ref().map(ChildProcess::pid);
+        descendants_but(own_pid(), &self.before_us).into_iter().filter(move |process| Some(process.pid) != child)
+    }
+
+    /// Stops the tree, and waits until it has stopped; bounded.
+    fn stop_tree(&self) {
+        let began = Instant::now();
+        let mut asked = Vec::new();
+        let patience = if self.terminal_group.is_some() { TOGETHER } else { Duration::ZERO };
+        while began.elapsed() < STOPPED {
+            let running: Vec<i32> = self.tree().filter(|process| !process.is_stopped()).map(|one| one.pid).collect();
+            if running.is_empty() && !self.machine.awaits_command() {
+                return;
+            }
+            for pid in running {
+                if began.elapsed() >= STOP_FOR_CERTAIN {
+                    let _ = send(pid, Signal::STOP);
+                } else if began.elapsed() >= patience && !asked.contains(&pid) {
+                    let _ = send(pid, Signal::TSTP);
+                    asked.push(pid);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn continue_tree(&self) {
+        if self.terminal_group.is_some() {
+            // `fg` continues the whole group, and nobody is to hear of it twice.
+            std::thread::sleep(TOGETHER);
+        }
+        for process in descendants_but(own_pid(), &self.before_us).iter().filter(|process| process.is_stopped()) {
+            let _ = send(process.pid, Signal::CONT);
         }
     }
 
@@ -225,6 +323,8 @@ impl Driver<'_> {
                     }
                 }
                 Action::Release => self.release(),
+                Action::Suspend(how) => self.suspend(how),
+                Action::Continue => self.continue_tree(),
                 Action::Sweep => {
                     self.sweep();
                     self.release();
@@ -236,6 +336,10 @@ impl Driver<'_> {
     }
 
     fn tell(&mut self, what: What) {
+        if matches!(what, What::Stopped { .. } | What::Exited { .. }) {
+            // Before the words: on an alternate screen they would be lost.
+            self.restore_terminal();
+        }
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
@@ -246,6 +350,10 @@ impl Driver<'_> {
         }
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.lend();
+        }
+        self.reporter.clear();
         let host = &*self.host;
         let started = ChildProcess::start(self.legacy.take(), |ends| {
             let ChildEnds { reports, directives, inherited, legacy } = ends;

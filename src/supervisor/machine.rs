@@ -97,10 +97,27 @@ pub enum Action {
     Tell(What),
     /// Lets go of a child that has said its last word.
     Release,
+    /// Stops until somebody continues us.
+    Suspend(Suspension),
+    /// Continues whoever is stopped in the tree.
+    Continue,
     /// Ends whatever a dead child left behind.
     Sweep,
     /// Ends with this code.
     Finish(ExitCode),
+}
+
+/// How the supervisor stops itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspension {
+    /// The command in the foreground has stopped, this process of it: a shell that ran it would say so now.
+    WithCommand(i32),
+    /// Ctrl-Z while no command shares the terminal: nobody else stops for it.
+    Alone,
+    /// Ctrl-Z that reaches us and not the command, which has a group of its own.
+    WithTree,
+    /// Somebody else asked us to stop: with the whole tree.
+    Asked,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +141,8 @@ pub struct Machine {
     phase: Phase,
     generation: Generation,
     command_runs: bool,
+    /// Pid of the command's first process, of the last one that was started.
+    leader: Option<i32>,
     changes: ChangeSet,
     noticed_ns: Option<i64>,
     stop_ns: Option<u64>,
@@ -153,6 +172,7 @@ impl Machine {
             phase: Phase::Up,
             generation: Generation::FIRST,
             command_runs: false,
+            leader: None,
             changes: ChangeSet::default(),
             noticed_ns: None,
             stop_ns: None,
@@ -175,6 +195,16 @@ impl Machine {
     /// The generation that runs.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Pid of the command's first process, which may have ended since.
+    pub fn leader(&self) -> Option<i32> {
+        self.leader
+    }
+
+    /// Whether a command is about to start.
+    pub fn awaits_command(&self) -> bool {
+        self.phase == Phase::Up && self.started_ns.is_none()
     }
 
     /// What a newly read configuration says.
@@ -217,6 +247,7 @@ impl Machine {
         match report {
             Report::Started { pid } => {
                 self.command_runs = true;
+                self.leader = Some(pid);
                 self.started_ns = Some(monotonic_ns);
                 let restart_ms = self.noticed_ns.take().map(|noticed| milliseconds(monotonic_ns - noticed));
                 let stop_ms = self.stop_ns.take().map(|took| took as f64 / 1e6);
@@ -253,6 +284,10 @@ impl Machine {
                 actions.push(Action::Tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
+            Report::Suspended { pid } if self.shares_terminal && self.phase == Phase::Up => {
+                actions.push(Action::Suspend(Suspension::WithCommand(pid)));
+            }
+            Report::Suspended { .. } => {}
             Report::Degraded { message } => actions.push(Action::Tell(What::Degraded { message })),
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
@@ -317,13 +352,22 @@ impl Machine {
     }
 
     fn signal(&mut self, received: Received, now: Instant, actions: &mut Vec<Action>) {
-        let Received { signal, from_terminal } = received;
+        let Received { signal, from_terminal, .. } = received;
         let reached_command = from_terminal && self.shares_terminal && self.command_runs;
         match signal {
-            Signal::USR1 | Signal::USR2 | Signal::WINCH if reached_command => {}
+            // The size of the window, above all: the command knows, and one that only starts will look.
+            Signal::USR1 | Signal::USR2 | Signal::WINCH if from_terminal && self.shares_terminal => {}
             Signal::USR1 | Signal::USR2 | Signal::WINCH => {
                 actions.push(Action::Send(Directive::Signal { number: signal.number() }));
             }
+            // It is the command's to stop or not. If it does, we follow.
+            Signal::TSTP if reached_command => {}
+            // An end that has begun goes on.
+            Signal::TSTP if matches!(self.phase, Phase::Ending(..)) => {}
+            Signal::TSTP if from_terminal && self.shares_terminal => actions.push(Action::Suspend(Suspension::Alone)),
+            Signal::TSTP if from_terminal => actions.push(Action::Suspend(Suspension::WithTree)),
+            Signal::TSTP => actions.push(Action::Suspend(Suspension::Asked)),
+            Signal::CONT => actions.push(Action::Continue),
             Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
                 let before = self.ctrl_c.replace((signal, now));
                 if before.is_some_and(|(_, at)| now <= at + CTRL_C_MEMORY) {

@@ -75,11 +75,11 @@ fn died() -> Input {
 }
 
 fn signal(signal: Signal) -> Input {
-    Input::Signal(Received { signal, from_terminal: false })
+    Input::Signal(Received { signal, from_terminal: false, sender: 1 })
 }
 
 fn from_terminal(signal: Signal) -> Input {
-    Input::Signal(Received { signal, from_terminal: true })
+    Input::Signal(Received { signal, from_terminal: true, sender: 0 })
 }
 
 /// A list of actions, short enough for a table: `release; spawn 2`.
@@ -586,7 +586,7 @@ fn end_code(input: &Input, shares_terminal: bool) -> Option<u8> {
     match input {
         Input::Beat(Beat::Removed) => Some(0),
         Input::Signal(Received { signal: Signal::TERM | Signal::HUP, .. }) => Some(of_signal(input)),
-        Input::Signal(Received { signal: Signal::INT | Signal::QUIT, from_terminal }) => {
+        Input::Signal(Received { signal: Signal::INT | Signal::QUIT, from_terminal, .. }) => {
             (!(*from_terminal && shares_terminal)).then(|| of_signal(input))
         }
         _ => None,
@@ -708,7 +708,7 @@ fn a_ctrl_c_during_a_stop_for_a_change_is_the_end() {
     let mut bench = Bench::new(OnExit::Wait, true);
     bench.step(started());
     bench.step(changed(false, Response::Restart));
-    let pressed = Received { signal: Signal::INT, from_terminal: true };
+    let pressed = Received { signal: Signal::INT, from_terminal: true, sender: 0 };
     assert_eq!(bench.says(Input::Signal(pressed)), "", "the command has got it");
     bench.step(stopped());
     assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; tell finished; finish 130");
