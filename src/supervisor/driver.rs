@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::child_process::{ChildEnds, ChildProcess};
-use super::machine::{Action, Input, Machine, Rules, Suspension};
+use super::job::Job;
+use super::machine::{Action, Input, Machine, Rules};
 use crate::config::{Config, Shape};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
@@ -20,8 +21,8 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
-use crate::os::signals::{Received, Signal, SignalStream, send, stop_as_a_job, stop_for_certain};
-use crate::os::tree::{Process, descendants, descendants_but};
+use crate::os::signals::{Received, Signal, SignalStream, send};
+use crate::os::tree::{descendants, descendants_but};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
@@ -31,15 +32,6 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// Files up to this size are compared by their content.
 const MOST_COMPARED: u64 = 1024 * 1024;
-
-/// So long one may take to stop or to continue that got the signal when we did: Ctrl-Z and `fg` go to a whole group.
-const TOGETHER: Duration = Duration::from_millis(20);
-
-/// After so long, whoever has not stopped for TSTP gets STOP. It may have had a screen to put in order.
-const STOP_FOR_CERTAIN: Duration = Duration::from_millis(300);
-
-/// So long the tree is waited for until it has stopped.
-const STOPPED: Duration = Duration::from_millis(600);
 
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 10] = [
@@ -233,63 +225,12 @@ impl Driver<'_> {
         }
     }
 
-    fn suspend(&self, how: Suspension) {
-        match how {
-            Suspension::WithCommand(pid) => {
-                // Somebody may have continued it since.
-                if Process::of(pid).is_some_and(|process| process.is_stopped()) {
-                    stop_as_a_job();
-                }
-            }
-            Suspension::Alone => stop_as_a_job(),
-            Suspension::WithTree => {
-                self.stop_tree();
-                stop_as_a_job();
-                // In case that the kernel would not stop us.
-                self.continue_tree();
-            }
-            Suspension::Asked => {
-                self.stop_tree();
-                stop_for_certain();
-            }
-        }
-    }
-
-    /// The command and all that it has started, without the child: it goes on, so that it can end all this if we die.
-    fn tree(&self) -> impl Iterator<Item = Process> {
-        let child = self.child.as_ref().map(ChildProcess::pid);
-        descendants_but(own_pid(), &self.before_us).into_iter().filter(move |process| Some(process.pid) != child)
-    }
-
-    /// Stops the tree, and waits until it has stopped; bounded.
-    fn stop_tree(&self) {
-        let began = Instant::now();
-        let mut asked = Vec::new();
-        let patience = if self.terminal_group.is_some() { TOGETHER } else { Duration::ZERO };
-        while began.elapsed() < STOPPED {
-            let running: Vec<i32> = self.tree().filter(|process| !process.is_stopped()).map(|one| one.pid).collect();
-            if running.is_empty() && !self.machine.awaits_command() {
-                return;
-            }
-            for pid in running {
-                if began.elapsed() >= STOP_FOR_CERTAIN {
-                    let _ = send(pid, Signal::STOP);
-                } else if began.elapsed() >= patience && !asked.contains(&pid) {
-                    let _ = send(pid, Signal::TSTP);
-                    asked.push(pid);
-                }
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    fn continue_tree(&self) {
-        if self.terminal_group.is_some() {
-            // `fg` continues the whole group, and nobody is to hear of it twice.
-            std::thread::sleep(TOGETHER);
-        }
-        for process in descendants_but(own_pid(), &self.before_us).iter().filter(|process| process.is_stopped()) {
-            let _ = send(process.pid, Signal::CONT);
+    fn job(&self) -> Job<'_> {
+        Job {
+            before_us: &self.before_us,
+            child: self.child.as_ref().map(ChildProcess::pid),
+            shares_group: self.terminal_group.is_some(),
+            awaits_command: self.machine.awaits_command(),
         }
     }
 
@@ -323,8 +264,8 @@ impl Driver<'_> {
                     }
                 }
                 Action::Release => self.release(),
-                Action::Suspend(how) => self.suspend(how),
-                Action::Continue => self.continue_tree(),
+                Action::Suspend(how) => self.job().suspend(how),
+                Action::Continue => self.job().go_on(),
                 Action::Sweep => {
                     self.sweep();
                     self.release();

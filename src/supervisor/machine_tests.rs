@@ -66,6 +66,10 @@ fn degraded() -> Input {
     Input::Report(Report::Degraded { message: "polling".into() })
 }
 
+fn suspended() -> Input {
+    Input::Report(Report::Suspended { pid: 7 })
+}
+
 fn leaving(end: ChildEnd) -> Input {
     Input::Report(Report::Leaving { end })
 }
@@ -93,6 +97,8 @@ fn short(actions: &[Action]) -> String {
         Action::Tell(what) => format!("tell {}", what.name()),
         Action::Release => "release".to_owned(),
         Action::Sweep => "sweep".to_owned(),
+        Action::Suspend(how) => format!("suspend {how:?}"),
+        Action::Continue => "continue".to_owned(),
         Action::Finish(code) => format!("finish {}", code.number()),
     });
     words.collect::<Vec<_>>().join("; ")
@@ -160,8 +166,9 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     const LOST: &str = "release; sweep; tell degraded";
     const NEXT: &str = "release; spawn 2";
     const LAST: &str = "release; tell finished; finish 143";
+    const ASKED: &str = "suspend Asked";
     let waits = "tell exited; tell waiting";
-    let table: [(Input, [&str; 6]); 25] = [
+    let table: [(Input, [&str; 6]); 28] = [
         // input                              running       waiting       delayed       renewing      ending        down
         (started(), ["tell started"; 6]),
         (watching(), ["tell watching"; 6]),
@@ -183,6 +190,9 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (signal(Signal::USR1), ["send 10"; 6]),
         (signal(Signal::USR2), ["send 12"; 6]),
         (signal(Signal::WINCH), ["send 28"; 6]),
+        (signal(Signal::TSTP), [ASKED, ASKED, ASKED, ASKED, "", ASKED]),
+        (signal(Signal::CONT), ["continue"; 6]),
+        (suspended(), [""; 6]),
         (signal(Signal::CHLD), [""; 6]),
         (Input::Beat(Beat::Steady), [""; 6]),
         (Input::Beat(Beat::Removed), ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"]),
@@ -409,6 +419,27 @@ fn what_the_terminal_sent_the_command_has_got_already() {
         inputs.iter().for_each(|input| drop(bench.step(input.clone())));
         assert_eq!(bench.says(from_terminal(Signal::INT)), "send stop", "{inputs:?}");
     }
+}
+
+#[test]
+fn at_the_terminal_reloadrun_stops_when_the_command_has_stopped() {
+    let mut bench = at_the_terminal(OnExit::Wait);
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "", "a command may keep Ctrl-Z to itself");
+    assert_eq!(bench.says(suspended()), "suspend WithCommand(7)");
+    assert_eq!(bench.says(from_terminal(Signal::CONT)), "continue");
+    assert_eq!(bench.says(signal(Signal::TSTP)), "suspend Asked", "that went to us, and not to the command");
+    bench.says(exited(0));
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "suspend Alone", "nobody else is there");
+    bench.says(signal(Signal::TERM));
+    assert_eq!(bench.says(suspended()), "", "an end goes on");
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "");
+}
+
+#[test]
+fn a_command_that_does_not_share_the_terminal_is_stopped_by_us() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "suspend WithTree");
+    assert_eq!(bench.says(suspended()), "", "somebody stopped it, but no shell waits for that");
 }
 
 #[test]
