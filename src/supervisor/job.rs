@@ -16,6 +16,9 @@ const STOP_FOR_CERTAIN: Duration = Duration::from_millis(300);
 /// So long the tree is waited for until it has stopped.
 const STOPPED: Duration = Duration::from_millis(600);
 
+/// The state of a process that hears nothing until the kernel has done something for it.
+const WAITS: char = 'D';
+
 /// Between two looks at it.
 const STEP: Duration = Duration::from_millis(2);
 
@@ -42,6 +45,12 @@ impl Job<'_> {
                     stop_as_a_job();
                 }
             }
+            Suspension::WithStuck(pid) => {
+                let waits = Process::of(pid).is_some_and(|process| process.state == WAITS);
+                if waits && self.everyone().any(|process| process.is_stopped()) {
+                    stop_as_a_job();
+                }
+            }
             Suspension::Alone => stop_as_a_job(),
             Suspension::WithTree => {
                 self.stop_command();
@@ -63,7 +72,8 @@ impl Job<'_> {
             // `fg` continues the whole group, and nobody is to hear of it twice.
             std::thread::sleep(TOGETHER);
         }
-        for process in self.everyone().filter(Process::is_stopped) {
+        // One that waits may stop as soon as it waits no more, of a signal that only SIGCONT takes back.
+        for process in self.everyone().filter(|process| process.is_stopped() || process.state == WAITS) {
             let _ = send(process.pid, Signal::CONT);
         }
     }

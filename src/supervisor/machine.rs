@@ -31,6 +31,10 @@ const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
 /// its whole group.
 const ONE_REQUEST: Duration = Duration::from_millis(200);
 
+/// How long after a Ctrl-Z a command that has not stopped is looked at: a shell may hang between vfork and exec, because
+/// its offspring stopped there. It will go on when everyone is continued.
+const STUCK: Duration = Duration::from_millis(500);
+
 /// A child that was told to end answers within the grace and this (KILL has its own bound of 10 s); else it hangs.
 const ANSWER: Duration = Duration::from_secs(12);
 
@@ -112,6 +116,8 @@ pub enum Action {
 pub enum Suspension {
     /// The command in the foreground has stopped, this process of it: a shell that ran it would say so now.
     WithCommand(i32),
+    /// The same, if this process cannot stop because it waits in the kernel for one that has stopped.
+    WithStuck(i32),
     /// Ctrl-Z while no command shares the terminal: nobody else stops for it.
     Alone,
     /// Ctrl-Z that reaches us and not the command, which has a group of its own.
@@ -143,6 +149,8 @@ pub struct Machine {
     command_runs: bool,
     /// Pid of the command's first process, of the last one that was started.
     leader: Option<i32>,
+    /// When to see whether a Ctrl-Z has left the command hanging.
+    stuck_at: Option<Instant>,
     changes: ChangeSet,
     noticed_ns: Option<i64>,
     stop_ns: Option<u64>,
@@ -173,6 +181,7 @@ impl Machine {
             generation: Generation::FIRST,
             command_runs: false,
             leader: None,
+            stuck_at: None,
             changes: ChangeSet::default(),
             noticed_ns: None,
             stop_ns: None,
@@ -217,7 +226,7 @@ impl Machine {
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Down(until) => Some(until),
-            Phase::Up => self.restart_at,
+            Phase::Up => self.restart_at.into_iter().chain(self.stuck_at).min(),
             Phase::Renewing | Phase::Ending(..) => self.hangs_at,
         }
     }
@@ -361,7 +370,7 @@ impl Machine {
                 actions.push(Action::Send(Directive::Signal { number: signal.number() }));
             }
             // It is the command's to stop or not. If it does, we follow.
-            Signal::TSTP if reached_command => {}
+            Signal::TSTP if reached_command => self.stuck_at = Some(now + STUCK),
             // An end that has begun goes on.
             Signal::TSTP if matches!(self.phase, Phase::Ending(..)) => {}
             Signal::TSTP if from_terminal && self.shares_terminal => actions.push(Action::Suspend(Suspension::Alone)),
@@ -411,6 +420,12 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.stuck_at.take_if(|at| *at <= now).is_some()
+            && self.command_runs
+            && let Some(pid) = self.leader
+        {
+            actions.push(Action::Suspend(Suspension::WithStuck(pid)));
+        }
         match self.phase {
             Phase::Down(until) if until <= now && self.asks => self.ask(now, actions),
             Phase::Down(until) if until <= now => self.spawn(now, actions),
@@ -468,6 +483,7 @@ impl Machine {
         self.asks = false;
         self.started_ns = None;
         self.command_runs = false;
+        self.stuck_at = None;
         self.restart_at = None;
         self.child_since = now;
         self.ctrl_c = None;

@@ -425,6 +425,11 @@ fn what_the_terminal_sent_the_command_has_got_already() {
 fn at_the_terminal_reloadrun_stops_when_the_command_has_stopped() {
     let mut bench = at_the_terminal(OnExit::Wait);
     assert_eq!(bench.says(from_terminal(Signal::TSTP)), "", "a command may keep Ctrl-Z to itself");
+    assert_eq!(bench.says(Input::Tick), "", "it has time");
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.machine.due().is_some_and(|due| due <= bench.now));
+    assert_eq!(bench.says(Input::Tick), "suspend WithStuck(7)");
+    assert_eq!(bench.says(Input::Tick), "");
     assert_eq!(bench.says(suspended()), "suspend WithCommand(7)");
     assert_eq!(bench.says(from_terminal(Signal::CONT)), "continue");
     assert_eq!(bench.says(signal(Signal::TSTP)), "suspend Asked", "that went to us, and not to the command");

@@ -14,4 +14,5 @@ mod ranks;
 mod readme;
 mod restart;
 mod support;
+mod terminal;
 mod watching;

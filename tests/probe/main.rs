@@ -5,6 +5,7 @@
 
 mod contents;
 mod floor;
+mod heard;
 mod record;
 mod stamp;
 
@@ -20,9 +21,10 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 3] = [
+const SPECIMENS: [Specimen; 4] = [
     Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
+    Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
 ];
 

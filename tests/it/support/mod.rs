@@ -3,6 +3,8 @@
 pub mod apps;
 pub mod sandbox;
 pub mod session;
+pub mod terminal;
 
 pub use sandbox::Sandbox;
 pub use session::{Ended, Session};
+pub use terminal::Terminal;
