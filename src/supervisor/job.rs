@@ -68,12 +68,15 @@ impl Job<'_> {
 
     /// Continues whoever is stopped.
     pub fn go_on(&self) {
-        if self.shares_group {
+        // One that waits may stop as soon as it waits no more, of a signal that only SIGCONT takes back.
+        let stays = || self.everyone().filter(|process| process.is_stopped() || process.state == WAITS);
+        let before: Vec<_> = stays().map(|process| (process.pid, process.switches())).collect();
+        if self.shares_group && !before.is_empty() {
             // `fg` continues the whole group, and nobody is to hear of it twice.
             std::thread::sleep(TOGETHER);
         }
-        // One that waits may stop as soon as it waits no more, of a signal that only SIGCONT takes back.
-        for process in self.everyone().filter(|process| process.is_stopped() || process.state == WAITS) {
+        // Who has run since and is stopped again was stopped by a second Ctrl-Z.
+        for process in stays().filter(|process| before.contains(&(process.pid, process.switches()))) {
             let _ = send(process.pid, Signal::CONT);
         }
     }

@@ -15,4 +15,5 @@ mod readme;
 mod restart;
 mod support;
 mod terminal;
+mod tmux;
 mod watching;
