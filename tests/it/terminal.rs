@@ -19,8 +19,9 @@ const MAIN_SCREEN: &str = "\x1b[?1049l";
 /// With `--interval 100ms` the child gives a supervisor that hangs 5 s; this is longer.
 const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(6);
 
-/// Goes to the foreground of a terminal of its own.
-const AT_ITS_TERMINAL: [&str; 2] = ["setsid", "--ctty"];
+/// Goes to the foreground of a terminal of its own; with every signal as it is there, even if the tests run in the
+/// background of a script, which ignores INT.
+const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
 
 /// Writes down which signals it hears, and ends on those that follow.
 const HEARD: [&str; 3] = [env!("CARGO_BIN_EXE_probe"), "heard", "../heard"];
@@ -107,7 +108,7 @@ impl Shell {
         let (terminal, sandbox) = (Terminal::new(), sandbox());
         let mut bash = Command::new(AT_ITS_TERMINAL[0]);
         sandbox.furnish(&mut bash);
-        bash.args([AT_ITS_TERMINAL[1], "bash", "--norc", "--noprofile", "-i"]);
+        bash.args(&AT_ITS_TERMINAL[1..]).args(["bash", "--norc", "--noprofile", "-i"]);
         bash.env("PS1", "ask> ").env("HISTFILE", "").env("INPUTRC", "/dev/null");
         bash.env("R", format!("{} --events {}", env!("CARGO_BIN_EXE_reloadrun"), sandbox.events().display()));
         bash.env("O", "--interval 100ms --color never -w app.txt");
@@ -279,7 +280,7 @@ fn a_window_of_another_size_is_told_once_and_its_size_is_right() {
     session.stop().assert_code(143);
 
     let terminal = Terminal::new();
-    let says = ["sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done"];
+    let says = ["sh", "-c", "trap 'stty size' WINCH; echo rea''dy; while :; do sleep 0.01; done"];
     let mut session = start(&terminal, &sandbox, &[], &says);
     session.wait_armed(1);
     terminal.wait_shown("ready", 1);
@@ -432,7 +433,7 @@ fn in_the_background_of_a_script_it_works_and_the_terminals_ctrl_c_is_not_its() 
 
 #[test]
 fn under_nohup_it_outlives_the_terminal_and_under_setsid_it_has_none() {
-    for wrapper in [&["setsid", "--ctty", "nohup"][..], &["setsid", "setsid", "--wait"]] {
+    for wrapper in [&["setsid", "--ctty", "nohup"][..], &["setsid", "--ctty", "setsid", "--wait"]] {
         let (mut terminal, sandbox) = (Terminal::new(), sandbox());
         let inner = reloadrun(&sandbox, &[], &[&HEARD[..], &["TERM"]].concat());
         let mut session = Session::start_at(&terminal, wrapped(wrapper, &inner, &sandbox), &sandbox);
@@ -464,7 +465,7 @@ fn under_nohup_it_outlives_the_terminal_and_under_setsid_it_has_none() {
 
 /// Goes to where a full-screen program is, and hears no TERM.
 const FULL_SCREEN: &str = "trap '' TERM; stty raw -echo; \
-    printf '\\033[?1049h\\033[?25l\\033[?2004h\\033[?1000h'; echo there; while :; do sleep 0.01; done";
+    printf '\\033[?1049h\\033[?25l\\033[?2004h\\033[?1000h'; echo th''ere; while :; do sleep 0.01; done";
 
 #[test]
 fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
@@ -540,7 +541,7 @@ fn escape_sequences_go_to_the_terminal_and_never_into_a_pipe_or_for_an_ordinary_
     assert!(!out().contains(MAIN_SCREEN), "{:?}", out());
 
     let terminal = Terminal::new();
-    let stubborn = "trap '' TERM; echo there; while :; do sleep 0.01; done";
+    let stubborn = "trap '' TERM; echo th''ere; while :; do sleep 0.01; done";
     let mut session = start(&terminal, &sandbox, &["--stop-timeout", "50ms"], &["sh", "-c", stubborn]);
     session.wait_armed(1);
     terminal.wait_shown("there", 1);
@@ -578,7 +579,7 @@ fn a_shell_that_took_the_terminal_and_was_killed_gives_it_back() {
 #[test]
 fn a_script_that_kills_its_own_group_does_not_mean_reloadrun() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
-    let script = "trap 'kill 0' EXIT; trap 'exit 0' TERM; sleep 600 & echo there; wait";
+    let script = "trap 'kill 0' EXIT; trap 'exit 0' TERM; sleep 600 & echo th''ere; wait";
     let mut session = start(&terminal, &sandbox, &[], &["sh", "-c", script]);
     session.wait_armed(1);
     for generation in 2..=3 {
