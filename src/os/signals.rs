@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Named, sigaction, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Named, raise, sigaction, sigprocmask,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// A signal by number. nix's own type has no real-time signals, and people do use `RTMIN+1`.
@@ -194,7 +196,7 @@ fn set(named: Named, handler: SigHandler) {
 /// an orphaned process group, or where the caller of reloadrun ignored TSTP. TSTP stays blocked in the end.
 pub fn stop_as_a_job() {
     // It stays pending until it is let through; the kernel then stops this process before it does anything else.
-    let _ = send(super::process::own_pid(), Signal::TSTP);
+    let _ = raise(Named::SIGTSTP);
     let set: SigSet = [Named::SIGTSTP].into_iter().collect();
     let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None);
@@ -202,7 +204,7 @@ pub fn stop_as_a_job() {
 
 /// Stops this process, whoever may continue it. Does nothing for the init of a pid namespace, which cannot be stopped.
 pub fn stop_for_certain() {
-    let _ = send(super::process::own_pid(), Signal::STOP);
+    let _ = raise(Named::SIGSTOP);
 }
 
 /// Lets these signals reach this thread again.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::machine::Suspension;
 use crate::os::process::own_pid;
 use crate::os::signals::{Signal, send, stop_as_a_job, stop_for_certain};
 use crate::os::tree::{Process, descendants_but};
@@ -21,6 +20,21 @@ const WAITS: char = 'D';
 
 /// Between two looks at it.
 const STEP: Duration = Duration::from_millis(2);
+
+/// How the supervisor stops itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspension {
+    /// The command in the foreground has stopped, this process of it: a shell that ran it would say so now.
+    WithCommand(i32),
+    /// The same, if this process cannot stop because it waits in the kernel for one that has stopped.
+    WithStuck(i32),
+    /// Ctrl-Z while no command shares the terminal: nobody else stops for it.
+    Alone,
+    /// Ctrl-Z that reaches us and not the command, which has a group of its own.
+    WithTree,
+    /// Somebody else asked us to stop: with the whole tree.
+    Asked,
+}
 
 /// What must be known of the job to stop it.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::job::Suspension;
 use crate::change::{ChangeSet, Hold};
 use crate::config::{OnChange, OnExit};
 use crate::event::What;
@@ -109,21 +110,6 @@ pub enum Action {
     Sweep,
     /// Ends with this code.
     Finish(ExitCode),
-}
-
-/// How the supervisor stops itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suspension {
-    /// The command in the foreground has stopped, this process of it: a shell that ran it would say so now.
-    WithCommand(i32),
-    /// The same, if this process cannot stop because it waits in the kernel for one that has stopped.
-    WithStuck(i32),
-    /// Ctrl-Z while no command shares the terminal: nobody else stops for it.
-    Alone,
-    /// Ctrl-Z that reaches us and not the command, which has a group of its own.
-    WithTree,
-    /// Somebody else asked us to stop: with the whole tree.
-    Asked,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 //!
 //! Only directories are ever watched: a watch on a file dies with its inode, and every atomic save makes a new
 //! one. A notice is only a hint where to look; whether something changed is decided by comparing the file with the
-//! [`Snapshot`] of this generation's start.
+//! [`snapshot::Snapshot`] of this generation's start.
 
 mod arming;
 mod backend;
