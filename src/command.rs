@@ -12,7 +12,7 @@ use crate::change::ChangeSet;
 use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
-use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap};
+use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, send, send_to_group};
 use crate::os::tether::Tether;
 use crate::os::tree::descendants;
@@ -151,6 +151,11 @@ impl Command {
     /// Pids of whoever is left.
     pub fn left(&self) -> Vec<i32> {
         descendants(own_pid()).iter().map(|process| process.pid).collect()
+    }
+
+    /// Whether the command's first process was stopped since the last time somebody asked.
+    pub fn was_stopped(&self) -> bool {
+        self.leader_alive && was_stopped(self.leader)
     }
 
     /// Collects the dead.

@@ -82,6 +82,11 @@ pub enum Report {
         /// How long it ran, nanoseconds.
         ran_ns: u64,
     },
+    /// The command's first process was stopped: by Ctrl-Z, by a signal, by itself.
+    Suspended {
+        /// Its pid.
+        pid: i32,
+    },
     /// Something is not as good as it should be; the sentence has the remedy.
     Degraded {
         /// The sentence.

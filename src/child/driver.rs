@@ -243,8 +243,9 @@ impl<'a> Driver<'a> {
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))
             .then_some(Input::TreeGone);
+        let suspended = command.was_stopped().then_some(Input::Suspended { pid: command.pid() });
         // In this order nobody looks for a rest that is not there.
-        gone.into_iter().chain(ended).collect()
+        gone.into_iter().chain(ended).chain(suspended).collect()
     }
 
     fn listen(&mut self) -> Vec<Input> {

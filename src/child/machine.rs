@@ -37,6 +37,11 @@ pub enum Input {
         /// How long it ran.
         ran: Duration,
     },
+    /// The command's first process was stopped.
+    Suspended {
+        /// Its pid.
+        pid: i32,
+    },
     /// Nothing is left of the command's tree.
     TreeGone,
     /// The watcher saw a whole save; more may belong to it.
@@ -130,6 +135,11 @@ impl Machine {
         match input {
             Input::Started { pid } => actions.push(Action::Report(Report::Started { pid })),
             Input::Ended { status, ran } => self.ended(status, ran, &mut actions),
+            // During a stop it is no news: the stop continues it.
+            Input::Suspended { pid } if matches!(self.state, State::Running) => {
+                actions.push(Action::Report(Report::Suspended { pid }));
+            }
+            Input::Suspended { .. } => {}
             Input::TreeGone => self.gone(now, &mut actions),
             Input::Certain => {
                 self.settled = false;

@@ -50,6 +50,15 @@ fn is_stopped(action: &Action) -> bool {
 }
 
 #[test]
+fn that_the_command_was_stopped_is_told_unless_it_is_being_ended() {
+    let (mut machine, now) = running(OnChange::Restart);
+    let suspended = Input::Suspended { pid: 7 };
+    assert_eq!(machine.step(suspended.clone(), now), [Action::Report(Report::Suspended { pid: 7 })]);
+    machine.step(Input::Certain, now);
+    assert_eq!(machine.step(suspended, now), [], "the stop continues it");
+}
+
+#[test]
 fn a_whole_save_begins_the_stop_at_once_and_the_reason_is_told_first() {
     let (mut machine, now) = running(OnChange::Restart);
     assert_eq!(machine.step(Input::Certain, now), [Action::Stop(StopAction::AskGroup)]);

@@ -110,6 +110,13 @@ pub fn reap() -> Harvest {
     }
 }
 
+/// Whether this child was stopped since the last time somebody asked.
+pub fn was_stopped(child: i32) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+    matches!(waitid(Id::Pid(Pid::from_raw(child)), flags), Ok(WaitStatus::Stopped(..)))
+}
+
 fn status(raw: i32) -> CommandStatus {
     if libc::WIFSIGNALED(raw) {
         let signal = libc::WTERMSIG(raw);

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Named, sigaction, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal as Named, raise, sigaction, sigprocmask,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// A signal by number. nix's own type has no real-time signals, and people do use `RTMIN+1`.
@@ -31,6 +33,10 @@ impl Signal {
     pub const KILL: Signal = Signal(Named::SIGKILL as i32);
     /// SIGCONT: go on, so that a stopped process can hear the signal before.
     pub const CONT: Signal = Signal(Named::SIGCONT as i32);
+    /// SIGSTOP: stop, no question.
+    pub const STOP: Signal = Signal(Named::SIGSTOP as i32);
+    /// SIGTSTP: Ctrl-Z.
+    pub const TSTP: Signal = Signal(Named::SIGTSTP as i32);
     /// SIGCHLD: a child ended.
     pub const CHLD: Signal = Signal(Named::SIGCHLD as i32);
     /// SIGUSR1, passed on to the command.
@@ -120,6 +126,8 @@ pub struct Received {
     /// Whether the kernel sent it (the terminal's Ctrl-C and Ctrl-\, a hang-up), so that everyone in the
     /// foreground group has got it as well.
     pub from_terminal: bool,
+    /// The pid of the process that sent it; 0 for the kernel, and for a process of another pid namespace.
+    pub sender: i32,
 }
 
 /// `si_code` of a signal that no process sent (asm-generic/siginfo.h).
@@ -152,7 +160,8 @@ impl SignalStream {
             match self.descriptor.read_signal() {
                 Ok(Some(info)) => {
                     let signal = Signal(i32::try_from(info.ssi_signo).unwrap_or(0));
-                    return Some(Received { signal, from_terminal: info.ssi_code == SI_KERNEL });
+                    let sender = i32::try_from(info.ssi_pid).unwrap_or(0);
+                    return Some(Received { signal, from_terminal: info.ssi_code == SI_KERNEL, sender });
                 }
                 Err(Errno::EINTR) => {}
                 Ok(None) | Err(_) => return None,
@@ -181,6 +190,21 @@ pub fn ignore_terminal_output_stop() {
 fn set(named: Named, handler: SigHandler) {
     // SAFETY: SIG_DFL and SIG_IGN, all that is passed here, run no code of ours.
     let _ = unsafe { sigaction(named, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) };
+}
+
+/// Stops this process as Ctrl-Z would, until somebody continues it. The kernel does not do so where nobody could: in
+/// an orphaned process group, or where the caller of reloadrun ignored TSTP. TSTP stays blocked in the end.
+pub fn stop_as_a_job() {
+    // It stays pending until it is let through; the kernel then stops this process before it does anything else.
+    let _ = raise(Named::SIGTSTP);
+    let set: SigSet = [Named::SIGTSTP].into_iter().collect();
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None);
+}
+
+/// Stops this process, whoever may continue it. Does nothing for the init of a pid namespace, which cannot be stopped.
+pub fn stop_for_certain() {
+    let _ = raise(Named::SIGSTOP);
 }
 
 /// Lets these signals reach this thread again.

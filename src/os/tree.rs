@@ -34,6 +34,13 @@ impl Process {
         Some(Process { pid, parent, group, session, state })
     }
 
+    /// How often it has left a processor: the same number later means that it has not run in between.
+    pub fn switches(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let counts = status.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
+        Some(counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum())
+    }
+
     /// Whether it is stopped, by a job-control signal or by a debugger.
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')

@@ -16,6 +16,8 @@ pub struct Human {
     color: bool,
     verbosity: Verbosity,
     clear: bool,
+    /// Complaints since the last start: clearing must not take them away.
+    kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
 }
@@ -30,7 +32,18 @@ enum Tone {
 impl Human {
     /// For paths shown relative to `directory`.
     pub fn new(directory: PathBuf, color: bool, verbosity: Verbosity, clear: bool) -> Human {
-        Human { directory, color, verbosity, clear, first: None }
+        Human { directory, color, verbosity, clear, kept: String::new(), first: None }
+    }
+
+    /// Takes over what a new configuration says.
+    pub fn adapt(&mut self, color: bool, verbosity: Verbosity, clear: bool) {
+        (self.color, self.verbosity, self.clear) = (color, verbosity, clear);
+    }
+
+    /// What clears the screen before a start, if that is wanted.
+    pub fn clear(&mut self) -> Option<String> {
+        let kept = std::mem::take(&mut self.kept);
+        self.clear.then(|| CLEAR.to_owned() + &kept)
     }
 
     /// The text for an event, if it is worth one.
@@ -39,7 +52,12 @@ impl Human {
         let overtaken = matches!(event.what, What::Exited { .. } | What::Changed { .. } | What::Finished { .. });
         let first = self.first.take_if(|_| overtaken);
         let first = first.map(|(command, pid)| self.line(Tone::Good, &format!("running {command} (pid {pid})")));
-        match (first, self.own_text(event)) {
+        let own = self.own_text(event);
+        if let (true, What::ConfigRejected { .. } | What::Degraded { .. }, Some(text)) = (self.clear, &event.what, &own)
+        {
+            self.kept.push_str(text);
+        }
+        match (first, own) {
             (Some(first), Some(text)) => Some(first + &text),
             (first, text) => first.or(text),
         }
@@ -58,13 +76,12 @@ impl Human {
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
-                let clear = if self.clear { CLEAR } else { "" };
                 if changes.is_empty() && number.number() == 1 {
                     self.first = Some((command.clone(), *pid));
-                    return self.clear.then(|| clear.to_owned());
+                    return None;
                 }
                 let sentence = self.restarted(changes, *stop_ms, *restart_ms, event, *pid);
-                return Some(clear.to_owned() + &self.line(Tone::Good, &sentence));
+                return Some(self.line(Tone::Good, &sentence));
             }
             What::Watching(watching) => match self.first.take() {
                 Some((command, pid)) => (Tone::Good, format!("{}; running {command} (pid {pid})", watched(watching))),

@@ -87,7 +87,14 @@ impl Reporter {
 
     /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
     pub fn adapt(&mut self, config: &Config) {
-        self.human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, clears(config));
+        self.human.adapt(use_color(config.color), config.verbosity, clears(config));
+    }
+
+    /// Clears the terminal for a start, where that is wanted and there is one.
+    pub fn clear(&mut self) {
+        if let Some(text) = self.human.clear() {
+            self.human_sink.push(&text);
+        }
     }
 
     /// Tells an event to everyone.

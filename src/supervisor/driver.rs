@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::child_process::{ChildEnds, ChildProcess};
+use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
 use crate::config::{Config, Shape};
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
-use crate::os::signals::{Signal, SignalStream, send};
+use crate::os::signals::{Received, Signal, SignalStream, send};
 use crate::os::tree::{descendants, descendants_but, is_hidden};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest, Ties};
@@ -33,8 +34,18 @@ const SWEEP: Duration = Duration::from_secs(10);
 const MOST_COMPARED: u64 = 1024 * 1024;
 
 /// Everything that reaches the supervisor as an input.
-const SIGNALS: [Signal; 8] =
-    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH, Signal::CHLD];
+const SIGNALS: [Signal; 10] = [
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::CHLD,
+];
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -73,6 +84,10 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
     let shares_terminal = tty::is_stdin();
+    if shares_terminal {
+        // To put a terminal in order that a dead command has left in somebody else's hands.
+        os::signals::ignore_terminal_output_stop();
+    }
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
@@ -152,8 +167,11 @@ impl Driver<'_> {
                 Signal::CHLD => deaths = true,
                 // Under nohup, the end of the terminal is not ours.
                 Signal::HUP if self.host.caller_ignores(Signal::HUP) => {}
+                Signal::TSTP if self.host.caller_ignores(Signal::TSTP) => {}
                 // Nor is the Ctrl-C of a terminal on which a script put us into the background.
                 signal if received.from_terminal && self.host.caller_ignores(signal) => {}
+                // `kill 0` in a script means its own group, and in the foreground we are a guest in it.
+                _ if self.is_from_command(received) => {}
                 _ => inputs.push(Input::Signal(received)),
             }
         }
@@ -173,6 +191,14 @@ impl Driver<'_> {
         }
         inputs.push(Input::Tick);
         Ok(inputs)
+    }
+
+    fn is_from_command(&self, received: Received) -> bool {
+        let Received { from_terminal, sender, .. } = received;
+        // The leader may have ended of the signal that it sent.
+        let from_tree =
+            || self.machine.leader() == Some(sender) || descendants(own_pid()).iter().any(|p| p.pid == sender);
+        self.terminal_group.is_some() && !from_terminal && sender > 0 && from_tree()
     }
 
     /// What the child has said so far, without waiting.
@@ -204,8 +230,21 @@ impl Driver<'_> {
 
     fn release(&mut self) {
         self.legacy = self.child.take().map(ChildProcess::leave);
+        self.restore_terminal();
+    }
+
+    fn restore_terminal(&self) {
         if let Some(terminal) = &self.terminal {
             terminal.restore();
+        }
+    }
+
+    fn job(&self) -> Job<'_> {
+        Job {
+            before_us: &self.before_us,
+            child: self.child.as_ref().map(ChildProcess::pid),
+            shares_group: self.terminal_group.is_some(),
+            awaits_command: self.machine.awaits_command(),
         }
     }
 
@@ -239,6 +278,8 @@ impl Driver<'_> {
                     }
                 }
                 Action::Release => self.release(),
+                Action::Suspend(how) => self.job().suspend(how),
+                Action::Continue => self.job().go_on(),
                 Action::Sweep => {
                     self.sweep();
                     self.release();
@@ -250,6 +291,10 @@ impl Driver<'_> {
     }
 
     fn tell(&mut self, what: What) {
+        if matches!(what, What::Stopped { .. } | What::Exited { .. }) {
+            // Before the words: on an alternate screen they would be lost.
+            self.restore_terminal();
+        }
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
@@ -260,6 +305,10 @@ impl Driver<'_> {
         }
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.lend();
+        }
+        self.reporter.clear();
         let host = &*self.host;
         let started = ChildProcess::start(self.legacy.take(), |ends| {
             let ChildEnds { reports, directives, inherited, legacy } = ends;

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::job::Suspension;
 use crate::change::{ChangeSet, Hold};
 use crate::config::{OnChange, OnExit};
 use crate::event::What;
@@ -31,6 +32,10 @@ const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
 /// The same signal again within this time is one request: `timeout` and many runtimes signal the process and then
 /// its whole group.
 const ONE_REQUEST: Duration = Duration::from_millis(200);
+
+/// How long after a Ctrl-Z a command that has not stopped is looked at: a shell may hang between vfork and exec, because
+/// its offspring stopped there. It will go on when everyone is continued.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// A child that was told to end answers within the grace and this (KILL has its own bound of 10 s); else it hangs.
 const ANSWER: Duration = Duration::from_secs(12);
@@ -101,6 +106,10 @@ pub enum Action {
     Tell(What),
     /// Lets go of a child that has said its last word.
     Release,
+    /// Stops until somebody continues us.
+    Suspend(Suspension),
+    /// Continues whoever is stopped in the tree.
+    Continue,
     /// Ends whatever a dead child left behind.
     Sweep,
     /// Ends with this code.
@@ -130,6 +139,10 @@ pub struct Machine {
     command_runs: bool,
     /// Whether a command was ever started.
     ever_ran: bool,
+    /// Pid of the command's first process, of the last one that was started.
+    leader: Option<i32>,
+    /// When to see whether a Ctrl-Z has left the command hanging.
+    stuck_at: Option<Instant>,
     changes: ChangeSet,
     noticed_ns: Option<i64>,
     stop_ns: Option<u64>,
@@ -162,6 +175,8 @@ impl Machine {
             generation: Generation::FIRST,
             command_runs: false,
             ever_ran: false,
+            leader: None,
+            stuck_at: None,
             changes: ChangeSet::default(),
             noticed_ns: None,
             stop_ns: None,
@@ -187,6 +202,16 @@ impl Machine {
         self.generation
     }
 
+    /// Pid of the command's first process, which may have ended since.
+    pub fn leader(&self) -> Option<i32> {
+        self.leader
+    }
+
+    /// Whether a command is about to start.
+    pub fn awaits_command(&self) -> bool {
+        self.phase == Phase::Up && self.started_ns.is_none()
+    }
+
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
         self.rules = rules;
@@ -197,7 +222,7 @@ impl Machine {
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Down(until) => Some(until),
-            Phase::Up => self.restart_at,
+            Phase::Up => self.restart_at.into_iter().chain(self.stuck_at).min(),
             Phase::Renewing | Phase::Ending(..) => self.hangs_at,
         }
     }
@@ -234,6 +259,7 @@ impl Machine {
             Report::Started { pid } => {
                 self.command_runs = true;
                 self.ever_ran = true;
+                self.leader = Some(pid);
                 self.started_ns = Some(monotonic_ns);
                 let restart_ms = self.noticed_ns.take().map(|noticed| milliseconds(monotonic_ns - noticed));
                 let stop_ms = self.stop_ns.take().map(|took| took as f64 / 1e6);
@@ -270,6 +296,10 @@ impl Machine {
                 actions.push(Action::Tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(status, Duration::from_nanos(ran_ns), now, actions),
+            Report::Suspended { pid } if self.shares_terminal && self.phase == Phase::Up => {
+                actions.push(Action::Suspend(Suspension::WithCommand(pid)));
+            }
+            Report::Suspended { .. } => {}
             Report::Degraded { message, lasting } => {
                 if lasting.is_none_or(|about| self.known_to_last.insert(about)) {
                     actions.push(Action::Tell(What::Degraded { message }));
@@ -338,13 +368,22 @@ impl Machine {
     }
 
     fn signal(&mut self, received: Received, now: Instant, actions: &mut Vec<Action>) {
-        let Received { signal, from_terminal } = received;
+        let Received { signal, from_terminal, .. } = received;
         let reached_command = from_terminal && self.shares_terminal && self.command_runs;
         match signal {
-            Signal::USR1 | Signal::USR2 | Signal::WINCH if reached_command => {}
+            // The size of the window, above all: the command knows, and one that only starts will look.
+            Signal::USR1 | Signal::USR2 | Signal::WINCH if from_terminal && self.shares_terminal => {}
             Signal::USR1 | Signal::USR2 | Signal::WINCH => {
                 actions.push(Action::Send(Directive::Signal { number: signal.number() }));
             }
+            // It is the command's to stop or not. If it does, we follow.
+            Signal::TSTP if reached_command => self.stuck_at = Some(now + STUCK),
+            // An end that has begun goes on.
+            Signal::TSTP if matches!(self.phase, Phase::Ending(..)) => {}
+            Signal::TSTP if from_terminal && self.shares_terminal => actions.push(Action::Suspend(Suspension::Alone)),
+            Signal::TSTP if from_terminal => actions.push(Action::Suspend(Suspension::WithTree)),
+            Signal::TSTP => actions.push(Action::Suspend(Suspension::Asked)),
+            Signal::CONT => actions.push(Action::Continue),
             Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
                 let before = self.ctrl_c.replace((signal, now));
                 if before.is_some_and(|(_, at)| now <= at + CTRL_C_MEMORY) {
@@ -388,6 +427,12 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.stuck_at.take_if(|at| *at <= now).is_some()
+            && self.command_runs
+            && let Some(pid) = self.leader
+        {
+            actions.push(Action::Suspend(Suspension::WithStuck(pid)));
+        }
         match self.phase {
             Phase::Down(until) if until <= now && self.asks => self.ask(now, actions),
             Phase::Down(until) if until <= now => self.spawn(now, actions),
@@ -445,6 +490,7 @@ impl Machine {
         self.asks = false;
         self.started_ns = None;
         self.command_runs = false;
+        self.stuck_at = None;
         self.restart_at = None;
         self.child_since = now;
         self.ctrl_c = None;

@@ -66,6 +66,10 @@ fn degraded() -> Input {
     Input::Report(Report::Degraded { message: "polling".into(), lasting: None })
 }
 
+fn suspended() -> Input {
+    Input::Report(Report::Suspended { pid: 7 })
+}
+
 fn leaving(end: ChildEnd) -> Input {
     Input::Report(Report::Leaving { end })
 }
@@ -75,11 +79,11 @@ fn died() -> Input {
 }
 
 fn signal(signal: Signal) -> Input {
-    Input::Signal(Received { signal, from_terminal: false })
+    Input::Signal(Received { signal, from_terminal: false, sender: 1 })
 }
 
 fn from_terminal(signal: Signal) -> Input {
-    Input::Signal(Received { signal, from_terminal: true })
+    Input::Signal(Received { signal, from_terminal: true, sender: 0 })
 }
 
 /// A list of actions, short enough for a table: `release; spawn 2`.
@@ -93,6 +97,8 @@ fn short(actions: &[Action]) -> String {
         Action::Tell(what) => format!("tell {}", what.name()),
         Action::Release => "release".to_owned(),
         Action::Sweep => "sweep".to_owned(),
+        Action::Suspend(how) => format!("suspend {how:?}"),
+        Action::Continue => "continue".to_owned(),
         Action::Finish(code) => format!("finish {}", code.number()),
     });
     words.collect::<Vec<_>>().join("; ")
@@ -160,8 +166,9 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     const LOST: &str = "release; sweep; tell degraded";
     const NEXT: &str = "release; spawn 2";
     const LAST: &str = "release; tell finished; finish 143";
+    const ASKED: &str = "suspend Asked";
     let waits = "tell exited; tell waiting";
-    let table: [(Input, [&str; 6]); 25] = [
+    let table: [(Input, [&str; 6]); 28] = [
         // input                              running       waiting       delayed       renewing      ending        down
         (started(), ["tell started"; 6]),
         (watching(), ["tell watching"; 6]),
@@ -183,6 +190,9 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (signal(Signal::USR1), ["send 10"; 6]),
         (signal(Signal::USR2), ["send 12"; 6]),
         (signal(Signal::WINCH), ["send 28"; 6]),
+        (signal(Signal::TSTP), [ASKED, ASKED, ASKED, ASKED, "", ASKED]),
+        (signal(Signal::CONT), ["continue"; 6]),
+        (suspended(), [""; 6]),
         (signal(Signal::CHLD), [""; 6]),
         (Input::Beat(Beat::Steady), [""; 6]),
         (Input::Beat(Beat::Removed), ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"]),
@@ -419,6 +429,32 @@ fn what_the_terminal_sent_the_command_has_got_already() {
 }
 
 #[test]
+fn at_the_terminal_reloadrun_stops_when_the_command_has_stopped() {
+    let mut bench = at_the_terminal(OnExit::Wait);
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "", "a command may keep Ctrl-Z to itself");
+    assert_eq!(bench.says(Input::Tick), "", "it has time");
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.machine.due().is_some_and(|due| due <= bench.now));
+    assert_eq!(bench.says(Input::Tick), "suspend WithStuck(7)");
+    assert_eq!(bench.says(Input::Tick), "");
+    assert_eq!(bench.says(suspended()), "suspend WithCommand(7)");
+    assert_eq!(bench.says(from_terminal(Signal::CONT)), "continue");
+    assert_eq!(bench.says(signal(Signal::TSTP)), "suspend Asked", "that went to us, and not to the command");
+    bench.says(exited(0));
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "suspend Alone", "nobody else is there");
+    bench.says(signal(Signal::TERM));
+    assert_eq!(bench.says(suspended()), "", "an end goes on");
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "");
+}
+
+#[test]
+fn a_command_that_does_not_share_the_terminal_is_stopped_by_us() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(from_terminal(Signal::TSTP)), "suspend WithTree");
+    assert_eq!(bench.says(suspended()), "", "somebody stopped it, but no shell waits for that");
+}
+
+#[test]
 fn a_command_that_ends_of_a_ctrl_c_takes_reloadrun_with_it() {
     for (received, code) in [(Signal::INT, 130), (Signal::QUIT, 131)] {
         for on_exit in [OnExit::Wait, OnExit::Exit, OnExit::Restart] {
@@ -593,7 +629,7 @@ fn end_code(input: &Input, shares_terminal: bool) -> Option<u8> {
     match input {
         Input::Beat(Beat::Removed) => Some(0),
         Input::Signal(Received { signal: Signal::TERM | Signal::HUP, .. }) => Some(of_signal(input)),
-        Input::Signal(Received { signal: Signal::INT | Signal::QUIT, from_terminal }) => {
+        Input::Signal(Received { signal: Signal::INT | Signal::QUIT, from_terminal, .. }) => {
             (!(*from_terminal && shares_terminal)).then(|| of_signal(input))
         }
         _ => None,
@@ -715,7 +751,7 @@ fn a_ctrl_c_during_a_stop_for_a_change_is_the_end() {
     let mut bench = Bench::new(OnExit::Wait, true);
     bench.step(started());
     bench.step(changed(false, Response::Restart));
-    let pressed = Received { signal: Signal::INT, from_terminal: true };
+    let pressed = Received { signal: Signal::INT, from_terminal: true, sender: 0 };
     assert_eq!(bench.says(Input::Signal(pressed)), "", "the command has got it");
     bench.step(stopped());
     assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; tell finished; finish 130");

@@ -5,6 +5,7 @@
 
 mod child_process;
 mod driver;
+mod job;
 mod machine;
 
 pub use driver::{Host, run};

@@ -22,5 +22,7 @@ mod readme;
 mod restart;
 mod saves;
 mod support;
+mod terminal;
+mod tmux;
 mod trees;
 mod watching;

@@ -5,6 +5,7 @@
 
 mod contents;
 mod floor;
+mod heard;
 mod mirror;
 mod record;
 mod stamp;
@@ -22,9 +23,10 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 5] = [
+const SPECIMENS: [Specimen; 6] = [
     Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
+    Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
     Specimen { name: "mirror", words: "DIR, with /dev/fuse as standard input", run: mirror::run },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
     Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },

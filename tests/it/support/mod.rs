@@ -4,8 +4,10 @@ pub mod apps;
 pub mod namespace;
 pub mod sandbox;
 pub mod session;
+pub mod terminal;
 pub mod watched;
 
 pub use namespace::Namespace;
 pub use sandbox::Sandbox;
 pub use session::{Ended, Session};
+pub use terminal::Terminal;

@@ -77,11 +77,17 @@ impl Sandbox {
     /// reloadrun as a command, in the root, with a clean environment; not started.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
-        command.args(arguments).current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
+        command.args(arguments);
+        self.furnish(&mut command);
+        command
+    }
+
+    /// Gives any command this directory and its environment.
+    pub fn furnish(&self, command: &mut Command) {
+        command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
         for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
             command.env_remove(name);
         }
-        command
     }
 
     /// Starts reloadrun with these arguments and an event stream.

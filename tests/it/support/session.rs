@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::sandbox::Sandbox;
+use super::terminal::Terminal;
 
 /// How long a fact may take to come on a loaded machine. Nothing here is timed: a healthy run takes milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -69,6 +70,17 @@ impl Session {
         let file = |path| File::create(path).expect("the sandbox is writable");
         command.stdin(Stdio::null()).stdout(file(&stdout)).stderr(file(&stderr));
         let child = command.spawn().expect("reloadrun starts");
+        let listing = sandbox.listing();
+        Session { child, shown, events: sandbox.events(), stdout, stderr, passed: 0, listing, ended: None }
+    }
+
+    /// The same with a terminal for its standard three.
+    pub fn start_at(terminal: &Terminal, mut command: Command, sandbox: &Sandbox) -> Session {
+        let _ = fs::remove_file(sandbox.events());
+        terminal.give_to(&mut command);
+        let shown = format!("{command:?}");
+        let child = command.spawn().expect("it starts");
+        let (stdout, stderr) = (sandbox.beside().join("stdout"), sandbox.beside().join("stderr"));
         let listing = sandbox.listing();
         Session { child, shown, events: sandbox.events(), stdout, stderr, passed: 0, listing, ended: None }
     }
