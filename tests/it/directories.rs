@@ -124,6 +124,20 @@ on_every_backend! {
         session.stop();
     }
 
+    fn files_deleted_and_made_again_one_by_one_are_one_restart(backend) {
+        let sandbox = Sandbox::new();
+        write_all(&sandbox, "old");
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
+        let since = SystemTime::now() - Duration::from_millis(10);
+        for number in 0..FILES {
+            let name = format!("d{}/{number}.py", number % 7);
+            fs::remove_file(sandbox.path(&name)).unwrap();
+            sandbox.write(&name, format!("new {number}"));
+        }
+        assert_burst(&sandbox, &mut session, 2, since, "new 499");
+        session.stop();
+    }
+
     fn an_archive_of_older_files_unpacked_over_the_tree_is_one_restart(backend) {
         let sandbox = Sandbox::new();
         write_all(&sandbox, "old");

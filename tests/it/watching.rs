@@ -265,23 +265,6 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_burst_of_many_files_is_one_restart_after_its_end(backend) {
-        let sandbox = Sandbox::new();
-        for number in 0..300 {
-            sandbox.write(format!("d{}/{number}.py", number % 7), "old");
-        }
-        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
-        for number in 0..300 {
-            let name = format!("d{}/{number}.py", number % 7);
-            fs::remove_file(sandbox.path(&name)).unwrap();
-            sandbox.write(&name, "new content");
-        }
-        let started = session.wait_armed(2);
-        assert_eq!(names(&started).len(), 300);
-        assert_fence(&sandbox, &mut session, 3);
-        assert_eq!(session.stop().count("started"), 3);
-    }
-
     fn a_signal_instead_of_a_restart_leaves_the_command_running(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.toml", "one");
