@@ -247,3 +247,39 @@ fn a_thousand_generations_leave_nothing_behind_in_the_supervisor() {
     eprintln!("descriptors, threads, resident KiB, children at generation 50 and {GENERATIONS}: {before}, {after}");
     session.stop().assert_code(143);
 }
+
+#[test]
+fn a_standard_error_that_is_closed_or_that_nobody_reads_changes_nothing() {
+    for shell in ["exec \"$@\" 2>&-", "exec \"$@\" 2> >(true)"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.txt", "one");
+        let silent = ["bash", "-c", shell, "bash"];
+        let arguments = ["-w", "app.txt", "--", "sh", "-c", "echo $RELOADRUN_GENERATION; exec sleep 600"];
+        let Some(mut session) = start_in(&sandbox, &silent, &arguments) else {
+            return left_out("a closed standard error: there is no bash");
+        };
+        session.wait_armed(1);
+        session.wait_until("the first command", || session.stdout() == "1\n");
+        sandbox.write("app.txt", "two");
+        session.wait_armed(2);
+        session.wait_until("the second command", || session.stdout() == "1\n2\n");
+        let ended = session.stop();
+        ended.assert_code(143);
+        assert_eq!(ended.stderr, "");
+    }
+}
+
+#[test]
+fn a_directory_of_the_lockfile_that_is_deleted_ends_it_like_the_lockfile() {
+    let sandbox = Sandbox::new();
+    let place = sandbox.beside().join("locks");
+    fs::create_dir(&place).expect("a fresh name");
+    let lockfile = place.join("it.lock").display().to_string();
+    let mut session =
+        sandbox.start(["--interval", "100ms", "--lockfile", &lockfile, "-w", "*.txt", "--", "sleep", "600"]);
+    session.wait_armed(1);
+    fs::remove_dir_all(&place).expect("it is ours");
+    let ended = session.wait_end();
+    ended.assert_code(0);
+    assert!(ended.events.iter().any(|event| event["reason"] == "the lockfile was removed"), "{ended:#?}");
+}
