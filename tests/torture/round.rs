@@ -148,6 +148,8 @@ pub struct Round {
     slow: Duration,
     interval: Duration,
     poll: bool,
+    /// Whether notices can be had at once.
+    prompt: bool,
     verbose: bool,
     began_ns: i64,
     /// Since the last quiet point.
@@ -217,6 +219,7 @@ impl Round {
             slow,
             interval,
             poll,
+            prompt: backend == "inotify",
             verbose: options.verbose,
             began_ns: now_ns(),
             edits: Vec::new(),
@@ -430,14 +433,20 @@ impl Round {
     /// From a start to the end of its arming: what happens there is known by its inode alone, and may count once more.
     fn unarmed(&self) -> Vec<(i64, i64)> {
         let mut windows = Vec::new();
-        let mut open = None;
+        let (mut open, mut stopped) = (None::<i64>, None);
         for event in &self.events.lines {
             let at = event["monotonic_ns"].as_i64().unwrap_or(0);
             match event["event"].as_str() {
+                Some("stopped") => stopped = Some(at),
                 Some("started") => {
+                    // The one before was never armed.
+                    windows.extend(open.take().map(|from| (from - CLOCK_STEP_NS, at)));
                     // A start is told later than it is; the command itself has looked at the clock.
                     let record = self.records.lines.iter().rev().find(|record| record["pid"] == event["pid"]);
-                    open = Some(record.and_then(|record| record["t"].as_i64()).unwrap_or(at).min(at));
+                    let began = record.and_then(|record| record["t"].as_i64()).unwrap_or(at).min(at);
+                    // Only inotify knows at the start what has been told until then; the others may hear of it later.
+                    let armed_from = stopped.take().filter(|_| !self.prompt);
+                    open = Some(armed_from.unwrap_or(began).min(began));
                 }
                 Some("watching") => windows.extend(open.take().map(|from| (from - CLOCK_STEP_NS, at))),
                 _ => {}
@@ -527,12 +536,19 @@ impl Round {
 fn differences(record: &Value, disk: &BTreeMap<String, String>) -> Vec<String> {
     let empty = serde_json::Map::new();
     let recorded = record["files"].as_object().unwrap_or(&empty);
-    let gone = recorded.keys().filter(|path| !disk.contains_key(*path)).map(|path| format!("{path} is gone"));
-    let other = disk.iter().filter(|(path, hash)| recorded.get(*path).and_then(Value::as_str) != Some(hash)).map(
-        |(path, _)| {
-            if recorded.contains_key(path) { format!("{path} is other") } else { format!("{path} is new") }
-        },
-    );
+    // A directory that is being replaced bears a backup's name for a moment, which does not count.
+    let counts = |path: &str| !path.contains("~/");
+    let missing = recorded.keys().filter(|path| counts(path) && !disk.contains_key(*path));
+    let gone = missing.map(|path| format!("{path} is gone"));
+    let other = disk
+        .iter()
+        .filter(|(path, _)| counts(path))
+        .filter(|(path, hash)| recorded.get(*path).and_then(Value::as_str) != Some(hash))
+        .map(
+            |(path, _)| {
+                if recorded.contains_key(path) { format!("{path} is other") } else { format!("{path} is new") }
+            },
+        );
     gone.chain(other).collect()
 }
 
