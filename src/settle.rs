@@ -180,6 +180,12 @@ impl Settler {
         self.pending.values().filter(over).map(|pending| pending.change.path.clone()).collect()
     }
 
+    /// Whether a file was seen whole, and different from how it was.
+    pub fn saw_whole(&self, path: &Path) -> bool {
+        let whole = |pending: &Pending| pending.progress == Progress::Whole && pending.change.seen.stamp.is_some();
+        self.pending.get(path).is_some_and(whole)
+    }
+
     /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()

@@ -266,6 +266,31 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_turned_there_and_back_counts_because_the_command_may_have_read_what_was_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        for name in ["one.txt", "two.txt"] {
+            std::fs::write(root.join(name), name).unwrap();
+        }
+        let link = root.join("app.py");
+        let turn = |target: &str| {
+            std::os::unix::fs::symlink(target, root.join("new")).unwrap();
+            std::fs::rename(root.join("new"), &link).unwrap();
+        };
+        turn("one.txt");
+        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut watcher = armed(&root, &mut settler);
+        watcher.command_starts(&mut settler);
+        turn("two.txt");
+        settle(&mut watcher, &mut settler);
+        assert_eq!(settler.paths(), [link.as_path()]);
+        turn("one.txt");
+        watcher.next(Some(Instant::now()), &mut settler);
+        watcher.confirm(&mut settler, Instant::now());
+        assert_eq!(settler.paths(), [link.as_path()]);
+    }
+
+    #[test]
     fn what_was_saved_before_the_start_is_no_change_after_it() {
         let directory = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(directory.path()).unwrap();

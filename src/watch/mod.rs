@@ -99,7 +99,7 @@ impl Watcher {
         }
         for path in settler.paths() {
             let look = os::fs::look(&path);
-            if look.stamp == self.snapshot.get(&path) {
+            if look.stamp == self.snapshot.get(&path) && !settler.saw_whole(&path) {
                 settler.withdraw(&path);
             } else {
                 settler.refresh(&path, look, now);
@@ -242,6 +242,7 @@ impl Watcher {
         }
         let before = self.snapshot.get(path);
         let look = look.unwrap_or_else(|| os::fs::look(path));
+        let before = if look.stamp == before && settler.saw_whole(path) { self.returned(path) } else { before };
         if look.stamp == before {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);
@@ -266,6 +267,13 @@ impl Watcher {
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, rewritten: false, seen: look };
         settler.push(change, progress, Instant::now());
+    }
+
+    /// A file is as it was, but was something else in between (a symlink turned there and back, files swapped twice):
+    /// the command may have read that, so it counts.
+    fn returned(&self, path: &Path) -> Option<Stamp> {
+        self.snapshot.set(path, Some(Stamp::UNKNOWN));
+        Some(Stamp::UNKNOWN)
     }
 
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
