@@ -163,7 +163,10 @@ impl Watcher {
             }
             let since = match now {
                 None => look.stamp.is_none() && self.nearest_is_stirred(&path),
-                Some(_) => doubtful.contains(&path) || path.ancestors().any(|ancestor| others.contains(ancestor)),
+                Some(now) => {
+                    let came = path.ancestors().any(|ancestor| others.contains(ancestor));
+                    doubtful.contains(&path) || came || self.may_run_old_code(&path, now)
+                }
             };
             if since {
                 debug!(path = %path.display(), "differs from what the child before has left");
@@ -171,6 +174,13 @@ impl Watcher {
                 self.consider(&path, Progress::Partial, settler);
             }
         }
+    }
+
+    /// Whether a Python source was saved in the moment before the start, when its directory was not armed yet: then nobody
+    /// has dropped what was compiled from the one before, and the command may have loaded that.
+    fn may_run_old_code(&self, path: &Path, now: Stamp) -> bool {
+        let is_source = path.extension().is_some_and(|extension| extension == "py");
+        is_source && self.start.at_ns.is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
     }
 
     /// The directories that came since the start: they were not there, or are not the same.

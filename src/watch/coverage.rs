@@ -58,6 +58,9 @@ const LIMIT: &str = "limit";
 /// Of its time, the polling of what is watched as well takes at most one part in so many.
 const SELDOM: u32 = 50;
 
+/// And of what is polled only, one part in so many.
+const HALF: u32 = 2;
+
 impl Coverage {
     /// Nothing is watched yet.
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
@@ -136,11 +139,11 @@ impl Coverage {
         if self.next_poll.is_none() && !self.polled.is_empty() {
             self.next_poll = Some(Instant::now() + self.interval);
         }
-        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll)
-            && self.polled.is_subset(&self.watched)
-        {
-            // What is watched as well changes unseen so seldom that no machine shall be kept busy with it.
-            *next = (*next).max(since + since.elapsed() * SELDOM);
+        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll) {
+            // What is watched as well changes unseen so seldom that no machine shall be kept busy with it; and a tree that
+            // takes longer than the interval shall not be polled all the time.
+            let part = if self.polled.is_subset(&self.watched) { SELDOM } else { HALF };
+            *next = (*next).max(since + since.elapsed() * part);
         }
         let earliest = [until, self.next_poll].into_iter().flatten().min();
         let mut notices = self.backend.next(earliest);

@@ -85,7 +85,8 @@ impl Watcher {
         for notice in notices {
             self.take_in(notice, settler);
         }
-        if let Some(polled) = polled {
+        // While a large tree is being armed, each of its directories is looked at anyway, and polling would only delay it.
+        if let Some(polled) = polled.filter(|_| self.start.walk.ahead() == 0) {
             self.look_again(&polled, settler);
         }
     }
