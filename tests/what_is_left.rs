@@ -2,7 +2,9 @@
 //! names, so this one comes last.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::os::unix::process::parent_id;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 /// As in `tests/it/support/sandbox.rs`.
 const MARK: &[u8] = b"RELOADRUN_TEST=1";
@@ -34,12 +36,30 @@ fn no_process_of_any_test_is_left() {
     assert!(left.is_empty(), "left running:\n{}", left.join("\n"));
 }
 
+/// When cargo, which runs all the tests, was started: what is older is of a run that was interrupted.
+fn began() -> SystemTime {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", parent_id())).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    // The 22nd field of all, in hundredths of a second since the machine was started (proc(5)).
+    let ticks = after_name.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0);
+    let machine = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let booted = machine.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(booted) + Duration::from_millis(10 * ticks)
+}
+
 #[test]
 fn no_file_of_any_test_is_left() {
+    let began = began();
+    let is_of_this_run = |path: &Path| {
+        let made = fs::metadata(path).and_then(|metadata| metadata.created().or_else(|_| metadata.modified()));
+        // The start of the machine is known to a second.
+        made.is_ok_and(|made| made + Duration::from_secs(2) >= began)
+    };
     let entries = fs::read_dir(std::env::temp_dir()).expect("there is a temporary directory").flatten();
     let left: Vec<_> = entries
         .map(|entry| entry.path())
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)))
+        .filter(|path| is_of_this_run(path))
         .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
