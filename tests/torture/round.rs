@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::contents::contents;
-use crate::edits::{Edit, Editor, Style, now_ns};
+use crate::edits::{Edit, Editor, now_ns};
 use crate::options::Options;
 use crate::random::Random;
 use crate::tree::Tree;
@@ -428,14 +428,9 @@ impl Round {
         let began = record["t"].as_i64().unwrap_or(0);
         let mut later = self.edits.iter().filter(|edit| edit.effect_ns >= began);
         // What was made and removed before anybody looked has never been.
-        later.all(|edit| !edit.touched.is_empty() && edit.touched.iter().all(|path| self.is_passing(path)))
+        let never_was = |path: &PathBuf| path.symlink_metadata().is_err();
+        later.all(|edit| !edit.touched.is_empty() && edit.touched.iter().all(never_was))
             && differences(record, &contents(&self.editor.tree.hot)).is_empty()
-    }
-
-    /// Whether something came after the last quiet point and is gone again.
-    fn is_passing(&self, path: &Path) -> bool {
-        let made = |edit: &Edit| edit.style == Style::DeepDirectory && edit.touched.iter().any(|made| made == path);
-        self.edits.iter().any(made) && path.symlink_metadata().is_err()
     }
 
     /// From a start to the end of its arming: what happens there is known by its inode alone, and may count once more.
