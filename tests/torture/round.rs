@@ -466,7 +466,8 @@ impl Round {
         let unarmed = |edit: &&Edit| windows.iter().any(|(from, to)| edit.begin_ns() <= *to && edit.end_ns() >= *from);
         let doubtful: Vec<&Edit> =
             self.edits.iter().filter(|edit| edit.is_save() || edit.moves_ctime()).filter(unarmed).collect();
-        let late: Vec<&Edit> = self.before.0.iter().filter(unarmed).collect();
+        // Polling may find a save that the command has seen already, an interval later.
+        let late: Vec<&Edit> = self.before.0.iter().filter(|edit| self.poll || unarmed(edit)).collect();
         let regular = self.edits.iter().map(Edit::most_starts).sum::<usize>() + doubtful.len();
         let most = regular + late.len().min(self.before.1);
         let near = doubtful.iter().chain(&late).flat_map(|edit| &edit.near);
