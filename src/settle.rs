@@ -130,7 +130,7 @@ impl Settler {
     pub fn push(&mut self, change: Change, progress: Progress, now: Instant) {
         let known = self.pending.get(&change.path);
         if known.is_some_and(|known| {
-            known.progress == progress && known.change.seen.stamp == change.seen.stamp && progress == Progress::Partial
+            known.progress == progress && known.change.seen == change.seen && progress == Progress::Partial
         }) {
             // Seen once more as it was, by polling: it is as quiet as before.
             return;
@@ -150,14 +150,12 @@ impl Settler {
 
     /// The file has moved on since it was last seen: the quiet begins anew.
     pub fn refresh(&mut self, path: &Path, seen: Look, now: Instant) {
-        if let Some(pending) = self.pending.get_mut(path) {
-            // A symlink's own times are in one kind of look and not in the other: what counts is the stamp.
-            let moved_on = pending.change.seen.stamp != seen.stamp;
+        if let Some(pending) = self.pending.get_mut(path)
+            && pending.change.seen != seen
+        {
             pending.change.seen = seen;
-            if moved_on {
-                pending.look(now);
-                self.last = Some(now);
-            }
+            pending.look(now);
+            self.last = Some(now);
         }
     }
 

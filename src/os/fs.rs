@@ -9,16 +9,18 @@ use nix::sys::statfs::{FsType, statfs};
 
 use crate::change::{Look, Stamp};
 
-/// Looks at a regular file, through symlinks. Anything else (no file, a directory, a socket, no permission)
-/// is [`Look::ABSENT`].
+/// Looks at a regular file, through symlinks. Anything else (no file, a directory, a socket, no permission) has no
+/// stamp. A symlink that was turned to an older file has changed as well, so its own inode's time counts too.
 pub fn look(path: &Path) -> Look {
-    match std::fs::metadata(path) {
-        Ok(metadata) => look_of(&metadata),
-        Err(_) => Look::ABSENT,
+    let Ok(own) = std::fs::symlink_metadata(path) else { return Look::ABSENT };
+    if !own.is_symlink() {
+        return look_of(&own);
     }
+    let target = std::fs::metadata(path).map_or(Look::ABSENT, |target| look_of(&target));
+    Look { ctime_ns: target.ctime_ns.max(ctime_ns(&own)), ..target }
 }
 
-/// The same from metadata that is already there.
+/// The look at what is no symlink, from metadata that is already there.
 pub fn look_of(metadata: &std::fs::Metadata) -> Look {
     if !metadata.is_file() {
         return Look::ABSENT;

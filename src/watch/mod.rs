@@ -100,7 +100,7 @@ impl Watcher {
         }
         for path in settler.paths() {
             let look = os::fs::look(&path);
-            if look.stamp == self.snapshot.get(&path) && !settler.saw_whole(&path) {
+            if self.is_as_it_was(&path, look, settler) {
                 settler.withdraw(&path);
             } else {
                 settler.refresh(&path, look, now);
@@ -241,14 +241,13 @@ impl Watcher {
             debug!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
-        let before = self.snapshot.get(path);
         let look = look.unwrap_or_else(|| os::fs::look(path));
-        let before = if look.stamp == before && settler.saw_whole(path) { self.returned(path) } else { before };
-        if look.stamp == before {
+        if self.is_as_it_was(path, look, settler) {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);
             return;
         }
+        let before = self.snapshot.get(path);
         if path.is_symlink() {
             self.coverage.register_hops(path);
         }
@@ -270,11 +269,15 @@ impl Watcher {
         settler.push(change, progress, Instant::now());
     }
 
-    /// A file is as it was, but was something else in between (a symlink turned there and back, files swapped twice):
-    /// the command may have read that, so it counts.
-    fn returned(&self, path: &Path) -> Option<Stamp> {
-        self.snapshot.set(path, Some(Stamp::UNKNOWN));
-        Some(Stamp::UNKNOWN)
+    /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
+    /// back, files swapped twice), the command may have read that, and nothing makes it undone.
+    fn is_as_it_was(&self, path: &Path, look: Look, settler: &Settler) -> bool {
+        let same = look.stamp == self.snapshot.get(path);
+        if same && settler.saw_whole(path) {
+            self.snapshot.set(path, Some(Stamp::UNKNOWN));
+            return false;
+        }
+        same
     }
 
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.

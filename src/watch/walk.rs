@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::change::Look;
 use crate::filter::Filter;
-use crate::os::fs::{ctime_ns, look, look_of};
+use crate::os::fs::{look, look_of};
 
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
 #[derive(Debug, Default)]
@@ -42,11 +42,7 @@ impl Listing {
     /// Every path that counts, and how it looks.
     pub fn looks(self) -> Vec<(PathBuf, Look)> {
         let links = self.links.into_iter().map(|link| {
-            let mut look = look(&link);
-            // A link that was turned to an older file has changed as well.
-            if let Ok(own) = fs::symlink_metadata(&link) {
-                look.ctime_ns = look.ctime_ns.max(ctime_ns(&own));
-            }
+            let look = look(&link);
             (link, look)
         });
         self.files.into_iter().chain(links).collect()
