@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -76,29 +75,8 @@ pub struct Change {
     pub config: bool,
     /// Whether somebody still had it open for writing when its time was up: its end will be one more change.
     pub open: bool,
-    /// Whether it was whole, and was written once more after that, before the change passed.
-    pub rewritten: bool,
     /// How the file was last seen, so that the next generation does not count it once more.
     pub seen: Look,
-}
-
-/// A file whose change alone is to wait, because the command seems to write it itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// The file.
-    pub path: PathBuf,
-    /// How long, from the first notice.
-    pub time: Duration,
-}
-
-impl Hold {
-    /// So soon after the start of a command a change may be the command's own doing.
-    pub const SOON: Duration = Duration::from_secs(5);
-
-    /// Only what is noticed so soon after the start is held; a later change is somebody else's.
-    pub fn window(&self) -> Duration {
-        (self.time * 2).max(Hold::SOON)
-    }
 }
 
 /// Everything behind one restart, ordered by path, each path once.
@@ -163,15 +141,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn change(path: &str, kind: ChangeKind) -> Change {
-        Change {
-            path: PathBuf::from(path),
-            kind,
-            rule: "r".into(),
-            config: false,
-            open: false,
-            rewritten: false,
-            seen: Look::ABSENT,
-        }
+        Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
     }
 
     #[test]

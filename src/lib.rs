@@ -20,7 +20,7 @@
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart loop_breaker protocol
+//! 3 filter settle stop restart protocol
 //! 2 config event
 //! 1 os              the operating system; all unsafe
 //! 0 change generation exit_code error
@@ -42,7 +42,6 @@ mod exit_code;
 mod filter;
 mod generation;
 mod heartbeat;
-mod loop_breaker;
 mod os;
 mod protocol;
 mod report;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangeSet, Hold};
+use crate::change::ChangeSet;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -20,8 +20,6 @@ pub struct StartRequest {
     pub generation: Generation,
     /// What led to it; empty for the first.
     pub changes: ChangeSet,
-    /// Files whose change alone is to wait.
-    pub holds: Vec<Hold>,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.

@@ -90,7 +90,6 @@ impl<'a> Driver<'a> {
             return Err("the supervisor is gone".to_owned());
         }
         let mut settler = Settler::new(config.settle);
-        settler.hold(&request.holds, Instant::now());
         let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);

@@ -17,7 +17,6 @@ fn set(config: bool) -> ChangeSet {
         rule: "r".into(),
         config,
         open: false,
-        rewritten: false,
         seen: Look::ABSENT,
     }])
 }

@@ -95,9 +95,9 @@ impl WatchThread {
             }
             let now = Instant::now();
             if told == Told::Quiet {
-                noticed_ns = self.notice(noticed_ns);
+                noticed_ns = (!self.settler.is_empty()).then(os::clock::monotonic_ns);
             }
-            told = self.tell_pending(told, now);
+            told = self.tell_pending(told);
             if self.settler.due().is_none_or(|due| due <= now)
                 && told != Told::Quiet
                 && self.tell_settled(noticed_ns.unwrap_or(0))
@@ -125,26 +125,15 @@ impl WatchThread {
         self.voice.report(Report::Watching(watching));
     }
 
-    /// When that was noticed which is pending: what is held, at first; anything else, now.
-    fn notice(&self, before: Option<i64>) -> Option<i64> {
-        if self.settler.is_empty() {
-            return None;
-        }
-        before.filter(|_| self.settler.held_until().is_some()).or_else(|| Some(os::clock::monotonic_ns()))
-    }
-
-    /// Of what is held the main thread learns nothing: no stop begins for it, and no stop waits for it.
-    fn tell_pending(&mut self, told: Told, now: Instant) -> Told {
+    fn tell_pending(&mut self, told: Told) -> Told {
         let news = match (self.settler.is_empty(), self.settler.is_certain()) {
             (true, _) => return told,
-            _ if told == Told::Quiet && self.settler.is_held(now) => return told,
             (false, true) => Told::Certain,
             (false, false) => Told::Unsettled,
         };
         if news == told || told == Told::Certain {
             return told;
         }
-        self.settler.lift();
         self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
         news
     }

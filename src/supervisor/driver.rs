@@ -1,6 +1,5 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,16 +9,14 @@ use tracing::debug;
 use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
-use crate::config::{Config, Shape};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Heartbeat;
-use crate::loop_breaker::Sight;
 use crate::os;
 use crate::os::fd::wait_readable;
-use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Received, Signal, SignalStream, send};
 use crate::os::tree::{descendants, descendants_but, is_hidden};
@@ -29,9 +26,6 @@ use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
 const SWEEP: Duration = Duration::from_secs(10);
-
-/// Files up to this size are compared by their content.
-const MOST_COMPARED: u64 = 1024 * 1024;
 
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 10] = [
@@ -261,14 +255,8 @@ impl Driver<'_> {
             match action {
                 Action::Tell(what) => self.tell(what),
                 Action::ReadConfig => self.read_config(),
-                Action::Spawn { generation, changes, holds } => {
-                    if let Some(code) = self.spawn(StartRequest { generation, changes, holds }) {
-                        return Some(code);
-                    }
-                }
-                Action::Look(paths) => {
-                    let sights = paths.iter().map(|path| sight(path)).collect();
-                    if let Some(code) = self.feed(Input::Seen(sights)) {
+                Action::Spawn { generation, changes } => {
+                    if let Some(code) = self.spawn(StartRequest { generation, changes }) {
                         return Some(code);
                     }
                 }
@@ -370,21 +358,11 @@ impl Driver<'_> {
 }
 
 fn rules(config: &Config) -> Rules {
-    let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
     Rules {
         command: quoted(&config.command),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
-        directory: config.directory.clone(),
-        named: literals.map(|pattern| pattern.base.clone()).collect(),
     }
-}
-
-fn sight(path: &Path) -> Sight {
-    let look = look(path);
-    let small = look.stamp.is_some_and(|stamp| stamp.size <= MOST_COMPARED);
-    let content = small.then(|| std::fs::read(path).ok()).flatten();
-    Sight { look, content: content.map(|bytes| BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes)) }
 }

@@ -6,21 +6,18 @@
 //! | ending  | end                 | -                    | escalate       | sweep, end      |
 //! | down    | -                   | -                    | end            | -               |
 //!
-//! `down` is the time between a child that died by itself and the next one, or the pause of a trial: before a start
-//! the [`LoopBreaker`] may ask how the files look that led to it, and ask again after a pause in which nothing runs.
+//! `down` is the time between a child that died by itself and the next one.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::job::Suspension;
-use crate::change::{ChangeSet, Hold};
+use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
-use crate::loop_breaker::{Conviction, LoopBreaker, Next, Sight};
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
@@ -59,10 +56,6 @@ pub struct Rules {
     pub stop_signal: Signal,
     /// How long a stop may take until KILL.
     pub stop_timeout: Duration,
-    /// What paths are shown relative to.
-    pub directory: PathBuf,
-    /// The files that a watch pattern names literally.
-    pub named: Vec<PathBuf>,
 }
 
 /// Something that happened to the supervisor.
@@ -78,8 +71,6 @@ pub enum Input {
     Signal(Received),
     /// The heart has beaten.
     Beat(Beat),
-    /// The files of [`Action::Look`] look so, in their order.
-    Seen(Vec<Sight>),
     /// Time has passed.
     Tick,
 }
@@ -95,11 +86,7 @@ pub enum Action {
         generation: Generation,
         /// What led to it.
         changes: ChangeSet,
-        /// Files whose change alone is to wait.
-        holds: Vec<Hold>,
     },
-    /// Looks at these files, while nothing runs.
-    Look(Vec<PathBuf>),
     /// Tells the child.
     Send(Directive),
     /// Tells the world.
@@ -158,9 +145,6 @@ pub struct Machine {
     beat_failed: bool,
     /// What was said of the watching and lasts: every generation finds it anew.
     known_to_last: HashSet<String>,
-    breaker: LoopBreaker,
-    /// Whether the breaker is to be asked before the next start: what is down is its pause.
-    asks: bool,
     /// When the command started, by the clock of `noticed_ns`.
     started_ns: Option<i64>,
 }
@@ -189,11 +173,9 @@ impl Machine {
             child_since: now,
             beat_failed: false,
             known_to_last: HashSet::new(),
-            breaker: LoopBreaker::new(),
-            asks: false,
             started_ns: None,
         };
-        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default(), holds: Vec::new() };
+        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
         (machine, vec![first])
     }
 
@@ -215,7 +197,6 @@ impl Machine {
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
         self.rules = rules;
-        self.breaker.reset();
     }
 
     /// When it wants a tick.
@@ -248,7 +229,6 @@ impl Machine {
             }
             Input::Signal(received) => self.signal(received, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
-            Input::Seen(sights) => self.seen(&sights, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         actions
@@ -277,10 +257,6 @@ impl Machine {
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if response != Response::Signal {
-                    if self.changes.is_empty() {
-                        let convictions = self.breaker.restart(&changes, self.started_ns, noticed_ns);
-                        self.tell_convictions(&convictions, actions);
-                    }
                     self.noticed_ns.get_or_insert(noticed_ns);
                     self.restart_at = None;
                     self.changes = std::mem::take(&mut self.changes).merge(changes);
@@ -337,7 +313,7 @@ impl Machine {
                 // Pressed while the command was being stopped for a change: it meant the end, not this stop.
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
-            (_, ChildEnd::Reload) => self.ask(now, actions),
+            (_, ChildEnd::Reload) => self.spawn(now, actions),
             (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);
@@ -434,7 +410,6 @@ impl Machine {
             actions.push(Action::Suspend(Suspension::WithStuck(pid)));
         }
         match self.phase {
-            Phase::Down(until) if until <= now && self.asks => self.ask(now, actions),
             Phase::Down(until) if until <= now => self.spawn(now, actions),
             Phase::Up if self.restart_at.is_some_and(|at| at <= now) => {
                 self.restart_at = None;
@@ -450,44 +425,8 @@ impl Machine {
         }
     }
 
-    /// Asks what the breaker wants to know, then starts the next child.
-    fn ask(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.asks = false;
-        match self.breaker.question() {
-            Some(paths) => {
-                self.phase = Phase::Down(now);
-                actions.push(Action::Look(paths));
-            }
-            None => self.spawn(now, actions),
-        }
-    }
-
-    fn seen(&mut self, sights: &[Sight], now: Instant, actions: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Down(_)) {
-            return;
-        }
-        let (next, convictions) = self.breaker.seen(sights);
-        self.tell_convictions(&convictions, actions);
-        match next {
-            Next::Start => self.spawn(now, actions),
-            Next::Pause(time) => {
-                self.asks = true;
-                self.phase = Phase::Down(now + time);
-            }
-        }
-    }
-
-    fn tell_convictions(&self, convictions: &[Conviction], actions: &mut Vec<Action>) {
-        for conviction in convictions {
-            let named = self.rules.named.contains(&conviction.path);
-            let message = conviction.sentence(&self.rules.directory, named);
-            actions.push(Action::Tell(What::Degraded { message }));
-        }
-    }
-
     fn spawn(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::Up;
-        self.asks = false;
         self.started_ns = None;
         self.command_runs = false;
         self.stuck_at = None;
@@ -499,11 +438,9 @@ impl Machine {
         if self.changes.has_config() {
             // Other settings may watch other places, in another way.
             self.known_to_last.clear();
-            self.breaker.reset();
             actions.push(Action::ReadConfig);
         }
-        let (changes, holds) = (self.changes.clone(), self.breaker.holds());
-        actions.push(Action::Spawn { generation: self.generation, changes, holds });
+        actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });
     }
 
     /// Ends everything; asked once more, it ends it with KILL.

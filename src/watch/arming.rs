@@ -135,7 +135,7 @@ impl Watcher {
             let rule = self.filter.decide_directory(directory).rule.to_string();
             self.snapshot.set(directory, Some(Stamp::UNKNOWN));
             let (path, kind) = (directory.to_owned(), ChangeKind::Modified);
-            let change = Change { path, kind, rule, config: false, open: false, rewritten: false, seen: Look::ABSENT };
+            let change = Change { path, kind, rule, config: false, open: false, seen: Look::ABSENT };
             settler.push(change, Progress::Partial, Instant::now());
         }
     }

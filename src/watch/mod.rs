@@ -265,7 +265,7 @@ impl Watcher {
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
-        let change = Change { path: path.to_owned(), kind, rule, config, open: false, rewritten: false, seen: look };
+        let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 
