@@ -7,6 +7,7 @@
 mod arming;
 mod backend;
 mod coverage;
+mod explain;
 mod footing;
 mod handover;
 mod inotify;
@@ -26,6 +27,7 @@ use tracing::debug;
 use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
+pub use self::explain::explain;
 pub use self::handover::give;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
@@ -236,12 +238,12 @@ impl Watcher {
 
     /// The same with a look that was taken, if one was.
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress, settler: &mut Settler) {
-        let decision = self.filter.decide(path);
+        let look = look.unwrap_or_else(|| os::fs::look(path));
+        let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
             debug!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
-        let look = look.unwrap_or_else(|| os::fs::look(path));
         if self.is_as_it_was(path, look, settler) {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);
