@@ -5,23 +5,25 @@
 
 mod base;
 mod group;
+mod hints;
 mod lists;
 mod own;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::base::{Base, IgnoreRules};
 use self::group::{Entry, Group, glob_of, grouped};
+use self::hints::{Surroundings, Unmatched};
 use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::Look;
 use crate::config::Config;
 use crate::ignore_files::IgnoreFiles;
 use crate::os;
-use crate::pattern::{Glob, Pattern, Shape};
+use crate::pattern::{Glob, Kind, Pattern, Shape};
 
 /// The rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +87,38 @@ impl Decision {
 /// A pattern, and what has been seen of it so far.
 #[derive(Debug)]
 struct Known {
+    pattern: Pattern,
     rule: Arc<str>,
-    matched: AtomicBool,
-    counted: AtomicBool,
+    /// Whether it matched anything (an ignore pattern), or something that counts (a watch pattern).
+    useful: AtomicBool,
+    /// The first match that is ignored, and why.
+    refused: OnceLock<(PathBuf, Rule)>,
 }
 
 impl Known {
     fn of(pattern: &Pattern) -> Known {
-        Known { rule: pattern.rule.as_str().into(), matched: AtomicBool::new(false), counted: AtomicBool::new(false) }
+        Known {
+            pattern: pattern.clone(),
+            rule: pattern.rule.as_str().into(),
+            useful: AtomicBool::new(false),
+            refused: OnceLock::new(),
+        }
+    }
+
+    fn is_useful(&self) -> bool {
+        // Set while a tree is armed and read after that, by the same thread: no order is needed.
+        self.useful.load(Ordering::Relaxed)
+    }
+
+    /// Whether it names a file that is there, which may be known from elsewhere than the walk.
+    fn is_there(&self) -> bool {
+        matches!(self.pattern.shape, Shape::Literal) && self.pattern.base.is_file()
+    }
+
+    fn mark(&self) {
+        if !self.is_useful() {
+            self.useful.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -198,7 +224,7 @@ impl Filter {
             return Decision::yes(Rule::ConfigFile, false);
         }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
-            self.mark(Some(*number), true);
+            self.watch[*number].mark();
             return Decision::yes(self.rule_of(*number), false);
         }
         let left_out = self.left_out(path);
@@ -208,7 +234,15 @@ impl Filter {
                 let rules = self.rules.as_ref()?;
                 reach.base.ignored(rules, path, false, reach.swept)
             });
-            self.mark(reach.pattern, refused.is_none());
+            if let Some(known) = reach.pattern.map(|number| &self.watch[number]) {
+                match &refused {
+                    None => known.mark(),
+                    Some(rule) if !known.is_useful() => {
+                        known.refused.get_or_init(|| (path.to_owned(), rule.clone()));
+                    }
+                    Some(_) => {}
+                }
+            }
             match refused {
                 None if !verdict.counts => verdict = Decision::yes(reach.rule, reach.swept),
                 None => verdict.swept &= reach.swept,
@@ -262,18 +296,65 @@ impl Filter {
         }
     }
 
-    fn rule_of(&self, number: usize) -> Rule {
-        Rule::Pattern(Arc::clone(&self.watch[number].rule))
-    }
-
-    fn mark(&self, pattern: Option<usize>, counts: bool) {
-        let Some(known) = pattern.map(|number| &self.watch[number]) else { return };
-        // Set once and read once all is armed, by the same thread: no order is needed.
-        for flag in [Some(&known.matched), counts.then_some(&known.counted)].into_iter().flatten() {
-            if !flag.load(Ordering::Relaxed) {
-                flag.store(true, Ordering::Relaxed);
+    /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
+    pub fn hints(&self, counts: bool) -> Vec<String> {
+        let unmatched = |known: &&Known| !known.is_useful();
+        // What a text means twice (a name and a set of characters) need match only once.
+        let alone =
+            |known: &&Known, all: &[Known]| !all.iter().any(|other| other.rule == known.rule && other.is_useful());
+        let watch: Vec<&Known> = self
+            .watch
+            .iter()
+            .filter(unmatched)
+            .filter(|known| alone(known, &self.watch) && !known.is_there())
+            .collect();
+        let ignore: Vec<&Known> =
+            self.ignore.iter().filter(unmatched).filter(|known| alone(known, &self.ignore)).collect();
+        if watch.is_empty() && ignore.is_empty() && (counts || self.everything.is_none()) {
+            return Vec::new();
+        }
+        let around = Surroundings::of(&self.directory);
+        let mut hints: Vec<String> = Vec::new();
+        if self.everything.is_some() && !counts {
+            hints.extend(self.refused_everything(&around));
+        }
+        for (kind, all) in [(Kind::Watch, watch), (Kind::Ignore, ignore)] {
+            for known in all {
+                let sentence = || Unmatched { pattern: &known.pattern, kind }.sentence(&around);
+                hints.extend(self.only_ignored(known, kind, &around).or_else(sentence));
             }
         }
+        hints.dedup();
+        hints
+    }
+
+    /// A watch pattern that matches, but only what is ignored.
+    fn only_ignored(&self, known: &Known, kind: Kind, around: &Surroundings) -> Option<String> {
+        if kind == Kind::Ignore {
+            return None;
+        }
+        let below_ignored = || {
+            let one = grouped([(0, &known.pattern)], glob_of);
+            let fits = |path: &&PathBuf| one.iter().any(|group| !group.matching(path).is_empty()) && path.is_file();
+            let path = around.paths.iter().find(fits)?;
+            Some((path.clone(), self.decide(path).rule))
+        };
+        let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
+        let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();
+        Some(format!("{} matches only what is ignored, like {shown} ({rule}); name it, or use --no-ignore", known.rule))
+    }
+
+    fn refused_everything(&self, around: &Surroundings) -> Option<String> {
+        let (path, rule) = around.paths.iter().find_map(|path| {
+            let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
+            (!decision.counts).then(|| (path, decision.rule))
+        })?;
+        let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
+        Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))
+    }
+
+    fn rule_of(&self, number: usize) -> Rule {
+        Rule::Pattern(Arc::clone(&self.watch[number].rule))
     }
 
     /// Every way in which a pattern reaches the path.
@@ -338,7 +419,7 @@ impl Filter {
         let mut first = None;
         for entry in entries {
             let known = &self.ignore[entry.pattern];
-            known.matched.store(true, Ordering::Relaxed);
+            known.mark();
             first.get_or_insert_with(|| Rule::Ignored(Arc::clone(&known.rule)));
         }
         first

@@ -76,6 +76,11 @@ impl Watcher {
         Watching { patterns, root, directories, files: self.snapshot.len(), backend: backend.to_owned(), polled }
     }
 
+    /// What is to be said of patterns that match nothing, now that all is armed.
+    pub fn hints(&self) -> Vec<String> {
+        self.filter.hints(self.snapshot.len() > 0)
+    }
+
     /// What is not as good as it should be, said once.
     pub fn complaints(&mut self) -> Vec<Complaint> {
         self.coverage.complaints()
