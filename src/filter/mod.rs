@@ -224,7 +224,8 @@ impl Filter {
             return Decision::yes(Rule::ConfigFile, false);
         }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
-            self.watch[*number].mark();
+            let others = self.reaches(path).filter_map(|reach| reach.pattern);
+            others.chain([*number]).for_each(|number| self.watch[number].mark());
             return Decision::yes(self.rule_of(*number), false);
         }
         let left_out = self.left_out(path);
@@ -337,7 +338,8 @@ impl Filter {
             let one = grouped([(0, &known.pattern)], glob_of);
             let fits = |path: &&PathBuf| one.iter().any(|group| !group.matching(path).is_empty()) && path.is_file();
             let path = around.paths.iter().find(fits)?;
-            Some((path.clone(), self.decide(path).rule))
+            let decision = self.decide(path);
+            (!decision.counts).then(|| (path.clone(), decision.rule))
         };
         let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
         let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();

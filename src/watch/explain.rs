@@ -18,7 +18,10 @@ pub fn explain(filter: &Filter, path: &Path) -> Decision {
     if by_name.counts && (parent_is_real || real.is_none()) {
         return by_name;
     }
-    let found = names(filter, path).into_iter().map(|name| decide(filter, &name)).find(|decision| decision.counts);
+    // What is written through a symlink is written to the file behind it.
+    let target = fs::canonicalize(path).ok().filter(|target| target != path);
+    let names = names(filter, path).into_iter().chain(target.iter().flat_map(|target| names(filter, target)));
+    let found = names.map(|name| decide(filter, &name)).find(|decision| decision.counts);
     match (found, by_name.counts, real.zip(path.file_name())) {
         (Some(found), ..) => found,
         (None, false, _) | (None, true, None) => by_name,

@@ -17,6 +17,9 @@ mod mounts;
 mod on_exit;
 mod output;
 mod own_outputs;
+mod patterns;
+#[path = "../torture/random.rs"]
+mod random;
 mod ranks;
 mod readme;
 mod restart;
