@@ -5,10 +5,11 @@
 //! `-w out`, and a home directory kept in git with a `*` says nothing about the project somebody works in.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::decision::Rule;
+use super::last::Last;
 use super::lists::{Lists, VIRTUAL_ENVIRONMENT};
-use super::{Rule, locked};
 use crate::ignore_files::{IgnoreFiles, Verdict};
 
 /// Which ignore rules there are.
@@ -28,14 +29,15 @@ pub struct Base {
     /// Whether the user wrote it.
     named: bool,
     /// The rules, by file and line, that take out the base as a whole.
-    disregarded: Mutex<Option<Arc<Vec<(PathBuf, usize)>>>>,
-    last_directory: Mutex<Option<(PathBuf, bool, Option<Rule>)>>,
+    disregarded: Last<(), Arc<Vec<(PathBuf, usize)>>>,
+    /// Of the last directory that was asked for, by whether it is swept in.
+    last_directory: [Last<PathBuf, Option<Rule>>; 2],
 }
 
 impl Base {
     /// A base, which the user wrote or not.
     pub fn new(path: PathBuf, named: bool) -> Base {
-        Base { path, named, disregarded: Mutex::default(), last_directory: Mutex::default() }
+        Base { path, named, disregarded: Last::default(), last_directory: Default::default() }
     }
 
     /// The rule that takes out the path, or a directory between it and the base. `swept` says that no pattern asks for it,
@@ -45,26 +47,16 @@ impl Base {
             return None;
         }
         let parent = path.parent().filter(|parent| parent.starts_with(&self.path));
-        let above = parent.and_then(|parent| self.directory_ignored(rules, parent, swept));
+        let above = parent.and_then(|parent| {
+            self.last_directory[usize::from(swept)].answer(parent, || self.ignored(rules, parent, true, swept))
+        });
         above.or_else(|| self.part_ignored(rules, path, is_directory, swept))
     }
 
     /// Ignore files have changed.
     pub fn forget(&self) {
-        *locked(&self.disregarded) = None;
-        *locked(&self.last_directory) = None;
-    }
-
-    /// The last answer is kept: a walk asks it for one file after the other.
-    fn directory_ignored(&self, rules: &IgnoreRules, directory: &Path, swept: bool) -> Option<Rule> {
-        if let Some((last, same, verdict)) = locked(&self.last_directory).as_ref()
-            && (last == directory && *same == swept)
-        {
-            return verdict.clone();
-        }
-        let verdict = self.ignored(rules, directory, true, swept);
-        *locked(&self.last_directory) = Some((directory.to_owned(), swept, verdict.clone()));
-        verdict
+        self.disregarded.forget();
+        self.last_directory.iter().for_each(Last::forget);
     }
 
     /// The rule that takes out this one piece of a path.
@@ -89,12 +81,7 @@ impl Base {
     }
 
     fn disregards(&self, rules: &IgnoreRules, verdict: &Verdict) -> bool {
-        let known = locked(&self.disregarded).clone();
-        let disregarded = known.unwrap_or_else(|| {
-            let found = Arc::new(self.find_disregarded(&rules.files));
-            *locked(&self.disregarded) = Some(Arc::clone(&found));
-            found
-        });
+        let disregarded = self.disregarded.answer(&(), || Arc::new(self.find_disregarded(&rules.files)));
         disregarded.iter().any(|(file, line)| *line == verdict.line && *file == verdict.file)
     }
 

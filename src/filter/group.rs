@@ -1,9 +1,8 @@
 //! Globs with one base, matched together.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use super::locked;
+use super::last::Last;
 use crate::pattern::{Glob, Globs, Pattern, Shape};
 
 /// Globs with a common base.
@@ -15,7 +14,7 @@ pub struct Group {
     entries: Vec<Entry>,
     /// How many directories below the base can hold a match; `None` without bound.
     depth: Option<usize>,
-    last_directory: Mutex<Option<(PathBuf, Vec<usize>)>>,
+    last_directory: Last<PathBuf, Vec<usize>>,
 }
 
 /// One glob of a group.
@@ -44,17 +43,11 @@ impl Group {
         found.into_iter().map(|index| self.entries[index]).collect()
     }
 
-    /// The last answer is kept: a walk asks for one file after the other of the same directory.
     fn of_directory(&self, relative: &Path) -> Vec<usize> {
-        if let Some((last, found)) = locked(&self.last_directory).as_ref()
-            && last == relative
-        {
-            return found.clone();
-        }
-        let parts = relative.ancestors().filter(|part| !part.as_os_str().is_empty());
-        let found: Vec<usize> = parts.flat_map(|part| self.globs.matches(part)).collect();
-        *locked(&self.last_directory) = Some((relative.to_owned(), found.clone()));
-        found
+        self.last_directory.answer(relative, || {
+            let parts = relative.ancestors().filter(|part| !part.as_os_str().is_empty());
+            parts.flat_map(|part| self.globs.matches(part)).collect()
+        })
     }
 
     /// Whether something in this directory can match.
@@ -109,5 +102,5 @@ fn group(base: PathBuf, globs: Vec<(usize, Glob)>) -> Group {
         entries.push(Entry { pattern: *pattern, sweeps });
     }
     let globs = Globs::new(globs.iter().map(|(_, glob)| glob));
-    Group { base, globs, entries, depth, last_directory: Mutex::default() }
+    Group { base, globs, entries, depth, last_directory: Last::default() }
 }

@@ -272,7 +272,6 @@ mod tests {
             ("py,toml", "does not exist yet; patterns are separated by ';': '*.py;*.toml'"),
             (".py, .toml", "does not exist yet; patterns are separated by ';': '*.py;*.toml'"),
             ("*.{py,txt} x", "matches no file yet; patterns are separated by ';': '*.{py,txt};*.x'"),
-            ("*.{py, txt}", "matches no file yet"),
             ("my notes", "does not exist yet"),
             ("py", "does not exist yet; did you mean '*.py'?"),
             (".py", "does not exist yet; did you mean '*.py'?"),

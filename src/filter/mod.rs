@@ -4,19 +4,22 @@
 //! everything, without any), each with the ignore rules below its base. One pattern by which a path counts is enough.
 
 mod base;
+mod decision;
 mod group;
 mod hints;
+mod last;
 mod lists;
 mod own;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use self::base::{Base, IgnoreRules};
+pub use self::decision::{Decision, Rule};
 use self::group::{Entry, Group, glob_of, grouped};
 use self::hints::{Surroundings, Unmatched};
+use self::last::Last;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::Look;
@@ -24,65 +27,6 @@ use crate::config::Config;
 use crate::ignore_files::IgnoreFiles;
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
-
-/// The rule that decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
-    /// reloadrun itself writes it (the lockfile, the events), or the command does (its standard output).
-    Own,
-    /// It is the config file.
-    ConfigFile,
-    /// A watch pattern names or matches it: `-w '*.py'`.
-    Pattern(Arc<str>),
-    /// No pattern was given, so everything counts.
-    Everything,
-    /// An ignore pattern matches it: `-i 'build'`.
-    Ignored(Arc<str>),
-    /// An ignore file leaves it out: the file, and its line.
-    IgnoreFile(PathBuf, String),
-    /// The built-in list leaves it out, by this entry.
-    BuiltIn(&'static str),
-    /// It lies in a virtual environment of Python's.
-    VirtualEnvironment,
-    /// No watch pattern matches it.
-    Unmatched,
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::Own => f.write_str("reloadrun or the command writes it"),
-            Rule::ConfigFile => f.write_str("the config file"),
-            Rule::Pattern(rule) | Rule::Ignored(rule) => f.write_str(rule),
-            Rule::Everything => f.write_str("everything that is not ignored"),
-            Rule::IgnoreFile(file, line) => write!(f, "'{line}' in {}", file.display()),
-            Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),
-            Rule::VirtualEnvironment => f.write_str("a Python virtual environment (it has a pyvenv.cfg)"),
-            Rule::Unmatched => f.write_str("no watch pattern matches"),
-        }
-    }
-}
-
-/// A verdict on one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Whether a change of it counts.
-    pub counts: bool,
-    /// Why.
-    pub rule: Rule,
-    /// Whether it counts only because everything is swept in there, and not because a pattern asks for such a name.
-    pub swept: bool,
-}
-
-impl Decision {
-    fn yes(rule: Rule, swept: bool) -> Decision {
-        Decision { counts: true, rule, swept }
-    }
-
-    fn no(rule: Rule) -> Decision {
-        Decision { counts: false, rule, swept: false }
-    }
-}
 
 /// A pattern, and what has been seen of it so far.
 #[derive(Debug)]
@@ -148,7 +92,7 @@ pub struct Filter {
     /// Ignore patterns that begin at a base.
     anchored: Vec<Group>,
     /// The last directory that an anchored pattern asked for, and what it is called without symlinks.
-    last_real: Mutex<Option<(PathBuf, PathBuf)>>,
+    last_real: Last<PathBuf, Option<PathBuf>>,
     rules: Option<IgnoreRules>,
     roots: Vec<PathBuf>,
 }
@@ -187,7 +131,7 @@ impl Filter {
                 .into_iter()
                 .flat_map(|of| grouped(anchored.clone(), of))
                 .collect(),
-            last_real: Mutex::default(),
+            last_real: Last::default(),
             rules: (!config.no_ignore).then(|| IgnoreRules { files: IgnoreFiles::new(bases), lists: Lists::new() }),
             roots,
         }
@@ -427,23 +371,12 @@ impl Filter {
         first
     }
 
-    /// The path without symlinks on the way to it. The last answer is kept, as a walk asks for one file after the other.
+    /// The path without symlinks on the way to it.
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let (parent, name) = (path.parent()?, path.file_name()?);
-        if let Some((last, real)) = locked(&self.last_real).as_ref()
-            && last == parent
-        {
-            return Some(real.join(name));
-        }
-        let real = std::fs::canonicalize(parent).ok()?;
-        *locked(&self.last_real) = Some((parent.to_owned(), real.clone()));
+        let real = self.last_real.answer(parent, || std::fs::canonicalize(parent).ok())?;
         Some(real.join(name))
     }
-}
-
-/// A cache is whole after every single assignment, whatever panicked in between.
-fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
-    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The base and the glob of an ignore pattern: a literal is a glob without wildcards, the path itself and all below it.
