@@ -21,7 +21,7 @@
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart loop_breaker protocol
-//! 2 config event
+//! 2 config event ignore_files
 //! 1 os              the operating system; all unsafe
 //! 0 change generation exit_code error
 //! ```
@@ -42,6 +42,7 @@ mod exit_code;
 mod filter;
 mod generation;
 mod heartbeat;
+mod ignore_files;
 mod loop_breaker;
 mod os;
 mod protocol;
