@@ -4,16 +4,15 @@
 //! any); then, unless `--no-ignore`, the nearest ignore file that has a word on it, and the built-in list.
 //! Ignore rules apply below the base of a pattern, never to the base: who names `.venv/lib/**` means it.
 
-use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::config::{Config, Pattern, Shape};
+use crate::ignore_files::{IgnoreFiles, PatternList, RulesChanged};
 
 /// What nobody edits: version control, dependencies, caches, build directories, editors' leavings, and the `..data`
 /// behind the files of a Kubernetes volume.
@@ -29,9 +28,6 @@ target/ .gradle/ .next/ .nuxt/ .svelte-kit/ .parcel-cache/ .turbo/ .terraform/ .
 
 /// What a running command writes: left out where everything is watched, not where a pattern asks for it.
 const OUTPUTS: &str = "*.log *.pid *.sock *.sqlite *.sqlite3 *.db *-journal *-wal *-shm";
-
-/// The names of ignore files, the stronger one first.
-const IGNORE_FILES: [&str; 2] = [".ignore", ".gitignore"];
 
 /// The rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,15 +124,7 @@ impl Group {
     }
 }
 
-/// Ignore files of one directory, and those of the directories above that have a say.
-#[derive(Debug)]
-struct DirectoryRules {
-    own: Vec<Gitignore>,
-    above: Option<Arc<DirectoryRules>>,
-}
-
-/// Decides by the rules of one configuration. Ignore files are read when a directory is first asked about, and
-/// then kept: a change of theirs counts from the next generation on.
+/// Decides by the rules of one configuration.
 #[derive(Debug)]
 pub struct Filter {
     config_file: PathBuf,
@@ -146,8 +134,8 @@ pub struct Filter {
     watch: Vec<Group>,
     everything: Option<PathBuf>,
     ignore: Vec<Group>,
-    built_in: Option<(Gitignore, Gitignore)>,
-    directories: Mutex<HashMap<PathBuf, Option<Arc<DirectoryRules>>>>,
+    built_in: Option<(PatternList, PatternList)>,
+    ignore_files: IgnoreFiles,
     last_directory: Mutex<Option<Answer>>,
 }
 
@@ -166,17 +154,18 @@ impl Filter {
     /// `own` are the files that reloadrun itself writes, which never count.
     pub fn new(config: &Config, own: Vec<PathBuf>) -> Filter {
         let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
-        let filter = Filter {
+        let mut filter = Filter {
             config_file: config.config_file.clone(),
             own,
             literals: literals.map(|pattern| (pattern.base.clone(), pattern.rule.as_str().into())).collect(),
             watch: groups(&config.watch),
             everything: config.watch.is_empty().then(|| config.directory.clone()),
             ignore: groups_with_literals(&config.ignore),
-            built_in: (!config.no_ignore).then(|| (list(BUILT_IN), list(OUTPUTS))),
-            directories: Mutex::default(),
+            built_in: (!config.no_ignore).then(|| (PatternList::new(BUILT_IN), PatternList::new(OUTPUTS))),
+            ignore_files: IgnoreFiles::new(Vec::new()),
             last_directory: Mutex::default(),
         };
+        filter.ignore_files = IgnoreFiles::new(filter.roots());
         filter.warm_up();
         filter
     }
@@ -188,10 +177,6 @@ impl Filter {
 
     /// The matchers build what they need at their first use; done here, once, every forked child has it for nothing.
     fn warm_up(&self) {
-        let path = Path::new("/some/path.txt");
-        for list in self.built_in.iter().flat_map(|(built_in, outputs)| [built_in, outputs]) {
-            list.matched(path, false);
-        }
         for group in self.watch.iter().chain(&self.ignore) {
             group.matching(&group.base.join("some/path.txt"));
         }
@@ -261,17 +246,43 @@ impl Filter {
         verdict
     }
 
-    /// Tells which ignore files a directory has, which a walk knows from its listing, so that none is looked for.
+    /// Tells whether a directory has an entry that [`Filter::is_ignore_file`] names, which a walk knows from its listing,
+    /// so that none is looked for.
     pub fn enter(&self, directory: &Path, has_ignore_files: bool) {
-        if !has_ignore_files && self.built_in.is_some() {
-            let above = directory.parent().and_then(|parent| self.rules_of(parent));
-            locked(&self.directories).insert(directory.to_owned(), above);
+        if self.built_in.is_some() {
+            self.ignore_files.enter(directory, has_ignore_files);
         }
     }
 
-    /// Whether a name is that of an ignore file.
-    pub fn is_ignore_file(name: &std::ffi::OsStr) -> bool {
-        IGNORE_FILES.iter().any(|known| name == *known)
+    /// Whether a name is that of an ignore file, or of the `.git` that begins a repository.
+    pub fn is_ignore_file(name: &OsStr) -> bool {
+        IgnoreFiles::is_concerned_by(name)
+    }
+
+    /// An ignore file may have changed, come or gone.
+    pub fn refresh_rules(&self, ignore_file: &Path) {
+        *locked(&self.last_directory) = None;
+        self.ignore_files.refresh(ignore_file);
+    }
+
+    /// Looks whether ignore files have changed that lie outside of what is watched.
+    pub fn look_around_for_rules(&self) {
+        *locked(&self.last_directory) = None;
+        self.ignore_files.look_around();
+    }
+
+    /// Where ignore files say something else than before, since this was last asked.
+    pub fn changed_rules(&self) -> Vec<RulesChanged> {
+        let changes = self.ignore_files.changes();
+        if !changes.is_empty() {
+            *locked(&self.last_directory) = None;
+        }
+        changes
+    }
+
+    /// What is wrong with ignore files, in sentences; each is given once.
+    pub fn complaints(&self) -> Vec<String> {
+        self.ignore_files.complaints()
     }
 
     fn is_literal(&self, path: &Path) -> bool {
@@ -327,82 +338,19 @@ impl Filter {
 
     /// The ignore rule that applies to this one piece of a path.
     fn part_ignored(&self, part: &Path, is_directory: bool, outputs_too: bool) -> Option<Rule> {
-        match self.ignore_file_says(part, is_directory) {
-            Match::Ignore(rule) => return Some(rule),
-            Match::Whitelist(_) => return None,
-            Match::None => {}
+        if let Some(verdict) = self.ignore_files.verdict(part, is_directory) {
+            return verdict.ignored.then_some(Rule::IgnoreFile(verdict.file, verdict.text));
         }
         let (built_in, outputs) = self.built_in.as_ref()?;
         let lists = [Some(built_in), (!outputs_too).then_some(outputs)];
-        lists.into_iter().flatten().find_map(|list| match list.matched(part, is_directory) {
-            // Without the backslash that keeps a leading # from being a comment.
-            Match::Ignore(glob) => Some(Rule::BuiltIn(glob.original().trim_start_matches('\\').to_owned())),
-            _ => None,
-        })
-    }
-
-    fn ignore_file_says(&self, path: &Path, is_directory: bool) -> Match<Rule> {
-        let mut rules = path.parent().and_then(|parent| self.rules_of(parent));
-        while let Some(directory) = rules {
-            for file in &directory.own {
-                let verdict = file.matched(path, is_directory);
-                if !verdict.is_none() {
-                    return verdict.map(|glob| {
-                        let from = glob.from().map_or_else(|| file.path().to_owned(), Path::to_owned);
-                        Rule::IgnoreFile(from, glob.original().to_owned())
-                    });
-                }
-            }
-            rules = directory.above.clone();
-        }
-        Match::None
-    }
-
-    /// The ignore files that have a say in a directory: its own and those above it, up to the root of the
-    /// repository; outside of a repository, up to the base of what is watched.
-    fn rules_of(&self, directory: &Path) -> Option<Arc<DirectoryRules>> {
-        if let Some(known) = locked(&self.directories).get(directory) {
-            return known.clone();
-        }
-        let above = directory.parent().filter(|parent| self.reaches(parent)).and_then(|parent| self.rules_of(parent));
-        let own: Vec<Gitignore> = IGNORE_FILES
-            .iter()
-            .map(|name| directory.join(name))
-            .chain([directory.join(".git/info/exclude")])
-            .filter(|file| file.is_file())
-            // A file with a bad line keeps its good ones, as in git.
-            .map(|file| {
-                let mut builder = GitignoreBuilder::new(directory);
-                let _ = builder.add(file);
-                builder.build().unwrap_or_else(|_| Gitignore::empty())
-            })
-            .collect();
-        let rules = if own.is_empty() { above } else { Some(Arc::new(DirectoryRules { own, above })) };
-        locked(&self.directories).insert(directory.to_owned(), rules.clone());
-        rules
-    }
-
-    /// Whether ignore files of this directory can have a say: it lies inside what is watched, or between that and
-    /// the root of its repository.
-    fn reaches(&self, directory: &Path) -> bool {
-        let inside = self.roots().iter().any(|root| directory.starts_with(root));
-        inside || directory.ancestors().any(|ancestor| ancestor.join(".git").exists())
+        let entry = lists.into_iter().flatten().find_map(|list| list.matched(part, is_directory));
+        entry.map(|entry| Rule::BuiltIn(entry.to_owned()))
     }
 }
 
 /// A cache is whole after every single assignment, whatever panicked in between.
 fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn list(entries: &str) -> Gitignore {
-    let mut builder = GitignoreBuilder::new("/");
-    for entry in entries.split_whitespace() {
-        // A leading # would be a comment.
-        let line = if entry.starts_with('#') { format!("\\{entry}") } else { entry.to_owned() };
-        builder.add_line(None, &line).expect("the built-in list is well formed");
-    }
-    builder.build().expect("the built-in list is well formed")
 }
 
 fn groups(patterns: &[Pattern]) -> Vec<Group> {
