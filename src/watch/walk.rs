@@ -80,10 +80,7 @@ impl Walk {
     /// The system's: it is gone, or may not be read.
     pub fn list(&mut self, directory: &Path, depth: Depth, filter: &Filter) -> io::Result<Listing> {
         let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
-        filter.enter(
-            directory,
-            entries.iter().any(|entry| IgnoreFiles::is_name(&entry.file_name()) || entry.file_name() == ".git"),
-        );
+        filter.enter(directory, entries.iter().any(|entry| IgnoreFiles::is_concerned_by(&entry.file_name())));
         let mut listing = Listing::default();
         for entry in entries {
             let Ok(kind) = entry.file_type() else { continue };
