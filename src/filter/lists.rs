@@ -1,9 +1,8 @@
 //! The built-in lists: names that nobody edits, names that programs write, and names that are configuration.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::Path;
-
-use crate::pattern::{Glob, Globs};
+use std::os::unix::ffi::OsStrExt;
 
 /// What nobody edits: version control, dependencies, caches, build directories, what editors leave behind, and the
 /// `..data` behind the files of a Kubernetes volume. A slash at the end: directories only.
@@ -16,7 +15,7 @@ target/ .gradle/ .next/ .nuxt/ .svelte-kit/ .parcel-cache/ .turbo/ .terraform/ .
 *.timestamp-*.mjs
 .idea/ .vscode/ .vs/
 *.pyc *.pyo *.pyd
-*~ *.swp *.swo *.swx .*.sw[a-z] .*.sv[a-fh-z] .sw[a-p] 4913
+*~ *.swp *.swo *.swx .*.sw? .sw? 4913
 .#* #*# flycheck_* *_flymake.*
 *.bck .*.kak.* *.kate-swp .goutputstream-* ___jb_* *___jb_tmp___ *___jb_old___
 .~lock.* ~$* ~WRL*.tmp
@@ -33,27 +32,56 @@ site/ _build/ dist/ build/ out/ staticfiles/ *.o *.a *.so
 /// What is configuration although nearly every project has git ignore it: counts where everything is swept in.
 const CONFIGURATION: &str = ".env .env.* .flaskenv";
 
-/// One list of names.
+/// One list of names. Not of [`Globs`](crate::pattern::Globs): to compile those takes longer than to start a command.
 #[derive(Debug)]
 pub struct List {
-    globs: Globs,
-    entries: Vec<&'static str>,
+    names: HashMap<&'static [u8], &'static str>,
+    wild: Vec<&'static str>,
 }
 
 impl List {
     fn of(text: &'static str) -> List {
-        let entries: Vec<&str> = text.split_whitespace().collect();
-        let globs = entries.iter().map(|entry| Glob::new(entry.trim_end_matches('/')));
-        let globs: Vec<Glob> = globs.map(|glob| glob.expect("the lists are well formed")).collect();
-        List { globs: Globs::new(&globs), entries }
+        let is_wild = |entry: &&str| entry.contains(['*', '?']);
+        let (wild, names): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(is_wild);
+        List { names: names.into_iter().map(|entry| (name_of(entry), entry)).collect(), wild }
     }
 
     /// The entry that matches a name, if one does.
     pub fn matching(&self, name: &OsStr, is_directory: bool) -> Option<&'static str> {
-        let found = self.globs.matches(Path::new(name));
-        let entries = found.into_iter().map(|index| self.entries[index]);
-        entries.filter(|entry| is_directory || !entry.ends_with('/')).min()
+        let name = name.as_bytes();
+        let applies = |entry: &&str| is_directory || !entry.ends_with('/');
+        let exact = self.names.get(name).copied().filter(applies);
+        exact.or_else(|| self.wild.iter().copied().filter(applies).find(|entry| matches(name_of(entry), name)))
     }
+}
+
+fn name_of(entry: &'static str) -> &'static [u8] {
+    entry.trim_end_matches('/').as_bytes()
+}
+
+/// `*` is any bytes, `?` is one; everything else is itself.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut from) = (0, 0);
+    // Behind the last star, and where in the name what follows it was tried last.
+    let mut star: Option<(usize, usize)> = None;
+    while from < name.len() {
+        match (pattern.get(at), star) {
+            (Some(b'*'), _) => {
+                at += 1;
+                star = Some((at, from));
+            }
+            (Some(byte), _) if *byte == b'?' || *byte == name[from] => {
+                at += 1;
+                from += 1;
+            }
+            (_, Some((behind, tried))) => {
+                star = Some((behind, tried + 1));
+                (at, from) = (behind, tried + 1);
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 /// All three.
@@ -68,7 +96,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Compiles them.
+    /// Reads them.
     pub fn new() -> Lists {
         Lists { built_in: List::of(BUILT_IN), outputs: List::of(OUTPUTS), configuration: List::of(CONFIGURATION) }
     }
@@ -76,3 +104,27 @@ impl Lists {
 
 /// A directory with this file is a virtual environment of Python's, whatever its name (PEP 405).
 pub const VIRTUAL_ENVIRONMENT: &str = "pyvenv.cfg";
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, CONFIGURATION, OUTPUTS, matches};
+    use crate::pattern::{Glob, Globs};
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use std::path::Path;
+
+    proptest! {
+        #[test]
+        fn a_list_matches_as_a_glob_would(pattern in "[ab.]?[ab*?.]{1,6}", name in "[ab][ab.]{0,6}") {
+            let globs = Globs::new([&Glob::new(&pattern).unwrap()]);
+            let expected = !globs.matches(Path::new(&name)).is_empty();
+            prop_assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{} on {}", pattern, name);
+        }
+    }
+
+    #[test]
+    fn no_entry_has_a_wildcard_that_a_list_does_not_know() {
+        for entry in [BUILT_IN, OUTPUTS, CONFIGURATION].iter().flat_map(|list| list.split_whitespace()) {
+            assert!(!entry.contains(['[', '{', '\\']), "{entry}");
+        }
+    }
+}

@@ -277,7 +277,6 @@ fn what_editors_and_tools_leave_behind_is_ignored() {
         ".x.swp",
         ".x.swn",
         ".x.swa",
-        ".x.svz",
         ".swp",
         ".swo",
         "x~",
