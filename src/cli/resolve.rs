@@ -10,6 +10,7 @@ use super::file::{Entry, File, nearest};
 use crate::config::{
     Backend, Color, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
 };
+use crate::os::fs::same_file;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
@@ -124,6 +125,7 @@ impl Resolver<'_> {
         let args = self.args;
         let config = Config {
             command,
+            named_directory: self.named_directory(from_file),
             directory,
             watch: self.patterns("watch", "-w", &args.watch, &flags_root, &file_root, Pattern::watch),
             ignore: self.patterns("ignore", "-i", &args.ignore, &flags_root, &file_root, Pattern::ignore),
@@ -179,6 +181,21 @@ impl Resolver<'_> {
         let entry = self.text("directory")?;
         let found = existing_directory(&self.home.join(&entry.value), &OsString::from(&entry.value), &entry.place);
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
+    }
+
+    /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
+    fn named_directory(&self, from_file: bool) -> PathBuf {
+        let pwd = std::env::var_os("PWD").map(PathBuf::from);
+        let here = pwd.filter(|pwd| pwd.is_absolute() && normalized(pwd) == *pwd && same_file(pwd, self.here)).unwrap_or_else(|| self.here.to_owned());
+        // A config file found above has a name among those above.
+        let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
+        let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);
+        match (&self.args.directory, self.text("directory")) {
+            (Some(chosen), _) => normalized(&here.join(chosen)),
+            (None, Some(entry)) => normalized(&home.join(&entry.value)),
+            (None, None) if from_file => home.to_owned(),
+            (None, None) => here,
+        }
     }
 
     fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {

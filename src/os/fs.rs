@@ -31,6 +31,12 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
     }
 }
 
+/// Whether two names lead to the same file or directory.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())
