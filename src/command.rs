@@ -14,13 +14,16 @@ use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
 use crate::os::Errno;
 use crate::os::fs::same_file;
-use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap, was_stopped};
+use crate::os::process::{Executable, Group, Harvest, LISTEN_PID, execute, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
 use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
+
+/// Names the process that LISTEN_PID means by its pidfd's inode: of another process it would be wrong.
+const LISTEN_PIDFDID: &str = "LISTEN_PIDFDID";
 
 /// So many of those who may not be signalled are named.
 const MOST_NAMED: usize = 4;
@@ -51,8 +54,7 @@ pub struct Collected {
 }
 
 impl Command {
-    /// Makes everything ready for [`Command::start`]: finds the program, sets up its environment. Sockets that were meant
-    /// for the supervisor (`LISTEN_PID`) become the command's.
+    /// Makes everything ready for [`Command::start`]: finds the program, sets up its environment.
     ///
     /// # Errors
     /// The status of a command that could not begin.
@@ -75,7 +77,13 @@ impl Command {
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.map(|(key, value)| (key.into(), value)));
-        Executable::find(&config.command, &config.directory, &environment, supervisor)
+        // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
+        let supervisor = supervisor.to_string();
+        let activated = environment.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);
+        if activated {
+            environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
+        }
+        Executable::find(&config.command, &config.directory, &environment, activated)
     }
 
     /// Starts it.
@@ -228,7 +236,8 @@ pub fn out_of_reach(left: &[Process]) -> String {
     let more = left.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
-    let (who, they, them) = if left.len() == 1 { ("process", "it runs", "it") } else { ("processes", "they run", "them") };
+    let (who, they, them) =
+        if left.len() == 1 { ("process", "it runs", "it") } else { ("processes", "they run", "them") };
     format!(
         "{who} {}{more} cannot be ended, because this user may not signal {them}; {they} on. End {them} yourself (sudo kill {}), or start reloadrun as root",
         named.join(", "),

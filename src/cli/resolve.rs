@@ -186,7 +186,9 @@ impl Resolver<'_> {
     /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
     fn named_directory(&self, from_file: bool) -> PathBuf {
         let pwd = std::env::var_os("PWD").map(PathBuf::from);
-        let here = pwd.filter(|pwd| pwd.is_absolute() && normalized(pwd) == *pwd && same_file(pwd, self.here)).unwrap_or_else(|| self.here.to_owned());
+        let here = pwd
+            .filter(|pwd| pwd.is_absolute() && normalized(pwd) == *pwd && same_file(pwd, self.here))
+            .unwrap_or_else(|| self.here.to_owned());
         // A config file found above has a name among those above.
         let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
         let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);

@@ -150,7 +150,8 @@ pub fn note_handed_over() {
     });
     // The descriptor that listed them is closed by now; what is close-on-exec cannot have come through our own exec.
     let is_callers = |number: &RawFd| *number > 2 && flags_of(*number).is_ok_and(|flags| flags.is_empty());
-    let mut found: Vec<RawFd> = listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
+    let mut found: Vec<RawFd> =
+        listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
     found.sort_unstable();
     *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
 }

@@ -60,8 +60,7 @@ fn open(pid: i32) -> Result<OwnedFd, Errno> {
 fn send(descriptor: &OwnedFd, number: i32) -> Result<(), Errno> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal(2) takes a descriptor, which is open, integers, and a null that asks for plain kill(2).
-    let sent =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), number, no_info, 0) };
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), number, no_info, 0) };
     Errno::result(sent).map(drop)
 }
 

@@ -140,12 +140,12 @@ pub struct Executable {
     directory: CString,
 }
 
-/// What a command that was started by socket activation (sd_listen_fds(3)) compares with its own pid.
-const LISTEN_PID: &str = "LISTEN_PID";
+/// The variable with the command's own pid, see [`Executable::find`].
+pub const LISTEN_PID: &str = "LISTEN_PID";
 
 impl Executable {
     /// Finds the program as the shell would: a name with a slash from `directory`, any other in the `PATH` of
-    /// the environment. Where that has a `LISTEN_PID` of `activated`, it becomes the pid of the command.
+    /// the environment. If it is `activated` by sockets, `LISTEN_PID` will be its own pid, as sd_listen_fds(3) expects.
     ///
     /// # Errors
     /// The status of a command that could not begin, with the reason in a sentence.
@@ -153,7 +153,7 @@ impl Executable {
         command: &[OsString],
         directory: &Path,
         environment: &[(OsString, OsString)],
-        activated: i32,
+        activated: bool,
     ) -> Result<Executable, CommandStatus> {
         let name = command.first().map(OsString::as_os_str).unwrap_or_default();
         let program = search(name, directory, environment)?;
@@ -163,9 +163,7 @@ impl Executable {
         let program = c_string(program.as_os_str()).map_err(unusable)?;
         let mut shell_arguments = vec![c"sh".to_owned(), program.clone()];
         shell_arguments.extend(arguments.iter().skip(1).cloned());
-        let activated = activated.to_string();
-        let own_pid = environment.iter().position(|(key, value)| key == LISTEN_PID && *value == *activated);
-        let environment = environment
+        let mut environment = environment
             .iter()
             .map(|(key, value)| {
                 let mut entry = key.clone();
@@ -175,6 +173,9 @@ impl Executable {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(unusable)?;
+        let own_pid = activated.then_some(environment.len());
+        // Its place; what stands there is written after the fork.
+        environment.extend(activated.then(CString::default));
         let directory = c_string(directory.as_os_str()).map_err(unusable)?;
         Ok(Executable { program, arguments, shell_arguments, environment, own_pid, directory })
     }

@@ -235,7 +235,8 @@ pub struct Dispositions {
 impl Dispositions {
     /// Reads them; to be called before reloadrun changes any.
     pub fn of_caller() -> Dispositions {
-        let callers = |named| if named == Named::SIGPIPE { PIPE_WAS_IGNORED.load(Ordering::Relaxed) } else { is_ignored(named) };
+        let callers =
+            |named| if named == Named::SIGPIPE { PIPE_WAS_IGNORED.load(Ordering::Relaxed) } else { is_ignored(named) };
         let ignored = Named::iterator().filter(|&named| callers(named)).collect();
         let mut mask = SigSet::empty();
         let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
