@@ -19,6 +19,9 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 /// `server | sudo tee log` does.
 const OUT_OF_REACH: Duration = Duration::from_millis(200);
 
+/// The end of a process whose parent is out of reach is told to that parent alone, so it is looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What the sequence wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAction {
@@ -40,12 +43,15 @@ pub struct StopSequence {
     next: Option<Instant>,
     /// When there is nothing more to hope for, because the rest is out of reach.
     hopeless_at: Option<Instant>,
+    /// When to look again who is left.
+    look_at: Option<Instant>,
 }
 
 impl StopSequence {
     /// Begins; the first thing to do is to ask.
     pub fn begin(grace: Duration, now: Instant) -> (StopSequence, StopAction) {
-        let sequence = StopSequence { began: now, killing_since: None, next: Some(now + grace), hopeless_at: None };
+        let sequence =
+            StopSequence { began: now, killing_since: None, next: Some(now + grace), hopeless_at: None, look_at: None };
         (sequence, StopAction::AskGroup)
     }
 
@@ -71,20 +77,21 @@ impl StopSequence {
         }
     }
 
-    /// Whoever is left is out of reach, or no longer so.
-    pub fn out_of_reach(&mut self, out: bool, now: Instant) {
-        self.hopeless_at = if out { self.hopeless_at.or(Some(now + OUT_OF_REACH)) } else { None };
+    /// Somebody is out of reach; and so is all that is left, or not yet.
+    pub fn out_of_reach(&mut self, all: bool, now: Instant) {
+        self.hopeless_at = if all { self.hopeless_at.or(Some(now + OUT_OF_REACH)) } else { None };
+        self.look_at = if all { None } else { Some(now + LOOK_AGAIN) };
     }
 
     /// When it wants to be asked again.
     pub fn due(&self) -> Option<Instant> {
-        self.next.into_iter().chain(self.hopeless_at).min()
+        self.next.into_iter().chain(self.hopeless_at).chain(self.look_at).min()
     }
 
     /// What the time that has passed demands.
     pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
         if self.hopeless_at.is_some_and(|at| at <= now) {
-            (self.next, self.hopeless_at) = (None, None);
+            (self.next, self.hopeless_at, self.look_at) = (None, None, None);
             return Some(StopAction::GiveUp);
         }
         if self.next.is_none_or(|next| next > now) {
@@ -116,7 +123,7 @@ impl StopSequence {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIVE_UP, OUT_OF_REACH, StopAction, StopSequence};
+    use super::{GIVE_UP, KILL_AGAIN, LOOK_AGAIN, OUT_OF_REACH, StopAction, StopSequence};
     use std::time::{Duration, Instant};
 
     const GRACE: Duration = Duration::from_secs(5);
@@ -155,6 +162,7 @@ mod tests {
             assert!(stop.due() <= Some(soon));
             let mut reached = stop.clone();
             reached.out_of_reach(false, start);
+            assert_eq!(reached.due(), Some(start + if killing { KILL_AGAIN } else { LOOK_AGAIN }));
             assert_ne!(reached.tick(soon), Some(StopAction::GiveUp));
             assert_eq!(stop.tick(soon), Some(StopAction::GiveUp));
             assert_eq!((stop.due(), stop.killed()), (None, killing));
