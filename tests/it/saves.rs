@@ -161,6 +161,23 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, 5);
     }
 
+    fn the_same_in_a_tree_that_is_not_armed_before_the_command_starts(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        fs::hard_link(sandbox.path("app.py"), sandbox.path("twin.py")).unwrap();
+        for number in 0..150 {
+            sandbox.write(format!("many/{number}/file.txt"), "");
+        }
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &["app.py"]);
+        // Like the one before, but of another size: Python would not take the old one's bytecode for it.
+        for (generation, content) in [(2, "the second"), (3, "the third one")] {
+            sandbox.write("app.py", content);
+            session.wait_armed(generation);
+            assert_eq!(line_read(&session, generation), format!("{content}|"));
+        }
+        assert_no_more(&sandbox, session, 3);
+    }
+
     fn a_write_through_a_name_that_nobody_watches_is_seen_by_polling_alone(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let elsewhere = sandbox.beside().join("elsewhere");
