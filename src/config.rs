@@ -15,6 +15,8 @@ pub struct Config {
     pub command: Vec<OsString>,
     /// Working directory of the command, and what is watched when no pattern is given.
     pub directory: PathBuf,
+    /// The same by the name that the user knows, symlinks included, if it leads there: `PWD` of the command.
+    pub named_directory: PathBuf,
     /// What to watch; empty means everything in `directory` that is not ignored.
     pub watch: Vec<Pattern>,
     /// What not to watch.
@@ -139,6 +141,7 @@ pub mod tests {
         Config {
             command: vec!["true".into()],
             directory: root.to_owned(),
+            named_directory: root.to_owned(),
             watch: patterns(Kind::Watch, "-w", watch, root),
             ignore: patterns(Kind::Ignore, "-i", ignore, root),
             no_ignore: false,

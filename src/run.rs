@@ -25,6 +25,7 @@ use crate::watch;
 /// Runs with these words, the program's name first, and says how it ended.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
+    os::fd::note_handed_over();
     os::signals::hear_of_deaths();
     os::fd::ensure_standard_three();
     let ended = match parse(words) {

@@ -14,7 +14,7 @@ use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
 use crate::bytecode::drop_compiled;
-use crate::command::Command;
+use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::filter::Filter;
@@ -91,7 +91,7 @@ impl<'a> Driver<'a> {
             return Err("the supervisor is gone".to_owned());
         }
         let mut settler = Settler::new(config.settle);
-        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
+        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile, ties.supervisor);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts(&mut settler);
@@ -99,7 +99,14 @@ impl<'a> Driver<'a> {
         let inherited = ties.inherited.take();
         let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));
+        let change_signal = match config.on_change {
+            OnChange::Signal(signal) => Some(signal),
+            OnChange::Restart => None,
+        };
+        // What we ask for must be able to arrive, also where the caller ignored it.
+        let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
+        let dispositions = dispositions.letting_through(&ours);
+        let started = prepared.and_then(|executable| Command::start(&executable, group, &dispositions));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.stop_timeout),
@@ -150,6 +157,7 @@ impl<'a> Driver<'a> {
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
         loop {
+            self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
             let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
             let ready = wait_readable([directives, self.deaths.as_fd(), self.inbox.as_fd()], self.machine.due());
@@ -178,6 +186,15 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Costs nothing before somebody could not be signalled.
+    fn look_for_the_rest(&mut self) {
+        if let Some(command) = self.command.as_ref().filter(|command| command.was_refused()) {
+            let out = !command.left_out_of_reach().is_empty();
+            // That alone is no reason to leave.
+            self.feed(Input::OutOfReach(out));
+        }
+    }
+
     fn feed(&mut self, input: Input) -> Option<ChildEnd> {
         if input != Input::Tick {
             debug!(?input, "child");
@@ -190,10 +207,10 @@ impl<'a> Driver<'a> {
                 Action::Report(report) => reports.push(report),
                 Action::Say(sentence) => report::say(sentence),
                 Action::Stop(step) => reports.extend(self.stop(step)),
-                Action::Signal(number) => self.signal(Signal::from_number(number)),
+                Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
-                        self.signal(Some(signal));
+                        reports.extend(self.signal(Some(signal)));
                     }
                 }
                 Action::Leave(how) => {
@@ -211,10 +228,9 @@ impl<'a> Driver<'a> {
         end
     }
 
-    fn signal(&self, signal: Option<Signal>) {
-        if let (Some(command), Some(signal)) = (&self.command, signal) {
-            command.signal(signal);
-        }
+    fn signal(&self, signal: Option<Signal>) -> Option<Report> {
+        let message = self.command.as_ref()?.signal(signal?).err()?;
+        Some(Report::Degraded { message, lasting: None })
     }
 
     fn stop(&mut self, step: StopAction) -> Option<Report> {
@@ -224,8 +240,12 @@ impl<'a> Driver<'a> {
             StopAction::AskRest => command.ask_rest(self.config.stop_signal),
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {
-                let left = command.left();
-                let message = if left.is_empty() {
+                // Somebody may have come within reach this very moment.
+                command.kill_all();
+                let (refused, left) = (command.left_out_of_reach(), command.left());
+                let message = if !refused.is_empty() {
+                    out_of_reach(&refused)
+                } else if left.is_empty() {
                     "processes that /proc does not show are left behind".to_owned()
                 } else {
                     format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")

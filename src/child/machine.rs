@@ -44,6 +44,8 @@ pub enum Input {
     },
     /// Nothing is left of the command's tree.
     TreeGone,
+    /// Whether all that is left of it may not be signalled.
+    OutOfReach(bool),
     /// The watcher saw a whole save; more may belong to it.
     Certain,
     /// The watcher saw something that has yet to settle.
@@ -141,6 +143,11 @@ impl Machine {
             }
             Input::Suspended { .. } => {}
             Input::TreeGone => self.gone(now, &mut actions),
+            Input::OutOfReach(out) => {
+                if let State::Stopping { sequence, .. } = &mut self.state {
+                    sequence.out_of_reach(out, now);
+                }
+            }
             Input::Certain => {
                 self.settled = false;
                 self.save_seen(now, &mut actions);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use crate::config::{Backend, Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
-use crate::os::fs::identity;
+use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
@@ -21,6 +21,8 @@ const CONFIG_FILE: &str = "reloadrun.toml";
 pub struct Environment {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
+    /// What the shell calls that directory (`PWD`), where it has a say: a path with the symlinks by which one came.
+    pub named: Option<PathBuf>,
     /// The user's home, which a leading `~` stands for.
     pub home: Option<PathBuf>,
     /// Whether it runs as the init of a container.
@@ -38,8 +40,10 @@ impl Environment {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
         let ci = std::env::var("CI").unwrap_or_default();
+        let named = std::env::var_os("PWD").map(PathBuf::from);
+        let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        Ok(Environment { current, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+        Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
     }
 }
 
@@ -138,6 +142,7 @@ impl Resolver<'_> {
             command,
             watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
             ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
+            named_directory: self.named_directory(from_file),
             directory,
             no_ignore: args.no_ignore || self.flag("no-ignore"),
             config_file: canonical_name(config_file),
@@ -195,6 +200,24 @@ impl Resolver<'_> {
             &entry.place,
         );
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
+    }
+
+    /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
+    fn named_directory(&self, from_file: bool) -> PathBuf {
+        let Environment { current, named, .. } = self.environment;
+        let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
+        let here = match &self.args.directory {
+            Some(given) => normalized(&started.join(self.environment.expanded(given))),
+            None => started.clone(),
+        };
+        // A config file found above has a name among those above.
+        let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
+        let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);
+        match self.text("directory") {
+            Some(entry) => normalized(&home.join(self.expanded(&entry.value))),
+            None if from_file => home.to_owned(),
+            None => here,
+        }
     }
 
     fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {

@@ -99,6 +99,11 @@ pub fn identity(path: &Path, directory: &Path) -> PathBuf {
     }
 }
 
+/// Whether two names lead to the same file or directory.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    FileId::of(one).is_some_and(|one| FileId::of(other) == Some(one))
+}
+
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
+use crate::command::out_of_reach;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
@@ -18,14 +19,17 @@ use crate::heartbeat::Heartbeat;
 use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
-use crate::os::signals::{Received, Signal, SignalStream, send};
-use crate::os::tree::{descendants, descendants_but, is_hidden};
+use crate::os::signals::{Received, Signal, SignalStream};
+use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
 use crate::protocol::{Report, StartRequest, Ties};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// The same where /proc shows nobody: our own child may still be ending.
+const SWEEP_BLINDLY: Duration = Duration::from_secs(1);
 
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 10] = [
@@ -210,8 +214,9 @@ impl Driver<'_> {
     /// Collects the dead: the child, and orphans that came to us.
     fn bury(&mut self, inputs: &mut Vec<Input>) {
         while let Harvest::Ended(pid, status) = reap() {
-            if self.child.as_ref().map(ChildProcess::pid) != Some(pid) {
-                continue;
+            match self.child.as_mut().filter(|child| child.pid() == pid) {
+                Some(child) => child.was_collected(),
+                None => continue,
             }
             // Its last words came before its end.
             inputs.extend(self.listen());
@@ -269,7 +274,10 @@ impl Driver<'_> {
                 Action::Suspend(how) => self.job().suspend(how),
                 Action::Continue => self.job().go_on(),
                 Action::Sweep => {
-                    self.sweep();
+                    let left = self.sweep();
+                    if !left.is_empty() {
+                        self.tell(What::Degraded { message: out_of_reach(&left) });
+                    }
                     self.release();
                 }
                 Action::Finish(code) => return Some(code),
@@ -338,21 +346,32 @@ impl Driver<'_> {
         }
     }
 
-    /// Kills whatever still descends from us, and waits until it is gone; bounded.
-    fn sweep(&mut self) {
-        let until = Instant::now() + SWEEP;
+    /// Kills whatever still descends from us, and waits until it is gone and collected: where nobody collects orphans, a
+    /// zombie of ours would stay for ever. Bounded. Gives back who may not be signalled, and so is left behind.
+    fn sweep(&mut self) -> Vec<Process> {
+        let began = Instant::now();
         loop {
-            let left: Vec<i32> =
-                descendants_but(own_pid(), &self.before_us).into_iter().map(|process| process.pid).collect();
-            for pid in &left {
-                let _ = send(*pid, Signal::KILL);
+            let mut harvest = reap();
+            while let Harvest::Ended(pid, _) = harvest {
+                if let Some(child) = self.child.as_mut().filter(|child| child.pid() == pid) {
+                    child.was_collected();
+                }
+                harvest = reap();
             }
-            if left.is_empty() || Instant::now() >= until {
-                return;
+            if harvest == Harvest::NoneLeft || began.elapsed() >= SWEEP {
+                return Vec::new();
+            }
+            let (dead, alive): (Vec<Process>, Vec<Process>) =
+                with_the_dead(own_pid(), &self.before_us).into_iter().partition(Process::is_dead);
+            let refused = |process: &Process| process.signal(Signal::KILL) == Err(os::Errno::EPERM);
+            let refused = alive.iter().filter(|process| refused(process)).count();
+            let to_collect = dead.iter().any(|process| process.parent == own_pid());
+            let seen = !is_hidden() || began.elapsed() >= SWEEP_BLINDLY;
+            if refused == alive.len() && !to_collect && seen {
+                return alive;
             }
             // Not on the signals: those that are there must stay for the loop.
             std::thread::sleep(Duration::from_millis(2));
-            while matches!(reap(), Harvest::Ended(..)) {}
         }
     }
 }

@@ -165,7 +165,8 @@ impl Watcher {
                 None => look.stamp.is_none() && self.nearest_is_stirred(&path),
                 Some(now) => {
                     let came = path.ancestors().any(|ancestor| others.contains(ancestor));
-                    doubtful.contains(&path) || came || self.may_run_old_code(&path, now)
+                    let known = self.is_known_by_another_name(look, then);
+                    doubtful.contains(&path) || came || (self.may_run_old_code(&path, now) && !known)
                 }
             };
             if since {
@@ -181,6 +182,14 @@ impl Watcher {
     fn may_run_old_code(&self, path: &Path, now: Stamp) -> bool {
         let is_source = path.extension().is_some_and(|extension| extension == "py");
         is_source && self.start.at_ns.is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
+    }
+
+    /// Whether this very file is among the changes behind this start, by another of its names (a hard link): the child before
+    /// heard of one name only. What was compiled from it is old to Python too, unless size and second are the same.
+    fn is_known_by_another_name(&self, look: Look, then: Option<Stamp>) -> bool {
+        let as_python_sees = |stamp: Stamp| (stamp.size, stamp.mtime_ns.div_euclid(1_000_000_000));
+        look.stamp.map(as_python_sees) != then.map(as_python_sees)
+            && self.start.known.values().any(|&known| known == look)
     }
 
     /// The directories that came since the start: they were not there, or are not the same.

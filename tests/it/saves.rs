@@ -161,6 +161,21 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, 5);
     }
 
+    fn the_same_in_a_tree_that_is_not_armed_before_the_command_starts(backend) {
+        let sandbox = Sandbox::new();
+        sandbox.write("app.py", "one");
+        fs::hard_link(sandbox.path("app.py"), sandbox.path("twin.py")).unwrap();
+        for number in 0..150 {
+            sandbox.write(format!("many/{number}/file.txt"), "");
+        }
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &["app.py"]);
+        // Of another size: Python would not take the old one's bytecode for it.
+        sandbox.write("app.py", "by itself");
+        let named = if backend == "poll" { vec!["app.py", "twin.py"] } else { vec!["app.py"] };
+        assert_run(&mut session, 2, &named, &["by itself"]);
+        assert_no_more(&sandbox, session, 2);
+    }
+
     fn a_write_through_a_name_that_nobody_watches_is_seen_by_polling_alone(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let elsewhere = sandbox.beside().join("elsewhere");
