@@ -20,8 +20,8 @@
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart protocol
-//! 2 config event
+//! 3 filter settle stop restart remedy protocol
+//! 2 config event damping
 //! 1 os              the operating system; all unsafe
 //! 0 change generation exit_code error
 //! ```
@@ -36,6 +36,7 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod damping;
 mod error;
 mod event;
 mod exit_code;
@@ -44,6 +45,7 @@ mod generation;
 mod heartbeat;
 mod os;
 mod protocol;
+mod remedy;
 mod report;
 mod restart;
 mod run;

@@ -1,8 +1,10 @@
 //! The watcher thread of a child.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
 use crate::change::ChangeSet;
@@ -46,6 +48,10 @@ pub struct WatchThread {
     pub watcher: Watcher,
     /// What it has found so far.
     pub settler: Settler,
+    /// What of it has to wait.
+    pub hold: Hold,
+    /// When the command ended by itself.
+    pub ended: Arc<OnceLock<Instant>>,
     /// The supervisor's heartbeat.
     pub pulse: Pulse,
     /// Whoever left the command's group.
@@ -80,7 +86,7 @@ impl WatchThread {
         let mut next_look = Instant::now() + self.interval;
         let mut pause = FIRST_STRAYS.min(self.interval);
         let mut next_strays = Instant::now() + pause;
-        let mut noticed_ns = None;
+        let mut held = None;
         loop {
             let now = Instant::now();
             if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
@@ -88,22 +94,22 @@ impl WatchThread {
                 self.tell_armed();
             }
             let timers = next_look.min(next_strays);
-            let until = if whole { self.settler.due().map_or(timers, |due| due.min(timers)) } else { now };
+            let due = held.or_else(|| self.settler.due());
+            let until = if whole { due.map_or(timers, |due| due.min(timers)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
             for Complaint { message, lasting } in self.watcher.complaints() {
                 self.voice.report(Report::Degraded { message, lasting });
             }
             let now = Instant::now();
             if told == Told::Quiet {
-                noticed_ns = (!self.settler.is_empty()).then(os::clock::monotonic_ns);
+                held = self.hold(held, now);
             }
-            told = self.tell_pending(told);
-            if self.settler.due().is_none_or(|due| due <= now)
-                && told != Told::Quiet
-                && self.tell_settled(noticed_ns.unwrap_or(0))
-            {
+            // Of what waits, the main thread learns nothing: no stop begins for it, and none goes on for it.
+            if held.is_none() {
+                told = self.tell_pending(told);
+            }
+            if self.settler.due().is_none_or(|due| due <= now) && told != Told::Quiet && self.tell_settled() {
                 told = Told::Quiet;
-                noticed_ns = None;
             }
             if now >= next_look {
                 next_look = now + self.interval;
@@ -125,6 +131,16 @@ impl WatchThread {
         self.voice.report(Report::Watching(watching));
     }
 
+    /// Until when all that is pending waits.
+    fn hold(&mut self, held: Option<Instant>, now: Instant) -> Option<Instant> {
+        let until = self.hold.until(&self.settler, self.ended.get().copied(), now);
+        if held.is_some() && until.is_none() {
+            // It may be as it was at the start by now, and then nothing is to be stopped.
+            self.watcher.confirm(&mut self.settler, now);
+        }
+        until
+    }
+
     fn tell_pending(&mut self, told: Told) -> Told {
         let news = match (self.settler.is_empty(), self.settler.is_certain()) {
             (true, _) => return told,
@@ -139,7 +155,7 @@ impl WatchThread {
     }
 
     /// False when a last look showed that it is not over yet.
-    fn tell_settled(&mut self, noticed_ns: i64) -> bool {
+    fn tell_settled(&mut self) -> bool {
         let now = Instant::now();
         self.watcher.confirm(&mut self.settler, now);
         let changes = match self.settler.take(now) {
@@ -148,7 +164,9 @@ impl WatchThread {
             None => return false,
         };
         self.watcher.accept(&changes);
-        self.voice.input(Input::Settled { changes, noticed_ns });
+        let Passed { noticed, soon } = self.hold.pass(&changes, now);
+        let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
+        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, soon });
         true
     }
 }

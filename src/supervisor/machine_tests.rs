@@ -43,7 +43,7 @@ fn watching() -> Input {
 }
 
 fn changed(config: bool, response: Response) -> Input {
-    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, response })
+    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, soon: true, response })
 }
 
 fn stopping() -> Input {
@@ -90,6 +90,7 @@ fn short(actions: &[Action]) -> String {
         Action::Send(Directive::Stop) => "send stop".to_owned(),
         Action::Send(Directive::Signal { number }) => format!("send {number}"),
         Action::Tell(what) => format!("tell {}", what.name()),
+        Action::TellSeries(series) => format!("tell series of {}", series.restarts),
         Action::Release => "release".to_owned(),
         Action::Sweep => "sweep".to_owned(),
         Action::Suspend(how) => format!("suspend {how:?}"),
