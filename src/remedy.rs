@@ -83,15 +83,17 @@ fn remedy(files: &[PathBuf], place: &Place) -> String {
     format!("{taken_out}{}{whole}", option(&patterns))
 }
 
-/// The files by the first directory below `directory`; those outside of it by the directory that they are in.
+/// The files by the first directory below `directory`; those outside of it by the directory that they are all in.
 fn by_top(files: &[PathBuf], directory: &Path) -> BTreeMap<PathBuf, Vec<PathBuf>> {
     let mut tops: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    let outside: Vec<PathBuf> = files.iter().filter(|file| !file.starts_with(directory)).cloned().collect();
+    let outside = common_directory(&outside);
     for file in files {
         let parent = file.parent().unwrap_or(directory);
         let top = match parent.strip_prefix(directory).map(|below| below.components().next()) {
             Ok(Some(Component::Normal(first))) => directory.join(first),
             Ok(_) => directory.to_owned(),
-            Err(_) => parent.to_owned(),
+            Err(_) => outside.clone(),
         };
         tops.entry(top).or_default().push(file.clone());
     }

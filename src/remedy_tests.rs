@@ -49,6 +49,7 @@ fn the_remedy_names_the_common_directory_or_what_the_names_have_in_common() {
         (&["1", "2", "3", "4", "5", "6", "7"], &[], "-i '1;2;3;4;5' and 2 more"),
         // Outside of it.
         (&["/out/x/1", "/out/x/2"], &[], "-i /out/x"),
+        (&["/out/x/1", "/out/y/2", "site/1"], &["app.py"], "-i '/out;site'"),
     ];
     for (files, others, expected) in table {
         assert_eq!(remedy(files, others), *expected, "{files:?} beside {others:?}");

@@ -80,3 +80,7 @@ impl Hold {
         passed
     }
 }
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod tests;
