@@ -118,6 +118,28 @@ impl Damping {
         }
     }
 
+    /// Whether there was a restart in the present series.
+    pub fn is_in_series(&self) -> bool {
+        self.restarts > 0
+    }
+
+    /// These files came into being between one command and the next, where nobody saw it.
+    pub fn came<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
+        for file in files {
+            if self.is_in_series() && self.files.len() < MOST_FILES && !self.knows(file) {
+                self.files.insert(file.to_owned(), Member { fresh: true, restarts: 0 });
+            }
+        }
+    }
+
+    /// A restart for something that came and went, before it was known what.
+    pub fn restart_for_nothing(&mut self, soon: bool) {
+        if !soon {
+            self.reset();
+        }
+        self.restarts += u32::from(soon);
+    }
+
     /// Another command or other patterns may have put an end to it: all is forgotten.
     pub fn reset(&mut self) {
         *self = Damping::default();

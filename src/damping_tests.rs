@@ -209,3 +209,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_came_unseen_is_fresh_and_what_was_seen_before_stays_what_it_was() {
+    let mut damping = Damping::default();
+    damping.came(["/x".as_ref()]);
+    assert!(!damping.knows("/x".as_ref()), "there is no series yet");
+    damping.restart(&set([created("/out/a"), modified("/app.py")]), true);
+    damping.came(["/out/b".as_ref(), "/app.py".as_ref()]);
+    let build = (0..5).map(|_| set([modified("/out/b")]));
+    assert_eq!(waits(&mut damping, build), [0, 0, 0, 0, 500]);
+    assert_eq!(damping.wait([&modified("/app.py")]), None);
+}
+
+#[test]
+fn a_restart_for_nothing_counts_too() {
+    let mut damping = Damping::default();
+    (0..5).for_each(|_| damping.restart_for_nothing(true));
+    assert_eq!(damping.wait([&created("/out/a")]), Some(Duration::from_millis(500)));
+    damping.restart_for_nothing(false);
+    assert_eq!(damping.wait([&created("/out/a")]), None);
+}

@@ -55,6 +55,8 @@ pub enum Report {
     },
     /// The watcher is in place.
     Watching(Watching),
+    /// These files came just before the command's start, where nobody saw them come.
+    Came(ChangeSet),
     /// These files changed. In the restart mode the stop has begun or is over.
     Changed {
         /// The files.

@@ -99,7 +99,7 @@ impl<'a> Driver<'a> {
         watcher.command_starts(&mut settler);
         drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
-        let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
+        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), Instant::now());
         let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));

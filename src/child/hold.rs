@@ -3,6 +3,7 @@
 //! The command runs on meanwhile, and what else the series changes waits with them. A change that does not belong to the
 //! series lets everything pass at once.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::change::ChangeSet;
@@ -63,6 +64,17 @@ impl Hold {
         let until = wait.map(|wait| pending.first + wait).filter(|until| *until > now);
         pending.waits = until.is_some();
         until
+    }
+
+    /// Whether a series is on its way.
+    pub fn is_in_series(&self) -> bool {
+        self.damping.is_in_series()
+    }
+
+    /// These files came just before the start; says whether any did.
+    pub fn came(&mut self, files: &[PathBuf]) -> bool {
+        self.damping.came(files.iter().map(PathBuf::as_path));
+        !files.is_empty()
     }
 
     /// These changes have passed.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
@@ -32,14 +32,11 @@ enum Told {
 
 /// How far the watcher was armed before the command started.
 #[derive(Debug)]
-pub enum Armed {
-    /// Nothing is left to do.
-    Whole,
-    /// The rest is armed now.
-    Partly {
-        /// What the child before has left: it tells what happened to the rest meanwhile.
-        inherited: Option<OwnedFd>,
-    },
+pub struct Armed {
+    /// Nothing is left to do; else the rest is armed now.
+    pub whole: bool,
+    /// What the child before has left: it tells what happened to the rest meanwhile.
+    pub inherited: Option<OwnedFd>,
 }
 
 /// The watcher thread: arms, compares, settles, feels the pulse, tethers the strays.
@@ -77,11 +74,11 @@ impl WatchThread {
 
     fn run(mut self, armed: Armed) {
         let mut told = Told::Quiet;
-        let mut whole = matches!(armed, Armed::Whole);
-        match armed {
-            Armed::Whole => self.tell_armed(),
-            Armed::Partly { inherited: Some(from) } => self.watcher.inherit(from),
-            Armed::Partly { inherited: None } => {}
+        let Armed { mut whole, inherited } = armed;
+        match inherited {
+            inherited if whole => self.tell_armed(inherited),
+            Some(from) => self.watcher.inherit(from),
+            None => {}
         }
         let mut next_look = Instant::now() + self.interval;
         let mut pause = FIRST_STRAYS.min(self.interval);
@@ -91,7 +88,7 @@ impl WatchThread {
             let now = Instant::now();
             if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
                 whole = true;
-                self.tell_armed();
+                self.tell_armed(None);
             }
             let timers = next_look.min(next_strays);
             let due = held.or_else(|| self.settler.due());
@@ -126,9 +123,15 @@ impl WatchThread {
         }
     }
 
-    fn tell_armed(&mut self) {
+    fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
+        if self.hold.is_in_series() {
+            let came = self.watcher.came_between(inherited);
+            if self.hold.came(&came) {
+                self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
+            }
+        }
     }
 
     /// Until when all that is pending waits.

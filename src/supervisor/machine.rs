@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::job::Suspension;
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
-use crate::damping::{Damping, Series};
+use crate::damping::{Damping, SOON, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
@@ -259,6 +259,7 @@ impl Machine {
                 actions.push(Action::Tell(What::Started { pid, command, changes, stop_ms, restart_ms }));
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
+            Report::Came(files) => self.damping.came(files.paths()),
             Report::Changed { changes, noticed_ns, soon, response } => {
                 self.backoff.reset();
                 let action = match response {
@@ -329,7 +330,12 @@ impl Machine {
                 // Pressed while the command was being stopped for a change: it meant the end, not this stop.
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
-            (_, ChildEnd::Reload) => self.spawn(now, actions),
+            (_, ChildEnd::Reload) => {
+                if self.changes.is_empty() {
+                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                }
+                self.spawn(now, actions);
+            }
             (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);
