@@ -153,10 +153,12 @@ fn common_ends(names: &[String]) -> Option<(&str, &str)> {
         start = &start[..common(start.chars(), name.chars())];
         end = &end[end.len() - common(end.chars().rev(), name.chars().rev())..];
     }
-    let start = &start[..start.rfind(separator).map_or(0, |at| at + 1)];
+    let ends_there = |name: &String| name[start.len()..].chars().next().is_none_or(separator);
+    let start =
+        if names.iter().all(ends_there) { start } else { &start[..start.rfind(separator).map_or(0, |at| at + 1)] };
     let end = end.find(separator).map_or("", |at| &end[at..]);
     let shortest = names.iter().map(String::len).min()?;
-    (!start.is_empty() && start.len() + end.len() <= shortest).then_some((start, end))
+    (!start.chars().all(separator) && start.len() + end.len() <= shortest).then_some((start, end))
 }
 
 /// How many bytes are the same at the beginning.

@@ -43,6 +43,8 @@ fn the_remedy_names_the_common_directory_or_what_the_names_have_in_common() {
         (&["a.aux", "a.log", "a.pdf"], &["a.tex"], "-i 'a.aux;a.log;a.pdf'"),
         (&["a.aux", "a.log", "a.out", "a.pdf"], &["a.tex"], "-i 'a.aux;a.log;a.out;a.pdf'"),
         (&[".coverage.h.1.xa", ".coverage.h.1.ya", ".coverage.h.2.xb", ".coverage.h.3.xc"], &[], "-i '.coverage.h.*'"),
+        (&[".coverage", ".coverage.h.1.ya", ".coverage.h.2.xb", ".coverage.h.3.xc"], &[], "-i '.coverage*'"),
+        (&[".a", ".b", ".c", ".d"], &[], "-i '.a;.b;.c;.d'"),
         (&["app-1a.js", "app-2a.js", "app-3b.js", "app-4.js"], &["app.js"], "-i 'app-*.js'"),
         (&["1.o", "2.o", "3.o", "4.o", "prog"], &["1.c"], "-i 'prog;*.o'"),
         (&["1.c", "2.c", "3.c", "4.c"], &["5.c"], "-i '1.c;2.c;3.c;4.c'"),
