@@ -104,6 +104,13 @@ pub fn same_file(one: &Path, other: &Path) -> bool {
     FileId::of(one).is_some_and(|one| FileId::of(other) == Some(one))
 }
 
+/// When a file's inode was made, nanoseconds since the epoch; `None` where the file system does not keep that.
+pub fn born_ns(path: &Path) -> Option<i64> {
+    let born = std::fs::metadata(path).and_then(|metadata| metadata.created()).ok()?;
+    let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())
