@@ -174,8 +174,8 @@ fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts
 fn what_waits_and_is_undone_restarts_nothing() {
     let sandbox = Sandbox::new();
     let (mut session, permission, _) = start_server(&sandbox);
-    fs::remove_file(&permission).expect("it is there");
     session.wait_until("the output that waits", || sandbox.path("out").read_dir().unwrap().count() >= 10);
+    fs::remove_file(&permission).expect("it is there");
     let newest = sandbox.path("out").read_dir().unwrap().map(|entry| entry.unwrap());
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).expect("ten of them");
     fs::remove_file(newest.path()).expect("it is there");
