@@ -28,8 +28,8 @@ pub struct Config {
     pub backend: Backend,
     /// Heartbeat and polling.
     pub interval: Duration,
-    /// Quiet time after a save that looks incomplete.
-    pub settle: Duration,
+    /// Nothing is stopped until no watched file has changed for so long.
+    pub debounce: Duration,
     /// What a change leads to.
     pub on_change: OnChange,
     /// What the command's own end leads to.
@@ -265,7 +265,7 @@ pub mod tests {
             config_file: root.join("reloadrun.toml"),
             backend: Backend::Auto,
             interval: Duration::from_secs(1),
-            settle: Duration::from_millis(100),
+            debounce: Duration::ZERO,
             on_change: OnChange::Restart,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,

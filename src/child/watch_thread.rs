@@ -142,7 +142,12 @@ impl WatchThread {
     fn tell_settled(&mut self, noticed_ns: i64) -> bool {
         let now = Instant::now();
         self.watcher.confirm(&mut self.settler, now);
+        let cut = self.settler.is_cut(now);
         let changes = match self.settler.take(now) {
+            Some(changes) if cut => {
+                self.voice.report(never_quiet(&changes));
+                changes
+            }
             Some(changes) => changes,
             None if self.settler.is_empty() => ChangeSet::default(),
             None => return false,
@@ -151,4 +156,13 @@ impl WatchThread {
         self.voice.input(Input::Settled { changes, noticed_ns });
         true
     }
+}
+
+/// Somebody writes all the time. Said once in a run: it does not end by itself.
+fn never_quiet(changes: &ChangeSet) -> Report {
+    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+    let message = format!(
+        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
+    );
+    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
 }

@@ -146,7 +146,7 @@ impl Resolver<'_> {
                 Duration::from_secs(1),
                 Duration::from_millis(10),
             ),
-            settle: self.duration("settle", args.settle.as_ref(), Duration::from_millis(100), Duration::ZERO),
+            debounce: self.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
             on_change: self.on_change(),
             on_exit: self.choice(
                 "on-exit",

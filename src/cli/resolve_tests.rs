@@ -68,7 +68,7 @@ fn shown(config: &Config, key: &str) -> String {
         "no-ignore" => config.no_ignore.to_string(),
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
-        "settle" => format!("{:?}", config.settle),
+        "debounce" => format!("{:?}", config.debounce),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -116,10 +116,10 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
-    ("settle", "0", "0ns", "7s"),
-    ("settle", "0s", "0ns", "7s"),
-    ("settle", "50ms", "50ms", "7s"),
-    ("settle", "1", "1s", "7s"),
+    ("debounce", "0", "0ns", "7s"),
+    ("debounce", "0s", "0ns", "7s"),
+    ("debounce", "50ms", "50ms", "7s"),
+    ("debounce", "1", "1s", "7s"),
     ("stop-timeout", "0", "0ns", "7s"),
     ("stop-timeout", "1500ms", "1.5s", "7s"),
     ("stop-timeout", "1h", "3600s", "7s"),
@@ -177,8 +177,8 @@ const BAD: [(&str, &str, &str); 46] = [
     ("interval", "0", "it must be at least 10ms"),
     ("interval", "9ms", "it must be at least 10ms"),
     ("interval", "86401", "at most one day"),
-    ("settle", "x", "a duration is expected"),
-    ("settle", "25h", "at most one day"),
+    ("debounce", "x", "a duration is expected"),
+    ("debounce", "25h", "at most one day"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -251,7 +251,7 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("directory = 1", "directory must be a text, not a number"),
         ("backend = ['poll']", "backend must be a text, not a list"),
         ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not true or false"),
-        ("settle = ['1s']", "settle must be a duration like \"500ms\" or a number of seconds, not a list"),
+        ("debounce = ['1s']", "debounce must be a duration like \"500ms\" or a number of seconds, not a list"),
         ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
         ("on-change = true", "on-change must be a text, not true or false"),
         ("on-exit = 1.5", "on-exit must be a text, not a number"),
@@ -280,7 +280,7 @@ fn numbers_are_good_where_a_number_makes_sense() {
     for (line, key, meaning) in [
         ("interval = 2", "interval", "2s"),
         ("interval = 0.5", "interval", "500ms"),
-        ("settle = 0", "settle", "0ns"),
+        ("debounce = 0", "debounce", "0ns"),
         ("stop-timeout = 60", "stop-timeout", "60s"),
         ("stop-signal = 2", "stop-signal", "SIGINT"),
     ] {
@@ -355,7 +355,7 @@ fn the_last_of_two_flags_counts() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
-    assert_eq!(place.try_resolve("", &["--color", "z", "--settle", "w"]).unwrap_err().len(), 6);
+    assert_eq!(place.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
     assert!(
         place.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
         "a flag hides the key"
@@ -373,7 +373,7 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("directory", "root"),
         ("backend", "Auto"),
         ("interval", "1s"),
-        ("settle", "100ms"),
+        ("debounce", "0ns"),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),

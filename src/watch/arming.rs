@@ -263,7 +263,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = std::fs::canonicalize(directory.path()).unwrap().join("a.py");
         std::fs::write(&path, "one").unwrap();
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(path.parent().unwrap(), &mut settler);
         // As if the command had started in the tick of this write, and another one had come in the same tick.
         watcher.start.at_ns = watcher.snapshot.get(&path).map(|stamp| stamp.mtime_ns);
@@ -288,7 +288,7 @@ mod tests {
             std::fs::rename(root.join("new"), &link).unwrap();
         };
         turn("one.txt");
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(&root, &mut settler);
         watcher.command_starts(&mut settler);
         turn("two.txt");
@@ -305,7 +305,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(directory.path()).unwrap();
         std::fs::write(root.join("a.py"), "one").unwrap();
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(&root, &mut settler);
         std::fs::write(root.join("a.py"), "before the start").unwrap();
         std::fs::write(root.join("b.py"), "before the start").unwrap();

@@ -18,6 +18,7 @@ mod on_exit;
 mod output;
 mod own_outputs;
 mod ranks;
+mod quiet;
 mod readme;
 mod restart;
 mod saves;

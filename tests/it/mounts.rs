@@ -190,7 +190,7 @@ fn an_overlay_like_that_of_a_container_is_watched_and_nothing_is_said_of_it() {
 #[test]
 fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_polled() {
     let (sandbox, source) = sandbox_with_source();
-    let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--settle", "500ms"])) {
+    let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--debounce", "500ms"])) {
         Ok(session) => session,
         Err(reason) => return left_out(&format!("an overlay: {reason}")),
     };

@@ -241,7 +241,7 @@ fn help_and_version_are_on_standard_output() {
         "--config",
         "--backend",
         "--interval",
-        "--settle",
+        "--debounce",
         "--on-change",
         "--on-exit",
         "--stop-signal",

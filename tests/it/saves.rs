@@ -49,7 +49,7 @@ on_every_backend! {
     fn a_file_truncated_and_closed_before_it_is_written_is_waited_for_too(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         drop(File::create(sandbox.path("app.py")).unwrap());
-        // Somewhat less than the settle time, which is the bound here.
+        // Somewhat less than the 100 ms that an incomplete save is waited for.
         std::thread::sleep(Duration::from_millis(50));
         sandbox.write("app.py", "whole");
         assert_run(&mut session, 3, &["app.py"], &["whole"]);
@@ -235,10 +235,10 @@ with open('app.py', 'r+b') as file:
         session.stop();
     }
 
-    fn a_file_that_goes_and_is_back_as_it_was_within_the_settle_time_is_no_restart(backend) {
+    fn a_file_that_goes_and_is_back_as_it_was_within_the_debounce_time_is_no_restart(backend) {
         let sandbox = Sandbox::new();
         let app = sandbox.write("app.py", "one");
-        let mut session = watch(&sandbox, backend, &["-w", "*.py", "--settle", "1s"]);
+        let mut session = watch(&sandbox, backend, &["-w", "*.py", "--debounce", "1s"]);
         for generation in 2..5 {
             fs::rename(&app, sandbox.path("away")).unwrap();
             fs::rename(sandbox.path("away"), &app).unwrap();
