@@ -122,6 +122,12 @@ impl Group {
         index
     }
 
+    /// Whether a glob that is more than `*` or `**` matches the path itself.
+    fn asks_for(&self, path: &Path) -> bool {
+        let matches = |relative| self.set.matches(relative).into_iter().any(|index| !self.rules[index].1);
+        path.strip_prefix(&self.base).is_ok_and(matches)
+    }
+
     fn may_match_below(&self, directory: &Path) -> bool {
         let Ok(relative) = directory.strip_prefix(&self.base) else { return false };
         self.depth.is_none_or(|depth| relative.components().count() < depth) || self.matching(directory).is_some()
@@ -229,6 +235,13 @@ impl Filter {
             Some(ignored) => Decision::no(ignored),
             None => Decision::yes(rule),
         }
+    }
+
+    /// Whether a path that counts is merely swept in with its directory: neither named nor matched by a pattern that says
+    /// something of its name (`*.py`).
+    pub fn is_swept(&self, path: &Path) -> bool {
+        let named = path == self.config_file || self.is_literal(path);
+        !named && !self.watch.iter().any(|group| group.asks_for(path))
     }
 
     /// Whether a directory can hold anything that counts, so that it is to be watched and walked.

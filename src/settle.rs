@@ -134,6 +134,12 @@ impl Settler {
         self.pending.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
     }
 
+    /// The files below this path whose changes are pending.
+    pub fn below(&self, path: &Path) -> Vec<PathBuf> {
+        let from = self.pending.range(path.to_owned()..).map(|(found, _)| found);
+        from.take_while(|found| found.starts_with(path)).filter(|found| *found != path).cloned().collect()
+    }
+
     /// The files whose changes are pending.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.pending.keys().cloned().collect()

@@ -8,6 +8,7 @@ mod arming;
 mod backend;
 mod coverage;
 mod footing;
+mod fresh;
 mod handover;
 mod inotify;
 mod notify;
@@ -100,7 +101,10 @@ impl Watcher {
         }
         for path in settler.paths() {
             let look = os::fs::look(&path);
-            if self.is_as_it_was(&path, look, settler) {
+            if self.is_by_product(&path) {
+                self.snapshot.set(&path, look.stamp);
+                settler.withdraw(&path);
+            } else if self.is_as_it_was(&path, look, settler) {
                 settler.withdraw(&path);
             } else {
                 settler.refresh(&path, look, now);
@@ -149,7 +153,7 @@ impl Watcher {
                 self.gain(path, progress, settler);
             }
             Entry::Vanished => {
-                for gone in self.snapshot.below(path) {
+                for gone in self.snapshot.below(path).into_iter().chain(settler.below(path)) {
                     self.consider(&gone, Progress::Partial, settler);
                 }
                 if self.coverage.holds(path) {
@@ -261,7 +265,8 @@ impl Watcher {
             (_, None) => true,
             (before, Some(now)) => now.size == 0 && before.is_none_or(|then| then.size > 0),
         };
-        let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
+        let waits = emptied || self.is_fresh(path);
+        let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
         debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();

@@ -350,7 +350,8 @@ impl Round {
             return;
         };
         let late = Duration::from_nanos(u64::try_from(began - last.end_ns()).unwrap_or(0));
-        let expected = self.slow + self.editor.incomplete() * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
+        let expected =
+            self.slow + self.editor.incomplete() * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
         let expected = if self.large { expected + LARGE_ARMING } else { expected };
         self.tally.latest = self.tally.latest.max(late);
         if late > expected + LATE {
