@@ -119,6 +119,11 @@ impl Settler {
         self.pending.get(path).is_some_and(whole)
     }
 
+    /// Whether a file was seen with another content, whole or not.
+    pub fn saw_content(&self, path: &Path) -> bool {
+        self.pending.get(path).is_some_and(|pending| pending.change.seen.stamp.is_some())
+    }
+
     /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use nix::sys::statfs::{FsType, statfs};
 
@@ -26,7 +27,12 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
         return Look::ABSENT;
     }
     Look {
-        stamp: Some(Stamp { mtime_ns: mtime_ns(metadata), size: metadata.size(), inode: metadata.ino() }),
+        stamp: Some(Stamp {
+            mtime_ns: mtime_ns(metadata),
+            size: metadata.size(),
+            inode: metadata.ino(),
+            born_ns: born_ns(metadata),
+        }),
         ctime_ns: ctime_ns(metadata),
     }
 }
@@ -39,6 +45,12 @@ pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
 /// When the content was last written, or what the time was set to, nanoseconds since the epoch.
 pub fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// When the inode was made, nanoseconds since the epoch; 0 where nobody knows.
+fn born_ns(metadata: &std::fs::Metadata) -> i64 {
+    let since = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

@@ -87,7 +87,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         for number in 0..files {
             let path = Path::new("/r").join(format!("d{}/f{number}.py", number / 10));
-            snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64 }));
+            snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64, born_ns: 7 }));
         }
         snapshot.set(&PathBuf::from(OsStr::from_bytes(b"/r/\xff.py")), Some(Stamp::UNKNOWN));
         snapshot
@@ -117,7 +117,7 @@ mod tests {
         first.complete();
         let mut second = Snapshot::default();
         second.inherit(handed_over(&first).unwrap());
-        let (path, stamp) = (Path::new("/r/d1/f10.py"), Some(Stamp { mtime_ns: 1, size: 1, inode: 1 }));
+        let (path, stamp) = (Path::new("/r/d1/f10.py"), Some(Stamp { mtime_ns: 1, size: 1, inode: 1, born_ns: 0 }));
         second.set(path, stamp);
         let third = understand(&handed_over(&second).unwrap()).unwrap();
         assert_eq!((third.get(path), third.get(Path::new("/r/d1/f11.py"))), (stamp, None), "the newer word counts");

@@ -13,6 +13,7 @@ mod handover;
 mod inotify;
 mod notify;
 mod poll;
+mod rewritten;
 mod snapshot;
 mod start;
 mod walk;
@@ -28,6 +29,7 @@ use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::handover::give;
+use self::rewritten::Told;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
 use self::start::Start;
@@ -47,6 +49,7 @@ pub struct Watcher {
     start: Start,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
+    told: Told,
 }
 
 impl Watcher {
@@ -61,6 +64,7 @@ impl Watcher {
             snapshot: Shared::default(),
             start,
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
+            told: Told::default(),
         }
     }
 
@@ -142,7 +146,7 @@ impl Watcher {
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
-        if what == Entry::Modified && self.hides_a_write(path) {
+        if (what == Entry::Modified && self.hides_a_write(path)) || self.is_rewritten(path, what) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
         // Setting the times alone (`touch -m`) is told like a write that never ends.
@@ -275,10 +279,11 @@ impl Watcher {
     }
 
     /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
-    /// back, files swapped twice), the command may have read that, and nothing makes it undone.
+    /// back, files swapped twice), the command may have read that, and nothing makes it undone; or it was written, and
+    /// its old time was set again.
     fn is_as_it_was(&self, path: &Path, look: Look, settler: &Settler) -> bool {
-        let same = look.stamp == self.snapshot.get(path);
-        if same && settler.saw_whole(path) {
+        let same = self.is_same(path, self.snapshot.get(path), look.stamp);
+        if same && (settler.saw_whole(path) || (look.stamp.is_some() && settler.saw_content(path))) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
             return false;
         }

@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn files_are_found_by_path_and_by_tree() {
         let mut snapshot = Snapshot::default();
-        let stamp = Stamp { mtime_ns: 1, size: 2, inode: 3 };
+        let stamp = Stamp { mtime_ns: 1, size: 2, inode: 3, born_ns: 4 };
         for path in ["/r/a.py", "/r/d/b.py", "/r/d/e/c.py", "/r/d.py", "/rr/x.py"] {
             snapshot.set(Path::new(path), Some(stamp));
         }

@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::tree::Tree;
 
 /// Every style of a save, with its weight.
-pub const SAVES: [(Style, usize); 26] = [
+pub const SAVES: [(Style, usize); 27] = [
     (Style::InPlace, 12),
     (Style::Append, 6),
     (Style::TruncatePauseWrite, 5),
@@ -25,6 +25,7 @@ pub const SAVES: [(Style, usize); 26] = [
     (Style::UnlinkCreate, 6),
     (Style::Older, 5),
     (Style::OlderInPlace, 3),
+    (Style::SameStamp, 3),
     (Style::Twice, 4),
     (Style::Touch, 4),
     (Style::TouchModified, 2),
@@ -68,6 +69,7 @@ pub enum Style {
     UnlinkCreate,
     Older,
     OlderInPlace,
+    SameStamp,
     Twice,
     Touch,
     TouchModified,
@@ -218,13 +220,14 @@ pub struct Editor {
     pub tree: Tree,
     debounce: Duration,
     pub tells_close: bool,
+    large: bool,
     token: usize,
 }
 
 impl Editor {
     /// Of a tree.
-    pub fn new(tree: Tree, debounce: Duration, tells_close: bool) -> Editor {
-        Editor { tree, debounce, tells_close, token: 0 }
+    pub fn new(tree: Tree, debounce: Duration, tells_close: bool, large: bool) -> Editor {
+        Editor { tree, debounce, tells_close, large, token: 0 }
     }
 
     /// So long an incomplete save is waited for.
@@ -287,6 +290,8 @@ impl Editor {
             Style::CreateNew | Style::Burst | Style::HardLink | Style::DeepDirectory if self.tree.files.len() > 120 => {
                 Style::Delete
             }
+            // Polling cannot tell it from a chmod, and before a watch is there nobody is told of it.
+            Style::SameStamp if !self.tells_close || self.large => Style::OlderInPlace,
             style => style,
         };
         let mut edit = Edit::new(style, self.debounce, self.tells_close);
@@ -338,6 +343,12 @@ impl Editor {
                 let (token, past) = (self.token(), past(random));
                 in_place(edit, &path, &token, Duration::ZERO)?;
                 edit.effect(After::Whole(1), || set_times(&path, past))
+            }
+            Style::SameStamp => {
+                let path = self.file(edit, random);
+                let time = fs::metadata(&path)?.modified()?;
+                in_place(edit, &path, &self.token(), Duration::ZERO)?;
+                edit.effect(After::Whole(1), || set_times(&path, time))
             }
             Style::Vim => {
                 let path = self.file(edit, random);

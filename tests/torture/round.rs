@@ -211,7 +211,7 @@ impl Round {
             name,
             large,
             random,
-            editor: Editor::new(tree, debounce, !poll),
+            editor: Editor::new(tree, debounce, !poll, large),
             events: Lines::of(events),
             records: Lines::of(records),
             stderr,
