@@ -30,6 +30,10 @@ pub struct Config {
     pub interval: Duration,
     /// Nothing is stopped until no watched file has changed for so long.
     pub debounce: Duration,
+    /// What makes a file another one.
+    pub compare: Compare,
+    /// Whether symlinks that lead out of the watched directories are to be left alone.
+    pub no_follow: bool,
     /// What a change leads to.
     pub on_change: OnChange,
     /// What the command's own end leads to.
@@ -61,6 +65,15 @@ pub enum Backend {
     Notify,
     /// Looking at every watched file once an interval.
     Poll,
+}
+
+/// What makes a file another one than it was at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    /// A write, or another time.
+    Time,
+    /// Other bytes.
+    Content,
 }
 
 /// What a change leads to.
@@ -248,7 +261,7 @@ pub fn split_patterns(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Backend, Color, Config, OnChange, OnExit, Pattern, Shape, Verbosity, split_patterns};
+    use super::{Backend, Color, Compare, Config, OnChange, OnExit, Pattern, Shape, Verbosity, split_patterns};
     use crate::os::signals::Signal;
     use std::path::Path;
     use std::time::Duration;
@@ -266,6 +279,8 @@ pub mod tests {
             backend: Backend::Auto,
             interval: Duration::from_secs(1),
             debounce: Duration::ZERO,
+            compare: Compare::Time,
+            no_follow: false,
             on_change: OnChange::Restart,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,

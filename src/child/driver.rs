@@ -15,7 +15,7 @@ use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
 use crate::bytecode::drop_compiled;
 use crate::command::Command;
-use crate::config::{Config, OnChange};
+use crate::config::{Compare, Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::filter::Filter;
 use crate::heartbeat::Pulse;
@@ -96,7 +96,11 @@ impl<'a> Driver<'a> {
         watcher.command_starts(&mut settler);
         drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
-        let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
+        let armed = if armed {
+            Armed::Whole { inherited: inherited.filter(|_| config.compare == Compare::Content) }
+        } else {
+            Armed::Partly { inherited }
+        };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));
         let mut driver = Driver {

@@ -32,7 +32,10 @@ enum Told {
 #[derive(Debug)]
 pub enum Armed {
     /// Nothing is left to do.
-    Whole,
+    Whole {
+        /// What the child before has left, where contents matter.
+        inherited: Option<OwnedFd>,
+    },
     /// The rest is armed now.
     Partly {
         /// What the child before has left: it tells what happened to the rest meanwhile.
@@ -71,9 +74,9 @@ impl WatchThread {
 
     fn run(mut self, armed: Armed) {
         let mut told = Told::Quiet;
-        let mut whole = matches!(armed, Armed::Whole);
+        let mut whole = matches!(armed, Armed::Whole { .. });
         match armed {
-            Armed::Whole => self.tell_armed(),
+            Armed::Whole { inherited } => self.tell_armed(inherited),
             Armed::Partly { inherited: Some(from) } => self.watcher.inherit(from),
             Armed::Partly { inherited: None } => {}
         }
@@ -85,7 +88,7 @@ impl WatchThread {
             let now = Instant::now();
             if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
                 whole = true;
-                self.tell_armed();
+                self.tell_armed(None);
             }
             let timers = next_look.min(next_strays);
             let until = if whole { self.settler.due().map_or(timers, |due| due.min(timers)) } else { now };
@@ -120,9 +123,10 @@ impl WatchThread {
         }
     }
 
-    fn tell_armed(&mut self) {
+    fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
+        self.watcher.learn_contents(inherited);
     }
 
     fn tell_pending(&mut self, told: Told) -> Told {

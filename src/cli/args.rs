@@ -69,6 +69,10 @@ pub struct Args {
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "What to watch")]
     pub directory: Option<OsString>,
 
+    /// Do not follow symlinks that lead out of the watched directories
+    #[arg(long, help_heading = "What to watch")]
+    pub no_follow: bool,
+
     /// How to learn of changes: auto, inotify, notify or poll [default: auto]
     ///
     /// auto is inotify, and polling for file systems that tell of no changes (NFS, CIFS, 9p, FUSE).
@@ -88,6 +92,13 @@ pub struct Args {
     /// pause delay a restart by at most 10 times as long.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub debounce: Option<String>,
+
+    /// What makes a file another one: time or content [default: time]
+    ///
+    /// With content, what has the same bytes as when the command started restarts nothing, however often it is written
+    /// or touched. Files of more than 64 MiB always count.
+    #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
+    pub compare: Option<String>,
 
     /// What a change does: restart, or signal:NAME [default: restart]
     ///

@@ -29,7 +29,7 @@ pub struct File {
 }
 
 const LISTS: [&str; 2] = ["watch", "ignore"];
-const FLAGS: [&str; 4] = ["no-ignore", "clear", "quiet", "verbose"];
+const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
 impl File {
     /// Reads the text of a config file.

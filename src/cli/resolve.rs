@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use crate::config::{
-    Backend, Color, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
+    Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
 };
 use crate::os::process::is_init;
 use crate::os::reason;
@@ -147,6 +147,13 @@ impl Resolver<'_> {
                 Duration::from_millis(10),
             ),
             debounce: self.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
+            compare: self.choice(
+                "compare",
+                args.compare.as_ref(),
+                Compare::Time,
+                &[("time", Compare::Time), ("content", Compare::Content)],
+            ),
+            no_follow: args.no_follow || self.flag("no-follow"),
             on_change: self.on_change(),
             on_exit: self.choice(
                 "on-exit",

@@ -69,6 +69,8 @@ fn shown(config: &Config, key: &str) -> String {
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
         "debounce" => format!("{:?}", config.debounce),
+        "compare" => format!("{:?}", config.compare),
+        "no-follow" => config.no_follow.to_string(),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -86,7 +88,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, what it means, and another value that the key has where the flag must win.
-const GOOD: [(&str, &str, &str, &str); 61] = [
+const GOOD: [(&str, &str, &str, &str); 63] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -120,6 +122,8 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
     ("debounce", "0s", "0ns", "7s"),
     ("debounce", "50ms", "50ms", "7s"),
     ("debounce", "1", "1s", "7s"),
+    ("compare", "time", "Time", "content"),
+    ("compare", "content", "Content", "time"),
     ("stop-timeout", "0", "0ns", "7s"),
     ("stop-timeout", "1500ms", "1.5s", "7s"),
     ("stop-timeout", "1h", "3600s", "7s"),
@@ -151,7 +155,7 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
 ];
 
 /// Key, value, and what the sentence says of it.
-const BAD: [(&str, &str, &str); 46] = [
+const BAD: [(&str, &str, &str); 48] = [
     ("directory", "missing", "there is no such directory"),
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
@@ -179,6 +183,8 @@ const BAD: [(&str, &str, &str); 46] = [
     ("interval", "86401", "at most one day"),
     ("debounce", "x", "a duration is expected"),
     ("debounce", "25h", "at most one day"),
+    ("compare", "size", "it must be one of time, content"),
+    ("compare", "contents", "did you mean content?"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -245,6 +251,8 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("watch = ['a', 1]", "watch must be a list of texts only"),
         ("ignore = true", "ignore must be a text or a list of texts, not true or false"),
         ("no-ignore = 'yes'", "no-ignore must be true or false, not a text"),
+        ("no-follow = 'yes'", "no-follow must be true or false, not a text"),
+        ("compare = true", "compare must be a text, not true or false"),
         ("clear = 1", "clear must be true or false, not a number"),
         ("quiet = []", "quiet must be true or false, not a list"),
         ("verbose = 1979-05-27", "verbose must be true or false, not a date"),
@@ -305,7 +313,8 @@ fn lists_may_be_lists_or_repeated_flags() {
 }
 
 /// Key, its flag, and what it does to what `shown` tells.
-const FLAGS: [(&str, &str, &str, &str); 4] = [
+const FLAGS: [(&str, &str, &str, &str); 5] = [
+    ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
     ("quiet", "-q", "Normal", "Quiet"),
@@ -374,6 +383,8 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("backend", "Auto"),
         ("interval", "1s"),
         ("debounce", "0ns"),
+        ("compare", "Time"),
+        ("no-follow", "false"),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),

@@ -10,6 +10,7 @@
 //! What is armed before the start has no gap.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +21,7 @@ use tracing::debug;
 
 use super::Watcher;
 use super::handover;
-use super::snapshot::{Directory, Snapshot};
+use super::snapshot::{Directory, File, Snapshot};
 use super::start::MOMENT_NS;
 use crate::change::{Change, ChangeKind, Look, Stamp};
 use crate::os;
@@ -154,6 +155,7 @@ impl Watcher {
             }
             return;
         };
+        self.snapshot.lock().take_digests(&before);
         let others = self.others(&before);
         for path in self.differing(&before) {
             let (then, now) = (before.get(&path), self.snapshot.get(&path));
@@ -200,8 +202,9 @@ impl Watcher {
         for (one, other) in [(before, &*now), (&*now, before)] {
             for (path, directory) in one.directories() {
                 let others = other.directory(path);
-                let in_others = |name| others.and_then(|others| others.files.get(name));
-                let differs = directory.files.iter().filter(|(name, stamp)| in_others(*name) != Some(stamp));
+                let in_others = |name: &OsStr| others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
+                let differs = |(name, file): &(&Box<OsStr>, &File)| in_others(name) != Some(file.stamp);
+                let differs = directory.files.iter().filter(differs);
                 differing.extend(differs.map(|(name, _)| path.join(&**name)));
             }
         }

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::snapshot::{Directory, Snapshot};
+use super::contents::Digest;
+use super::snapshot::{Directory, File, Snapshot};
 use crate::change::Stamp;
 use crate::os::Errno;
 use crate::os::fd::{read_until_end, write_all};
@@ -23,7 +24,7 @@ const CHUNK: usize = 64 * 1024;
 const ALL_TOLD: &[u8] = b"all told";
 
 /// A directory, its inode and its files.
-type Record = (OsString, u64, Vec<(OsString, Stamp)>);
+type Record = (OsString, u64, Vec<(OsString, Stamp, Option<Digest>)>);
 
 /// Writes everything; a reader that wants none of it is no mistake. What is not known yet is told as it was told to
 /// us; nothing is told that would not be whole.
@@ -42,7 +43,8 @@ pub fn give(snapshot: &Snapshot, to: &OwnedFd) {
 fn write(snapshot: &Snapshot, to: &OwnedFd) -> Result<(), Errno> {
     let mut bytes = Vec::with_capacity(CHUNK * 2);
     for (path, directory) in snapshot.directories() {
-        let files: Vec<(&OsStr, &Stamp)> = directory.files.iter().map(|(name, stamp)| (&**name, stamp)).collect();
+        let files: Vec<(&OsStr, &Stamp, &Option<Digest>)> =
+            directory.files.iter().map(|(name, file)| (&**name, &file.stamp, &file.digest)).collect();
         bytes = postcard::to_extend(&(path.as_os_str(), directory.inode, files), bytes).map_err(|_| Errno::EINVAL)?;
         if bytes.len() >= CHUNK {
             write_all(to, &bytes)?;
@@ -66,7 +68,8 @@ pub fn understand(mut bytes: &[u8]) -> Option<Snapshot> {
     let mut snapshot = Snapshot::default();
     while !bytes.is_empty() {
         let ((path, inode, files), rest): (Record, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
-        let files = files.into_iter().map(|(name, stamp)| (name.into_boxed_os_str(), stamp)).collect();
+        let file = |(name, stamp, digest): (OsString, _, _)| (name.into_boxed_os_str(), File { stamp, digest });
+        let files = files.into_iter().map(file).collect();
         snapshot.take_in(PathBuf::from(path), Directory { inode, files });
         bytes = rest;
     }
@@ -89,6 +92,8 @@ mod tests {
             let path = Path::new("/r").join(format!("d{}/f{number}.py", number / 10));
             snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64, born_ns: 7 }));
         }
+        let digest = 77.try_into().unwrap();
+        snapshot.add_digest(Path::new("/r/d0/f0.py"), snapshot.get(Path::new("/r/d0/f0.py")).unwrap(), digest);
         snapshot.set(&PathBuf::from(OsStr::from_bytes(b"/r/\xff.py")), Some(Stamp::UNKNOWN));
         snapshot
     }

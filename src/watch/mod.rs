@@ -6,6 +6,7 @@
 
 mod arming;
 mod backend;
+mod contents;
 mod coverage;
 mod footing;
 mod fresh;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use self::backend::{Entry, Notice};
+use self::contents::Contents;
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::handover::give;
@@ -50,6 +52,7 @@ pub struct Watcher {
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
     told: Told,
+    contents: Contents,
 }
 
 impl Watcher {
@@ -65,6 +68,7 @@ impl Watcher {
             start,
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
             told: Told::default(),
+            contents: Contents::new(config.compare),
         }
     }
 
@@ -108,7 +112,7 @@ impl Watcher {
             if self.is_by_product(&path) {
                 self.snapshot.set(&path, look.stamp);
                 settler.withdraw(&path);
-            } else if self.is_as_it_was(&path, look, settler) {
+            } else if self.is_as_it_was(&path, look, settler) || self.has_same_content(&path, look) {
                 settler.withdraw(&path);
             } else {
                 settler.refresh(&path, look, now);
@@ -120,11 +124,13 @@ impl Watcher {
     pub fn accept(&mut self, changes: &ChangeSet) {
         for change in changes.iter() {
             self.snapshot.set(&change.path, change.seen.stamp);
+            self.keep_content(&change.path, change.seen);
             self.start.known.insert(change.path.clone(), change.seen);
             if change.open {
                 self.still_open.insert(change.path.clone());
             }
         }
+        self.learn_contents(None);
     }
 
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
@@ -252,6 +258,10 @@ impl Watcher {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         if self.is_as_it_was(path, look, settler) {
             debug!(path = %path.display(), "is as it was");
+            settler.withdraw(path);
+            return;
+        }
+        if progress == Progress::Whole && self.has_same_content(path, look) {
             settler.withdraw(path);
             return;
         }

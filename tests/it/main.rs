@@ -7,6 +7,7 @@ mod bytecode;
 mod comings_and_goings;
 mod config_file;
 mod config_maps;
+mod contents;
 mod directories;
 mod ends;
 mod hostile;

@@ -242,6 +242,8 @@ fn help_and_version_are_on_standard_output() {
         "--backend",
         "--interval",
         "--debounce",
+        "--compare",
+        "--no-follow",
         "--on-change",
         "--on-exit",
         "--stop-signal",
