@@ -20,6 +20,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use super::Watcher;
+use super::clocks::TICK_NS;
 use super::handover;
 use super::snapshot::{Directory, File, Snapshot};
 use super::start::MOMENT_NS;
@@ -28,14 +29,12 @@ use crate::os;
 use crate::os::fs::{ctime_ns, mtime_ns};
 use crate::settle::{Progress, Settler};
 
-/// The longest tick of the clock that files are stamped with (100 Hz), nanoseconds.
-const TICK_NS: u64 = 10_000_000;
-
 impl Watcher {
     /// Takes what the child before has left, if anything.
     pub fn inherit(&mut self, from: OwnedFd) {
         if let Some(bytes) = handover::receive(from) {
             self.start.inherits = true;
+            self.start.remember(handover::memory(&bytes));
             self.snapshot.lock().inherit(bytes);
         }
     }
@@ -46,14 +45,16 @@ impl Watcher {
         while Instant::now() < until && self.start.walk.ahead() <= most_ahead {
             let Some((directory, depth)) = self.start.walk.next() else {
                 self.reconcile(settler);
-                self.snapshot.lock().complete();
+                let mut snapshot = self.snapshot.lock();
+                snapshot.complete();
+                snapshot.memory = self.start.memory();
                 return true;
             };
             for (path, look) in self.coverage.visit(&directory, depth, &mut self.start.walk) {
                 self.note(&path, look, settler);
             }
             if let Some(metadata) = self.enter(&directory)
-                && self.start.is_since(ctime_ns(&metadata))
+                && self.start.is_since(&directory, ctime_ns(&metadata))
                 && !self.start.inherits
             {
                 self.feel(&directory, &metadata, settler);
@@ -66,12 +67,11 @@ impl Watcher {
     ///
     /// What was saved until now is seen by the command: those changes are known, and no reason to start it again.
     pub fn command_starts(&mut self, settler: &mut Settler) {
-        let at_ns = os::clock::file_clock_ns();
-        self.start.at_ns = Some(at_ns);
+        let at_ns = self.start.begin();
         self.next(Some(Instant::now()), settler);
         for path in settler.over() {
             let look = os::fs::look(&path);
-            if look.ctime_ns < at_ns {
+            if look.ctime_ns < self.start.at_ns(&path).unwrap_or(at_ns) {
                 self.snapshot.set(&path, look.stamp);
                 settler.withdraw(&path);
                 self.start.recent.push(path);
@@ -98,8 +98,8 @@ impl Watcher {
             // It has changed already, in a directory that came or moved while others were being armed.
             return;
         }
-        if self.start.is_since(look.ctime_ns) && self.start.known.get(path) != Some(&look) {
-            let written = look.stamp.is_some_and(|stamp| self.start.is_since(stamp.mtime_ns));
+        if self.start.is_since(path, look.ctime_ns) && self.start.known.get(path) != Some(&look) {
+            let written = look.stamp.is_some_and(|stamp| self.start.is_since(path, stamp.mtime_ns));
             if written || !self.start.inherits {
                 self.changed_unseen(path, settler);
                 return;
@@ -125,12 +125,13 @@ impl Watcher {
         if !self.filter.descend(directory) {
             return;
         }
-        if !self.start.is_since(mtime_ns(metadata)) {
+        if !self.start.is_since(directory, mtime_ns(metadata)) {
             self.start.moved.push(directory.to_owned());
             return;
         }
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let tells_why = |entry: fs::DirEntry| entry.metadata().is_ok_and(|own| self.start.is_since(ctime_ns(&own)));
+        let tells_why =
+            |entry: fs::DirEntry| entry.metadata().is_ok_and(|own| self.start.is_since(directory, ctime_ns(&own)));
         if !settler.holds_below(directory) && !entries.into_iter().any(tells_why) {
             debug!(directory = %directory.display(), "something in it has gone since the start");
             let rule = self.filter.decide_directory(directory).rule.to_string();
@@ -182,7 +183,7 @@ impl Watcher {
     /// has dropped what was compiled from the one before, and the command may have loaded that.
     fn may_run_old_code(&self, path: &Path, now: Stamp) -> bool {
         let is_source = path.extension().is_some_and(|extension| extension == "py");
-        is_source && self.start.at_ns.is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
+        is_source && self.start.at_ns(path).is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
     }
 
     /// The directories that came since the start: they were not there, or are not the same.
@@ -216,15 +217,17 @@ impl Watcher {
     /// Whether a write may have left a file looking as it did at the start. Kernels before 6.13 stamp all writes of one tick
     /// with the same time; a write that is told is one after the start, since the queue was emptied before it.
     pub(super) fn hides_a_write(&self, path: &Path) -> bool {
-        let (Some(at_ns), Some(known)) = (self.start.at_ns, self.snapshot.get(path)) else { return false };
+        let (Some(at_ns), Some(known)) = (self.start.at_ns(path), self.snapshot.get(path)) else { return false };
         let look = os::fs::look(path);
         // A time that was set is told like a write, and is none.
-        known.mtime_ns.abs_diff(at_ns) <= TICK_NS && look.stamp == Some(known) && look.ctime_ns == known.mtime_ns
+        known.mtime_ns.abs_diff(at_ns) <= TICK_NS.unsigned_abs()
+            && look.stamp == Some(known)
+            && look.ctime_ns == known.mtime_ns
     }
 
     /// Whether a directory has lost or got an entry since the start, or was moved.
     fn is_stirred(&self, directory: &Path) -> bool {
-        fs::metadata(directory).is_ok_and(|metadata| self.start.is_since(ctime_ns(&metadata)))
+        fs::metadata(directory).is_ok_and(|metadata| self.start.is_since(directory, ctime_ns(&metadata)))
     }
 
     /// Whether the nearest directory that is still there has lost or got an entry since the start.

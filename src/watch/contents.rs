@@ -8,22 +8,16 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io::Read;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 
 use tracing::debug;
 use twox_hash::XxHash3_64;
 
-use super::Watcher;
-use super::handover;
-use super::snapshot::{Shared, Snapshot};
+use super::snapshot::{Digest, Shared};
 use crate::change::{Look, Stamp};
 use crate::config::Compare;
 use crate::os;
-
-/// What a file's bytes come to.
-pub type Digest = NonZeroU64;
 
 /// Files larger than this always count as changed.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -47,8 +41,13 @@ impl Contents {
         Contents { matter: compare == Compare::Content, seen: HashMap::new(), waker: None }
     }
 
+    /// Whether they are compared at all.
+    pub fn matter(&self) -> bool {
+        self.matter
+    }
+
     /// The digest of a file as it looks now.
-    fn of(&mut self, path: &Path, look: Look) -> Option<Digest> {
+    pub fn of(&mut self, path: &Path, look: Look) -> Option<Digest> {
         if let Some((known, digest)) = self.seen.get(path)
             && *known == look
         {
@@ -58,48 +57,21 @@ impl Contents {
         self.seen.insert(path.to_owned(), (look, digest));
         digest
     }
-}
 
-impl Watcher {
-    /// Whether a file has the same bytes as at the start, and that is what matters. Then its new stamp is noted.
-    pub(super) fn has_same_content(&mut self, path: &Path, look: Look) -> bool {
-        if !self.contents.matter {
-            return false;
-        }
-        let (Some(stamp), Some(at_start)) = (look.stamp, self.snapshot.lock().digest(path)) else { return false };
-        if self.contents.of(path, look) != Some(at_start) {
-            return false;
-        }
-        debug!(path = %path.display(), "has the same content");
-        self.snapshot.lock().set_with_digest(path, stamp, at_start);
-        true
+    /// What was learnt of a file that looks like this, once.
+    pub fn take(&mut self, path: &Path, look: Look) -> Option<Digest> {
+        self.seen.remove(path).filter(|(seen, _)| *seen == look)?.1
     }
 
-    /// A change was taken for the new state; what was learnt of its content is kept.
-    pub(super) fn keep_content(&mut self, path: &Path, look: Look) {
-        if let (Some(stamp), Some((seen, Some(digest)))) = (look.stamp, self.contents.seen.remove(path))
-            && seen == look
-        {
-            self.snapshot.lock().set_with_digest(path, stamp, digest);
-        }
-    }
-
-    /// Everything is armed, and nothing is urgent: takes over the digests that the child before has left, and makes those
-    /// that are missing.
-    pub fn learn_contents(&mut self, inherited: Option<OwnedFd>) {
-        if !self.contents.matter {
-            return;
-        }
-        if let Some(before) = inherited.and_then(handover::receive).and_then(|bytes| handover::understand(&bytes)) {
-            self.snapshot.lock().take_digests(&before);
-        }
-        if let Some(waker) = &self.contents.waker {
+    /// Has the digests made that are missing, by a thread that nobody waits for.
+    pub fn make_missing(&mut self, snapshot: &Shared) {
+        if let Some(waker) = &self.waker {
             // The thread ends with the process.
             let _ = waker.send(());
             return;
         }
         let (waker, wakes) = channel();
-        let snapshot = self.snapshot.clone();
+        let snapshot = snapshot.clone();
         let work = move || {
             os::process::lower_priority();
             while wakes.recv().is_ok() {
@@ -109,7 +81,7 @@ impl Watcher {
         // Without the thread there are no digests, and everything counts as changed.
         if std::thread::Builder::new().name("contents".into()).spawn(work).is_ok() {
             let _ = waker.send(());
-            self.contents.waker = Some(waker);
+            self.waker = Some(waker);
         }
     }
 }
@@ -149,19 +121,6 @@ fn digest(path: &Path, stamp: Stamp) -> Option<Digest> {
     }
     // Zero stands for itself and for one; the others are as they come.
     looks_so().then(|| NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN))
-}
-
-impl Snapshot {
-    /// Takes over the digests of files that look as they did.
-    pub(super) fn take_digests(&mut self, before: &Snapshot) {
-        for (directory, known) in before.directories() {
-            for (name, file) in &known.files {
-                if let Some(digest) = file.digest {
-                    self.add_digest(&directory.join(&**name), file.stamp, digest);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

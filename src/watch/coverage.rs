@@ -98,6 +98,11 @@ impl Coverage {
         (self.backend.name(), self.watched.len() + only_polled, only_polled)
     }
 
+    /// Between two polls.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Whether the end of a save is told.
     pub fn tells_close(&self) -> bool {
         self.backend.tells_close()

@@ -6,6 +6,8 @@
 
 mod arming;
 mod backend;
+mod clocks;
+mod compare;
 mod contents;
 mod coverage;
 mod footing;
@@ -22,11 +24,12 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
 use self::backend::{Entry, Notice};
+use self::clocks::device;
 use self::contents::Contents;
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
@@ -131,6 +134,14 @@ impl Watcher {
             }
         }
         self.learn_contents(None);
+        self.snapshot.lock().memory = self.start.memory();
+    }
+
+    /// A file was stamped a moment ago, at most so long: so late it is by the clock of its file system.
+    fn learn_clock(&mut self, path: &Path, look: Look, delay: Duration) {
+        if let (Some(_), Some(device)) = (look.stamp, device(path)) {
+            self.start.clocks.saw(device, look.ctime_ns, os::clock::file_clock_ns(), delay);
+        }
     }
 
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
@@ -151,6 +162,9 @@ impl Watcher {
         }
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
+        }
+        if what == Entry::Modified {
+            self.learn_clock(path, os::fs::look(path), Duration::ZERO);
         }
         if (what == Entry::Modified && self.hides_a_write(path)) || self.is_rewritten(path, what) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
@@ -288,18 +302,6 @@ impl Watcher {
         settler.push(change, progress, Instant::now());
     }
 
-    /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
-    /// back, files swapped twice), the command may have read that, and nothing makes it undone; or it was written, and
-    /// its old time was set again.
-    fn is_as_it_was(&self, path: &Path, look: Look, settler: &Settler) -> bool {
-        let same = self.is_same(path, self.snapshot.get(path), look.stamp);
-        if same && (settler.saw_whole(path) || (look.stamp.is_some() && settler.saw_content(path))) {
-            self.snapshot.set(path, Some(Stamp::UNKNOWN));
-            return false;
-        }
-        same
-    }
-
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
         for directory in directories {
@@ -321,6 +323,9 @@ impl Watcher {
             for (path, look) in listed {
                 // How far a save has come is known better from its events.
                 if !(told && settler.holds(&path)) {
+                    if self.snapshot.get(&path).is_some_and(|known| Some(known) != look.stamp) {
+                        self.learn_clock(&path, look, self.coverage.interval());
+                    }
                     self.compare(&path, Some(look), Progress::Partial, settler);
                 }
             }

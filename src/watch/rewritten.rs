@@ -14,11 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::Watcher;
 use super::backend::Entry;
-use crate::change::Stamp;
-use crate::os;
-use crate::os::fs::Silence;
 use crate::settle::INCOMPLETE;
 
 /// So many files are remembered before the old ones among them are dropped.
@@ -33,75 +29,56 @@ pub struct Told {
     made: HashSet<PathBuf>,
 }
 
-impl Watcher {
-    /// Whether a file was written since the start, although it may look as it did then.
-    pub(super) fn is_rewritten(&mut self, path: &Path, what: Entry) -> bool {
-        let Some(known) = self.snapshot.get(path) else { return false };
+impl Told {
+    /// Takes in what was told of a file that is known; says whether it was written since the start. `looks_same` is
+    /// whether it looks as it did then.
+    pub fn is_write(&mut self, path: &Path, what: Entry, looks_same: bool, now: Instant) -> bool {
         if what == Entry::Created {
-            self.told.made.insert(path.to_owned());
+            self.made.insert(path.to_owned());
         }
         if !matches!(what, Entry::Modified | Entry::Attributes) {
             return false;
         }
-        if os::fs::look(path).stamp != Some(known) {
+        if !looks_same {
             // The next look may come after the old time was set again.
             return what == Entry::Modified;
         }
-        let now = Instant::now();
         let is_recent = |at: &Instant| now < *at + INCOMPLETE;
-        let was_modified = self.told.modified.get(path).is_some_and(is_recent);
+        let was_modified = self.modified.get(path).is_some_and(is_recent);
         if what == Entry::Modified {
-            if self.told.modified.len() >= MOST {
-                self.told.modified.retain(|_, at| is_recent(at));
+            if self.modified.len() >= MOST {
+                self.modified.retain(|_, at| is_recent(at));
             }
-            self.told.modified.insert(path.to_owned(), now);
+            self.modified.insert(path.to_owned(), now);
         }
         was_modified
     }
 
-    /// Whether two stamps stand for the same state of a file. On an overlay, the first open for writing copies a file from
-    /// a lower layer, and so gives it another time of birth.
-    pub(super) fn is_same(&self, path: &Path, then: Option<Stamp>, now: Option<Stamp>) -> bool {
-        let (Some(one), Some(other)) = (then, now) else { return then == now };
-        let copied_up = || {
-            let directory = path.parent().unwrap_or(path);
-            matches!(os::fs::silence(directory), Some(Silence::Below(_))) && !self.told.made.contains(path)
-        };
-        one == other || (one.is_twin(&other) && copied_up())
+    /// Whether an inode was made at this name.
+    pub fn was_made(&self, path: &Path) -> bool {
+        self.made.contains(path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::backend::Entry::{self, Attributes, Closed, Created, Modified, MovedTo, Vanished};
-    use crate::change::ChangeSet;
-    use crate::filter::Filter;
-    use crate::settle::Settler;
-    use crate::watch::Watcher;
-    use std::sync::Arc;
-    use std::time::{Duration, Instant, SystemTime};
+    use super::Told;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
 
-    /// Whether these notices of a file that looks as ever lead to a restart.
-    fn counts(told: &[Entry]) -> bool {
-        let directory = tempfile::tempdir().unwrap();
-        let path = std::fs::canonicalize(directory.path()).unwrap().join("a.py");
-        std::fs::write(&path, "one").unwrap();
-        std::fs::File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let config = crate::config::tests::config(path.parent().unwrap(), "*.py", "");
-        let filter = Arc::new(Filter::new(&config, Vec::new()));
-        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default());
-        let mut settler = Settler::new(Duration::ZERO);
-        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX, &mut settler));
-        for what in told {
-            watcher.take_in_entry(&path, *what, &mut settler);
-        }
-        watcher.confirm(&mut settler, Instant::now());
-        !settler.is_empty()
+    /// Whether these notices of a file that looks as ever, each so long after the one before, mean a write.
+    fn is_write(notices: &[Entry], pause: Duration) -> bool {
+        let (mut told, mut now) = (Told::default(), Instant::now());
+        notices.iter().fold(false, |before, what| {
+            now += pause;
+            told.is_write(Path::new("/a.py"), *what, true, now) || before
+        })
     }
 
     #[test]
     fn a_write_that_left_no_trace_is_told_from_what_wrote_nothing() {
-        for (told, rewritten) in [
+        for (notices, write) in [
             (&[Modified, Attributes, Closed][..], true),    // cp -p
             (&[Modified, Closed, Attributes], true),        // shutil.copy2, rsync --inplace
             (&[Modified, Closed, Modified, Closed], true),  // a write, then touch -m -r
@@ -112,7 +89,8 @@ mod tests {
             (&[Vanished, MovedTo], false),                  // mv away, mv back
             (&[Created, Attributes], false),                // what was told before the start
         ] {
-            assert_eq!(counts(told), rewritten, "{told:?}");
+            assert_eq!(is_write(notices, Duration::from_millis(1)), write, "{notices:?}");
+            assert!(!is_write(notices, Duration::from_secs(1)), "they have nothing to do with each other: {notices:?}");
         }
     }
 }

@@ -1,13 +1,18 @@
 //! What the files looked like when this generation started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::contents::Digest;
-use crate::change::Stamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Look, Stamp};
+
+/// What a file's bytes come to.
+pub type Digest = NonZeroU64;
 
 /// One file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,17 @@ pub struct Snapshot {
     directories: BTreeMap<PathBuf, Directory>,
     complete: bool,
     inherited: Option<Arc<[u8]>>,
+    /// What is known beside the files.
+    pub memory: Memory,
+}
+
+/// What one child tells the next beside how the files look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// How far each file system's clock is ahead of ours, by its device number, nanoseconds.
+    pub clocks: HashMap<u64, i64>,
+    /// How the latest changes were last seen: they are no news.
+    pub known: HashMap<PathBuf, Look>,
 }
 
 /// A snapshot that the watcher's thread writes and that the main thread hands over at the end.
@@ -108,6 +124,17 @@ impl Snapshot {
             self.set_with_digest(path, stamp, digest);
         }
         matches
+    }
+
+    /// Takes over the digests of files that look as they did.
+    pub fn take_digests(&mut self, before: &Snapshot) {
+        for (directory, known) in before.directories() {
+            for (name, file) in &known.files {
+                if let Some(digest) = file.digest {
+                    self.add_digest(&directory.join(&**name), file.stamp, digest);
+                }
+            }
+        }
     }
 
     /// The first directory after this one with files whose bytes are not known, and those files.

@@ -4,6 +4,7 @@
 mod applications;
 mod bad_input;
 mod bytecode;
+mod clocks;
 mod comings_and_goings;
 mod config_file;
 mod config_maps;
