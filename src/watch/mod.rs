@@ -14,6 +14,7 @@ mod footing;
 mod fresh;
 mod handover;
 mod inotify;
+mod mounts;
 mod notify;
 mod poll;
 mod rewritten;
@@ -151,7 +152,13 @@ impl Watcher {
                 self.coverage.watch_again();
                 self.look_again(&self.coverage.all(), settler);
             }
-            Notice::Gone(directory) => self.lose(&directory, settler),
+            Notice::Gone(directory) => {
+                self.lose(&directory, settler);
+                // What was below a mount shows again, and nothing else tells of it.
+                if directory.is_dir() && !self.coverage.holds(&directory) {
+                    self.gain(&directory, Progress::Partial, settler);
+                }
+            }
             Notice::Entry { path, what } => self.take_in_entry(&path, what, settler),
         }
     }
@@ -308,7 +315,7 @@ impl Watcher {
             let mut below = Walk::default();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
-                Err(_) => BTreeMap::new(),
+                Err(_) => self.coverage.named_in(directory).into_iter().collect(),
             };
             if listed.is_empty() && !directory.is_dir() {
                 self.lose(directory, settler);
