@@ -13,7 +13,8 @@ use super::inotify::InotifyBackend;
 use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
-use super::walk::{Depth, Walk, hops};
+use super::snapshot::Shared;
+use super::walk::{Bounds, Depth, Walk, hops};
 use crate::change::Look;
 use crate::config;
 use crate::filter::Filter;
@@ -36,6 +37,10 @@ pub struct Coverage {
     /// Places whose change changes what a visible path means: symlinks on its way, and its end.
     hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     mounts: Mounts,
+    bounds: Arc<Bounds>,
+    no_follow: bool,
+    /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
+    ways_out: BTreeMap<PathBuf, PathBuf>,
     complaints: Vec<Complaint>,
     complained: HashSet<String>,
     footing: Footing,
@@ -53,6 +58,12 @@ pub struct Complaint {
 /// What a complaint about a limit of the system is about.
 const LIMIT: &str = "limit";
 
+/// A symlink into something with more than this is said.
+const MANY_DIRECTORIES: usize = 100;
+
+/// Or with more than this.
+const MANY_FILES: usize = 1000;
+
 /// Of its time, the polling of what is watched as well takes at most one part in so many.
 const SELDOM: u32 = 50;
 
@@ -64,6 +75,9 @@ impl Coverage {
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
         let mut coverage = Coverage {
             roots: filter.roots(),
+            bounds: Arc::new(Bounds::new(filter.roots())),
+            no_follow: config.no_follow,
+            ways_out: BTreeMap::new(),
             filter,
             backend: Box::new(PollBackend),
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
@@ -92,6 +106,16 @@ impl Coverage {
     pub fn summary(&self) -> (&'static str, usize, usize) {
         let only_polled = self.polled.difference(&self.watched).count();
         (self.backend.name(), self.watched.len() + only_polled, only_polled)
+    }
+
+    /// A walk that goes where this one may.
+    pub fn walk(&self) -> Walk {
+        Walk::within(self.no_follow.then(|| Arc::clone(&self.bounds)))
+    }
+
+    /// Whether a path is a symlink that is not to be followed.
+    pub fn leaves_alone(&self, path: &Path) -> bool {
+        self.no_follow && path.is_symlink() && self.bounds.way_out(path).is_some()
     }
 
     /// Between two polls.
@@ -274,6 +298,9 @@ impl Coverage {
                 for link in listing.links.iter().chain(&listing.followed) {
                     self.register_hops(link);
                 }
+                for link in &listing.followed {
+                    self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
+                }
                 let looks = listing.looks();
                 for (path, _) in &looks {
                     self.complain_of_mount(path);
@@ -376,6 +403,22 @@ impl Coverage {
                 directory.display()
             ),
         );
+    }
+
+    /// Says of each symlink that led out of the tree into something large how much that is.
+    pub fn complain_of_links(&mut self, snapshot: &Shared) {
+        for (link, real) in std::mem::take(&mut self.ways_out) {
+            let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
+            let files = snapshot.below(&link).len();
+            if directories > MANY_DIRECTORIES || files > MANY_FILES {
+                let message = format!(
+                    "{} leads out of the tree to {}: {files} files in {directories} directories are watched there; --no-follow leaves such symlinks out, -i this one",
+                    link.display(),
+                    real.display()
+                );
+                self.complain(&format!("link {}", link.display()), message);
+            }
+        }
     }
 
     /// Says once what lasts.

@@ -64,6 +64,7 @@ impl Watcher {
     pub fn new(config: &config::Config, filter: Arc<Filter>, behind: &ChangeSet) -> Watcher {
         let mut coverage = Coverage::new(config, Arc::clone(&filter));
         let mut start = Start::after(behind);
+        start.walk = coverage.walk();
         coverage.begin_roots(&mut start.walk);
         Watcher {
             filter,
@@ -210,7 +211,7 @@ impl Watcher {
 
     /// A directory has come: watch it, and everything in it is new.
     fn gain(&mut self, directory: &Path, progress: Progress, settler: &mut Settler) {
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         if directory.is_symlink() {
             if walk.follow(directory, &self.filter) {
@@ -234,6 +235,9 @@ impl Watcher {
             }
             self.enter(&directory);
         }
+        if self.start.walk.ahead() == 0 {
+            self.coverage.complain_of_links(&self.snapshot);
+        }
     }
 
     /// A watched directory has gone.
@@ -242,7 +246,7 @@ impl Watcher {
         for gone in self.snapshot.below(directory) {
             self.consider(&gone, Progress::Partial, settler);
         }
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         self.explore(walk, Progress::Partial, settler);
         for visible in self.coverage.visible_through(directory) {
@@ -253,8 +257,8 @@ impl Watcher {
     /// A symlink on the way to this path now leads elsewhere.
     fn turn(&mut self, visible: &Path, settler: &mut Settler) {
         self.coverage.register_hops(visible);
-        if visible.is_dir() && self.filter.descend(visible) {
-            let mut walk = Walk::default();
+        if visible.is_dir() && self.filter.descend(visible) && !self.coverage.leaves_alone(visible) {
+            let mut walk = self.coverage.walk();
             walk.begin(visible.to_owned(), Depth::Deep);
             self.explore(walk, Progress::Whole, settler);
         }
@@ -277,6 +281,10 @@ impl Watcher {
             return;
         }
         let look = look.unwrap_or_else(|| os::fs::look(path));
+        if self.snapshot.get(path).is_none() && self.coverage.leaves_alone(path) {
+            debug!(path = %path.display(), "leads out of what is watched (--no-follow)");
+            return;
+        }
         if self.is_as_it_was(path, look, settler) {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);
@@ -312,7 +320,7 @@ impl Watcher {
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
         for directory in directories {
-            let mut below = Walk::default();
+            let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
                 Err(_) => self.coverage.named_in(directory).into_iter().collect(),
@@ -347,7 +355,7 @@ impl Watcher {
             // Roots that are not watched yet are not missing, and what is in them is not new.
             return;
         }
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_missing_roots(&mut walk);
         self.explore(walk, Progress::Partial, settler);
     }

@@ -14,6 +14,7 @@ mod ends;
 mod hostile;
 mod init;
 mod limits;
+mod links;
 mod lockfile;
 mod mounts;
 mod on_exit;
