@@ -16,11 +16,19 @@ pub struct Stamp {
     pub size: u64,
     /// Inode number of the file itself (symlinks are followed).
     pub inode: u64,
+    /// When the inode was made, nanoseconds since the epoch; 0 where the file system does not say. The number of a
+    /// deleted file is given to the next one at once.
+    pub born_ns: i64,
 }
 
 impl Stamp {
+    /// Whether another stamp differs in nothing but the time at which the inode was made.
+    pub fn is_twin(&self, other: &Stamp) -> bool {
+        self != other && Stamp { born_ns: other.born_ns, ..*self } == *other
+    }
+
     /// Nobody knows how the file was: it differs from every state, absence included.
-    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0 };
+    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0, born_ns: 0 };
 }
 
 /// One look at a path: its stamp (`None` = no such file), and when its inode last changed.

@@ -93,7 +93,7 @@ impl<'a> Driver<'a> {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
-        let mut settler = Settler::new(config.settle);
+        let mut settler = Settler::new(config.debounce);
         let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile, ties.supervisor);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);

@@ -133,11 +133,10 @@ impl WatchThread {
                 self.voice.report(Report::Hint { message });
             }
         }
-        if self.hold.is_in_series() {
-            let came = self.watcher.came_between(inherited);
-            if self.hold.came(&came) {
-                self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
-            }
+        let in_series = self.hold.is_in_series();
+        let came = self.watcher.take_over(inherited, in_series);
+        if in_series && self.hold.came(&came) {
+            self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
         }
     }
 
@@ -168,7 +167,12 @@ impl WatchThread {
     fn tell_settled(&mut self) -> bool {
         let now = Instant::now();
         self.watcher.confirm(&mut self.settler, now);
+        let cut = self.settler.is_cut(now);
         let changes = match self.settler.take(now) {
+            Some(changes) if cut => {
+                self.voice.report(never_quiet(&changes));
+                changes
+            }
             Some(changes) => changes,
             None if self.settler.is_empty() => ChangeSet::default(),
             None => return false,
@@ -179,4 +183,13 @@ impl WatchThread {
         self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, soon });
         true
     }
+}
+
+/// Somebody writes all the time. Said once in a run: it does not end by itself.
+fn never_quiet(changes: &ChangeSet) -> Report {
+    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+    let message = format!(
+        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
+    );
+    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
 }

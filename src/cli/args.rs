@@ -69,6 +69,10 @@ pub struct Args {
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "What to watch")]
     pub directory: Option<OsString>,
 
+    /// Do not follow symlinks that lead out of the watched directories
+    #[arg(long, help_heading = "What to watch")]
+    pub no_follow: bool,
+
     /// How to learn of changes: auto, inotify, notify or poll [default: auto]
     ///
     /// auto is inotify, and polling for file systems that tell of no changes (NFS, CIFS, 9p, FUSE).
@@ -81,12 +85,20 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub interval: Option<String>,
 
-    /// Quiet time after a save that looks incomplete [default: 100ms]
+    /// Stop only when no watched file has changed for so long [default: 0]
     ///
-    /// A file that is closed after writing or renamed into place needs none. A file that stays open for writing is
-    /// waited for at most 10 times as long, a burst of many files at most 50 times.
+    /// For saves that come in a row: a formatter, a generator, a package manager. Not needed for a single save, however
+    /// it is written: a file that looks incomplete is waited for anyway, for 100ms or this time. Writers that never
+    /// pause delay a restart by at most 10 times as long.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
-    pub settle: Option<String>,
+    pub debounce: Option<String>,
+
+    /// What makes a file another one: time or content [default: time]
+    ///
+    /// With content, what has the same bytes as when the command started restarts nothing, however often it is written
+    /// or touched. Files of more than 64 MiB always count.
+    #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
+    pub compare: Option<String>,
 
     /// What a change does: restart, or signal:NAME [default: restart]
     ///
@@ -194,6 +206,9 @@ fn misplaced(error: &clap::Error) -> &'static str {
         Some(ContextValue::String(word)) => word.as_str(),
         _ => "-",
     };
+    if error.kind() == ErrorKind::UnknownArgument && word == "--settle" {
+        return "\n\n  tip: --debounce has taken its place";
+    }
     if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') {
         "\n\n  tip: the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py"
     } else {

@@ -49,18 +49,16 @@ pub struct Decision {
     pub counts: bool,
     /// Why.
     pub rule: Rule,
-    /// Whether it counts only because everything is swept in there, and not because a pattern asks for such a name.
-    pub swept: bool,
 }
 
 impl Decision {
     /// It counts.
-    pub fn yes(rule: Rule, swept: bool) -> Decision {
-        Decision { counts: true, rule, swept }
+    pub fn yes(rule: Rule) -> Decision {
+        Decision { counts: true, rule }
     }
 
     /// It does not count.
     pub fn no(rule: Rule) -> Decision {
-        Decision { counts: false, rule, swept: false }
+        Decision { counts: false, rule }
     }
 }

@@ -165,12 +165,12 @@ impl Filter {
             return Decision::no(Rule::Own);
         }
         if path == self.config_file {
-            return Decision::yes(Rule::ConfigFile, false);
+            return Decision::yes(Rule::ConfigFile);
         }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
             let others = self.reaches(path).filter_map(|reach| reach.pattern);
             others.chain([*number]).for_each(|number| self.watch[number].mark());
-            return Decision::yes(self.rule_of(*number), false);
+            return Decision::yes(self.rule_of(*number));
         }
         let left_out = self.left_out(path);
         let mut verdict = Decision::no(Rule::Unmatched);
@@ -189,8 +189,8 @@ impl Filter {
                 }
             }
             match refused {
-                None if !verdict.counts => verdict = Decision::yes(reach.rule, reach.swept),
-                None => verdict.swept &= reach.swept,
+                None if !verdict.counts => verdict = Decision::yes(reach.rule),
+                None => {}
                 Some(rule) if verdict.rule == Rule::Unmatched => verdict = Decision::no(rule),
                 Some(_) => {}
             }
@@ -227,11 +227,18 @@ impl Filter {
         for (base, rule, swept) in ways {
             let ignored = || self.rules.as_ref().and_then(|rules| base.ignored(rules, directory, true, swept));
             match self.left_out_below(base, directory).or_else(ignored) {
-                None => return Decision::yes(rule, swept),
+                None => return Decision::yes(rule),
                 Some(ignored) => verdict = Decision::no(ignored),
             }
         }
         verdict
+    }
+
+    /// Whether a path that counts is merely swept in with its directory: neither named nor matched by a pattern that says
+    /// something of its name (`*.py`).
+    pub fn is_swept(&self, path: &Path) -> bool {
+        let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
+        !named && !self.groups.iter().any(|(_, group)| group.asks_for(path))
     }
 
     /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.

@@ -378,3 +378,29 @@ fn a_file_of_our_own_does_not_count_under_any_name() {
         assert_eq!(filter.decide_seen(&path, crate::os::fs::look(&path)).counts, counts, "{name}");
     }
 }
+
+#[test]
+fn what_is_named_or_of_a_named_kind_is_not_swept_in() {
+    let root = Path::new("/nowhere/root");
+    for (watch, path, swept) in [
+        ("", "a.py", true),
+        (".", "a.py", true),
+        ("*", "a.py", true),
+        ("**", "d/a.py", true),
+        ("src", "src/a.py", true),
+        ("src/**", "src/a.py", true),
+        ("src*", "src/a.py", true),
+        ("*.py", "d/a.py", false),
+        ("src/**/*.py", "src/d/a.py", false),
+        ("a.py", "a.py", false),
+        ("**;a.py", "a.py", false),
+        ("**;*.py", "d/a.py", false),
+        ("*.py;**", "d/a.py", false),
+        ("*.py;**", "d/a.txt", true),
+        ("", "reloadrun.toml", false),
+    ] {
+        let filter = Filter::new(&config(root, watch, ""), OwnFiles::default());
+        assert!(filter.decide(&root.join(path)).counts, "-w {watch}: {path}");
+        assert_eq!(filter.is_swept(&root.join(path)), swept, "-w {watch}: {path}");
+    }
+}

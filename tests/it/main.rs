@@ -4,15 +4,18 @@
 mod applications;
 mod bad_input;
 mod bytecode;
+mod clocks;
 mod comings_and_goings;
 mod config_file;
 mod config_maps;
+mod contents;
 mod directories;
 mod ends;
 mod handed_over;
 mod hostile;
 mod init;
 mod limits;
+mod links;
 mod lockfile;
 mod mounts;
 mod on_exit;
@@ -20,6 +23,7 @@ mod out_of_reach;
 mod output;
 mod own_outputs;
 mod patterns;
+mod quiet;
 #[path = "../torture/random.rs"]
 mod random;
 mod ranks;
