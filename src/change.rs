@@ -1,6 +1,7 @@
 //! What changed: plain data, shared by everyone above.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -124,6 +125,19 @@ impl ChangeSet {
     }
 }
 
+/// A path as a JSON string. A byte that is not UTF-8 becomes half a surrogate pair, `\\udc80` to `\\udcff`, as Python does it
+/// (PEP 383): `os.fsencode(json.loads(...))` gives the bytes back.
+pub fn json_string(path: &Path) -> String {
+    let mut json = String::from("\"");
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        let valid = serde_json::Value::from(chunk.valid()).to_string();
+        json.push_str(&valid[1..valid.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| json.push_str(&format!("\\udc{byte:02x}")));
+    }
+    json.push('"');
+    json
+}
+
 /// A path's bytes need not be UTF-8, and none may be lost between two processes.
 fn path_out<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_os_str().serialize(serializer)
@@ -150,6 +164,17 @@ mod tests {
         let both = first.merge(ChangeSet::new([change("/b", ChangeKind::Deleted)]));
         let seen: Vec<_> = both.iter().map(|c| (c.path.to_str().unwrap(), c.kind)).collect();
         assert_eq!(seen, [("/a", ChangeKind::Modified), ("/b", ChangeKind::Deleted)]);
+    }
+
+    #[test]
+    fn a_path_is_a_json_string_that_gives_its_bytes_back() {
+        for (path, json) in [
+            (&b"/a b/\xc3\xa9.py"[..], "\"/a b/\u{e9}.py\""),
+            (b"/\"\\\n.py", r#""/\"\\\n.py""#),
+            (b"/caf\xe9\xff.py", r#""/caf\udce9\udcff.py""#),
+        ] {
+            assert_eq!(super::json_string(std::path::Path::new(OsStr::from_bytes(path))), json);
+        }
     }
 
     #[test]

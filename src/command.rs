@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, json_string};
 use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
@@ -253,13 +253,13 @@ fn describe(process: &Process) -> String {
 /// A JSON array of the changed paths; of very many, as many as fit.
 fn changed_variable(changes: &ChangeSet) -> String {
     let mut size = 2;
-    let paths: Vec<_> = changes
+    let paths: Vec<String> = changes
         .paths()
-        .map(|path| path.to_string_lossy())
+        .map(json_string)
         .take_while(|path| {
-            size += serde_json::to_string(path).map_or(0, |json| json.len()) + 1;
+            size += path.len() + 1;
             size <= CHANGED_LIMIT
         })
         .collect();
-    serde_json::to_string(&paths).unwrap_or_else(|_| "[]".into())
+    format!("[{}]", paths.join(","))
 }

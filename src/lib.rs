@@ -21,8 +21,8 @@
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart protocol
-//! 2 config event
-//! 1 os              the operating system; all unsafe
+//! 2 config event ignore_files
+//! 1 os pattern      the operating system, all unsafe; patterns
 //! 0 change generation exit_code error
 //! ```
 //!
@@ -42,7 +42,9 @@ mod exit_code;
 mod filter;
 mod generation;
 mod heartbeat;
+mod ignore_files;
 mod os;
+mod pattern;
 mod protocol;
 mod report;
 mod restart;

@@ -92,6 +92,11 @@ pub enum Report {
         /// What it is about, if that lasts: the next generation finds it again, and it need not be said again.
         lasting: Option<String>,
     },
+    /// Something may not be what the user meant.
+    Hint {
+        /// The sentence.
+        message: String,
+    },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
     Leaving {

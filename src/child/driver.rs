@@ -18,6 +18,7 @@ use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::filter::Filter;
+use crate::generation::Generation;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::os::fd::wait_readable;
@@ -124,7 +125,8 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, patterns, root };
+        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, hints, patterns, root };
         thread.start(armed).map_err(|error| no_thread(&error))?;
         Ok(driver)
     }

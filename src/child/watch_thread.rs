@@ -54,6 +54,8 @@ pub struct WatchThread {
     pub interval: Duration,
     /// To the main thread.
     pub voice: Voice,
+    /// Whether the patterns are new, so that it is to be told which of them match nothing.
+    pub hints: bool,
     /// The patterns, as the user wrote them.
     pub patterns: Vec<String>,
     /// What they are relative to.
@@ -123,6 +125,11 @@ impl WatchThread {
     fn tell_armed(&mut self) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
+        if std::mem::take(&mut self.hints) {
+            for message in self.watcher.hints() {
+                self.voice.report(Report::Hint { message });
+            }
+        }
     }
 
     fn tell_pending(&mut self, told: Told) -> Told {

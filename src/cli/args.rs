@@ -49,14 +49,14 @@ pub struct Args {
     /// directory means everything in it. A name without wildcards is one path, watched even where it is ignored or
     /// does not exist yet.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
-    pub watch: Vec<String>,
+    pub watch: Vec<OsString>,
 
     /// Do not watch files that match; wins over patterns of -w
     ///
     /// The same form. A name without wildcards or slashes counts at any depth. Loses against a name that -w gives
     /// literally.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
-    pub ignore: Vec<String>,
+    pub ignore: Vec<OsString>,
 
     /// Do not honour .gitignore, .ignore and the built-in list
     ///

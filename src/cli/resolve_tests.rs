@@ -1,6 +1,7 @@
 use super::{Environment, resolve};
 use crate::cli::args::{Args, Parsed, keys, parse};
-use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Shape, Verbosity};
+use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::pattern::{Pattern, Shape};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl Place {
 
     fn environment(&self, below: &str) -> Environment {
         let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
-        Environment { current, is_init: false, is_ci: false }
+        Environment { current, home: None, is_init: false, is_ci: false }
     }
 
     fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {
@@ -56,9 +57,8 @@ fn args(words: &[&str]) -> Args {
 
 /// What came of a key, as text.
 fn shown(config: &Config, key: &str) -> String {
-    let patterns = |patterns: &[crate::config::Pattern]| {
-        patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ")
-    };
+    let patterns =
+        |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match key {
         "command" => format!("{:?}", config.command),
@@ -156,11 +156,11 @@ const BAD: [(&str, &str, &str); 46] = [
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
     ("watch", "*.py;", "pattern is empty"),
-    ("watch", "[", "no valid pattern"),
-    ("watch", "a/{b", "no valid pattern"),
+    ("watch", "[", "invalid pattern"),
+    ("watch", "a/{b", "invalid pattern"),
     ("watch", "!*.py", "to leave files out, use --ignore"),
     ("ignore", "", "pattern is empty"),
-    ("ignore", "x[", "no valid pattern"),
+    ("ignore", "x[", "invalid pattern"),
     ("ignore", "!x", "leave the '!' out"),
     ("backend", "", "it must be one of auto, inotify, notify, poll"),
     ("backend", "Poll", "did you mean poll?"),
@@ -214,6 +214,10 @@ fn every_good_value_means_the_same_as_flag_and_as_key_and_the_flag_wins() {
         assert_eq!(shown(&as_key, key), meaning, "{key} = '{value}'");
         let other_key = format!("{key} = '{other}'");
         assert_ne!(shown(&place(&other_key).resolve("", &[]), key), meaning, "{other_key} is to differ from {flag}");
+        if key == "directory" {
+            // As a flag it is `cd`: what the file says of its own directory still holds.
+            continue;
+        }
         let both = place(&other_key).resolve("", &[&flag]);
         assert_eq!(shown(&both, key), meaning, "{flag} wins over {other_key}");
     }
@@ -460,10 +464,11 @@ fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is
         (&["-w", "lib/*.rs", "--"], "", "sub/lib"),
         (&["-w", "lib/*.rs", "--", "true"], "sub", "sub/lib"),
         (&["-w", "../lib/*.rs", "--", "true"], "sub", "lib"),
-        // A chosen directory is the root of all.
-        (&["-C", "deep", "--"], "sub/deep", "sub/deep/src"),
+        // -C is what `cd` is.
+        (&["-C", "deep", "--"], "", "src"),
+        (&["-C", "deep", "--", "true"], "sub/deep", "src"),
         (&["-C", "deep", "-w", "lib/*.rs", "--", "true"], "sub/deep", "sub/deep/lib"),
-        (&["-C", "../other", "--", "true"], "other", "other/src"),
+        (&["-C", "../other", "--", "true"], "other", "src"),
     ] {
         let config = place.resolve("sub", words);
         assert_eq!(config.directory, root(directory), "{words:?}");
@@ -491,7 +496,7 @@ fn the_directory_key_begins_at_the_file_and_is_the_root_of_all() {
             "{words:?}"
         );
     }
-    assert_eq!(place.resolve("sub", &["-C", "."]).directory, place.root.join("sub"), "the flag wins");
+    assert_eq!(place.resolve("", &["-C", "sub"]).directory, place.root.join("app"), "-C is what `cd` is");
 }
 
 #[test]
@@ -508,7 +513,7 @@ fn files_that_are_written_begin_where_they_are_named() {
     };
     assert_eq!(files(&[]), (place.root.join("it.lock"), place.root.join("events.jsonl")));
     let flags = ["--lockfile", "it.lock", "--events", "events.jsonl", "-C", "../other"];
-    assert_eq!(files(&flags), (place.root.join("sub/it.lock"), place.root.join("sub/events.jsonl")));
+    assert_eq!(files(&flags), (place.root.join("other/it.lock"), place.root.join("other/events.jsonl")));
 }
 
 #[test]
@@ -518,7 +523,7 @@ fn a_symlink_on_the_way_is_no_other_place() {
     let real = place.root.join("true");
     for (below, words) in [
         ("link", &["-w", "*.py", "--lockfile", "it.lock"][..]),
-        ("", &["-C", "link", "-w", "*.py", "--lockfile", "link/it.lock"]),
+        ("", &["-C", "link", "-w", "*.py", "--lockfile", "it.lock"]),
     ] {
         let config = place.resolve(below, words);
         assert_eq!((config.directory.as_path(), base(&config)), (&*real, &*real), "{words:?}");

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::{FsType, statfs};
 
@@ -31,10 +31,77 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
     }
 }
 
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The device it is on.
+    pub device: u64,
+    /// Its inode number there.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// Of the file behind a name; `None` where there is nothing.
+    pub fn of(path: &Path) -> Option<FileId> {
+        std::fs::metadata(path).ok().map(|metadata| FileId::from(&metadata))
+    }
+
+    /// Of a regular file that is open under this number; `None` for terminals, pipes, devices and what is not open.
+    pub fn of_descriptor(number: i32) -> Option<FileId> {
+        let metadata = std::fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
+        metadata.is_file().then(|| FileId::from(&metadata))
+    }
+}
+
+impl From<&std::fs::Metadata> for FileId {
+    fn from(metadata: &std::fs::Metadata) -> FileId {
+        FileId { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
 /// Whether two names lead to the same file or directory.
 pub fn same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+    FileId::of(one).is_some_and(|id| FileId::of(other) == Some(id))
+}
+
+/// A path without symlinks in the part of it that exists; the rest stays as it is. `None` when nothing of it can be
+/// resolved.
+pub fn resolved(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|existing| {
+        let real = std::fs::canonicalize(existing).ok()?;
+        let rest = path.strip_prefix(existing).ok()?;
+        // Joined with nothing, a path would get a slash at its end.
+        Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
+    })
+}
+
+/// The one name that a path is known by, absolute and without `.` and `..`. A `..` behind a symlink is what the kernel
+/// makes of it. Symlinks on the way to `directory` are resolved, so that it has one name; all others stay, since they may
+/// be turned while we watch.
+pub fn identity(path: &Path, directory: &Path) -> PathBuf {
+    let mut way = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                way = resolved(&way).unwrap_or(way);
+                way.pop();
+            }
+            other => way.push(other),
+        }
+    }
+    let on_the_way = |real: &Path| directory.starts_with(real);
+    let above = way.ancestors().find_map(|part| {
+        let real = std::fs::canonicalize(part).ok().filter(|real| on_the_way(real))?;
+        Some((part.to_owned(), real))
+    });
+    match above {
+        Some((part, real)) => match way.strip_prefix(&part) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+        None => way,
+    }
 }
 
 /// When the inode last changed, nanoseconds since the epoch.

@@ -281,6 +281,7 @@ impl Machine {
                     actions.push(Action::Tell(What::Degraded { message }));
                 }
             }
+            Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }

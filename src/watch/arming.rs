@@ -243,7 +243,7 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use crate::change::ChangeSet;
-    use crate::filter::Filter;
+    use crate::filter::{Filter, OwnFiles};
     use crate::settle::Settler;
     use crate::watch::Watcher;
     use crate::watch::backend::Entry;
@@ -254,7 +254,7 @@ mod tests {
     /// A watcher that has armed a directory.
     fn armed(directory: &Path, settler: &mut Settler) -> Watcher {
         let config = crate::config::tests::config(directory, "*.py", "");
-        let filter = Arc::new(Filter::new(&config, Vec::new()));
+        let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
         let mut watcher = Watcher::new(&config, filter, &ChangeSet::default());
         assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX, settler));
         watcher

@@ -66,7 +66,7 @@ impl Coverage {
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
         let mounts = os::fs::mounts();
         let mut coverage = Coverage {
-            roots: filter.roots(),
+            roots: filter.roots().to_vec(),
             filter,
             backend: Box::new(PollBackend),
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),

@@ -7,6 +7,7 @@
 mod arming;
 mod backend;
 mod coverage;
+mod explain;
 mod footing;
 mod handover;
 mod inotify;
@@ -26,6 +27,7 @@ use tracing::debug;
 use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
+pub use self::explain::explain;
 pub use self::handover::give;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
@@ -72,6 +74,11 @@ impl Watcher {
     pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
         let (backend, directories, polled) = self.coverage.summary();
         Watching { patterns, root, directories, files: self.snapshot.len(), backend: backend.to_owned(), polled }
+    }
+
+    /// What is to be said of patterns that match nothing, now that all is armed.
+    pub fn hints(&self) -> Vec<String> {
+        self.filter.hints(self.snapshot.len() > 0)
     }
 
     /// What is not as good as it should be, said once.
@@ -236,12 +243,12 @@ impl Watcher {
 
     /// The same with a look that was taken, if one was.
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress, settler: &mut Settler) {
-        let decision = self.filter.decide(path);
+        let look = look.unwrap_or_else(|| os::fs::look(path));
+        let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
             debug!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
-        let look = look.unwrap_or_else(|| os::fs::look(path));
         if self.is_as_it_was(path, look, settler) {
             debug!(path = %path.display(), "is as it was");
             settler.withdraw(path);

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::change::Look;
-use crate::filter::Filter;
+use crate::filter::{Filter, Rule};
+use crate::ignore_files::IgnoreFiles;
 use crate::os::fs::{look, look_of};
 
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
@@ -79,10 +80,7 @@ impl Walk {
     /// The system's: it is gone, or may not be read.
     pub fn list(&mut self, directory: &Path, depth: Depth, filter: &Filter) -> io::Result<Listing> {
         let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
-        filter.enter(
-            directory,
-            entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"),
-        );
+        filter.enter(directory, entries.iter().any(|entry| IgnoreFiles::is_concerned_by(&entry.file_name())));
         let mut listing = Listing::default();
         for entry in entries {
             let Ok(kind) = entry.file_type() else { continue };
@@ -104,21 +102,25 @@ impl Walk {
             } else if kind.is_file() && filter.decide(&path).counts {
                 // By the open directory and its name in it: cheaper than by its path.
                 let look = entry.metadata().map_or(Look::ABSENT, |metadata| look_of(&metadata));
-                listing.files.push((path, look));
+                if !filter.is_own(&path, look) {
+                    listing.files.push((path, look));
+                }
             }
         }
         Ok(listing)
     }
 
     /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
-    /// leads back up. Says whether it is.
+    /// leads back up, or is ignored there. Says whether it is.
     pub fn follow(&mut self, link: &Path, filter: &Filter) -> bool {
         if !filter.descend(link) {
             return false;
         }
         let (Ok(real), Ok(target)) = (fs::canonicalize(link), fs::metadata(link)) else { return false };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
-        let followed = !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino()));
+        // What is ignored under its own name is not watched under another one.
+        let elsewhere = filter.decide_directory(&real).rule == Rule::Unmatched;
+        let followed = !leads_up && elsewhere && self.followed.insert((target.dev(), target.ino()));
         if followed {
             self.begin(link.to_owned(), Depth::Deep);
         }

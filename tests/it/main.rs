@@ -19,6 +19,9 @@ mod on_exit;
 mod out_of_reach;
 mod output;
 mod own_outputs;
+mod patterns;
+#[path = "../torture/random.rs"]
+mod random;
 mod ranks;
 mod readme;
 mod restart;
