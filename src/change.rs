@@ -80,6 +80,14 @@ pub struct Change {
     pub seen: Look,
 }
 
+impl Change {
+    /// A file that came where nobody saw it.
+    pub fn unseen(path: PathBuf) -> Change {
+        let (kind, rule) = (ChangeKind::Created, String::new());
+        Change { path, kind, rule, config: false, open: false, seen: Look::ABSENT }
+    }
+}
+
 /// Everything behind one restart, ordered by path, each path once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSet {

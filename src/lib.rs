@@ -20,8 +20,8 @@
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart protocol
-//! 2 config event ignore_files
+//! 3 filter settle stop restart remedy protocol
+//! 2 config event damping ignore_files
 //! 1 os pattern      the operating system, all unsafe; patterns
 //! 0 change generation exit_code error
 //! ```
@@ -36,6 +36,7 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod damping;
 mod error;
 mod event;
 mod exit_code;
@@ -46,6 +47,7 @@ mod ignore_files;
 mod os;
 mod pattern;
 mod protocol;
+mod remedy;
 mod report;
 mod restart;
 mod run;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeSet;
+use crate::damping::Damping;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -20,6 +21,8 @@ pub struct StartRequest {
     pub generation: Generation,
     /// What led to it; empty for the first.
     pub changes: ChangeSet,
+    /// Which changes are to wait.
+    pub damping: Damping,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.
@@ -52,12 +55,16 @@ pub enum Report {
     },
     /// The watcher is in place.
     Watching(Watching),
+    /// These files came just before the command's start, where nobody saw them come.
+    Came(ChangeSet),
     /// These files changed. In the restart mode the stop has begun or is over.
     Changed {
         /// The files.
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
+        /// Whether the first of them came soon after the start, or after the signal before.
+        soon: bool,
         /// What was done about it.
         response: Response,
     },
@@ -191,7 +198,7 @@ mod tests {
     fn messages_survive_however_the_pipe_cuts_them() {
         let sent = vec![
             Report::Started { pid: 7 },
-            Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, response: Response::Restart },
+            Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, soon: true, response: Response::Restart },
             Report::Stopping { reason: StopReason::Change },
             Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
             Report::Degraded { message: "a\nb".into(), lasting: Some("limit".into()) },

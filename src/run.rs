@@ -143,6 +143,10 @@ impl Host for Invocation {
         look(&self.config.config_file).stamp != self.config_look.stamp
     }
 
+    fn counts(&self, path: &Path) -> bool {
+        self.filter.decide(path).counts
+    }
+
     fn caller_ignores(&self, signal: Signal) -> bool {
         self.dispositions.ignores(signal)
     }

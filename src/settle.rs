@@ -124,6 +124,16 @@ impl Settler {
         self.pending.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
     }
 
+    /// What is pending.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.pending.values().map(|pending| &pending.change)
+    }
+
+    /// When the last change came in.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// The files whose changes are pending.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.pending.keys().cloned().collect()

@@ -5,11 +5,12 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
@@ -71,6 +72,8 @@ struct Driver<'a> {
     tree_told: bool,
     snapshot: SharedSnapshot,
     supervisor_gone: bool,
+    /// When the command ended by itself.
+    ended: Arc<OnceLock<Instant>>,
 }
 
 impl<'a> Driver<'a> {
@@ -97,8 +100,9 @@ impl<'a> Driver<'a> {
         watcher.command_starts(&mut settler);
         drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
-        let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
+        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
+        let hold = Hold::new(request.damping.clone(), Instant::now());
         let change_signal = match config.on_change {
             OnChange::Signal(signal) => Some(signal),
             OnChange::Restart => None,
@@ -116,6 +120,7 @@ impl<'a> Driver<'a> {
             decoder: Decoder::default(),
             tree_told: false,
             supervisor_gone: false,
+            ended: Arc::default(),
             snapshot: watcher.snapshot(),
             ties,
         };
@@ -126,7 +131,9 @@ impl<'a> Driver<'a> {
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
         let hints = request.generation == Generation::FIRST || request.changes.has_config();
-        let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, hints, patterns, root };
+        let ended = Arc::clone(&driver.ended);
+        let thread =
+            WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
         thread.start(armed).map_err(|error| no_thread(&error))?;
         Ok(driver)
     }
@@ -198,6 +205,10 @@ impl<'a> Driver<'a> {
     fn feed(&mut self, input: Input) -> Option<ChildEnd> {
         if input != Input::Tick {
             debug!(?input, "child");
+        }
+        if matches!(input, Input::Ended { .. }) {
+            // There is but one such end.
+            let _ = self.ended.set(Instant::now());
         }
         let mut reports = Vec::new();
         let mut end = None;

@@ -56,6 +56,8 @@ pub enum Input {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
+        /// Whether the first of them came soon after the start, or after the signal before.
+        soon: bool,
     },
     /// The supervisor said something.
     Told(Directive),
@@ -153,7 +155,7 @@ impl Machine {
                 self.save_seen(now, &mut actions);
             }
             Input::Unsettled => self.settled = false,
-            Input::Settled { changes, noticed_ns } => self.settle(changes, noticed_ns, now, &mut actions),
+            Input::Settled { changes, noticed_ns, soon } => self.settle(changes, noticed_ns, soon, now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {
@@ -215,7 +217,7 @@ impl Machine {
         }
     }
 
-    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, now: Instant, actions: &mut Vec<Action>) {
+    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, soon: bool, now: Instant, actions: &mut Vec<Action>) {
         self.settled = true;
         let response = match &self.state {
             _ if changes.is_empty() => None,
@@ -226,7 +228,7 @@ impl Machine {
         };
         if let Some(response) = response {
             self.reported |= response != Response::Signal;
-            actions.push(Action::Report(Report::Changed { changes, noticed_ns, response }));
+            actions.push(Action::Report(Report::Changed { changes, noticed_ns, soon, response }));
             if response == Response::Signal {
                 actions.push(Action::SignalChange);
             }

@@ -22,11 +22,11 @@ fn set(config: bool) -> ChangeSet {
 }
 
 fn settled(changes: ChangeSet) -> Input {
-    Input::Settled { changes, noticed_ns: 7 }
+    Input::Settled { changes, noticed_ns: 7, soon: true }
 }
 
 fn changed(response: Response) -> Action {
-    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, response })
+    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, soon: true, response })
 }
 
 fn ended(code: u8) -> Input {

@@ -21,6 +21,8 @@ const CONFIG_FILE: &str = "reloadrun.toml";
 pub struct Environment {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
+    /// What the shell calls that directory (`PWD`), where it has a say: a path with the symlinks by which one came.
+    pub named: Option<PathBuf>,
     /// The user's home, which a leading `~` stands for.
     pub home: Option<PathBuf>,
     /// Whether it runs as the init of a container.
@@ -38,8 +40,10 @@ impl Environment {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
         let ci = std::env::var("CI").unwrap_or_default();
+        let named = std::env::var_os("PWD").map(PathBuf::from);
+        let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        Ok(Environment { current, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+        Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
     }
 }
 
@@ -136,9 +140,9 @@ impl Resolver<'_> {
         let (args, environment) = (self.args, self.environment);
         let config = Config {
             command,
-            named_directory: self.named_directory(from_file),
             watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
             ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
+            named_directory: self.named_directory(from_file),
             directory,
             no_ignore: args.no_ignore || self.flag("no-ignore"),
             config_file: canonical_name(config_file),
@@ -200,11 +204,12 @@ impl Resolver<'_> {
 
     /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
     fn named_directory(&self, from_file: bool) -> PathBuf {
-        let Environment { current, .. } = self.environment;
-        let is_name = |pwd: &PathBuf| pwd.is_absolute() && normalized(pwd) == *pwd && same_file(pwd, current);
-        let start = std::env::var_os("PWD").map(PathBuf::from).filter(is_name).unwrap_or_else(|| current.clone());
-        let given = self.args.directory.as_ref().map(|given| self.environment.expanded(given));
-        let here = given.map_or_else(|| start.clone(), |given| normalized(&start.join(given)));
+        let Environment { current, named, .. } = self.environment;
+        let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
+        let here = match &self.args.directory {
+            Some(given) => normalized(&started.join(self.environment.expanded(given))),
+            None => started.clone(),
+        };
         // A config file found above has a name among those above.
         let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
         let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);

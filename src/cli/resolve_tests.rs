@@ -34,7 +34,7 @@ impl Place {
 
     fn environment(&self, below: &str) -> Environment {
         let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
-        Environment { current, home: None, is_init: false, is_ci: false }
+        Environment { current, named: None, home: None, is_init: false, is_ci: false }
     }
 
     fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {

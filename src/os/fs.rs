@@ -59,11 +59,6 @@ impl From<&std::fs::Metadata> for FileId {
     }
 }
 
-/// Whether two names lead to the same file or directory.
-pub fn same_file(one: &Path, other: &Path) -> bool {
-    FileId::of(one).is_some_and(|id| FileId::of(other) == Some(id))
-}
-
 /// A path without symlinks in the part of it that exists; the rest stays as it is. `None` when nothing of it can be
 /// resolved.
 pub fn resolved(path: &Path) -> Option<PathBuf> {
@@ -102,6 +97,18 @@ pub fn identity(path: &Path, directory: &Path) -> PathBuf {
         },
         None => way,
     }
+}
+
+/// Whether two names lead to the same file or directory.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    FileId::of(one).is_some_and(|one| FileId::of(other) == Some(one))
+}
+
+/// When a file's inode was made, nanoseconds since the epoch; `None` where the file system does not keep that.
+pub fn born_ns(path: &Path) -> Option<i64> {
+    let born = std::fs::metadata(path).and_then(|metadata| metadata.created()).ok()?;
+    let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
 }
 
 /// When the inode last changed, nanoseconds since the epoch.

@@ -1,7 +1,8 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
@@ -9,8 +10,10 @@ use tracing::debug;
 use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
+use crate::change::ChangeSet;
 use crate::command::out_of_reach;
-use crate::config::Config;
+use crate::config::{Config, OnChange};
+use crate::damping::Series;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
@@ -22,7 +25,9 @@ use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
+use crate::pattern::Shape;
 use crate::protocol::{Report, StartRequest, Ties};
+use crate::remedy::{self, Place, Reach};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
@@ -30,6 +35,8 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// The same where /proc shows nobody: our own child may still be ending.
 const SWEEP_BLINDLY: Duration = Duration::from_secs(1);
+/// So many files are looked at for a remedy.
+const MOST_LOOKS: usize = 20_000;
 
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 10] = [
@@ -61,6 +68,9 @@ pub trait Host {
 
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
+
+    /// Whether a change of this file counts.
+    fn counts(&self, path: &Path) -> bool;
 
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;
@@ -95,6 +105,8 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
         to_tidy: true,
+        remedies: HashSet::new(),
+        started_file_ns: 0,
         host,
         machine,
         heartbeat,
@@ -131,6 +143,10 @@ struct Driver<'a> {
     before_us: Vec<i32>,
     next_beat: Instant,
     to_tidy: bool,
+    /// The remedies that were told.
+    remedies: HashSet<String>,
+    /// When the present child was started, by the clock of the files.
+    started_file_ns: i64,
 }
 
 impl Driver<'_> {
@@ -259,9 +275,10 @@ impl Driver<'_> {
         for action in actions {
             match action {
                 Action::Tell(what) => self.tell(what),
+                Action::TellSeries(series) => self.tell_series(&series),
                 Action::ReadConfig => self.read_config(),
                 Action::Spawn { generation, changes } => {
-                    if let Some(code) = self.spawn(StartRequest { generation, changes }) {
+                    if let Some(code) = self.spawn(generation, changes) {
                         return Some(code);
                     }
                 }
@@ -294,17 +311,60 @@ impl Driver<'_> {
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
-    fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
+    /// Says what goes on and what to type against it; the same remedy once.
+    fn tell_series(&mut self, series: &Series) {
+        let config = self.host.config();
+        let named: Vec<PathBuf> = (config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal)))
+            .map(|pattern| pattern.base.clone())
+            .collect();
+        let others = |directory: &Path, reach: Reach| self.others(directory, reach);
+        let action = if config.on_change == OnChange::Restart { "restart" } else { "signal" };
+        let place = Place { directory: &config.directory, named: &named, others: &others, action };
+        let (message, remedy) = remedy::sentence(series, &place);
+        if self.remedies.insert(remedy) {
+            self.tell(What::Degraded { message });
+        }
+    }
+
+    /// The files here that count and that the series did not write: they are older than the present command, whose
+    /// last files may not have been told yet.
+    fn others(&self, directory: &Path, reach: Reach) -> Vec<PathBuf> {
+        let mut directories = vec![directory.to_owned()];
+        let (mut found, mut looks) = (Vec::new(), 0);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                looks += 1;
+                if looks > MOST_LOOKS {
+                    // Who knows what else is there.
+                    found.push(directory);
+                    return found;
+                }
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() && reach == Reach::Below => directories.push(path),
+                    Ok(kind) if kind.is_dir() => {}
+                    _ if self.machine.damping().knows(&path) || !self.host.counts(&path) => {}
+                    _ if os::fs::look(&path).ctime_ns >= self.started_file_ns => {}
+                    _ => found.push(path),
+                }
+            }
+        }
+        found
+    }
+
+    fn spawn(&mut self, generation: Generation, changes: ChangeSet) -> Option<ExitCode> {
         if self.host.config_moved_on() {
             // Saved while no child was there to see it.
             self.read_config();
         }
+        let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         if let Some(terminal) = &mut self.terminal {
             terminal.lend();
         }
         self.reporter.clear();
+        self.started_file_ns = os::clock::file_clock_ns();
         let host = &*self.host;
         let started = ChildProcess::start(self.legacy.take(), |ends| {
             let ChildEnds { reports, directives, inherited, legacy } = ends;
@@ -314,7 +374,7 @@ impl Driver<'_> {
         match started {
             Ok(child) => {
                 self.child = Some(child);
-                self.describe(request.generation);
+                self.describe(generation);
                 None
             }
             Err(errno) => self.feed(Input::SpawnFailed(errno.desc().to_lowercase())),
@@ -339,6 +399,7 @@ impl Driver<'_> {
         match self.host.reload() {
             Ok(()) => {
                 self.machine.adapt(rules(self.host.config()));
+                self.remedies.clear();
                 self.reporter.adapt(self.host.config());
                 self.tell(What::ConfigLoaded { path });
             }

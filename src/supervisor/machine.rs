@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::job::Suspension;
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
+use crate::damping::{Damping, SOON, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
@@ -91,6 +92,8 @@ pub enum Action {
     Send(Directive),
     /// Tells the world.
     Tell(What),
+    /// Tells the world of a series of restarts, and the remedy.
+    TellSeries(Series),
     /// Lets go of a child that has said its last word.
     Release,
     /// Stops until somebody continues us.
@@ -145,6 +148,7 @@ pub struct Machine {
     beat_failed: bool,
     /// What was said of the watching and lasts: every generation finds it anew.
     known_to_last: HashSet<String>,
+    damping: Damping,
     /// When the command started, by the clock of `noticed_ns`.
     started_ns: Option<i64>,
 }
@@ -173,6 +177,7 @@ impl Machine {
             child_since: now,
             beat_failed: false,
             known_to_last: HashSet::new(),
+            damping: Damping::default(),
             started_ns: None,
         };
         let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
@@ -197,6 +202,12 @@ impl Machine {
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
         self.rules = rules;
+        self.damping.reset();
+    }
+
+    /// What is known of the present series of restarts.
+    pub fn damping(&self) -> &Damping {
+        &self.damping
     }
 
     /// When it wants a tick.
@@ -248,7 +259,8 @@ impl Machine {
                 actions.push(Action::Tell(What::Started { pid, command, changes, stop_ms, restart_ms }));
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
-            Report::Changed { changes, noticed_ns, response } => {
+            Report::Came(files) => self.damping.came(files.paths()),
+            Report::Changed { changes, noticed_ns, soon, response } => {
                 self.backoff.reset();
                 let action = match response {
                     Response::Restart => "restart".to_owned(),
@@ -256,6 +268,11 @@ impl Machine {
                     Response::Signal => self.rules.on_change.to_string(),
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
+                if self.changes.is_empty() {
+                    actions.extend(self.damping.restart(&changes, soon).map(Action::TellSeries));
+                } else {
+                    self.damping.join(&changes);
+                }
                 if response != Response::Signal {
                     self.noticed_ns.get_or_insert(noticed_ns);
                     self.restart_at = None;
@@ -314,7 +331,12 @@ impl Machine {
                 // Pressed while the command was being stopped for a change: it meant the end, not this stop.
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
-            (_, ChildEnd::Reload) => self.spawn(now, actions),
+            (_, ChildEnd::Reload) => {
+                if self.changes.is_empty() {
+                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                }
+                self.spawn(now, actions);
+            }
             (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);

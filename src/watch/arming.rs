@@ -39,6 +39,16 @@ impl Watcher {
         }
     }
 
+    /// The files that came in the moment between the child before and this one, where no one saw them come. `from` is
+    /// what that child has left, if it was not needed for arming.
+    pub fn came_between(&mut self, from: Option<OwnedFd>) -> Vec<PathBuf> {
+        let before = from.and_then(handover::receive).and_then(|bytes| handover::understand(&bytes));
+        if let Some(before) = before {
+            self.start.came = self.differing(&before).into_iter().filter(|path| before.get(path).is_none()).collect();
+        }
+        std::mem::take(&mut self.start.came)
+    }
+
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
     /// are known to be ahead; says whether all is done.
     pub fn arm(&mut self, until: Instant, most_ahead: usize, settler: &mut Settler) -> bool {
@@ -113,7 +123,8 @@ impl Watcher {
 
     fn changed_unseen(&mut self, path: &Path, settler: &mut Settler) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
-        self.snapshot.set(path, Some(Stamp::UNKNOWN));
+        let is_new = !self.start.inherits && self.start.at_ns.is_some_and(|at| os::fs::born_ns(path) >= Some(at));
+        self.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
         // Somebody may still be writing it, and its closing may have gone by unseen.
         self.consider(path, Progress::Partial, settler);
     }
@@ -157,6 +168,9 @@ impl Watcher {
         let others = self.others(&before);
         for path in self.differing(&before) {
             let (then, now) = (before.get(&path), self.snapshot.get(&path));
+            if then.is_none() {
+                self.start.came.push(path.clone());
+            }
             let look = os::fs::look(&path);
             if settler.holds(&path) || self.start.known.get(&path) == Some(&look) {
                 continue;

@@ -277,10 +277,11 @@ impl Watcher {
     }
 
     /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
-    /// back, files swapped twice), the command may have read that, and nothing makes it undone.
+    /// back, files swapped twice), the command may have read that, and nothing makes it undone. A file that came and
+    /// went was a temporary one.
     fn is_as_it_was(&self, path: &Path, look: Look, settler: &Settler) -> bool {
         let same = look.stamp == self.snapshot.get(path);
-        if same && settler.saw_whole(path) {
+        if same && look.stamp.is_some() && settler.saw_whole(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
             return false;
         }

@@ -21,6 +21,8 @@ pub struct Start {
     pub known: HashMap<PathBuf, Look>,
     /// Files that were written a moment before the command started.
     pub recent: Vec<PathBuf>,
+    /// Files that the child before did not know.
+    pub came: Vec<PathBuf>,
     /// Whether the child before has left us something.
     pub inherits: bool,
     /// Directories that were moved (or chmodded) since the start.

@@ -201,10 +201,6 @@ fn pwd_is_the_commands_directory_by_the_name_that_leads_there() {
     fs::create_dir(sandbox.path("other")).expect("fresh");
     symlink("real", sandbox.path("link")).expect("fresh");
     symlink("../../other", sandbox.path("real/sub/away")).expect("fresh");
-    sandbox.write(
-        "configured/reloadrun.toml",
-        "directory = \"../link\"\ncommand = [\"sh\", \"-c\", \"echo $PWD; pwd -P\"]\n",
-    );
     let show = ["sh", "-c", "echo $PWD; pwd -P"];
     let absolute = sandbox.path("link/sub").display().to_string();
     let as_cd = |from: &str, to: &str| {
@@ -233,7 +229,9 @@ fn pwd_is_the_commands_directory_by_the_name_that_leads_there() {
     let above = sandbox.root().display();
     assert_eq!(said(&sandbox, &wrapper, Some(&["-C", "sub/away/.."]), &show), format!("{above}\n{above}\n"));
     // From a config file, whose command it is too.
-    let wrapper = ["sh", "-c", "cd configured; exec \"$@\"", "sh"];
+    sandbox
+        .write("other/reloadrun.toml", "directory = \"../link\"\ncommand = [\"sh\", \"-c\", \"echo $PWD; pwd -P\"]\n");
+    let wrapper = ["sh", "-c", "cd other; exec \"$@\"", "sh"];
     let output =
         wrapped(&wrapper, &sandbox.command(["-q", "--on-exit", "exit"]), &sandbox).output().expect("it starts");
     let (named, real) = (sandbox.path("link"), sandbox.path("real"));

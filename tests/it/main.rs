@@ -26,6 +26,7 @@ mod ranks;
 mod readme;
 mod restart;
 mod saves;
+mod series;
 mod support;
 mod terminal;
 mod tmux;
