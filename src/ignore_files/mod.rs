@@ -51,8 +51,8 @@ pub struct Verdict {
 pub struct RulesChanged {
     /// Only paths below this directory are concerned.
     pub below: PathBuf,
-    /// When the ignore file was changed, nanoseconds since the epoch.
-    pub since_ns: i64,
+    /// When the ignore file was changed, nanoseconds since the epoch. When one went away, nobody knows.
+    pub since_ns: Option<i64>,
 }
 
 /// The ignore files of everything that is asked about. Each is read when a directory is first asked about, and again
@@ -232,7 +232,7 @@ impl IgnoreFiles {
         let mut state = self.lock();
         state.directories.retain(|directory, _| !directory.starts_with(below));
         state.repositories.retain(|root, _| !root.starts_with(below));
-        state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::moved_on_ns(file) });
+        state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::changed_at(file) });
     }
 
     /// The ignore files that have a say in a directory.

@@ -12,6 +12,8 @@ mod handover;
 mod inotify;
 mod notify;
 mod poll;
+mod rule_clock;
+mod rules;
 mod snapshot;
 mod start;
 mod walk;
@@ -27,6 +29,7 @@ use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::handover::give;
+use self::rule_clock::RuleClock;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
 use self::start::Start;
@@ -44,6 +47,7 @@ pub struct Watcher {
     coverage: Coverage,
     snapshot: Shared,
     start: Start,
+    rule_clock: RuleClock,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
 }
@@ -59,6 +63,7 @@ impl Watcher {
             coverage,
             snapshot: Shared::default(),
             start,
+            rule_clock: RuleClock::new(config.interval),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
         }
     }
@@ -76,7 +81,9 @@ impl Watcher {
 
     /// What is not as good as it should be, said once.
     pub fn complaints(&mut self) -> Vec<Complaint> {
-        self.coverage.complaints()
+        let about_rules = self.filter.complaints().into_iter();
+        let about_rules = about_rules.map(|message| Complaint { lasting: Some(message.clone()), message });
+        self.coverage.complaints().into_iter().chain(about_rules).collect()
     }
 
     /// Waits for changes until the instant has come, and pushes them into the settler.
@@ -89,6 +96,7 @@ impl Watcher {
         if let Some(polled) = polled.filter(|_| self.start.walk.ahead() == 0) {
             self.look_again(&polled, settler);
         }
+        self.look_around_for_rules(settler);
     }
 
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
@@ -132,6 +140,9 @@ impl Watcher {
     }
 
     fn take_in_entry(&mut self, path: &Path, what: Entry, settler: &mut Settler) {
+        if path.file_name().is_some_and(Filter::is_ignore_file) {
+            self.refresh_rules(path, what, settler);
+        }
         for visible in self.coverage.visible_through(path) {
             self.turn(&visible, settler);
         }
@@ -282,12 +293,15 @@ impl Watcher {
 
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
+        let began_ns = os::clock::file_clock_ns();
         for directory in directories {
             let mut below = Walk::default();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
                 Err(_) => BTreeMap::new(),
             };
+            // The listing may have shown that an ignore file has changed.
+            self.take_up_rules(self.rule_clock.last_listing(), settler);
             if listed.is_empty() && !directory.is_dir() {
                 self.lose(directory, settler);
                 continue;
@@ -311,6 +325,7 @@ impl Watcher {
                 }
             }
         }
+        self.rule_clock.listed(began_ns);
         if self.start.walk.ahead() > 0 {
             // Roots that are not watched yet are not missing, and what is in them is not new.
             return;

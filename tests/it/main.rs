@@ -10,6 +10,7 @@ mod config_maps;
 mod directories;
 mod ends;
 mod hostile;
+mod ignore_files;
 mod init;
 mod limits;
 mod lockfile;
