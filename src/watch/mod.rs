@@ -89,6 +89,7 @@ impl Watcher {
     /// Waits for changes until the instant has come, and pushes them into the settler.
     pub fn next(&mut self, until: Option<Instant>, settler: &mut Settler) {
         let (notices, polled) = self.coverage.wait(until);
+        let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
             self.take_in(notice, settler);
         }
@@ -97,6 +98,7 @@ impl Watcher {
             self.look_again(&polled, settler);
         }
         self.look_around_for_rules(settler);
+        self.rule_clock.heard(heard_ns);
     }
 
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.

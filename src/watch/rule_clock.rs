@@ -42,9 +42,9 @@ impl RuleClock {
         due
     }
 
-    /// All notices until now have been taken in.
-    pub fn heard(&mut self) {
-        self.heard_ns = os::clock::file_clock_ns();
+    /// All notices until this time have been taken in.
+    pub fn heard(&mut self, until_ns: i64) {
+        self.heard_ns = until_ns;
     }
 
     /// What is older has been told and taken in.

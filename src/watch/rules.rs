@@ -35,7 +35,6 @@ impl Watcher {
             self.filter.look_around_for_rules();
         }
         self.take_up_rules(i64::MAX, settler);
-        self.rule_clock.heard();
     }
 
     /// Goes by the rules as they are now. What was written at `unseen_ns` or later may not have been seen yet.
