@@ -13,6 +13,7 @@ mod directories;
 mod ends;
 mod handed_over;
 mod hostile;
+mod ignore_files;
 mod init;
 mod limits;
 mod links;
