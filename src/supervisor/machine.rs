@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::job::Suspension;
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
-use crate::damping::{Damping, SOON, Series};
+use crate::damping::{Damping, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
@@ -260,7 +260,7 @@ impl Machine {
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
             Report::Came(files) => self.damping.came(files.paths()),
-            Report::Changed { changes, noticed_ns, soon, response } => {
+            Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 let action = match response {
                     Response::Restart => "restart".to_owned(),
@@ -269,7 +269,7 @@ impl Machine {
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if self.changes.is_empty() {
-                    actions.extend(self.damping.restart(&changes, soon).map(Action::TellSeries));
+                    actions.extend(self.damping.restart(&changes, quiet).map(Action::TellSeries));
                 } else {
                     self.damping.join(&changes);
                 }
@@ -333,7 +333,7 @@ impl Machine {
             }
             (_, ChildEnd::Reload) => {
                 if self.changes.is_empty() {
-                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                    self.damping.restart_for_nothing(now.saturating_duration_since(self.child_since));
                 }
                 self.spawn(now, actions);
             }
