@@ -19,6 +19,7 @@ use crate::os;
 use crate::os::fs::look;
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::{StartRequest, Ties};
+use crate::report;
 use crate::supervisor::{self, Host};
 
 /// Runs with these words, the program's name first, and says how it ended.
@@ -41,13 +42,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn complain(error: &Error) {
-    let sentences = match error {
-        Error::Mistakes(sentences) => sentences.clone(),
-        Error::Usage(sentence) | Error::Own(sentence) => vec![sentence.clone()],
-    };
-    for sentence in sentences {
-        // Nothing can be done about a standard error that takes nothing.
-        let _ = writeln!(std::io::stderr(), "reloadrun: {sentence}");
+    match error {
+        Error::Mistakes(sentences) => report::complain(sentences),
+        Error::Usage(sentence) | Error::Own(sentence) => report::complain(std::slice::from_ref(sentence)),
     }
 }
 
@@ -64,7 +61,7 @@ fn print(text: &str) -> Result<()> {
 fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let environment = Environment::of_process().map_err(Error::Mistakes)?;
     let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
-    logging::begin(config.verbosity);
+    logging::begin(&config)?;
     if let Some(path) = &args.explain {
         // As everywhere, -C first, and everything else from there.
         let here = environment.current.join(args.directory.as_deref().unwrap_or_default());
@@ -127,7 +124,6 @@ impl Host for Invocation {
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         self.config = Config { lockfile, events, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
-        logging::begin(self.config.verbosity);
         Ok(())
     }
 

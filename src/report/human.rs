@@ -1,7 +1,8 @@
 //! Events as calm single lines, for people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
 use crate::event::{Event, Watching, What};
@@ -20,13 +21,6 @@ pub struct Human {
     kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
-}
-
-#[derive(Clone, Copy)]
-enum Tone {
-    Plain,
-    Good,
-    Bad,
 }
 
 impl Human {
@@ -136,29 +130,15 @@ impl Human {
     /// `app.py changed (-w '*.py')`, `app.py and 2 more changed (-w '*.py')`.
     fn reason(&self, changes: &ChangeSet) -> String {
         let Some(first) = changes.iter().next() else { return "nothing changed".to_owned() };
-        let path = self.shown(&first.path);
+        let path = shown(&first.path, &self.directory);
         match changes.len() - 1 {
             0 => format!("{path} {} ({})", first.kind, first.rule),
             more => format!("{path} and {more} more changed ({})", first.rule),
         }
     }
 
-    fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
-    }
-
     fn line(&self, tone: Tone, sentence: &str) -> String {
-        // A path may hold anything, line ends and escape sequences included.
-        let mut line = String::with_capacity(sentence.len());
-        for character in sentence.chars() {
-            if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
-        }
-        let color = match tone {
-            Tone::Plain => "2",
-            Tone::Good => "32",
-            Tone::Bad => "33",
-        };
-        if self.color { format!("\x1b[{color}mreloadrun:\x1b[0m {line}\n") } else { format!("reloadrun: {line}\n") }
+        line(tone, self.color, sentence)
     }
 }
 

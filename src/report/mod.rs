@@ -2,16 +2,19 @@
 
 mod human;
 mod json;
+mod line;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use self::human::Human;
+use self::line::paragraph;
+pub use self::line::{Tone, line, shown};
 use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
-use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
+use crate::os::fd::{Written, adopt, open_to_append, standard_error, write_if_ready, write_until};
 use crate::os::reason;
 
 /// What a sink keeps for a listener who takes nothing just now; what comes after that is left out, and counted.
@@ -123,10 +126,26 @@ impl Reporter {
     }
 }
 
-/// Says one line on standard error, at once or never: for a child that has no supervisor to report to.
-pub fn say(sentence: &str) {
+/// So long an error waits for somebody to take it: it is all that is said before the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Puts a line on standard error, at once or never: for a child, which has no reporter.
+pub fn put(line: &str) {
     if let Ok(stderr) = standard_error() {
-        write_if_ready(stderr.as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+        write_if_ready(stderr.as_fd(), line.as_bytes());
+    }
+}
+
+/// Says a sentence on standard error, at once or never: for a child that has no supervisor to report to.
+pub fn say(sentence: &str) {
+    put(&line(Tone::Bad, false, sentence));
+}
+
+/// Says the sentences of an error on standard error, and waits a little where nobody takes them.
+pub fn complain(sentences: &[String]) {
+    if let Ok(stderr) = standard_error() {
+        let text: String = sentences.iter().map(|sentence| paragraph(sentence)).collect();
+        write_until(stderr.as_fd(), text.as_bytes(), Instant::now() + LAST_WORDS);
     }
 }
 
@@ -136,13 +155,7 @@ fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
         EventsTarget::Descriptor(number) => adopt(*number).map_err(|_| {
             Error::usage(format!("--events fd:{number}: descriptor {number} is not open; open it in the shell, as in {number}>events.jsonl"))
         }),
-        // For reading too: opening a FIFO for writing alone would wait for its reader.
-        EventsTarget::File(path) => std::fs::File::options()
-            .append(true)
-            .read(true)
-            .create(true)
-            .open(path)
-            .map(OwnedFd::from)
+        EventsTarget::File(path) => open_to_append(path)
             .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(&error)))),
     }
 }
@@ -154,7 +167,7 @@ fn clears(config: &Config) -> bool {
 }
 
 /// Colour is for terminals, and not for those who said <https://no-color.org>.
-fn use_color(color: Color) -> bool {
+pub fn use_color(color: Color) -> bool {
     use std::io::IsTerminal;
     match color {
         Color::Always => true,

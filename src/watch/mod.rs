@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::debug;
+use tracing::info;
 
 use self::backend::{Entry, Notice};
 pub use self::coverage::Complaint;
@@ -238,12 +238,12 @@ impl Watcher {
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress, settler: &mut Settler) {
         let decision = self.filter.decide(path);
         if !decision.counts {
-            debug!(path = %path.display(), rule = %decision.rule, "does not count");
+            info!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
         let look = look.unwrap_or_else(|| os::fs::look(path));
         if self.is_as_it_was(path, look, settler) {
-            debug!(path = %path.display(), "is as it was");
+            info!(path = %path.display(), "is as it was, and does not count");
             settler.withdraw(path);
             return;
         }
@@ -262,7 +262,7 @@ impl Watcher {
             (before, Some(now)) => now.size == 0 && before.is_none_or(|then| then.size > 0),
         };
         let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
-        debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
+        info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, rewritten: false, seen: look };
