@@ -26,6 +26,7 @@ use crate::supervisor::{self, Host};
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
     os::signals::hear_of_deaths();
+    supervisor::settle_signals();
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),

@@ -122,6 +122,19 @@ pub fn write_all(descriptor: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Writes what is taken at once, to a descriptor that does not block.
+///
+/// # Errors
+/// EAGAIN when nothing is taken just now, EPIPE when nobody reads any more.
+pub fn write_some(descriptor: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::unistd::write(descriptor, bytes) {
+            Err(Errno::EINTR) => {}
+            written => return written,
+        }
+    }
+}
+
 /// At most this much is written in one go: a pipe that polls as writable has room for it (POSIX PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 

@@ -6,6 +6,7 @@ use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
 use crate::event::{Event, Watching, What};
+use crate::generation::Generation;
 
 /// Clears the screen and the scroll-back, and goes to the top left corner (ECMA-48 ED 2, xterm ED 3, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
@@ -21,12 +22,16 @@ pub struct Human {
     kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
+    /// The generation whose watcher was told to be in place.
+    watched: Option<Generation>,
+    /// The line that says what is waited for, until there is a watcher that could see it.
+    waits: Option<String>,
 }
 
 impl Human {
     /// For paths shown relative to `directory`.
     pub fn new(directory: PathBuf, color: bool, verbosity: Verbosity, clear: bool) -> Human {
-        Human { directory, color, verbosity, clear, kept: String::new(), first: None }
+        Human { directory, color, verbosity, clear, kept: String::new(), first: None, watched: None, waits: None }
     }
 
     /// Takes over what a new configuration says.
@@ -51,10 +56,22 @@ impl Human {
         {
             self.kept.push_str(text);
         }
-        match (first, own) {
-            (Some(first), Some(text)) => Some(first + &text),
-            (first, text) => first.or(text),
+        let waits = self.waits(event);
+        let text = [first, own, waits].into_iter().flatten().collect::<String>();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// That a change is waited for is said when somebody watches, and not if it has come meanwhile.
+    fn waits(&mut self, event: &Event) -> Option<String> {
+        match event.what {
+            What::Waiting { delay_ms: None, .. } if self.verbosity != Verbosity::Quiet => {
+                self.waits = Some(self.line(Tone::Plain, "waiting for a change"));
+            }
+            What::Watching(_) => self.watched = Some(event.generation),
+            What::Changed { .. } | What::Started { .. } | What::Finished { .. } => self.waits = None,
+            _ => {}
         }
+        self.waits.take_if(|_| self.watched == Some(event.generation))
     }
 
     fn own_text(&mut self, event: &Event) -> Option<String> {
@@ -99,14 +116,13 @@ impl Human {
             What::Waiting { delay_ms: Some(delay), .. } => {
                 (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
             }
-            What::Waiting { .. } => (Tone::Plain, "waiting for a change".to_owned()),
             What::ConfigLoaded { path } if verbose => (Tone::Plain, format!("read {path}")),
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+            What::Waiting { .. } | What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }
         };

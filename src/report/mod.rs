@@ -16,6 +16,7 @@ use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
 use crate::os::fd::{Written, adopt, open_to_append, standard_error, write_if_ready, write_until};
 use crate::os::reason;
+use crate::os::tty::shows_keys;
 
 /// What a sink keeps for a listener who takes nothing just now; what comes after that is left out, and counted.
 const MOST_PENDING: usize = 256 * 1024;
@@ -97,6 +98,13 @@ impl Reporter {
     pub fn clear(&mut self) {
         if let Some(text) = self.human.clear() {
             self.human_sink.push(&text);
+        }
+    }
+
+    /// Ends the line on which the terminal has shown a key: what comes next, ours or the shell's, begins a line.
+    pub fn end_line(&mut self) {
+        if shows_keys() {
+            self.human_sink.push("\n");
         }
     }
 
