@@ -147,10 +147,10 @@ impl<'a> Driver<'a> {
             ctrlc::Error::System(error) => no_thread(&error),
             error => error.to_string(),
         })?;
-        match self.ties.terminal_group {
-            // In the terminal's group INT and HUP come from the terminal, and mean the command and the supervisor.
-            Some(os::process::FOREIGN_GROUP) => os::signals::unblock(&[Signal::TERM]),
-            _ => os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]),
+        // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
+        // command and the supervisor.
+        if self.ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
+            os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
         }
         Ok(())
     }

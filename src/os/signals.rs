@@ -240,7 +240,9 @@ fn dispose(number: i32, handler: libc::sighandler_t) {
     let action = KernelAction { handler, rest: [0; 15] };
     // SAFETY: rt_sigaction(2) reads the action, which is larger than the kernel's; SIG_IGN and SIG_DFL, all that is
     // passed here, run no code of ours.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &action, std::ptr::null::<KernelAction>(), KERNEL_SET_BYTES) };
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, &action, std::ptr::null::<KernelAction>(), KERNEL_SET_BYTES)
+    };
 }
 
 /// The C library's own: glibc cancels threads and changes their user with them, musl does much the same.
@@ -249,7 +251,9 @@ const RESERVED: [i32; 2] = [32, 33];
 fn reserved_is_ignored(number: i32) -> bool {
     let mut action = KernelAction { handler: libc::SIG_DFL, rest: [0; 15] };
     // SAFETY: with a null second argument rt_sigaction(2) only writes the present action, which is smaller, to the third.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, number, std::ptr::null::<KernelAction>(), &mut action, KERNEL_SET_BYTES) };
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, std::ptr::null::<KernelAction>(), &mut action, KERNEL_SET_BYTES)
+    };
     action.handler == libc::SIG_IGN
 }
 

@@ -45,6 +45,11 @@ impl Human {
         self.clear.then(|| CLEAR.to_owned() + &kept)
     }
 
+    /// The text for one who has not taken so many lines.
+    pub fn left_out(&self, count: u64) -> String {
+        self.line(Tone::Bad, &format!("{count} lines were left out here, because nobody took them"))
+    }
+
     /// The text for an event, if it is worth one.
     pub fn text(&mut self, event: &Event) -> Option<String> {
         // The first line waits for the watcher, but not so long that the command's end comes before its name.
@@ -122,7 +127,11 @@ impl Human {
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::Waiting { .. } | What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+            What::Waiting { .. }
+            | What::ConfigLoaded { .. }
+            | What::Stopping { .. }
+            | What::Stopped { .. }
+            | What::Finished { .. } => {
                 return None;
             }
         };

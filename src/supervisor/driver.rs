@@ -132,7 +132,7 @@ impl Driver<'_> {
             }
         }
         self.sweep();
-        self.reporter.flush();
+        self.reporter.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 

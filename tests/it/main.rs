@@ -3,6 +3,7 @@
 
 mod applications;
 mod bad_input;
+mod blocked;
 mod bytecode;
 mod comings_and_goings;
 mod config_file;
@@ -11,6 +12,7 @@ mod directories;
 mod ends;
 mod hostile;
 mod init;
+mod keys;
 mod limits;
 mod lockfile;
 mod mounts;
@@ -21,6 +23,7 @@ mod ranks;
 mod readme;
 mod restart;
 mod saves;
+mod signals;
 mod support;
 mod terminal;
 mod tmux;
