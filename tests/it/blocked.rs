@@ -247,8 +247,7 @@ fn when_nobody_reads_what_the_command_says_its_end_is_the_end() {
 fn when_nobody_reads_anything_it_ends_and_a_silent_command_alone_goes_on() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
-    let arguments =
-        ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "echo x; exec sleep 600"];
+    let arguments = ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "echo x; exec sleep 600"];
     // `reloadrun ... 2>&1 | head -1`
     let (mut child, reader) = {
         let (reader, writer) = std::io::pipe().expect("a pipe can be had");
