@@ -27,6 +27,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
     os::signals::hear_of_deaths();
     supervisor::settle_signals();
+    // The default hook waits for somebody to take what it writes.
+    std::panic::set_hook(Box::new(|panic| report::say(&format!("this is a bug in reloadrun: {panic}"))));
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),

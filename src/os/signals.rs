@@ -257,6 +257,11 @@ fn reserved_is_ignored(number: i32) -> bool {
     action.handler == libc::SIG_IGN
 }
 
+/// Keeps these signals waiting, until a [`SignalStream`] takes them.
+pub fn block(signals: &[Signal]) {
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set_of(signals)), None);
+}
+
 /// Lets these signals reach this thread again.
 pub fn unblock(signals: &[Signal]) {
     // Nothing to be done about an error: the only one is a wrong `how`.

@@ -1,6 +1,6 @@
 //! What each signal means to reloadrun; `docs/signals.md` is the same table for people.
 
-use crate::os::signals::{Signal, ignore, leave_to_kernel};
+use crate::os::signals::{Signal, block, ignore, leave_to_kernel};
 
 /// What a signal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +48,10 @@ pub fn awaited() -> Vec<Signal> {
     all_that_mean(&[Meaning::End, Meaning::PassedOn, Meaning::Own])
 }
 
-/// Ignores what is to be ignored, in this process and in those that it forks; from the first moment, since the limit
+/// Lets no signal for the command end us before there is one; ignores what is to be ignored, in this process and in those that it forks; from the first moment, since the limit
 /// of `ulimit -f` kills with SIGXFSZ whoever writes the first byte too much.
 pub fn settle() {
+    block(&all_that_mean(&[Meaning::PassedOn]));
     ignore(&all_that_mean(&[Meaning::Ignored]));
     // The Rust runtime catches SEGV and BUS to tell of an overflow of the stack. The first one that somebody sends would
     // be lost on it.
