@@ -1,8 +1,8 @@
 //! What changed: plain data, shared by everyone above.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,11 +16,19 @@ pub struct Stamp {
     pub size: u64,
     /// Inode number of the file itself (symlinks are followed).
     pub inode: u64,
+    /// When the inode was made, nanoseconds since the epoch; 0 where the file system does not say. The number of a
+    /// deleted file is given to the next one at once.
+    pub born_ns: i64,
 }
 
 impl Stamp {
+    /// Whether another stamp differs in nothing but the time at which the inode was made.
+    pub fn is_twin(&self, other: &Stamp) -> bool {
+        self != other && Stamp { born_ns: other.born_ns, ..*self } == *other
+    }
+
     /// Nobody knows how the file was: it differs from every state, absence included.
-    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0 };
+    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0, born_ns: 0 };
 }
 
 /// One look at a path: its stamp (`None` = no such file), and when its inode last changed.
@@ -76,28 +84,15 @@ pub struct Change {
     pub config: bool,
     /// Whether somebody still had it open for writing when its time was up: its end will be one more change.
     pub open: bool,
-    /// Whether it was whole, and was written once more after that, before the change passed.
-    pub rewritten: bool,
     /// How the file was last seen, so that the next generation does not count it once more.
     pub seen: Look,
 }
 
-/// A file whose change alone is to wait, because the command seems to write it itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// The file.
-    pub path: PathBuf,
-    /// How long, from the first notice.
-    pub time: Duration,
-}
-
-impl Hold {
-    /// So soon after the start of a command a change may be the command's own doing.
-    pub const SOON: Duration = Duration::from_secs(5);
-
-    /// Only what is noticed so soon after the start is held; a later change is somebody else's.
-    pub fn window(&self) -> Duration {
-        (self.time * 2).max(Hold::SOON)
+impl Change {
+    /// A file that came where nobody saw it.
+    pub fn unseen(path: PathBuf) -> Change {
+        let (kind, rule) = (ChangeKind::Created, String::new());
+        Change { path, kind, rule, config: false, open: false, seen: Look::ABSENT }
     }
 }
 
@@ -146,6 +141,19 @@ impl ChangeSet {
     }
 }
 
+/// A path as a JSON string. A byte that is not UTF-8 becomes half a surrogate pair, `\\udc80` to `\\udcff`, as Python does it
+/// (PEP 383): `os.fsencode(json.loads(...))` gives the bytes back.
+pub fn json_string(path: &Path) -> String {
+    let mut json = String::from("\"");
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        let valid = serde_json::Value::from(chunk.valid()).to_string();
+        json.push_str(&valid[1..valid.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| json.push_str(&format!("\\udc{byte:02x}")));
+    }
+    json.push('"');
+    json
+}
+
 /// A path's bytes need not be UTF-8, and none may be lost between two processes.
 fn path_out<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_os_str().serialize(serializer)
@@ -163,15 +171,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn change(path: &str, kind: ChangeKind) -> Change {
-        Change {
-            path: PathBuf::from(path),
-            kind,
-            rule: "r".into(),
-            config: false,
-            open: false,
-            rewritten: false,
-            seen: Look::ABSENT,
-        }
+        Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
     }
 
     #[test]
@@ -180,6 +180,17 @@ mod tests {
         let both = first.merge(ChangeSet::new([change("/b", ChangeKind::Deleted)]));
         let seen: Vec<_> = both.iter().map(|c| (c.path.to_str().unwrap(), c.kind)).collect();
         assert_eq!(seen, [("/a", ChangeKind::Modified), ("/b", ChangeKind::Deleted)]);
+    }
+
+    #[test]
+    fn a_path_is_a_json_string_that_gives_its_bytes_back() {
+        for (path, json) in [
+            (&b"/a b/\xc3\xa9.py"[..], "\"/a b/\u{e9}.py\""),
+            (b"/\"\\\n.py", r#""/\"\\\n.py""#),
+            (b"/caf\xe9\xff.py", r#""/caf\udce9\udcff.py""#),
+        ] {
+            assert_eq!(super::json_string(std::path::Path::new(OsStr::from_bytes(path))), json);
+        }
     }
 
     #[test]

@@ -8,17 +8,25 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, json_string};
 use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
-use crate::os::process::{Executable, Group, Harvest, execute, own_pid, reap, was_stopped};
-use crate::os::signals::{Dispositions, Signal, send, send_to_group};
+use crate::os::Errno;
+use crate::os::fs::same_file;
+use crate::os::process::{Executable, Group, Harvest, LISTEN_PID, execute, own_pid, reap, was_stopped};
+use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
 use crate::os::tether::Tether;
-use crate::os::tree::descendants;
+use crate::os::tree::{Process, descendants};
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
+
+/// Names the process that LISTEN_PID means by its pidfd's inode: of another process it would be wrong.
+const LISTEN_PIDFDID: &str = "LISTEN_PIDFDID";
+
+/// So many of those who may not be signalled are named.
+const MOST_NAMED: usize = 4;
 
 /// A running command and its tree.
 #[derive(Debug)]
@@ -29,6 +37,8 @@ pub struct Command {
     group: Group,
     group_asked: bool,
     asked: HashSet<i32>,
+    /// Whether somebody of the tree may not be signalled.
+    refused: bool,
     started: Instant,
     /// Kills the group when we are killed. A system that cannot do that leaves only the first process to die with us.
     _tether: Option<Tether>,
@@ -53,8 +63,13 @@ impl Command {
         generation: Generation,
         changes: &ChangeSet,
         lockfile: &Path,
+        supervisor: i32,
     ) -> Result<Executable, CommandStatus> {
-        let own: [(&str, OsString); 3] = [
+        // As `cd` would set it: by the name that led there, as long as it does.
+        let named = &config.named_directory;
+        let shown = if same_file(named, &config.directory) { named } else { &config.directory };
+        let own: [(&str, OsString); 4] = [
+            ("PWD", shown.into()),
             ("RELOADRUN_LOCKFILE", lockfile.into()),
             ("RELOADRUN_GENERATION", generation.to_string().into()),
             ("RELOADRUN_CHANGED", changed_variable(changes).into()),
@@ -62,7 +77,13 @@ impl Command {
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.map(|(key, value)| (key.into(), value)));
-        Executable::find(&config.command, &config.directory, &environment)
+        // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
+        let supervisor = supervisor.to_string();
+        let activated = environment.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);
+        if activated {
+            environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
+        }
+        Executable::find(&config.command, &config.directory, &environment, activated)
     }
 
     /// Starts it.
@@ -78,6 +99,7 @@ impl Command {
             group,
             group_asked: false,
             asked: HashSet::new(),
+            refused: false,
             started: Instant::now(),
             _tether: tether,
         })
@@ -99,28 +121,42 @@ impl Command {
     }
 
     /// Sends a signal to the command's first process alone: servers pass it on to their workers as they see fit.
-    pub fn signal(&self, signal: Signal) {
-        if self.leader_alive {
-            // It may have ended this very moment.
-            let _ = send(self.leader, signal);
+    ///
+    /// # Errors
+    /// It may not be signalled; why, in a sentence.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        // Until it is collected, its number is nobody else's. It may have ended this very moment.
+        if self.leader_alive && send(self.leader, signal) == Err(Errno::EPERM) {
+            let shown = Process::of(self.leader).map_or_else(|| self.leader.to_string(), |process| describe(&process));
+            return Err(format!(
+                "{signal} did not reach the command: process {shown} may not be signalled by this user; start reloadrun as its owner or as root"
+            ));
         }
+        Ok(())
     }
 
     /// Asks the command's process group to end.
     pub fn ask_group(&mut self, signal: Signal) {
-        self.group_asked = true;
         match self.group {
-            Group::Own => {
+            Group::Own if self.leader_alive => {
+                self.group_asked = true;
                 let _ = send_to_group(self.leader, signal);
                 let _ = send_to_group(self.leader, Signal::CONT);
             }
+            // The number of the group may be somebody else's by now.
+            Group::Own => self.ask_rest(signal),
             // The group is the terminal's: the supervisor and the user's shell pipeline live in it too.
             Group::Join(shared) => {
-                descendants(own_pid())
-                    .iter()
-                    .filter(|process| process.group == shared)
-                    .for_each(|one| ask(one.pid, signal));
+                self.group_asked = true;
+                for process in descendants(own_pid()).iter().filter(|process| process.group == shared) {
+                    self.ask(process, signal);
+                }
             }
+        }
+        if self.leader_alive && is_out_of_reach(self.leader) {
+            // It was not asked, so it will not tell the others: sudo may run them in a group of their own.
+            self.refused = true;
+            self.ask_rest(signal);
         }
     }
 
@@ -133,19 +169,38 @@ impl Command {
         for process in descendants(own_pid()) {
             let asked = self.group_asked && process.group == group;
             if !asked && self.asked.insert(process.pid) {
-                ask(process.pid, signal);
+                self.ask(&process, signal);
+            } else if asked {
+                self.refused |= process.is_out_of_reach();
             }
         }
     }
 
+    /// A stopped process hears nothing but CONT and KILL.
+    fn ask(&mut self, process: &Process, signal: Signal) {
+        self.refused |= process.signal(signal) == Err(Errno::EPERM);
+        let _ = process.signal(Signal::CONT);
+    }
+
     /// Kills everyone in the tree.
-    pub fn kill_all(&self) {
+    pub fn kill_all(&mut self) {
         if self.group == Group::Own && self.leader_alive {
             let _ = send_to_group(self.leader, Signal::KILL);
         }
         for process in descendants(own_pid()) {
-            let _ = send(process.pid, Signal::KILL);
+            self.refused |= process.signal(Signal::KILL) == Err(Errno::EPERM);
         }
+    }
+
+    /// Whether somebody of the tree could not be signalled.
+    pub fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whoever is left, if none of them may be signalled: there is nothing to wait for.
+    pub fn left_out_of_reach(&self) -> Vec<Process> {
+        let left = descendants(own_pid());
+        if left.iter().all(Process::is_out_of_reach) { left } else { Vec::new() }
     }
 
     /// Pids of whoever is left.
@@ -175,22 +230,36 @@ impl Command {
     }
 }
 
-/// A stopped process hears nothing but CONT and KILL.
-fn ask(pid: i32, signal: Signal) {
-    let _ = send(pid, signal);
-    let _ = send(pid, Signal::CONT);
+/// Says of processes that may not be signalled who they are, and what to do.
+pub fn out_of_reach(left: &[Process]) -> String {
+    let named: Vec<String> = left.iter().take(MOST_NAMED).map(describe).collect();
+    let more = left.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
+    let (who, they, them) =
+        if left.len() == 1 { ("process", "it runs", "it") } else { ("processes", "they run", "them") };
+    format!(
+        "{who} {}{more} cannot be ended, because this user may not signal {them}; {they} on. End {them} yourself (sudo kill {}), or start reloadrun as root",
+        named.join(", "),
+        pids.join(" ")
+    )
+}
+
+/// `4711 (postgres, owned by root)`.
+fn describe(process: &Process) -> String {
+    format!("{} ({}, owned by {})", process.pid, process.name(), process.owner())
 }
 
 /// A JSON array of the changed paths; of very many, as many as fit.
 fn changed_variable(changes: &ChangeSet) -> String {
     let mut size = 2;
-    let paths: Vec<_> = changes
+    let paths: Vec<String> = changes
         .paths()
-        .map(|path| path.to_string_lossy())
+        .map(json_string)
         .take_while(|path| {
-            size += serde_json::to_string(path).map_or(0, |json| json.len()) + 1;
+            size += path.len() + 1;
             size <= CHANGED_LIMIT
         })
         .collect();
-    serde_json::to_string(&paths).unwrap_or_else(|_| "[]".into())
+    format!("[{}]", paths.join(","))
 }

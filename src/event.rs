@@ -85,6 +85,11 @@ pub enum What {
         /// What, and the remedy.
         message: String,
     },
+    /// Something that may not be what the user meant; nothing is wrong with it.
+    Hint {
+        /// What, and a guess at what was meant.
+        message: String,
+    },
     /// reloadrun ends.
     Finished {
         /// With this code.
@@ -125,6 +130,7 @@ impl What {
             What::Exited { .. } => "exited",
             What::Waiting { .. } => "waiting",
             What::Degraded { .. } => "degraded",
+            What::Hint { .. } => "hint",
             What::Finished { .. } => "finished",
         }
     }

@@ -20,9 +20,9 @@
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
 //! 4 command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart loop_breaker protocol
-//! 2 config event
-//! 1 os              the operating system; all unsafe
+//! 3 filter settle stop restart remedy protocol
+//! 2 config event damping ignore_files
+//! 1 os pattern      the operating system, all unsafe; patterns
 //! 0 change generation exit_code error
 //! ```
 //!
@@ -36,15 +36,18 @@ mod child;
 mod cli;
 mod command;
 mod config;
+mod damping;
 mod error;
 mod event;
 mod exit_code;
 mod filter;
 mod generation;
 mod heartbeat;
-mod loop_breaker;
+mod ignore_files;
 mod os;
+mod pattern;
 mod protocol;
+mod remedy;
 mod report;
 mod restart;
 mod run;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangeSet, Hold};
+use crate::change::ChangeSet;
+use crate::damping::Damping;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -20,8 +21,8 @@ pub struct StartRequest {
     pub generation: Generation,
     /// What led to it; empty for the first.
     pub changes: ChangeSet,
-    /// Files whose change alone is to wait.
-    pub holds: Vec<Hold>,
+    /// Which changes are to wait.
+    pub damping: Damping,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.
@@ -54,12 +55,16 @@ pub enum Report {
     },
     /// The watcher is in place.
     Watching(Watching),
+    /// These files came just before the command's start, where nobody saw them come.
+    Came(ChangeSet),
     /// These files changed. In the restart mode the stop has begun or is over.
     Changed {
         /// The files.
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
+        /// Whether the first of them came soon after the start, or after the signal before.
+        soon: bool,
         /// What was done about it.
         response: Response,
     },
@@ -93,6 +98,11 @@ pub enum Report {
         message: String,
         /// What it is about, if that lasts: the next generation finds it again, and it need not be said again.
         lasting: Option<String>,
+    },
+    /// Something may not be what the user meant.
+    Hint {
+        /// The sentence.
+        message: String,
     },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
@@ -188,7 +198,7 @@ mod tests {
     fn messages_survive_however_the_pipe_cuts_them() {
         let sent = vec![
             Report::Started { pid: 7 },
-            Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, response: Response::Restart },
+            Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, soon: true, response: Response::Restart },
             Report::Stopping { reason: StopReason::Change },
             Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
             Report::Degraded { message: "a\nb".into(), lasting: Some("limit".into()) },

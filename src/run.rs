@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::change::Look;
@@ -11,20 +11,22 @@ use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
-use crate::config::{Config, EventsTarget, OnChange, normalized};
+use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::{Filter, Rule};
+use crate::filter::{Filter, OwnFiles, Rule};
 use crate::os;
-use crate::os::fs::look;
+use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::{StartRequest, Ties};
 use crate::report;
 use crate::supervisor::{self, Host};
+use crate::watch;
 
 /// Runs with these words, the program's name first, and says how it ended.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
+    os::fd::note_handed_over();
     os::signals::hear_of_deaths();
     supervisor::settle_signals();
     // The default hook waits for somebody to take what it writes.
@@ -66,9 +68,8 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
     logging::begin(&config)?;
     if let Some(path) = &args.explain {
-        // As everywhere, -C first, and everything else from there.
-        let here = environment.current.join(args.directory.as_deref().unwrap_or_default());
-        return explain(&config, &normalized(&here.join(path)), path.as_ref());
+        let here = environment.directory(&args).map_err(Error::Mistakes)?;
+        return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
     }
     let own = own_files(&config);
     let filter = Arc::new(Filter::new(&config, own.clone()));
@@ -77,13 +78,8 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
-    // The patterns are relative to the directory's true name, so the path must be too.
-    let path = match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => path.to_owned(),
-    };
     let filter = Filter::new(config, own_files(config));
-    let decision = if path.is_dir() { filter.decide_directory(&path) } else { filter.decide(&path) };
+    let decision = watch::explain(&filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
@@ -94,12 +90,18 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 
-fn own_files(config: &Config) -> Vec<PathBuf> {
-    let events = match &config.events {
-        Some(EventsTarget::File(path)) => Some(path.clone()),
-        _ => None,
-    };
-    config.lockfile.iter().cloned().chain(events).collect()
+/// What we write, and what the command writes through the descriptors that it has from us.
+fn own_files(config: &Config) -> OwnFiles {
+    let mut own = OwnFiles::default();
+    let mut descriptors = vec![1, 2];
+    match &config.events {
+        Some(EventsTarget::File(path)) => own.add_path(path.clone()),
+        Some(EventsTarget::Descriptor(number)) => descriptors.push(*number),
+        Some(EventsTarget::Stderr) | None => {}
+    }
+    config.lockfile.iter().for_each(|path| own.add_path(path.clone()));
+    descriptors.into_iter().filter_map(FileId::of_descriptor).for_each(|file| own.add_file(file));
+    own
 }
 
 /// One invocation: what was typed, and what it means now.
@@ -110,7 +112,7 @@ struct Invocation {
     /// How the config file looked before it was last read.
     config_look: Look,
     /// The files that we write ourselves.
-    own: Vec<PathBuf>,
+    own: OwnFiles,
     filter: Arc<Filter>,
     dispositions: Dispositions,
 }
@@ -131,13 +133,17 @@ impl Host for Invocation {
     }
 
     fn writes_to(&mut self, lockfile: &Path) {
-        self.own.push(lockfile.to_owned());
+        self.own.add_path(lockfile.to_owned());
         let filter = Arc::get_mut(&mut self.filter).expect("children hold theirs in processes of their own");
-        filter.leave_out(lockfile.to_owned());
+        filter.own_mut().add_path(lockfile.to_owned());
     }
 
     fn config_moved_on(&self) -> bool {
         look(&self.config.config_file).stamp != self.config_look.stamp
+    }
+
+    fn counts(&self, path: &Path) -> bool {
+        self.filter.decide(path).counts
     }
 
     fn caller_ignores(&self, signal: Signal) -> bool {

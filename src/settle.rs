@@ -2,29 +2,27 @@
 //!
 //! No fixed window: a file that was closed after writing or renamed into place is whole, and a single such file
 //! waits [`QUIET`] only. More files mean that somebody is at work on the tree, and the wait grows with their
-//! number. What looks unfinished waits for the configured settle time.
-//!
-//! A file that the command seems to write itself can be [held](Settler::hold): a change of such files alone waits longer.
+//! number. What looks incomplete waits for [`INCOMPLETE`]. With a debounce time, everything waits at least that long
+//! after the last change, and nothing is stopped before.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::change::{Change, ChangeSet, Hold, Look};
+use crate::change::{Change, ChangeSet, Look};
 
 /// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove
 /// the backup), short beside the start of any command.
 pub const QUIET: Duration = Duration::from_millis(1);
 
-/// A file that stays open for writing, or unfinished, is waited for this many settle times, counted from its
-/// first change.
-const BOUND_OF_OPEN: u32 = 10;
+/// Quiet time after a save that looks incomplete, unless the debounce time is longer.
+pub const INCOMPLETE: Duration = Duration::from_millis(100);
 
-/// A burst of whole files is waited for this many settle times.
-const BOUND_OF_BURST: u32 = 50;
+/// The wait ends this many quiet times after the first change, whether it is quiet or not.
+const BOUND: u32 = 10;
 
-/// What comes so soon after a whole file belongs to the same save.
-const SAME_SAVE: Duration = Duration::from_millis(50);
+/// Without a debounce time, a burst of whole files is waited for this long.
+const LONGEST_BURST: Duration = Duration::from_secs(5);
 
 /// How far along a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,86 +42,21 @@ struct Pending {
     progress: Progress,
     /// Since when its file has been unfinished.
     since: Instant,
-    /// When it was first noticed.
-    noticed: Instant,
-    /// When it was first whole, and how it looked then.
-    whole: Option<(Look, Instant)>,
-}
-
-impl Pending {
-    /// Takes in how the file looks now.
-    fn look(&mut self, now: Instant) {
-        let seen = self.change.seen;
-        if self.progress == Progress::Open || seen.stamp.is_none_or(|stamp| stamp.size == 0) {
-            return;
-        }
-        let (first, at) = *self.whole.get_or_insert((seen, now));
-        self.change.rewritten |= first.stamp != seen.stamp && now >= at + SAME_SAVE;
-    }
-}
-
-/// What is held, and until when a change can be.
-#[derive(Debug)]
-struct Held {
-    time: Duration,
-    until: Instant,
 }
 
 /// Collects the changes of one save or of one burst.
 #[derive(Debug)]
 pub struct Settler {
-    settle: Duration,
+    debounce: Duration,
     pending: BTreeMap<PathBuf, Pending>,
     first: Option<Instant>,
     last: Option<Instant>,
-    held: BTreeMap<PathBuf, Held>,
-    /// What is pending is not held any longer.
-    lifted: bool,
 }
 
 impl Settler {
-    /// An empty one; `settle` is the quiet time after an unfinished save.
-    pub fn new(settle: Duration) -> Settler {
-        Settler { settle, pending: BTreeMap::new(), first: None, last: None, held: BTreeMap::new(), lifted: false }
-    }
-
-    /// From now on, the start of the command, holds changes of these files as long as no other file changes.
-    pub fn hold(&mut self, holds: &[Hold], now: Instant) {
-        let held = holds.iter().map(|hold| (hold.path.clone(), Held { time: hold.time, until: now + hold.window() }));
-        self.held = held.collect();
-    }
-
-    /// Until when everything that is pending is held; `None` when something is not.
-    pub fn held_until(&self) -> Option<Instant> {
-        let all_held = !self.lifted && self.pending.iter().all(|(path, pending)| self.time_of(path, pending).is_some());
-        self.free_at().filter(|_| all_held)
-    }
-
-    /// How long a change is held, if it is.
-    fn time_of(&self, path: &Path, pending: &Pending) -> Option<Duration> {
-        self.held.get(path).filter(|held| pending.noticed <= held.until).map(|held| held.time)
-    }
-
-    /// When the first of the changes is free to pass.
-    fn free_at(&self) -> Option<Instant> {
-        let times = self.pending.iter().map(|(path, pending)| {
-            let time = self.time_of(path, pending).unwrap_or_default();
-            pending.noticed + time
-        });
-        times.min()
-    }
-
-    /// Whether what is pending is held now.
-    pub fn is_held(&self, now: Instant) -> bool {
-        self.held_until().is_some_and(|until| now < until)
-    }
-
-    /// What is pending is told of now, so it cannot be held any longer.
-    pub fn lift(&mut self) {
-        let Some(free) = self.free_at().filter(|_| !self.held.is_empty() && !self.lifted) else { return };
-        self.first = self.first.map(|first| first.max(free));
-        self.pending.values_mut().for_each(|pending| pending.since = pending.since.max(free));
-        self.lifted = true;
+    /// An empty one; nothing passes until no file has changed for `debounce`.
+    pub fn new(debounce: Duration) -> Settler {
+        Settler { debounce, pending: BTreeMap::new(), first: None, last: None }
     }
 
     /// Takes a change in, or what is newly known of one.
@@ -140,12 +73,7 @@ impl Settler {
         let before = self.pending.remove(&change.path);
         let since =
             before.as_ref().filter(|before| before.progress != Progress::Whole).map_or(now, |before| before.since);
-        let noticed = before.as_ref().map_or(now, |before| before.noticed);
-        let rewritten = before.as_ref().is_some_and(|before| before.change.rewritten);
-        let whole = before.and_then(|before| before.whole);
-        let mut pending = Pending { change: Change { rewritten, ..change }, progress, since, noticed, whole };
-        pending.look(now);
-        self.pending.insert(pending.change.path.clone(), pending);
+        self.pending.insert(change.path.clone(), Pending { change, progress, since });
     }
 
     /// The file has moved on since it was last seen: the quiet begins anew.
@@ -154,7 +82,6 @@ impl Settler {
             && pending.change.seen != seen
         {
             pending.change.seen = seen;
-            pending.look(now);
             self.last = Some(now);
         }
     }
@@ -165,13 +92,19 @@ impl Settler {
         if self.pending.is_empty() {
             self.first = None;
             self.last = None;
-            self.lifted = false;
         }
     }
 
-    /// Whether a whole file is among the changes: then the end of the command may begin at once.
+    /// Whether the end of the command may begin before it is quiet: a whole file is among the changes, and nobody has
+    /// asked to wait (`--debounce`).
     pub fn is_certain(&self) -> bool {
-        self.pending.values().any(|pending| pending.progress == Progress::Whole)
+        self.debounce.is_zero() && self.pending.values().any(|pending| pending.progress == Progress::Whole)
+    }
+
+    /// Whether the changes pass although somebody goes on writing: the debounce time was never reached.
+    pub fn is_cut(&self, now: Instant) -> bool {
+        let quiet_since = self.last.is_some_and(|last| now >= last + self.debounce);
+        !self.debounce.is_zero() && !self.pending.is_empty() && !quiet_since && self.due().is_some_and(|due| due <= now)
     }
 
     /// The files that are whole, and those that are gone.
@@ -184,6 +117,11 @@ impl Settler {
     pub fn saw_whole(&self, path: &Path) -> bool {
         let whole = |pending: &Pending| pending.progress == Progress::Whole && pending.change.seen.stamp.is_some();
         self.pending.get(path).is_some_and(whole)
+    }
+
+    /// Whether a file was seen with another content, whole or not.
+    pub fn saw_content(&self, path: &Path) -> bool {
+        self.pending.get(path).is_some_and(|pending| pending.change.seen.stamp.is_some())
     }
 
     /// Whether nothing is pending.
@@ -201,30 +139,45 @@ impl Settler {
         self.pending.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
     }
 
+    /// What is pending.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.pending.values().map(|pending| &pending.change)
+    }
+
+    /// When the last change came in.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// The files below this path whose changes are pending.
+    pub fn below(&self, path: &Path) -> Vec<PathBuf> {
+        let from = self.pending.range(path.to_owned()..).map(|(found, _)| found);
+        from.take_while(|found| found.starts_with(path)).filter(|found| *found != path).cloned().collect()
+    }
+
     /// The files whose changes are pending.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.pending.keys().cloned().collect()
     }
 
-    /// When it will be quiet, if nothing more comes; `None` when nothing is pending.
+    /// When the changes pass, if nothing more comes; `None` when nothing is pending.
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = (self.first?, self.last?);
-        // The bounds of what was held begin when it is let go, or a write on its way then would be cut.
-        let free = self.free_at().filter(|_| !self.held.is_empty() && !self.lifted);
-        let not_before = |instant: Instant| free.map_or(instant, |free| instant.max(free));
-        let first = not_before(first);
         let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        let quiet = QUIET.saturating_mul(files).min(self.settle.max(QUIET));
-        let longest = first + (self.settle * BOUND_OF_BURST).max(quiet);
+        let quiet = QUIET.saturating_mul(files).min(INCOMPLETE);
+        let incomplete = self.debounce.max(INCOMPLETE);
+        let longest = first + if self.debounce < INCOMPLETE { LONGEST_BURST } else { self.debounce * BOUND };
+        let debounced = (last + self.debounce).min(first + self.debounce * BOUND);
+        let whole = (last + quiet).max(debounced);
         let waits = self.pending.values().map(|Pending { progress, since, .. }| {
-            let bound = not_before(*since) + self.settle * BOUND_OF_OPEN;
+            let bound = *since + incomplete * BOUND;
             match progress {
-                Progress::Whole => last + quiet,
-                Progress::Partial => (last + self.settle).min(bound).max(last + quiet),
+                Progress::Whole => whole,
+                Progress::Partial => (last + incomplete).min(bound).max(whole),
                 Progress::Open => bound,
             }
         });
-        waits.max().map(|due| not_before(due.min(longest)))
+        waits.max().map(|due| due.min(longest))
     }
 
     /// The whole set, once it is due.
@@ -239,7 +192,6 @@ impl Settler {
     pub fn drain(&mut self) -> ChangeSet {
         self.first = None;
         self.last = None;
-        self.lifted = false;
         let pending = std::mem::take(&mut self.pending).into_values();
         ChangeSet::new(
             pending.map(|Pending { change, progress, .. }| Change { open: progress == Progress::Open, ..change }),
@@ -249,25 +201,17 @@ impl Settler {
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, QUIET, Settler};
-    use crate::change::{Change, ChangeKind, Hold, Look, Stamp};
+    use super::{INCOMPLETE, LONGEST_BURST, Progress, QUIET, Settler};
+    use crate::change::{Change, ChangeKind, Look};
     use proptest::prelude::{any, prop, proptest};
     use std::path::PathBuf;
     use std::time::{Duration, Instant};
 
-    const SETTLE: Duration = Duration::from_millis(100);
+    const AT_ONCE: Duration = Duration::ZERO;
 
     fn change(path: &str) -> Change {
         let path = PathBuf::from(path);
-        Change {
-            path,
-            kind: ChangeKind::Modified,
-            rule: String::new(),
-            config: false,
-            open: false,
-            rewritten: false,
-            seen: Look::ABSENT,
-        }
+        Change { path, kind: ChangeKind::Modified, rule: String::new(), config: false, open: false, seen: Look::ABSENT }
     }
 
     fn millis(count: u64) -> Duration {
@@ -276,7 +220,7 @@ mod tests {
 
     #[test]
     fn one_whole_file_waits_for_a_moment_only() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Whole, start);
         assert!(settler.is_certain());
         assert_eq!(settler.due(), Some(start + QUIET));
@@ -287,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_file_open_for_writing_holds_everything_back_until_it_is_closed() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Open, start);
         settler.push(change("/b"), Progress::Whole, start);
         assert_eq!(settler.take(start + millis(900)), None);
@@ -297,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_never_closed_passes_at_the_bound() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for step in 0..20 {
             settler.push(change("/log"), Progress::Open, start + millis(step * 60));
         }
@@ -307,26 +251,26 @@ mod tests {
 
     #[test]
     fn a_deleted_or_emptied_file_waits_for_what_may_follow() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Partial, start);
         assert!(!settler.is_certain());
-        assert_eq!(settler.due(), Some(start + SETTLE));
+        assert_eq!(settler.due(), Some(start + INCOMPLETE));
         settler.push(change("/a"), Progress::Whole, start + millis(30));
         assert_eq!(settler.due(), Some(start + millis(30) + QUIET));
     }
 
     #[test]
     fn the_more_files_the_longer_the_quiet_that_ends_a_burst() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for number in 0..500 {
             settler.push(change(&format!("/{number}")), Progress::Whole, start);
         }
-        assert_eq!(settler.due(), Some(start + SETTLE));
+        assert_eq!(settler.due(), Some(start + INCOMPLETE));
     }
 
     #[test]
     fn a_burst_of_new_files_is_not_cut_where_one_open_file_would_be() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for number in 0..300 {
             let now = start + millis(number * 10);
             settler.push(change(&format!("/{number}")), Progress::Partial, now);
@@ -337,137 +281,81 @@ mod tests {
         assert_eq!(settler.take(start + millis(3200)).unwrap().len(), 300);
     }
 
-    /// A file with some content, at its so many-th state.
-    fn state(path: &str, number: i64) -> Change {
-        let stamp = Stamp { mtime_ns: number, size: 9, inode: 1 };
-        Change { seen: Look { stamp: Some(stamp), ctime_ns: number }, ..change(path) }
-    }
-
-    /// Holds `/own` for two seconds.
-    fn holding() -> (Settler, Instant) {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
-        settler.hold(&[Hold { path: "/own".into(), time: millis(2000) }], start);
-        (settler, start)
-    }
-
-    #[test]
-    fn a_held_file_alone_waits_from_its_first_change_and_passes_with_its_last_state() {
-        let (mut settler, start) = holding();
-        settler.push(state("/own", 1), Progress::Whole, start + millis(100));
-        settler.push(state("/own", 2), Progress::Whole, start + millis(900));
-        assert!(settler.is_held(start + millis(2099)) && !settler.is_held(start + millis(2100)));
-        assert_eq!(settler.due(), Some(start + millis(2100)));
-        assert_eq!(settler.take(start + millis(2099)), None);
-        let set = settler.take(start + millis(2100)).unwrap();
-        let change = set.iter().next().unwrap();
-        assert_eq!(change.seen, state("/own", 2).seen);
-        assert!(change.rewritten);
-    }
-
-    #[test]
-    fn any_other_file_lets_a_held_one_go_and_a_withdrawn_one_comes_to_nothing() {
-        let (mut settler, start) = holding();
-        settler.push(state("/own", 1), Progress::Whole, start);
-        settler.push(state("/other", 1), Progress::Whole, start + millis(500));
-        assert!(!settler.is_held(start + millis(500)));
-        assert_eq!(settler.due(), Some(start + millis(500) + QUIET * 2));
-        settler.withdraw(&PathBuf::from("/other"));
-        assert_eq!(settler.due(), Some(start + millis(2000)), "nothing was told yet, so it is held again");
-        settler.push(state("/other", 1), Progress::Whole, start + millis(500));
-        settler.lift();
-        settler.withdraw(&PathBuf::from("/other"));
-        assert!(!settler.is_held(start + millis(500)), "what was told is not taken back");
-        settler.withdraw(&PathBuf::from("/own"));
-        assert_eq!((settler.due(), settler.held_until()), (None, None));
-        settler.push(state("/own", 2), Progress::Whole, start + millis(600));
-        assert!(settler.is_held(start + millis(600)), "the next change is another one");
-    }
-
-    #[test]
-    fn a_change_long_after_the_start_is_not_held() {
-        let (mut settler, start) = holding();
-        settler.push(state("/own", 1), Progress::Whole, start + millis(5001));
-        assert_eq!(settler.due(), Some(start + millis(5001) + QUIET));
-    }
-
-    #[test]
-    fn a_write_on_its_way_when_the_hold_ends_is_waited_for() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
-        settler.hold(&[Hold { path: "/own".into(), time: millis(60_000) }], start);
-        settler.push(state("/own", 1), Progress::Whole, start);
-        settler.push(state("/own", 2), Progress::Open, start + millis(59_900));
-        for _ in 0..2 {
-            assert_eq!(settler.due(), Some(start + millis(61_000)), "as if it had begun when it was let go");
-            settler.lift();
-        }
-        settler.push(state("/own", 3), Progress::Whole, start + millis(60_100));
-        assert_eq!(settler.due(), Some(start + millis(60_100) + QUIET));
-    }
-
-    #[test]
-    fn a_file_is_rewritten_when_it_changes_after_it_was_whole_and_not_by_one_slow_save() {
-        let whole_then = |steps: &[(Progress, i64, u64)]| {
-            let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
-            for (progress, number, at) in steps {
-                let state = if *number == 0 { change("/own") } else { state("/own", *number) };
-                settler.push(state, *progress, start + millis(*at));
-            }
-            settler.drain().iter().any(|change| change.rewritten)
-        };
-        use Progress::{Open, Partial, Whole};
-        for (steps, expected) in [
-            (&[(Whole, 1, 0), (Whole, 2, 50)][..], true),
-            (&[(Whole, 1, 0), (Whole, 2, 49)], false),
-            (&[(Whole, 1, 0), (Open, 2, 400)], false),
-            (&[(Whole, 1, 0), (Open, 2, 400), (Whole, 3, 401)], true),
-            (&[(Open, 1, 0), (Open, 2, 300), (Whole, 3, 600)], false),
-            (&[(Partial, 0, 0), (Whole, 1, 300)], false),
-            (&[(Partial, 1, 0), (Partial, 2, 1000)], true),
-            (&[(Whole, 1, 0), (Whole, 1, 1000)], false),
-            (&[(Whole, 1, 0), (Whole, 2, 100), (Partial, 0, 200), (Whole, 1, 300)], true),
-        ] {
-            assert_eq!(whole_then(steps), expected, "{steps:?}");
-        }
-    }
-
     #[test]
     fn what_is_withdrawn_leads_to_nothing() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Open, start);
         settler.withdraw(&PathBuf::from("/a"));
         assert_eq!(settler.due(), None);
         assert_eq!(settler.take(start + millis(5000)), None);
     }
 
+    #[test]
+    fn with_a_debounce_time_nothing_is_certain_and_the_quiet_begins_anew_with_each_change() {
+        let (mut settler, start) = (Settler::new(millis(1000)), Instant::now());
+        for number in 0..5 {
+            settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number * 200));
+            assert!(!settler.is_certain());
+        }
+        assert_eq!(settler.due(), Some(start + millis(800 + 1000)));
+        assert!(!settler.is_cut(start + millis(1800)), "it was quiet");
+        assert_eq!(settler.take(start + millis(1800)).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn steady_writes_pass_ten_debounce_times_after_the_first_and_that_is_known() {
+        for debounce in [20, 100, 300] {
+            let (mut settler, start) = (Settler::new(millis(debounce)), Instant::now());
+            let bound = debounce * 10;
+            for step in (0..bound).step_by(10) {
+                settler.push(change("/a"), Progress::Whole, start + millis(step));
+                assert!(settler.take(start + millis(step)).is_none());
+            }
+            assert_eq!(settler.due(), Some(start + millis(bound)), "{debounce} ms");
+            assert!(settler.is_cut(start + millis(bound)));
+        }
+    }
+
+    #[test]
+    fn an_incomplete_save_waits_for_the_longer_of_both_times() {
+        for (debounce, quiet) in [(0, 100), (30, 100), (100, 100), (400, 400)] {
+            let (mut settler, start) = (Settler::new(millis(debounce)), Instant::now());
+            settler.push(change("/a"), Progress::Partial, start);
+            assert_eq!(settler.due(), Some(start + millis(quiet)), "{debounce} ms");
+        }
+    }
+
+    #[test]
+    fn a_short_debounce_time_does_not_cut_a_burst_earlier_than_none() {
+        let (mut settler, start) = (Settler::new(millis(5)), Instant::now());
+        for number in 0..300 {
+            settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number * 2));
+        }
+        assert_eq!(settler.due(), Some(start + millis(598) + INCOMPLETE));
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_everything_passes_by_the_bound_and_nothing_is_lost(
             steps in prop::collection::vec((0u8..6, 0u8..3, 0u64..200), 1..60),
-            settle in 1u64..300,
+            debounce in 0u64..300,
             stop_early in any::<bool>(),
-            held in 0u64..3000,
-            lifts in any::<bool>(),
         ) {
-            let settle = Duration::from_millis(settle);
-            let mut settler = Settler::new(settle);
+            let debounce = Duration::from_millis(debounce);
+            let mut settler = Settler::new(debounce);
             let mut now = Instant::now();
-            let held = Duration::from_millis(held);
-            settler.hold(&["/0", "/1"].map(|path| Hold { path: path.into(), time: held }), now);
             let (mut pushed, mut passed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
             for (path, progress, pause) in steps {
                 let progress = [Progress::Whole, Progress::Partial, Progress::Open][usize::from(progress)];
                 let path = format!("/{path}");
                 pushed.insert(PathBuf::from(&path));
                 settler.push(change(&path), progress, now);
-                if lifts && !settler.is_held(now) {
-                    settler.lift();
-                }
-                assert!(settler.due().unwrap() <= now + held + (settle * 50).max(QUIET * 60));
+                assert!(settler.due().unwrap() <= now + LONGEST_BURST);
                 now += Duration::from_millis(pause);
                 passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
                 if stop_early && passed.len() > 3 { break; }
             }
-            now += held + settle * 51 + QUIET * 60;
+            now += LONGEST_BURST;
             passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
             assert_eq!(pushed, passed);
         }

@@ -1,9 +1,11 @@
 //! The stop sequence: signal, grace, KILL, as a pure machine.
 //!
-//! | state    | leader gone   | grace over | escalate | tree gone |
-//! |----------|---------------|------------|----------|-----------|
-//! | asked    | ask the rest  | kill all   | kill all | done      |
-//! | killing  | -             | kill again | -        | done      |
+//! | state    | leader gone   | grace over | escalate | the rest out of reach | tree gone |
+//! |----------|---------------|------------|----------|-----------------------|-----------|
+//! | asked    | ask the rest  | kill all   | kill all | give up soon          | done      |
+//! | killing  | -             | kill again | -        | give up soon          | done      |
+//!
+//! Out of reach is who may not be signalled (sudo): nothing that we do can end it, so nothing is waited for.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,13 @@ const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 /// A process that outlives KILL this long is stuck in the kernel; it is left behind and said so.
 const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// If only processes out of reach are left, they have so long to end by themselves, now that the others are gone:
+/// `server | sudo tee log` does.
+const OUT_OF_REACH: Duration = Duration::from_millis(200);
+
+/// The end of a process whose parent is out of reach is told to that parent alone, so it is looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the sequence wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +41,17 @@ pub struct StopSequence {
     began: Instant,
     killing_since: Option<Instant>,
     next: Option<Instant>,
+    /// When there is nothing more to hope for, because the rest is out of reach.
+    hopeless_at: Option<Instant>,
+    /// When to look again who is left.
+    look_at: Option<Instant>,
 }
 
 impl StopSequence {
     /// Begins; the first thing to do is to ask.
     pub fn begin(grace: Duration, now: Instant) -> (StopSequence, StopAction) {
-        let sequence = StopSequence { began: now, killing_since: None, next: Some(now + grace) };
+        let sequence =
+            StopSequence { began: now, killing_since: None, next: Some(now + grace), hopeless_at: None, look_at: None };
         (sequence, StopAction::AskGroup)
     }
 
@@ -63,13 +77,23 @@ impl StopSequence {
         }
     }
 
+    /// Somebody is out of reach; and so is all that is left, or not yet.
+    pub fn out_of_reach(&mut self, all: bool, now: Instant) {
+        self.hopeless_at = if all { self.hopeless_at.or(Some(now + OUT_OF_REACH)) } else { None };
+        self.look_at = if all { None } else { Some(now + LOOK_AGAIN) };
+    }
+
     /// When it wants to be asked again.
     pub fn due(&self) -> Option<Instant> {
-        self.next
+        self.next.into_iter().chain(self.hopeless_at).chain(self.look_at).min()
     }
 
     /// What the time that has passed demands.
     pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
+        if self.hopeless_at.is_some_and(|at| at <= now) {
+            (self.next, self.hopeless_at, self.look_at) = (None, None, None);
+            return Some(StopAction::GiveUp);
+        }
         if self.next.is_none_or(|next| next > now) {
             return None;
         }
@@ -99,7 +123,7 @@ impl StopSequence {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIVE_UP, StopAction, StopSequence};
+    use super::{GIVE_UP, KILL_AGAIN, LOOK_AGAIN, OUT_OF_REACH, StopAction, StopSequence};
     use std::time::{Duration, Instant};
 
     const GRACE: Duration = Duration::from_secs(5);
@@ -121,6 +145,28 @@ mod tests {
         assert_eq!(stop.escalate(start), Some(StopAction::KillAll));
         assert_eq!(stop.escalate(start), None);
         assert_eq!(stop.leader_gone(), None, "nobody is asked who is being killed");
+    }
+
+    #[test]
+    fn for_whoever_is_out_of_reach_nobody_waits() {
+        let start = Instant::now();
+        for killing in [false, true] {
+            let (mut stop, _) = StopSequence::begin(GRACE, start);
+            if killing {
+                stop.escalate(start);
+            }
+            stop.out_of_reach(true, start);
+            let soon = start + OUT_OF_REACH;
+            // Asked again, it does not begin anew; and it may come within reach.
+            stop.out_of_reach(true, start + OUT_OF_REACH / 2);
+            assert!(stop.due() <= Some(soon));
+            let mut reached = stop.clone();
+            reached.out_of_reach(false, start);
+            assert_eq!(reached.due(), Some(start + if killing { KILL_AGAIN } else { LOOK_AGAIN }));
+            assert_ne!(reached.tick(soon), Some(StopAction::GiveUp));
+            assert_eq!(stop.tick(soon), Some(StopAction::GiveUp));
+            assert_eq!((stop.due(), stop.killed()), (None, killing));
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn process(pid: i32, group: i32, session: i32) -> Process {
-        Process { pid, parent: 1, group, session, state: 'S' }
+        Process { pid, parent: 1, group, session, state: 'S', started: 0 }
     }
 
     #[test]

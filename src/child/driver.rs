@@ -5,19 +5,21 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
 use crate::bytecode::drop_compiled;
-use crate::command::Command;
+use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::filter::Filter;
+use crate::generation::Generation;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
@@ -73,6 +75,8 @@ struct Driver<'a> {
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
+    /// When the command ended by itself.
+    ended: Arc<OnceLock<Instant>>,
 }
 
 impl<'a> Driver<'a> {
@@ -93,17 +97,24 @@ impl<'a> Driver<'a> {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
-        let mut settler = Settler::new(config.settle);
-        settler.hold(&request.holds, Instant::now());
-        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
+        let mut settler = Settler::new(config.debounce);
+        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile, ties.supervisor);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts(&mut settler);
         drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
-        let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
+        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));
+        let hold = Hold::new(request.damping.clone(), Instant::now());
+        let change_signal = match config.on_change {
+            OnChange::Signal(signal) => Some(signal),
+            OnChange::Restart => None,
+        };
+        // What we ask for must be able to arrive, also where the caller ignored it.
+        let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
+        let dispositions = dispositions.letting_through(&ours);
+        let started = prepared.and_then(|executable| Command::start(&executable, group, &dispositions));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.stop_timeout),
@@ -114,6 +125,7 @@ impl<'a> Driver<'a> {
             tree_told: false,
             supervisor_gone: false,
             unsent: Vec::new(),
+            ended: Arc::default(),
             snapshot: watcher.snapshot(),
             ties,
         };
@@ -123,7 +135,10 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, patterns, root };
+        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let ended = Arc::clone(&driver.ended);
+        let thread =
+            WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
         thread.start(armed).map_err(|error| no_thread(&error))?;
         Ok(driver)
     }
@@ -158,6 +173,7 @@ impl<'a> Driver<'a> {
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
         loop {
+            self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
             let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
             let unsent = match self.unsent.is_empty() {
@@ -193,9 +209,22 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Costs nothing before somebody could not be signalled.
+    fn look_for_the_rest(&mut self) {
+        if let Some(command) = self.command.as_ref().filter(|command| command.was_refused()) {
+            let out = !command.left_out_of_reach().is_empty();
+            // That alone is no reason to leave.
+            self.feed(Input::OutOfReach(out));
+        }
+    }
+
     fn feed(&mut self, input: Input) -> Option<ChildEnd> {
         if input != Input::Tick {
             debug!(?input, "child");
+        }
+        if matches!(input, Input::Ended { .. }) {
+            // There is but one such end.
+            let _ = self.ended.set(Instant::now());
         }
         let mut reports = Vec::new();
         let mut end = None;
@@ -205,10 +234,10 @@ impl<'a> Driver<'a> {
                 Action::Report(report) => reports.push(report),
                 Action::Say(sentence) => report::say(sentence),
                 Action::Stop(step) => reports.extend(self.stop(step)),
-                Action::Signal(number) => self.signal(Signal::from_number(number)),
+                Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
-                        self.signal(Some(signal));
+                        reports.extend(self.signal(Some(signal)));
                     }
                 }
                 Action::Leave(how) => {
@@ -227,10 +256,9 @@ impl<'a> Driver<'a> {
         end
     }
 
-    fn signal(&self, signal: Option<Signal>) {
-        if let (Some(command), Some(signal)) = (&self.command, signal) {
-            command.signal(signal);
-        }
+    fn signal(&self, signal: Option<Signal>) -> Option<Report> {
+        let message = self.command.as_ref()?.signal(signal?).err()?;
+        Some(Report::Degraded { message, lasting: None })
     }
 
     fn stop(&mut self, step: StopAction) -> Option<Report> {
@@ -240,8 +268,12 @@ impl<'a> Driver<'a> {
             StopAction::AskRest => command.ask_rest(self.config.stop_signal),
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {
-                let left = command.left();
-                let message = if left.is_empty() {
+                // Somebody may have come within reach this very moment.
+                command.kill_all();
+                let (refused, left) = (command.left_out_of_reach(), command.left());
+                let message = if !refused.is_empty() {
+                    out_of_reach(&refused)
+                } else if left.is_empty() {
                     "processes that /proc does not show are left behind".to_owned()
                 } else {
                     format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")

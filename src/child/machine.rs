@@ -44,6 +44,8 @@ pub enum Input {
     },
     /// Nothing is left of the command's tree.
     TreeGone,
+    /// Whether all that is left of it may not be signalled.
+    OutOfReach(bool),
     /// The watcher saw a whole save; more may belong to it.
     Certain,
     /// The watcher saw something that has yet to settle.
@@ -54,6 +56,8 @@ pub enum Input {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
+        /// Whether the first of them came soon after the start, or after the signal before.
+        soon: bool,
     },
     /// The supervisor said something.
     Told(Directive),
@@ -141,12 +145,17 @@ impl Machine {
             }
             Input::Suspended { .. } => {}
             Input::TreeGone => self.gone(now, &mut actions),
+            Input::OutOfReach(out) => {
+                if let State::Stopping { sequence, .. } = &mut self.state {
+                    sequence.out_of_reach(out, now);
+                }
+            }
             Input::Certain => {
                 self.settled = false;
                 self.save_seen(now, &mut actions);
             }
             Input::Unsettled => self.settled = false,
-            Input::Settled { changes, noticed_ns } => self.settle(changes, noticed_ns, now, &mut actions),
+            Input::Settled { changes, noticed_ns, soon } => self.settle(changes, noticed_ns, soon, now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {
@@ -208,7 +217,7 @@ impl Machine {
         }
     }
 
-    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, now: Instant, actions: &mut Vec<Action>) {
+    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, soon: bool, now: Instant, actions: &mut Vec<Action>) {
         self.settled = true;
         let response = match &self.state {
             _ if changes.is_empty() => None,
@@ -219,7 +228,7 @@ impl Machine {
         };
         if let Some(response) = response {
             self.reported |= response != Response::Signal;
-            actions.push(Action::Report(Report::Changed { changes, noticed_ns, response }));
+            actions.push(Action::Report(Report::Changed { changes, noticed_ns, soon, response }));
             if response == Response::Signal {
                 actions.push(Action::SignalChange);
             }

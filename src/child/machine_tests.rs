@@ -17,17 +17,16 @@ fn set(config: bool) -> ChangeSet {
         rule: "r".into(),
         config,
         open: false,
-        rewritten: false,
         seen: Look::ABSENT,
     }])
 }
 
 fn settled(changes: ChangeSet) -> Input {
-    Input::Settled { changes, noticed_ns: 7 }
+    Input::Settled { changes, noticed_ns: 7, soon: true }
 }
 
 fn changed(response: Response) -> Action {
-    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, response })
+    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, soon: true, response })
 }
 
 fn ended(code: u8) -> Input {

@@ -3,6 +3,7 @@
 //! The machine decides, the driver does.
 
 mod driver;
+mod hold;
 mod inbox;
 mod machine;
 mod watch_thread;

@@ -1,11 +1,13 @@
 //! The watcher thread of a child.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
@@ -30,14 +32,11 @@ enum Told {
 
 /// How far the watcher was armed before the command started.
 #[derive(Debug)]
-pub enum Armed {
-    /// Nothing is left to do.
-    Whole,
-    /// The rest is armed now.
-    Partly {
-        /// What the child before has left: it tells what happened to the rest meanwhile.
-        inherited: Option<OwnedFd>,
-    },
+pub struct Armed {
+    /// Nothing is left to do; else the rest is armed now.
+    pub whole: bool,
+    /// What the child before has left: it tells what happened to the rest meanwhile.
+    pub inherited: Option<OwnedFd>,
 }
 
 /// The watcher thread: arms, compares, settles, feels the pulse, tethers the strays.
@@ -46,6 +45,10 @@ pub struct WatchThread {
     pub watcher: Watcher,
     /// What it has found so far.
     pub settler: Settler,
+    /// What of it has to wait.
+    pub hold: Hold,
+    /// When the command ended by itself.
+    pub ended: Arc<OnceLock<Instant>>,
     /// The supervisor's heartbeat.
     pub pulse: Pulse,
     /// Whoever left the command's group.
@@ -54,6 +57,8 @@ pub struct WatchThread {
     pub interval: Duration,
     /// To the main thread.
     pub voice: Voice,
+    /// Whether the patterns are new, so that it is to be told which of them match nothing.
+    pub hints: bool,
     /// The patterns, as the user wrote them.
     pub patterns: Vec<String>,
     /// What they are relative to.
@@ -71,39 +76,39 @@ impl WatchThread {
 
     fn run(mut self, armed: Armed) {
         let mut told = Told::Quiet;
-        let mut whole = matches!(armed, Armed::Whole);
-        match armed {
-            Armed::Whole => self.tell_armed(),
-            Armed::Partly { inherited: Some(from) } => self.watcher.inherit(from),
-            Armed::Partly { inherited: None } => {}
+        let Armed { mut whole, inherited } = armed;
+        match inherited {
+            inherited if whole => self.tell_armed(inherited),
+            Some(from) => self.watcher.inherit(from),
+            None => {}
         }
         let mut next_look = Instant::now() + self.interval;
         let mut pause = FIRST_STRAYS.min(self.interval);
         let mut next_strays = Instant::now() + pause;
-        let mut noticed_ns = None;
+        let mut held = None;
         loop {
             let now = Instant::now();
             if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
                 whole = true;
-                self.tell_armed();
+                self.tell_armed(None);
             }
             let timers = next_look.min(next_strays);
-            let until = if whole { self.settler.due().map_or(timers, |due| due.min(timers)) } else { now };
+            let due = held.or_else(|| self.settler.due());
+            let until = if whole { due.map_or(timers, |due| due.min(timers)) } else { now };
             self.watcher.next(Some(until), &mut self.settler);
             for Complaint { message, lasting } in self.watcher.complaints() {
                 self.voice.report(Report::Degraded { message, lasting });
             }
             let now = Instant::now();
             if told == Told::Quiet {
-                noticed_ns = self.notice(noticed_ns);
+                held = self.hold(held, now);
             }
-            told = self.tell_pending(told, now);
-            if self.settler.due().is_none_or(|due| due <= now)
-                && told != Told::Quiet
-                && self.tell_settled(noticed_ns.unwrap_or(0))
-            {
+            // Of what waits, the main thread learns nothing: no stop begins for it, and none goes on for it.
+            if held.is_none() {
+                told = self.tell_pending(told);
+            }
+            if self.settler.due().is_none_or(|due| due <= now) && told != Told::Quiet && self.tell_settled() {
                 told = Told::Quiet;
-                noticed_ns = None;
             }
             if now >= next_look {
                 next_look = now + self.interval;
@@ -120,46 +125,71 @@ impl WatchThread {
         }
     }
 
-    fn tell_armed(&mut self) {
+    fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
-    }
-
-    /// When that was noticed which is pending: what is held, at first; anything else, now.
-    fn notice(&self, before: Option<i64>) -> Option<i64> {
-        if self.settler.is_empty() {
-            return None;
+        if std::mem::take(&mut self.hints) {
+            for message in self.watcher.hints() {
+                self.voice.report(Report::Hint { message });
+            }
         }
-        before.filter(|_| self.settler.held_until().is_some()).or_else(|| Some(os::clock::monotonic_ns()))
+        let in_series = self.hold.is_in_series();
+        let came = self.watcher.take_over(inherited, in_series);
+        if in_series && self.hold.came(&came) {
+            self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
+        }
     }
 
-    /// Of what is held the main thread learns nothing: no stop begins for it, and no stop waits for it.
-    fn tell_pending(&mut self, told: Told, now: Instant) -> Told {
+    /// Until when all that is pending waits.
+    fn hold(&mut self, held: Option<Instant>, now: Instant) -> Option<Instant> {
+        let until = self.hold.until(&self.settler, self.ended.get().copied(), now);
+        if held.is_some() && until.is_none() {
+            // It may be as it was at the start by now, and then nothing is to be stopped.
+            self.watcher.confirm(&mut self.settler, now);
+        }
+        until
+    }
+
+    fn tell_pending(&mut self, told: Told) -> Told {
         let news = match (self.settler.is_empty(), self.settler.is_certain()) {
             (true, _) => return told,
-            _ if told == Told::Quiet && self.settler.is_held(now) => return told,
             (false, true) => Told::Certain,
             (false, false) => Told::Unsettled,
         };
         if news == told || told == Told::Certain {
             return told;
         }
-        self.settler.lift();
         self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
         news
     }
 
     /// False when a last look showed that it is not over yet.
-    fn tell_settled(&mut self, noticed_ns: i64) -> bool {
+    fn tell_settled(&mut self) -> bool {
         let now = Instant::now();
         self.watcher.confirm(&mut self.settler, now);
+        let cut = self.settler.is_cut(now);
         let changes = match self.settler.take(now) {
+            Some(changes) if cut => {
+                self.voice.report(never_quiet(&changes));
+                changes
+            }
             Some(changes) => changes,
             None if self.settler.is_empty() => ChangeSet::default(),
             None => return false,
         };
         self.watcher.accept(&changes);
-        self.voice.input(Input::Settled { changes, noticed_ns });
+        let Passed { noticed, soon } = self.hold.pass(&changes, now);
+        let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
+        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, soon });
         true
     }
+}
+
+/// Somebody writes all the time. Said once in a run: it does not end by itself.
+fn never_quiet(changes: &ChangeSet) -> Report {
+    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+    let message = format!(
+        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
+    );
+    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
 }

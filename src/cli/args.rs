@@ -49,14 +49,14 @@ pub struct Args {
     /// directory means everything in it. A name without wildcards is one path, watched even where it is ignored or
     /// does not exist yet.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
-    pub watch: Vec<String>,
+    pub watch: Vec<OsString>,
 
     /// Do not watch files that match; wins over patterns of -w
     ///
     /// The same form. A name without wildcards or slashes counts at any depth. Loses against a name that -w gives
     /// literally.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
-    pub ignore: Vec<String>,
+    pub ignore: Vec<OsString>,
 
     /// Do not honour .gitignore, .ignore and the built-in list
     ///
@@ -68,6 +68,10 @@ pub struct Args {
     /// Root of relative patterns and the command's working directory [default: .]
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "What to watch")]
     pub directory: Option<OsString>,
+
+    /// Do not follow symlinks that lead out of the watched directories
+    #[arg(long, help_heading = "What to watch")]
+    pub no_follow: bool,
 
     /// How to learn of changes: auto, inotify, notify or poll [default: auto]
     ///
@@ -81,12 +85,20 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub interval: Option<String>,
 
-    /// Quiet time after a save that looks incomplete [default: 100ms]
+    /// Stop only when no watched file has changed for so long [default: 0]
     ///
-    /// A file that is closed after writing or renamed into place needs none. A file that stays open for writing is
-    /// waited for at most 10 times as long, a burst of many files at most 50 times.
+    /// For saves that come in a row: a formatter, a generator, a package manager. Not needed for a single save, however
+    /// it is written: a file that looks incomplete is waited for anyway, for 100ms or this time. Writers that never
+    /// pause delay a restart by at most 10 times as long.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
-    pub settle: Option<String>,
+    pub debounce: Option<String>,
+
+    /// What makes a file another one: time or content [default: time]
+    ///
+    /// With content, what has the same bytes as when the command started restarts nothing, however often it is written
+    /// or touched. Files of more than 64 MiB always count.
+    #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
+    pub compare: Option<String>,
 
     /// What a change does: restart, or signal:NAME [default: restart]
     ///
@@ -194,6 +206,9 @@ fn misplaced(error: &clap::Error) -> &'static str {
         Some(ContextValue::String(word)) => word.as_str(),
         _ => "-",
     };
+    if error.kind() == ErrorKind::UnknownArgument && word == "--settle" {
+        return "\n\n  tip: --debounce has taken its place";
+    }
     if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') {
         "\n\n  tip: the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py"
     } else {

@@ -1,18 +1,18 @@
 //! From what was typed and written to what is meant: the only place that knows defaults.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
-use crate::config::{
-    Backend, Color, Config, EventsTarget, OnChange, OnExit, Pattern, Verbosity, normalized, split_patterns,
-};
+use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
+use crate::pattern::{self, Kind, Pattern, Place, normalized};
 
 const CONFIG_FILE: &str = "reloadrun.toml";
 
@@ -21,6 +21,10 @@ const CONFIG_FILE: &str = "reloadrun.toml";
 pub struct Environment {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
+    /// What the shell calls that directory (`PWD`), where it has a say: a path with the symlinks by which one came.
+    pub named: Option<PathBuf>,
+    /// The user's home, which a leading `~` stands for.
+    pub home: Option<PathBuf>,
     /// Whether it runs as the init of a container.
     pub is_init: bool,
     /// Whether it runs in continuous integration.
@@ -36,7 +40,30 @@ impl Environment {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
         let ci = std::env::var("CI").unwrap_or_default();
-        Ok(Environment { current, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+        let named = std::env::var_os("PWD").map(PathBuf::from);
+        let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+    }
+}
+
+impl Environment {
+    /// The directory that `-C` leads to, as `cd` would: all that is relative begins there.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn directory(&self, args: &Args) -> Result<PathBuf, Vec<String>> {
+        let Some(given) = &args.directory else { return Ok(canonical(&self.current)) };
+        let path = self.current.join(self.expanded(given));
+        existing_directory(&path, given, "--directory").map_err(|mistake| vec![mistake])
+    }
+
+    /// A path with the home in the place of a leading `~`: nobody means a directory of that name.
+    fn expanded(&self, path: &OsStr) -> PathBuf {
+        match (Path::new(path).strip_prefix("~"), &self.home) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(path),
+        }
     }
 }
 
@@ -45,16 +72,13 @@ impl Environment {
 /// # Errors
 /// One sentence for each mistake.
 pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
-    let here = &environment.current;
-    let chosen =
-        args.directory.as_ref().map(|directory| existing_directory(&here.join(directory), directory, "--directory"));
-    let chosen = chosen.transpose().map_err(|mistake| vec![mistake])?;
-    let config_file = find_config_file(args, here, chosen.as_deref().unwrap_or(here))?;
+    let here = environment.directory(args)?;
+    let config_file = find_config_file(args, environment, &here)?;
     let file = if config_file.is_file() { read(&config_file)? } else { File::default() };
-    let home = config_file.parent().unwrap_or(here).to_owned();
-    let mut resolver = Resolver { args, file: &file, mistakes: Vec::new(), here, home: &home };
-    let directory = chosen.or_else(|| resolver.directory_key());
-    let config = resolver.config(directory, config_file.clone(), environment, needs_command);
+    let home = canonical(config_file.parent().unwrap_or(&here));
+    let mut resolver = Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home };
+    let chosen = resolver.directory_key();
+    let config = resolver.config(chosen, &config_file, needs_command);
     match config {
         Some(config) if resolver.mistakes.is_empty() => Ok(config),
         _ => Err(resolver.mistakes),
@@ -77,9 +101,9 @@ fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<Path
     }
 }
 
-fn find_config_file(args: &Args, here: &Path, directory: &Path) -> Result<PathBuf, Vec<String>> {
+fn find_config_file(args: &Args, environment: &Environment, here: &Path) -> Result<PathBuf, Vec<String>> {
     if let Some(given) = &args.config {
-        let path = normalized(&here.join(given));
+        let path = normalized(&here.join(environment.expanded(given)));
         let mistake = match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Ok(path),
             Ok(_) => "this is no file",
@@ -87,8 +111,8 @@ fn find_config_file(args: &Args, here: &Path, directory: &Path) -> Result<PathBu
         };
         return Err(vec![format!("--config {}: {mistake}", Path::new(given).display())]);
     }
-    let found = directory.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE)).find(|path| path.is_file());
-    Ok(found.unwrap_or_else(|| directory.join(CONFIG_FILE)))
+    let found = here.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE)).find(|path| path.is_file());
+    Ok(found.unwrap_or_else(|| here.join(CONFIG_FILE)))
 }
 
 fn read(path: &Path) -> Result<File, Vec<String>> {
@@ -103,32 +127,25 @@ struct Resolver<'a> {
     args: &'a Args,
     file: &'a File,
     mistakes: Vec<String>,
+    environment: &'a Environment,
     here: &'a Path,
     /// The directory of the config file, where its relative paths begin.
     home: &'a Path,
 }
 
 impl Resolver<'_> {
-    fn config(
-        &mut self,
-        chosen: Option<PathBuf>,
-        config_file: PathBuf,
-        environment: &Environment,
-        needs_command: bool,
-    ) -> Option<Config> {
-        let (here, home) = (canonical(self.here), canonical(self.home));
-        let flags_root = chosen.clone().unwrap_or_else(|| here.clone());
-        let file_root = chosen.clone().unwrap_or_else(|| home.clone());
+    fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
         let (command, from_file) = self.command(needs_command);
-        let directory = chosen.unwrap_or(if from_file { home } else { here });
-        let args = self.args;
+        let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
+        let (args, environment) = (self.args, self.environment);
         let config = Config {
             command,
+            watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
+            ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
+            named_directory: self.named_directory(from_file),
             directory,
-            watch: self.patterns("watch", "-w", &args.watch, &flags_root, &file_root, Pattern::watch),
-            ignore: self.patterns("ignore", "-i", &args.ignore, &flags_root, &file_root, Pattern::ignore),
             no_ignore: args.no_ignore || self.flag("no-ignore"),
-            config_file: canonical_name(&config_file),
+            config_file: canonical_name(config_file),
             backend: self.choice(
                 "backend",
                 args.backend.as_ref(),
@@ -146,7 +163,14 @@ impl Resolver<'_> {
                 Duration::from_secs(1),
                 Duration::from_millis(10),
             ),
-            settle: self.duration("settle", args.settle.as_ref(), Duration::from_millis(100), Duration::ZERO),
+            debounce: self.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
+            compare: self.choice(
+                "compare",
+                args.compare.as_ref(),
+                Compare::Time,
+                &[("time", Compare::Time), ("content", Compare::Content)],
+            ),
+            no_follow: args.no_follow || self.flag("no-follow"),
             on_change: self.on_change(),
             on_exit: self.choice(
                 "on-exit",
@@ -177,8 +201,30 @@ impl Resolver<'_> {
 
     fn directory_key(&mut self) -> Option<PathBuf> {
         let entry = self.text("directory")?;
-        let found = existing_directory(&self.home.join(&entry.value), &OsString::from(&entry.value), &entry.place);
+        let found = existing_directory(
+            &self.home.join(self.expanded(&entry.value)),
+            &OsString::from(&entry.value),
+            &entry.place,
+        );
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
+    }
+
+    /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
+    fn named_directory(&self, from_file: bool) -> PathBuf {
+        let Environment { current, named, .. } = self.environment;
+        let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
+        let here = match &self.args.directory {
+            Some(given) => normalized(&started.join(self.environment.expanded(given))),
+            None => started.clone(),
+        };
+        // A config file found above has a name among those above.
+        let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
+        let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);
+        match self.text("directory") {
+            Some(entry) => normalized(&home.join(self.expanded(&entry.value))),
+            None if from_file => home.to_owned(),
+            None => here,
+        }
     }
 
     fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {
@@ -194,34 +240,47 @@ impl Resolver<'_> {
         (Vec::new(), false)
     }
 
-    /// Flags take the place of the key, as everywhere.
-    fn patterns(
-        &mut self,
-        key: &str,
-        flag: &str,
-        given: &[String],
-        flags_root: &Path,
-        file_root: &Path,
-        read: fn(&str, &str, &Path) -> Result<Pattern, String>,
-    ) -> Vec<Pattern> {
-        let (texts, place, name, root) = match self.list(key) {
-            Some(entry) if given.is_empty() => (entry.value, entry.place, key, file_root),
-            _ => (given.to_vec(), flag.to_owned(), flag, flags_root),
+    /// Flags take the place of the key, as everywhere. Both begin at the `chosen` directory, if the file names one.
+    fn patterns(&mut self, kind: Kind, given: &[OsString], chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
+        let (key, flag) = match kind {
+            Kind::Watch => ("watch", "-w"),
+            Kind::Ignore => ("ignore", "-i"),
+        };
+        let (texts, shown, name, root) = match self.list(key) {
+            Some(entry) if given.is_empty() => {
+                (entry.value.into_iter().map(OsString::from).collect(), entry.place, key, self.home)
+            }
+            _ => (given.to_vec(), flag.to_owned(), flag, self.here),
+        };
+        let place = Place {
+            name,
+            kind,
+            directory: chosen.unwrap_or(root),
+            home: self.environment.home.as_deref(),
+            exists: &|path| path.symlink_metadata().is_ok(),
+            identity: &|path| identity(path, directory),
         };
         let mut patterns = Vec::new();
         for given in &texts {
-            let pieces = split_patterns(given);
+            let pieces = pattern::split(given);
             for text in &pieces {
-                match read(text, name, root) {
-                    Ok(pattern) => patterns.push(pattern),
+                let given = given.display();
+                match place.read(text) {
+                    Ok(read) => patterns.extend(read),
                     Err(sentence) if pieces.len() == 1 || text.is_empty() => {
-                        self.mistakes.push(format!("{place} '{given}': {sentence}"));
+                        self.mistakes.push(format!("{shown} '{given}': {sentence}"));
                     }
-                    Err(sentence) => self.mistakes.push(format!("{place} '{given}': in '{text}': {sentence}")),
+                    Err(sentence) => {
+                        self.mistakes.push(format!("{shown} '{given}': in '{}': {sentence}", text.display()));
+                    }
                 }
             }
         }
         patterns
+    }
+
+    fn expanded(&self, path: &str) -> PathBuf {
+        self.environment.expanded(OsStr::new(path))
     }
 
     fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
@@ -287,9 +346,9 @@ impl Resolver<'_> {
 
     fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
         if let Some(path) = given {
-            return Some(canonical_name(&self.here.join(path)));
+            return Some(canonical_name(&self.here.join(self.environment.expanded(path))));
         }
-        self.text(key).map(|entry| canonical_name(&self.home.join(entry.value)))
+        self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

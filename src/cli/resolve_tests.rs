@@ -1,6 +1,7 @@
 use super::{Environment, resolve};
 use crate::cli::args::{Args, Parsed, keys, parse};
-use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Shape, Verbosity};
+use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::pattern::{Pattern, Shape};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl Place {
 
     fn environment(&self, below: &str) -> Environment {
         let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
-        Environment { current, is_init: false, is_ci: false }
+        Environment { current, named: None, home: None, is_init: false, is_ci: false }
     }
 
     fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {
@@ -56,9 +57,8 @@ fn args(words: &[&str]) -> Args {
 
 /// What came of a key, as text.
 fn shown(config: &Config, key: &str) -> String {
-    let patterns = |patterns: &[crate::config::Pattern]| {
-        patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ")
-    };
+    let patterns =
+        |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match key {
         "command" => format!("{:?}", config.command),
@@ -68,7 +68,9 @@ fn shown(config: &Config, key: &str) -> String {
         "no-ignore" => config.no_ignore.to_string(),
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
-        "settle" => format!("{:?}", config.settle),
+        "debounce" => format!("{:?}", config.debounce),
+        "compare" => format!("{:?}", config.compare),
+        "no-follow" => config.no_follow.to_string(),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -86,7 +88,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, what it means, and another value that the key has where the flag must win.
-const GOOD: [(&str, &str, &str, &str); 61] = [
+const GOOD: [(&str, &str, &str, &str); 63] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -116,10 +118,12 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
-    ("settle", "0", "0ns", "7s"),
-    ("settle", "0s", "0ns", "7s"),
-    ("settle", "50ms", "50ms", "7s"),
-    ("settle", "1", "1s", "7s"),
+    ("debounce", "0", "0ns", "7s"),
+    ("debounce", "0s", "0ns", "7s"),
+    ("debounce", "50ms", "50ms", "7s"),
+    ("debounce", "1", "1s", "7s"),
+    ("compare", "time", "Time", "content"),
+    ("compare", "content", "Content", "time"),
     ("stop-timeout", "0", "0ns", "7s"),
     ("stop-timeout", "1500ms", "1.5s", "7s"),
     ("stop-timeout", "1h", "3600s", "7s"),
@@ -151,16 +155,16 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
 ];
 
 /// Key, value, and what the sentence says of it.
-const BAD: [(&str, &str, &str); 46] = [
+const BAD: [(&str, &str, &str); 48] = [
     ("directory", "missing", "there is no such directory"),
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
     ("watch", "*.py;", "pattern is empty"),
-    ("watch", "[", "no valid pattern"),
-    ("watch", "a/{b", "no valid pattern"),
+    ("watch", "[", "invalid pattern"),
+    ("watch", "a/{b", "invalid pattern"),
     ("watch", "!*.py", "to leave files out, use --ignore"),
     ("ignore", "", "pattern is empty"),
-    ("ignore", "x[", "no valid pattern"),
+    ("ignore", "x[", "invalid pattern"),
     ("ignore", "!x", "leave the '!' out"),
     ("backend", "", "it must be one of auto, inotify, notify, poll"),
     ("backend", "Poll", "did you mean poll?"),
@@ -177,8 +181,10 @@ const BAD: [(&str, &str, &str); 46] = [
     ("interval", "0", "it must be at least 10ms"),
     ("interval", "9ms", "it must be at least 10ms"),
     ("interval", "86401", "at most one day"),
-    ("settle", "x", "a duration is expected"),
-    ("settle", "25h", "at most one day"),
+    ("debounce", "x", "a duration is expected"),
+    ("debounce", "25h", "at most one day"),
+    ("compare", "size", "it must be one of time, content"),
+    ("compare", "contents", "did you mean content?"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -214,6 +220,10 @@ fn every_good_value_means_the_same_as_flag_and_as_key_and_the_flag_wins() {
         assert_eq!(shown(&as_key, key), meaning, "{key} = '{value}'");
         let other_key = format!("{key} = '{other}'");
         assert_ne!(shown(&place(&other_key).resolve("", &[]), key), meaning, "{other_key} is to differ from {flag}");
+        if key == "directory" {
+            // As a flag it is `cd`: what the file says of its own directory still holds.
+            continue;
+        }
         let both = place(&other_key).resolve("", &[&flag]);
         assert_eq!(shown(&both, key), meaning, "{flag} wins over {other_key}");
     }
@@ -245,13 +255,15 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("watch = ['a', 1]", "watch must be a list of texts only"),
         ("ignore = true", "ignore must be a text or a list of texts, not true or false"),
         ("no-ignore = 'yes'", "no-ignore must be true or false, not a text"),
+        ("no-follow = 'yes'", "no-follow must be true or false, not a text"),
+        ("compare = true", "compare must be a text, not true or false"),
         ("clear = 1", "clear must be true or false, not a number"),
         ("quiet = []", "quiet must be true or false, not a list"),
         ("verbose = 1979-05-27", "verbose must be true or false, not a date"),
         ("directory = 1", "directory must be a text, not a number"),
         ("backend = ['poll']", "backend must be a text, not a list"),
         ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not true or false"),
-        ("settle = ['1s']", "settle must be a duration like \"500ms\" or a number of seconds, not a list"),
+        ("debounce = ['1s']", "debounce must be a duration like \"500ms\" or a number of seconds, not a list"),
         ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
         ("on-change = true", "on-change must be a text, not true or false"),
         ("on-exit = 1.5", "on-exit must be a text, not a number"),
@@ -280,7 +292,7 @@ fn numbers_are_good_where_a_number_makes_sense() {
     for (line, key, meaning) in [
         ("interval = 2", "interval", "2s"),
         ("interval = 0.5", "interval", "500ms"),
-        ("settle = 0", "settle", "0ns"),
+        ("debounce = 0", "debounce", "0ns"),
         ("stop-timeout = 60", "stop-timeout", "60s"),
         ("stop-signal = 2", "stop-signal", "SIGINT"),
     ] {
@@ -305,7 +317,8 @@ fn lists_may_be_lists_or_repeated_flags() {
 }
 
 /// Key, its flag, and what it does to what `shown` tells.
-const FLAGS: [(&str, &str, &str, &str); 4] = [
+const FLAGS: [(&str, &str, &str, &str); 5] = [
+    ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
     ("quiet", "-q", "Normal", "Quiet"),
@@ -355,7 +368,7 @@ fn the_last_of_two_flags_counts() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
-    assert_eq!(place.try_resolve("", &["--color", "z", "--settle", "w"]).unwrap_err().len(), 6);
+    assert_eq!(place.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
     assert!(
         place.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
         "a flag hides the key"
@@ -373,7 +386,9 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("directory", "root"),
         ("backend", "Auto"),
         ("interval", "1s"),
-        ("settle", "100ms"),
+        ("debounce", "0ns"),
+        ("compare", "Time"),
+        ("no-follow", "false"),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
@@ -460,10 +475,11 @@ fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is
         (&["-w", "lib/*.rs", "--"], "", "sub/lib"),
         (&["-w", "lib/*.rs", "--", "true"], "sub", "sub/lib"),
         (&["-w", "../lib/*.rs", "--", "true"], "sub", "lib"),
-        // A chosen directory is the root of all.
-        (&["-C", "deep", "--"], "sub/deep", "sub/deep/src"),
+        // -C is what `cd` is.
+        (&["-C", "deep", "--"], "", "src"),
+        (&["-C", "deep", "--", "true"], "sub/deep", "src"),
         (&["-C", "deep", "-w", "lib/*.rs", "--", "true"], "sub/deep", "sub/deep/lib"),
-        (&["-C", "../other", "--", "true"], "other", "other/src"),
+        (&["-C", "../other", "--", "true"], "other", "src"),
     ] {
         let config = place.resolve("sub", words);
         assert_eq!(config.directory, root(directory), "{words:?}");
@@ -491,7 +507,7 @@ fn the_directory_key_begins_at_the_file_and_is_the_root_of_all() {
             "{words:?}"
         );
     }
-    assert_eq!(place.resolve("sub", &["-C", "."]).directory, place.root.join("sub"), "the flag wins");
+    assert_eq!(place.resolve("", &["-C", "sub"]).directory, place.root.join("app"), "-C is what `cd` is");
 }
 
 #[test]
@@ -508,7 +524,7 @@ fn files_that_are_written_begin_where_they_are_named() {
     };
     assert_eq!(files(&[]), (place.root.join("it.lock"), place.root.join("events.jsonl")));
     let flags = ["--lockfile", "it.lock", "--events", "events.jsonl", "-C", "../other"];
-    assert_eq!(files(&flags), (place.root.join("sub/it.lock"), place.root.join("sub/events.jsonl")));
+    assert_eq!(files(&flags), (place.root.join("other/it.lock"), place.root.join("other/events.jsonl")));
 }
 
 #[test]
@@ -518,7 +534,7 @@ fn a_symlink_on_the_way_is_no_other_place() {
     let real = place.root.join("true");
     for (below, words) in [
         ("link", &["-w", "*.py", "--lockfile", "it.lock"][..]),
-        ("", &["-C", "link", "-w", "*.py", "--lockfile", "link/it.lock"]),
+        ("", &["-C", "link", "-w", "*.py", "--lockfile", "it.lock"]),
     ] {
         let config = place.resolve(below, words);
         assert_eq!((config.directory.as_path(), base(&config)), (&*real, &*real), "{words:?}");

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -255,14 +256,60 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
     .map(OwnedFd::from)
 }
 
-/// Takes over a descriptor that the caller of reloadrun opened (`--events fd:3`), and keeps it from the command.
+/// The descriptors from 3 up that the caller of reloadrun handed over, in ascending order. They are the command's: they
+/// stay open, under their numbers, in every process of ours, so that no descriptor of ours can ever have one of these.
+static HANDED_OVER: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// Notes what the caller handed over; to be called before reloadrun opens anything.
+pub fn note_handed_over() {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<RawFd>>()
+    });
+    // The descriptor that listed them is closed by now; what is close-on-exec cannot have come through our own exec.
+    let is_callers = |number: &RawFd| *number > 2 && flags_of(*number).is_ok_and(|flags| flags.is_empty());
+    let mut found: Vec<RawFd> =
+        listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
+    found.sort_unstable();
+    *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
+}
+
+/// What the caller handed over and nobody has adopted, in ascending order.
+pub(super) fn handed_over() -> Vec<RawFd> {
+    HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn flags_of(number: RawFd) -> Result<FdFlag, Errno> {
+    // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_retain)
+}
+
+/// No descriptor is looked for beyond this where nothing lists them.
+fn highest() -> RawFd {
+    // SAFETY: integers only.
+    i32::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024).clamp(0, 65_536)
+}
+
+/// Takes over a descriptor that the caller of reloadrun opened (`--events fd:3`), and keeps it from the command, unless
+/// it is one of the standard three.
 ///
 /// # Errors
-/// EBADF when there is no such descriptor.
+/// EBADF when the caller handed over no such descriptor: it may be open all the same, as one of ours.
 pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
-    if number < 0 {
+    if number < 0 || (number > 2 && !handed_over().contains(&number)) {
         return Err(Errno::EBADF);
     }
+    let own = duplicate(number)?;
+    if number > 2 {
+        // SAFETY: integers only; the number is open, by the list above.
+        unsafe { libc::fcntl(number, libc::F_SETFD, FdFlag::FD_CLOEXEC.bits()) };
+        HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).retain(|&other| other != number);
+    }
+    Ok(own)
+}
+
+/// A descriptor of our own for the same open file, or for the same terminal or pipe.
+fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD)?;
@@ -326,26 +373,30 @@ pub fn ensure_standard_three() {
     }
 }
 
-/// Closes every descriptor but 0, 1, 2 and `kept`: a new child must hold nothing of the supervisor's, above all
-/// not its lock.
+/// Closes every descriptor but 0, 1, 2, `kept` and what the caller handed over: a new child must hold nothing of the
+/// supervisor's, above all not its lock.
 ///
 /// The owners of the closed descriptors must never be used or dropped again: for a forked child that leaves
 /// by `_exit` only.
 pub fn close_all_but(kept: &[&OwnedFd]) {
-    let mut kept: Vec<u32> = kept.iter().map(|fd| u32::try_from(fd.as_raw_fd()).unwrap_or(0)).collect();
+    let mut kept: Vec<RawFd> = kept.iter().map(|fd| fd.as_raw_fd()).chain(handed_over()).collect();
     kept.sort_unstable();
-    let mut from = 3;
-    for number in kept.into_iter().chain([u32::MAX]) {
-        if number > from {
-            close_range(from, number - 1, 0);
-        }
-        from = number.saturating_add(1);
-    }
+    for_all_but(&kept, 0);
 }
 
-/// Marks every descriptor from 3 up close-on-exec; async-signal-safe.
-pub(super) fn close_on_exec_from_3() {
-    close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+/// Marks every descriptor from 3 up close-on-exec but these, which are in ascending order; async-signal-safe.
+pub(super) fn close_on_exec_all_but(kept: &[RawFd]) {
+    for_all_but(kept, libc::CLOSE_RANGE_CLOEXEC);
+}
+
+fn for_all_but(kept: &[RawFd], flags: u32) {
+    let mut from = 3;
+    for number in kept.iter().map(|&number| u32::try_from(number).unwrap_or(0)).chain([u32::MAX]) {
+        if number > from {
+            close_range(from, number - 1, flags);
+        }
+        from = from.max(number.saturating_add(1));
+    }
 }
 
 fn close_range(first: u32, last: u32, flags: u32) {
@@ -355,9 +406,7 @@ fn close_range(first: u32, last: u32, flags: u32) {
         return;
     }
     // Before Linux 5.9: one by one, as far as a descriptor can reach.
-    // SAFETY: integers only.
-    let limit = u32::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024).min(65_536);
-    for number in first..=last.min(limit) {
+    for number in first..=last.min(u32::try_from(highest()).unwrap_or(0)) {
         let Ok(number) = i32::try_from(number) else { return };
         // SAFETY: integers only; an unopened number answers EBADF.
         unsafe {

@@ -8,6 +8,7 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod lock;
+mod pidfd;
 pub mod process;
 pub mod signals;
 pub mod tether;

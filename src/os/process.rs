@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,12 @@ pub fn show_as(name: &std::ffi::CStr) {
     let _ = nix::sys::prctl::set_name(name);
 }
 
+/// Lets everybody else go first; for the calling thread alone.
+pub fn lower_priority() {
+    // SAFETY: three plain numbers, no memory. On Linux the "process" 0 is the calling thread (setpriority(2)).
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+}
+
 /// Whether this process is the init of its pid namespace: the entry point of a container.
 pub fn is_init() -> bool {
     std::process::id() == 1
@@ -139,12 +145,17 @@ pub struct Executable {
     /// For a script without `#!`, as every shell does it: `/bin/sh PROGRAM ARGUMENTS`.
     shell_arguments: Vec<CString>,
     environment: Vec<CString>,
+    /// Which entry of the environment is the command's own pid, known only after the fork.
+    own_pid: Option<usize>,
     directory: CString,
 }
 
+/// The variable with the command's own pid, see [`Executable::find`].
+pub const LISTEN_PID: &str = "LISTEN_PID";
+
 impl Executable {
     /// Finds the program as the shell would: a name with a slash from `directory`, any other in the `PATH` of
-    /// the environment.
+    /// the environment. If it is `activated` by sockets, `LISTEN_PID` will be its own pid, as sd_listen_fds(3) expects.
     ///
     /// # Errors
     /// The status of a command that could not begin, with the reason in a sentence.
@@ -152,6 +163,7 @@ impl Executable {
         command: &[OsString],
         directory: &Path,
         environment: &[(OsString, OsString)],
+        activated: bool,
     ) -> Result<Executable, CommandStatus> {
         let name = command.first().map(OsString::as_os_str).unwrap_or_default();
         let program = search(name, directory, environment)?;
@@ -161,7 +173,7 @@ impl Executable {
         let program = c_string(program.as_os_str()).map_err(unusable)?;
         let mut shell_arguments = vec![c"sh".to_owned(), program.clone()];
         shell_arguments.extend(arguments.iter().skip(1).cloned());
-        let environment = environment
+        let mut environment = environment
             .iter()
             .map(|(key, value)| {
                 let mut entry = key.clone();
@@ -171,8 +183,11 @@ impl Executable {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(unusable)?;
+        let own_pid = activated.then_some(environment.len());
+        // Its place; what stands there is written after the fork.
+        environment.extend(activated.then(CString::default));
         let directory = c_string(directory.as_os_str()).map_err(unusable)?;
-        Ok(Executable { program, arguments, shell_arguments, environment, directory })
+        Ok(Executable { program, arguments, shell_arguments, environment, own_pid, directory })
     }
 }
 
@@ -241,8 +256,8 @@ pub enum Group {
     Join(i32),
 }
 
-/// Starts the command: in its group, with the caller's signal dispositions and mask, in its directory, holding no
-/// descriptor but 0, 1 and 2. It is killed when the calling thread ends; its group, if it leads one, when the tether
+/// Starts the command: in its group, with the caller's signal dispositions and mask, in its directory, holding the
+/// descriptors that the caller handed over and none of ours. It is killed when the calling thread ends; its group, if it leads one, when the tether
 /// goes.
 ///
 /// # Errors
@@ -256,13 +271,19 @@ pub fn execute(
     let cannot = |errno: Errno| CommandStatus::CannotRun(reason(errno));
     let (failure, report) = fd::pipe().map_err(cannot)?;
     let parent = Pid::this();
-    let vectors =
+    let handed_over = fd::handed_over();
+    let mut vectors =
         [pointers(&executable.arguments), pointers(&executable.shell_arguments), pointers(&executable.environment)];
     // SAFETY: other threads may hold locks, so the child makes only async-signal-safe calls (system calls on memory
     // made ready above) until it execs or leaves.
     match unsafe { fork_patiently() }.map_err(cannot)? {
         ForkResult::Child => {
-            let failed = become_command(executable, &vectors, group, tether, dispositions, parent);
+            let mut buffer = [0; LISTEN_PID.len() + 12];
+            if let Some(index) = executable.own_pid {
+                // The vector has an entry for each of the environment.
+                vectors[2][index] = write_own_pid(&mut buffer);
+            }
+            let failed = become_command(executable, &vectors, group, tether, dispositions, &handed_over, parent);
             // SAFETY: write(2) of eight bytes of the stack, then the end of the process.
             unsafe {
                 libc::write(report.as_raw_fd(), std::ptr::from_ref(&failed).cast(), size_of_val(&failed));
@@ -326,6 +347,21 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
+/// Writes `LISTEN_PID=` and the pid of this process, NUL-terminated. Async-signal-safe.
+fn write_own_pid(buffer: &mut [u8; LISTEN_PID.len() + 12]) -> *const libc::c_char {
+    let (name, digits) = buffer.split_at_mut(LISTEN_PID.len());
+    name.copy_from_slice(LISTEN_PID.as_bytes());
+    let mut pid = std::process::id();
+    let count = pid.checked_ilog10().map_or(1, |power| power as usize + 1);
+    digits[0] = b'=';
+    for digit in digits[1..=count].iter_mut().rev() {
+        *digit = b'0' + (pid % 10) as u8;
+        pid /= 10;
+    }
+    digits[count + 1] = 0;
+    buffer.as_ptr().cast()
+}
+
 /// The path from fork to exec; async-signal-safe throughout. Comes back only with the error of what failed.
 fn become_command(
     executable: &Executable,
@@ -333,6 +369,7 @@ fn become_command(
     group: Group,
     tether: Option<&Tether>,
     dispositions: &Dispositions,
+    handed_over: &[RawFd],
     parent: Pid,
 ) -> Failed {
     enter(Pid::from_raw(0), group);
@@ -346,7 +383,7 @@ fn become_command(
         return [IN_PROGRAM, Errno::ESRCH as i32];
     }
     dispositions.restore();
-    fd::close_on_exec_from_3();
+    fd::close_on_exec_all_but(handed_over);
     // SAFETY: every pointer is to a NUL-terminated string, every vector ends with null, and all of them outlive
     // the call; execve(2) comes back only when it failed.
     unsafe {

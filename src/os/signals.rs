@@ -4,6 +4,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -101,7 +102,8 @@ impl FromStr for Signal {
     }
 }
 
-/// Sends a signal to one process.
+/// Sends a signal to a process by its number: only to one of our own children that has not been collected, since any
+/// other number may be given away meanwhile. See [`super::tree::Process::signal`] for all others.
 ///
 /// # Errors
 /// ESRCH when it is gone, EPERM when it is not ours.
@@ -110,7 +112,13 @@ pub fn send(pid: i32, signal: Signal) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signal.0) }).map(drop)
 }
 
-/// Sends a signal to a whole process group.
+/// Whether one of our own children may not be signalled: sudo, or another set-uid program, has made it somebody else's.
+pub fn is_out_of_reach(child: i32) -> bool {
+    // SAFETY: kill(2) reads two integers; the signal 0 only asks.
+    Errno::result(unsafe { libc::kill(child, 0) }) == Err(Errno::EPERM)
+}
+
+/// Sends a signal to a whole process group, whose leader is one of our own children and has not been collected.
 ///
 /// # Errors
 /// ESRCH when the group is empty.
@@ -275,17 +283,34 @@ pub struct Dispositions {
     ignored: Vec<Named>,
     reserved: [bool; RESERVED.len()],
     mask: SigSet,
+    /// Those that must reach the command, whatever the caller did to them.
+    arriving: Vec<Signal>,
 }
 
 impl Dispositions {
     /// Reads them; to be called before reloadrun changes any.
-    ///
-    /// SIGPIPE counts as not ignored: the Rust runtime ignored it before `main`, and what was there is lost.
     pub fn of_caller() -> Dispositions {
-        let ignored = Named::iterator().filter(|&named| named != Named::SIGPIPE && is_ignored(named)).collect();
+        let callers =
+            |named| if named == Named::SIGPIPE { PIPE_WAS_IGNORED.load(Ordering::Relaxed) } else { is_ignored(named) };
+        let ignored = Named::iterator().filter(|&named| callers(named)).collect();
         let mut mask = SigSet::empty();
         let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
-        Dispositions { ignored, reserved: RESERVED.map(reserved_is_ignored), mask }
+        Dispositions { ignored, reserved: RESERVED.map(reserved_is_ignored), mask, arriving: Vec::new() }
+    }
+
+    /// The same, except that these signals have their default effect and are not blocked: a script that starts reloadrun
+    /// with `&` ignores INT, and a command that inherits that would never hear of a stop by INT.
+    pub fn letting_through(&self, signals: &[Signal]) -> Dispositions {
+        let mut mask = *self.mask.as_ref();
+        for signal in signals {
+            // SAFETY: sigdelset(3) changes the set, which is ours and initialized; a wrong number is an error, no harm.
+            unsafe { libc::sigdelset(&mut mask, signal.0) };
+        }
+        // SAFETY: the set was initialized by sigprocmask(2) and changed by sigdelset(3) alone.
+        let mask = unsafe { SigSet::from_sigset_t_unchecked(mask) };
+        let mut ignored = self.ignored.clone();
+        ignored.retain(|named| signals.iter().all(|signal| signal.0 != *named as i32));
+        Dispositions { ignored, reserved: self.reserved, mask, arriving: signals.to_vec() }
     }
 
     /// Whether the caller ignored a signal: `nohup`, or a script's `&`.
@@ -305,9 +330,29 @@ impl Dispositions {
         for (number, ignored) in RESERVED.into_iter().zip(self.reserved) {
             dispose(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         }
+        for signal in self.arriving.iter().filter(|signal| signal.0 >= RTMIN) {
+            // SAFETY: SIG_DFL runs no code of ours. nix cannot name a real-time signal.
+            unsafe { libc::signal(signal.0, libc::SIG_DFL) };
+        }
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
     }
 }
+
+/// Whether the caller ignored SIGPIPE, as systemd does for its services. The Rust runtime ignores it before `main`, so
+/// what was there has to be read earlier.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// The loader calls everything in this section before it calls `main`, and so before the Rust runtime begins.
+// SAFETY: the section is an array of pointers to functions, which this is; the function needs nothing of the runtime: it
+// makes one system call and stores a flag.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_THE_RUNTIME: extern "C" fn() = {
+    extern "C" fn note_pipe() {
+        PIPE_WAS_IGNORED.store(is_ignored(Named::SIGPIPE), Ordering::Relaxed);
+    }
+    note_pipe
+};
 
 fn is_ignored(named: Named) -> bool {
     let mut current = std::mem::MaybeUninit::<libc::sigaction>::zeroed();

@@ -18,6 +18,8 @@ pub struct Process {
     pub session: i32,
     /// Its state: `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (dead).
     pub state: char,
+    /// When it started, in ticks since the machine did: together with the pid, no other process has it.
+    pub started: u64,
 }
 
 impl Process {
@@ -31,7 +33,32 @@ impl Process {
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        Some(Process { pid, parent, group, session, state })
+        let threads = fields.nth(13)?;
+        let started = fields.nth(1)?.parse().ok()?;
+        // Its main thread has ended (pthread_exit), others have not: what ps shows as a zombie lives.
+        let state = if state == 'Z' && threads != "1" && threads != "0" { state_of_a_thread(pid) } else { state };
+        Some(Process { pid, parent, group, session, state, started })
+    }
+
+    /// Its name as `ps -o comm` shows it; empty when it is gone.
+    pub fn name(&self) -> String {
+        let name = fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned()
+    }
+
+    /// Its owner in words: `root`, `user 1001`.
+    pub fn owner(&self) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+        let Some(real) = real else { return "somebody else".to_owned() };
+        // Not by getpwuid(3), which may ask a server.
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1) == Some(real)).then(|| name.to_owned())
+        });
+        name.unwrap_or_else(|| format!("user {real}"))
     }
 
     /// How often it has left a processor: the same number later means that it has not run in between.
@@ -41,10 +68,26 @@ impl Process {
         Some(counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum())
     }
 
+    /// Whether it is dead, and only has to be collected.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
     /// Whether it is stopped, by a job-control signal or by a debugger.
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// The state of one that lives, of the threads of this process.
+fn state_of_a_thread(pid: i32) -> char {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut states = tasks.filter_map(|task| {
+        let stat = fs::read(task.path().join("stat")).ok()?;
+        let state = stat.get(stat.iter().rposition(|&byte| byte == b')')? + 2)?;
+        Some(char::from(*state))
+    });
+    states.find(|state| !matches!(state, 'Z' | 'X')).unwrap_or('Z')
 }
 
 /// Whether processes cannot be looked at: there is no /proc here.
@@ -61,8 +104,13 @@ pub fn descendants(root: i32) -> Vec<Process> {
 
 /// The same without these processes and all that descends from them.
 pub fn descendants_but(root: i32, without: &[i32]) -> Vec<Process> {
-    let found = by_children_files(root, without).unwrap_or_else(|| by_scan(root, without));
-    found.into_iter().filter(|process| process.state != 'Z').collect()
+    let found = with_the_dead(root, without);
+    found.into_iter().filter(|process| !process.is_dead()).collect()
+}
+
+/// The same, and those who are dead and not yet collected.
+pub fn with_the_dead(root: i32, without: &[i32]) -> Vec<Process> {
+    by_children_files(root, without).unwrap_or_else(|| by_scan(root, without))
 }
 
 /// `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN): cost in the size of the tree, not of the machine.

@@ -91,6 +91,7 @@ impl Human {
             What::Degraded { message } => (Tone::Bad, message.clone()),
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
+            What::Hint { message } => (Tone::Plain, message.clone()),
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 if changes.is_empty() && number.number() == 1 {
                     self.first = Some((command.clone(), *pid));

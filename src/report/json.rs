@@ -1,10 +1,11 @@
 //! Events as JSON lines, for programs; `docs/events.md` is their contract.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
 use crate::event::{Event, What};
 use crate::exit_code::CommandStatus;
 
@@ -43,14 +44,19 @@ fn details(what: &What) -> Value {
             object
         }
         What::Waiting { waiting_for, delay_ms } => json!({ "for": waiting_for, "delay_ms": delay_ms }),
-        What::Degraded { message } => json!({ "message": message }),
+        What::Degraded { message } | What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }
 
 fn changes_of(changes: &ChangeSet) -> Value {
-    changes
-        .iter()
-        .map(|change| json!({ "path": change.path.to_string_lossy(), "kind": change.kind, "rule": change.rule }))
-        .collect()
+    let value = |change: &Change| {
+        let mut value = json!({ "path": change.path.to_string_lossy(), "kind": change.kind, "rule": change.rule });
+        if change.path.to_str().is_none() {
+            // JSON is text, and many readers refuse half a surrogate pair.
+            value["bytes"] = change.path.as_os_str().as_bytes().into();
+        }
+        value
+    };
+    changes.iter().map(value).collect()
 }

@@ -12,6 +12,8 @@ use crate::protocol::{Decoder, Directive, Report, encode};
 #[derive(Debug)]
 pub struct ChildProcess {
     pid: i32,
+    /// Whether its end has been collected: from then on its number may be somebody else's.
+    collected: bool,
     reports: OwnedFd,
     directives: OwnedFd,
     outbox: Outbox,
@@ -84,7 +86,8 @@ impl ChildProcess {
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
-        Ok(ChildProcess { pid, reports, directives, outbox: Outbox::default(), legacy, decoder: Decoder::default() })
+        let decoder = Decoder::default();
+        Ok(ChildProcess { pid, collected: false, reports, directives, outbox: Outbox::default(), legacy, decoder })
     }
 
     /// Lets go of it; what it leaves to the next one remains.
@@ -95,6 +98,11 @@ impl ChildProcess {
     /// Its pid.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Its end has been collected.
+    pub fn was_collected(&mut self) {
+        self.collected = true;
     }
 
     /// Readable when it has said something, or is gone.
@@ -113,7 +121,7 @@ impl ChildProcess {
 
     /// Tells it something, now or as soon as it listens. That it is gone shows elsewhere.
     pub fn tell(&mut self, directive: Directive) {
-        if directive == Directive::Stop {
+        if directive == Directive::Stop && !self.collected {
             // Somebody may have stopped it (`kill -STOP`), and then it would never hear of it.
             let _ = os::signals::send(self.pid, Signal::CONT);
         }

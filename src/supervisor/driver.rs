@@ -1,8 +1,8 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
@@ -11,28 +11,33 @@ use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
 use super::signals::awaited;
-use crate::config::{Config, Shape};
+use crate::change::ChangeSet;
+use crate::command::out_of_reach;
+use crate::config::{Config, OnChange};
+use crate::damping::Series;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Heartbeat;
-use crate::loop_breaker::Sight;
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
-use crate::os::fs::look;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
-use crate::os::signals::{Received, Signal, SignalStream, send};
-use crate::os::tree::{descendants, descendants_but, is_hidden};
+use crate::os::signals::{Received, Signal, SignalStream};
+use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
+use crate::pattern::Shape;
 use crate::protocol::{Report, StartRequest, Ties};
+use crate::remedy::{self, Place, Reach};
 use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Files up to this size are compared by their content.
-const MOST_COMPARED: u64 = 1024 * 1024;
+/// The same where /proc shows nobody: our own child may still be ending.
+const SWEEP_BLINDLY: Duration = Duration::from_secs(1);
+/// So many files are looked at for a remedy.
+const MOST_LOOKS: usize = 20_000;
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -50,6 +55,9 @@ pub trait Host {
 
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
+
+    /// Whether a change of this file counts.
+    fn counts(&self, path: &Path) -> bool;
 
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;
@@ -80,6 +88,8 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
         to_tidy: true,
+        remedies: HashSet::new(),
+        started_file_ns: 0,
         host,
         machine,
         heartbeat,
@@ -116,6 +126,10 @@ struct Driver<'a> {
     before_us: Vec<i32>,
     next_beat: Instant,
     to_tidy: bool,
+    /// The remedies that were told.
+    remedies: HashSet<String>,
+    /// When the present child was started, by the clock of the files.
+    started_file_ns: i64,
 }
 
 impl Driver<'_> {
@@ -214,8 +228,9 @@ impl Driver<'_> {
     /// Collects the dead: the child, and orphans that came to us.
     fn bury(&mut self, inputs: &mut Vec<Input>) {
         while let Harvest::Ended(pid, status) = reap() {
-            if self.child.as_ref().map(ChildProcess::pid) != Some(pid) {
-                continue;
+            match self.child.as_mut().filter(|child| child.pid() == pid) {
+                Some(child) => child.was_collected(),
+                None => continue,
             }
             // Its last words came before its end.
             inputs.extend(self.listen());
@@ -258,15 +273,10 @@ impl Driver<'_> {
         for action in actions {
             match action {
                 Action::Tell(what) => self.tell(what),
+                Action::TellSeries(series) => self.tell_series(&series),
                 Action::ReadConfig => self.read_config(),
-                Action::Spawn { generation, changes, holds } => {
-                    if let Some(code) = self.spawn(StartRequest { generation, changes, holds }) {
-                        return Some(code);
-                    }
-                }
-                Action::Look(paths) => {
-                    let sights = paths.iter().map(|path| sight(path)).collect();
-                    if let Some(code) = self.feed(Input::Seen(sights)) {
+                Action::Spawn { generation, changes } => {
+                    if let Some(code) = self.spawn(generation, changes) {
                         return Some(code);
                     }
                 }
@@ -280,7 +290,10 @@ impl Driver<'_> {
                 Action::Suspend(how) => self.job().suspend(how),
                 Action::Continue => self.job().go_on(),
                 Action::Sweep => {
-                    self.sweep();
+                    let left = self.sweep();
+                    if !left.is_empty() {
+                        self.tell(What::Degraded { message: out_of_reach(&left) });
+                    }
                     self.release();
                 }
                 Action::Finish(code) => return Some(code),
@@ -297,17 +310,60 @@ impl Driver<'_> {
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
-    fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
+    /// Says what goes on and what to type against it; the same remedy once.
+    fn tell_series(&mut self, series: &Series) {
+        let config = self.host.config();
+        let named: Vec<PathBuf> = (config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal)))
+            .map(|pattern| pattern.base.clone())
+            .collect();
+        let others = |directory: &Path, reach: Reach| self.others(directory, reach);
+        let action = if config.on_change == OnChange::Restart { "restart" } else { "signal" };
+        let place = Place { directory: &config.directory, named: &named, others: &others, action };
+        let (message, remedy) = remedy::sentence(series, &place);
+        if self.remedies.insert(remedy) {
+            self.tell(What::Degraded { message });
+        }
+    }
+
+    /// The files here that count and that the series did not write: they are older than the present command, whose
+    /// last files may not have been told yet.
+    fn others(&self, directory: &Path, reach: Reach) -> Vec<PathBuf> {
+        let mut directories = vec![directory.to_owned()];
+        let (mut found, mut looks) = (Vec::new(), 0);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                looks += 1;
+                if looks > MOST_LOOKS {
+                    // Who knows what else is there.
+                    found.push(directory);
+                    return found;
+                }
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() && reach == Reach::Below => directories.push(path),
+                    Ok(kind) if kind.is_dir() => {}
+                    _ if self.machine.damping().knows(&path) || !self.host.counts(&path) => {}
+                    _ if os::fs::look(&path).ctime_ns >= self.started_file_ns => {}
+                    _ => found.push(path),
+                }
+            }
+        }
+        found
+    }
+
+    fn spawn(&mut self, generation: Generation, changes: ChangeSet) -> Option<ExitCode> {
         if self.host.config_moved_on() {
             // Saved while no child was there to see it.
             self.read_config();
         }
+        let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
         let lockfile = self.heartbeat.path().to_owned();
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         if let Some(terminal) = &mut self.terminal {
             terminal.lend();
         }
         self.reporter.clear();
+        self.started_file_ns = os::clock::file_clock_ns();
         let host = &*self.host;
         let started = ChildProcess::start(self.legacy.take(), |ends| {
             let ChildEnds { reports, directives, inherited, legacy } = ends;
@@ -317,7 +373,7 @@ impl Driver<'_> {
         match started {
             Ok(child) => {
                 self.child = Some(child);
-                self.describe(request.generation);
+                self.describe(generation);
                 None
             }
             Err(errno) => self.feed(Input::SpawnFailed(errno.desc().to_lowercase())),
@@ -342,6 +398,7 @@ impl Driver<'_> {
         match self.host.reload() {
             Ok(()) => {
                 self.machine.adapt(rules(self.host.config()));
+                self.remedies.clear();
                 self.reporter.adapt(self.host.config());
                 self.tell(What::ConfigLoaded { path });
             }
@@ -349,41 +406,42 @@ impl Driver<'_> {
         }
     }
 
-    /// Kills whatever still descends from us, and waits until it is gone; bounded.
-    fn sweep(&mut self) {
-        let until = Instant::now() + SWEEP;
+    /// Kills whatever still descends from us, and waits until it is gone and collected: where nobody collects orphans, a
+    /// zombie of ours would stay for ever. Bounded. Gives back who may not be signalled, and so is left behind.
+    fn sweep(&mut self) -> Vec<Process> {
+        let began = Instant::now();
         loop {
-            let left: Vec<i32> =
-                descendants_but(own_pid(), &self.before_us).into_iter().map(|process| process.pid).collect();
-            for pid in &left {
-                let _ = send(*pid, Signal::KILL);
+            let mut harvest = reap();
+            while let Harvest::Ended(pid, _) = harvest {
+                if let Some(child) = self.child.as_mut().filter(|child| child.pid() == pid) {
+                    child.was_collected();
+                }
+                harvest = reap();
             }
-            if left.is_empty() || Instant::now() >= until {
-                return;
+            if harvest == Harvest::NoneLeft || began.elapsed() >= SWEEP {
+                return Vec::new();
+            }
+            let (dead, alive): (Vec<Process>, Vec<Process>) =
+                with_the_dead(own_pid(), &self.before_us).into_iter().partition(Process::is_dead);
+            let refused = |process: &Process| process.signal(Signal::KILL) == Err(os::Errno::EPERM);
+            let refused = alive.iter().filter(|process| refused(process)).count();
+            let to_collect = dead.iter().any(|process| process.parent == own_pid());
+            let seen = !is_hidden() || began.elapsed() >= SWEEP_BLINDLY;
+            if refused == alive.len() && !to_collect && seen {
+                return alive;
             }
             // Not on the signals: those that are there must stay for the loop.
             std::thread::sleep(Duration::from_millis(2));
-            while matches!(reap(), Harvest::Ended(..)) {}
         }
     }
 }
 
 fn rules(config: &Config) -> Rules {
-    let literals = config.watch.iter().filter(|pattern| matches!(pattern.shape, Shape::Literal));
     Rules {
         command: quoted(&config.command),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
-        directory: config.directory.clone(),
-        named: literals.map(|pattern| pattern.base.clone()).collect(),
     }
-}
-
-fn sight(path: &Path) -> Sight {
-    let look = look(path);
-    let small = look.stamp.is_some_and(|stamp| stamp.size <= MOST_COMPARED);
-    let content = small.then(|| std::fs::read(path).ok()).flatten();
-    Sight { look, content: content.map(|bytes| BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes)) }
 }

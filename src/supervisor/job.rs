@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::os::process::own_pid;
-use crate::os::signals::{Signal, send, stop_as_a_job, stop_for_certain};
+use crate::os::signals::{Signal, stop_as_a_job, stop_for_certain};
 use crate::os::tree::{Process, descendants_but};
 
 /// So long one may take to stop or to continue that got the signal when we did: Ctrl-Z and `fg` go to a whole group.
@@ -91,7 +91,7 @@ impl Job<'_> {
         }
         // Who has run since and is stopped again was stopped by a second Ctrl-Z.
         for process in stays().filter(|process| before.contains(&(process.pid, process.switches()))) {
-            let _ = send(process.pid, Signal::CONT);
+            let _ = process.signal(Signal::CONT);
         }
     }
 
@@ -103,16 +103,16 @@ impl Job<'_> {
         loop {
             let passed = began.elapsed();
             let running = self.everyone().filter(|process| Some(process.pid) != self.child && !process.is_stopped());
-            let running: Vec<i32> = running.map(|process| process.pid).collect();
+            let running: Vec<Process> = running.collect();
             if passed >= STOPPED || (running.is_empty() && !self.awaits_command) {
                 return;
             }
-            for pid in running {
+            for process in running {
                 if passed >= STOP_FOR_CERTAIN {
-                    let _ = send(pid, Signal::STOP);
-                } else if passed >= patience && !asked.contains(&pid) {
-                    let _ = send(pid, Signal::TSTP);
-                    asked.push(pid);
+                    let _ = process.signal(Signal::STOP);
+                } else if passed >= patience && !asked.contains(&process.pid) {
+                    let _ = process.signal(Signal::TSTP);
+                    asked.push(process.pid);
                 }
             }
             std::thread::sleep(STEP);

@@ -6,22 +6,20 @@
 //! | ending  | end                 | -                    | escalate       | sweep, end      |
 //! | down    | -                   | -                    | end            | -               |
 //!
-//! `down` is the time between a child that died by itself and the next one, or the pause of a trial: before a start
-//! the [`LoopBreaker`] may ask how the files look that led to it, and ask again after a pause in which nothing runs.
+//! `down` is the time between a child that died by itself and the next one.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::job::Suspension;
 use super::signals::{Meaning, meaning};
-use crate::change::{ChangeSet, Hold};
+use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
+use crate::damping::{Damping, SOON, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
-use crate::loop_breaker::{Conviction, LoopBreaker, Next, Sight};
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
@@ -74,10 +72,6 @@ pub struct Rules {
     pub stop_signal: Signal,
     /// How long a stop may take until KILL.
     pub stop_timeout: Duration,
-    /// What paths are shown relative to.
-    pub directory: PathBuf,
-    /// The files that a watch pattern names literally.
-    pub named: Vec<PathBuf>,
 }
 
 /// Something that happened to the supervisor.
@@ -98,8 +92,6 @@ pub enum Input {
         /// Nor standard error.
         all: bool,
     },
-    /// The files of [`Action::Look`] look so, in their order.
-    Seen(Vec<Sight>),
     /// Time has passed.
     Tick,
 }
@@ -115,15 +107,13 @@ pub enum Action {
         generation: Generation,
         /// What led to it.
         changes: ChangeSet,
-        /// Files whose change alone is to wait.
-        holds: Vec<Hold>,
     },
-    /// Looks at these files, while nothing runs.
-    Look(Vec<PathBuf>),
     /// Tells the child.
     Send(Directive),
     /// Tells the world.
     Tell(What),
+    /// Tells the world of a series of restarts, and the remedy.
+    TellSeries(Series),
     /// Lets go of a child that has said its last word.
     Release,
     /// Ends the line on which the terminal has shown a key.
@@ -186,9 +176,7 @@ pub struct Machine {
     beat_failed: bool,
     /// What was said of the watching and lasts: every generation finds it anew.
     known_to_last: HashSet<String>,
-    breaker: LoopBreaker,
-    /// Whether the breaker is to be asked before the next start: what is down is its pause.
-    asks: bool,
+    damping: Damping,
     /// When the command started, by the clock of `noticed_ns`.
     started_ns: Option<i64>,
 }
@@ -220,11 +208,10 @@ impl Machine {
             child_since: now,
             beat_failed: false,
             known_to_last: HashSet::new(),
-            breaker: LoopBreaker::new(),
-            asks: false,
+            damping: Damping::default(),
             started_ns: None,
         };
-        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default(), holds: Vec::new() };
+        let first = Action::Spawn { generation: Generation::FIRST, changes: ChangeSet::default() };
         (machine, vec![first])
     }
 
@@ -246,7 +233,12 @@ impl Machine {
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
         self.rules = rules;
-        self.breaker.reset();
+        self.damping.reset();
+    }
+
+    /// What is known of the present series of restarts.
+    pub fn damping(&self) -> &Damping {
+        &self.damping
     }
 
     /// When it wants a tick.
@@ -280,7 +272,6 @@ impl Machine {
             Input::Signal(received) => self.signal(received, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
-            Input::Seen(sights) => self.seen(&sights, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         actions
@@ -300,7 +291,8 @@ impl Machine {
                 actions.push(Action::Tell(What::Started { pid, command, changes, stop_ms, restart_ms }));
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
-            Report::Changed { changes, noticed_ns, response } => {
+            Report::Came(files) => self.damping.came(files.paths()),
+            Report::Changed { changes, noticed_ns, soon, response } => {
                 self.backoff.reset();
                 // What ends the command from here on is the save, and not a key that it has outlived.
                 self.ctrl_c.take_if(|at| now > *at + TAKEN);
@@ -311,11 +303,12 @@ impl Machine {
                     Response::Signal => self.rules.on_change.to_string(),
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
+                if self.changes.is_empty() {
+                    actions.extend(self.damping.restart(&changes, soon).map(Action::TellSeries));
+                } else {
+                    self.damping.join(&changes);
+                }
                 if response != Response::Signal {
-                    if self.changes.is_empty() {
-                        let convictions = self.breaker.restart(&changes, self.started_ns, noticed_ns);
-                        self.tell_convictions(&convictions, actions);
-                    }
                     self.noticed_ns.get_or_insert(noticed_ns);
                     self.restart_at = None;
                     self.changes = std::mem::take(&mut self.changes).merge(changes);
@@ -340,6 +333,7 @@ impl Machine {
                     actions.push(Action::Tell(What::Degraded { message }));
                 }
             }
+            Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }
@@ -382,7 +376,12 @@ impl Machine {
                 let signal = Signal::INT;
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
-            (_, ChildEnd::Reload) => self.ask(now, actions),
+            (_, ChildEnd::Reload) => {
+                if self.changes.is_empty() {
+                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                }
+                self.spawn(now, actions);
+            }
             (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
                 self.child_died("it was told to end from outside, or could not do its work", now, actions);
@@ -504,7 +503,6 @@ impl Machine {
             actions.push(Action::Suspend(Suspension::WithStuck(pid)));
         }
         match self.phase {
-            Phase::Down(until) if until <= now && self.asks => self.ask(now, actions),
             Phase::Down(until) if until <= now => self.spawn(now, actions),
             Phase::Up if self.restart_at.is_some_and(|at| at <= now) => {
                 self.restart_at = None;
@@ -520,44 +518,8 @@ impl Machine {
         }
     }
 
-    /// Asks what the breaker wants to know, then starts the next child.
-    fn ask(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.asks = false;
-        match self.breaker.question() {
-            Some(paths) => {
-                self.phase = Phase::Down(now);
-                actions.push(Action::Look(paths));
-            }
-            None => self.spawn(now, actions),
-        }
-    }
-
-    fn seen(&mut self, sights: &[Sight], now: Instant, actions: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Down(_)) {
-            return;
-        }
-        let (next, convictions) = self.breaker.seen(sights);
-        self.tell_convictions(&convictions, actions);
-        match next {
-            Next::Start => self.spawn(now, actions),
-            Next::Pause(time) => {
-                self.asks = true;
-                self.phase = Phase::Down(now + time);
-            }
-        }
-    }
-
-    fn tell_convictions(&self, convictions: &[Conviction], actions: &mut Vec<Action>) {
-        for conviction in convictions {
-            let named = self.rules.named.contains(&conviction.path);
-            let message = conviction.sentence(&self.rules.directory, named);
-            actions.push(Action::Tell(What::Degraded { message }));
-        }
-    }
-
     fn spawn(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.phase = Phase::Up;
-        self.asks = false;
         self.started_ns = None;
         self.command_runs = false;
         self.stuck_at = None;
@@ -571,11 +533,9 @@ impl Machine {
         if self.changes.has_config() {
             // Other settings may watch other places, in another way.
             self.known_to_last.clear();
-            self.breaker.reset();
             actions.push(Action::ReadConfig);
         }
-        let (changes, holds) = (self.changes.clone(), self.breaker.holds());
-        actions.push(Action::Spawn { generation: self.generation, changes, holds });
+        actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });
     }
 
     /// Ends everything; asked once more, it ends it with KILL.

@@ -1,10 +1,9 @@
 use super::{Action, CLEANING_UP, DUMPING, Input, Machine, Rules, TAKEN, TWICE};
-use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
+use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
 use crate::event::{Watching, What};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::heartbeat::Beat;
-use crate::loop_breaker::Sight;
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -19,8 +18,6 @@ fn rules(on_exit: OnExit) -> Rules {
         on_exit,
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(5),
-        directory: "/".into(),
-        named: Vec::new(),
     }
 }
 
@@ -32,7 +29,6 @@ fn set(config: bool) -> ChangeSet {
         rule: "r".into(),
         config,
         open: false,
-        rewritten: false,
         seen: Look::ABSENT,
     }])
 }
@@ -47,7 +43,7 @@ fn watching() -> Input {
 }
 
 fn changed(config: bool, response: Response) -> Input {
-    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, response })
+    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, soon: true, response })
 }
 
 fn stopping() -> Input {
@@ -91,10 +87,10 @@ fn short(actions: &[Action]) -> String {
     let words = actions.iter().map(|action| match action {
         Action::ReadConfig => "read config".to_owned(),
         Action::Spawn { generation, .. } => format!("spawn {generation}"),
-        Action::Look(paths) => format!("look at {}", paths.len()),
         Action::Send(Directive::Stop) => "send stop".to_owned(),
         Action::Send(Directive::Signal { number }) => format!("send {number}"),
         Action::Tell(what) => format!("tell {}", what.name()),
+        Action::TellSeries(series) => format!("tell series of {}", series.restarts),
         Action::Release => "release".to_owned(),
         Action::EndLine => "end line".to_owned(),
         Action::Sweep => "sweep".to_owned(),
@@ -605,91 +601,57 @@ fn a_ctrl_c_while_all_is_ending_is_a_second_request() {
     assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; tell finished; finish 143");
 }
 
-/// A machine whose command is started and restarted for its own file, `count` times in a row.
-fn looping(count: u32, shares_terminal: bool) -> Bench {
-    let mut bench = Bench::new(OnExit::Wait, shares_terminal);
-    for number in 1..=count {
-        bench.step(started());
-        bench.step(changed(false, Response::Restart));
-        let last = bench.says(leaving(ChildEnd::Reload));
-        let expected = if number < 4 { format!("release; spawn {}", number + 1) } else { "release; look at 1".into() };
-        assert_eq!(last, expected);
-    }
-    bench
-}
-
-fn sight(mtime_ns: i64) -> Input {
-    let stamp = Some(Stamp { mtime_ns, size: 1, inode: 1 });
-    Input::Seen(vec![Sight { look: Look { stamp, ctime_ns: 0 }, content: None }])
-}
-
-fn holds_of(actions: &[Action]) -> Option<usize> {
-    actions.iter().find_map(|action| match action {
-        Action::Spawn { holds, .. } => Some(holds.len()),
-        _ => None,
-    })
+/// A machine whose command is restarted for files of its own, each time within 2 s: what is said at each.
+fn series(count: u64, kind: ChangeKind, response: Response) -> (Bench, Vec<String>) {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    let said = (0..count).map(|number| {
+        let path = format!("/out/{}", if kind == ChangeKind::Created { number } else { 0 });
+        let change = Change { path: path.into(), kind, ..set(false).iter().next().expect("one").clone() };
+        let changes = ChangeSet::new([change]);
+        let report = Report::Changed { changes, noticed_ns: 1_000_000, soon: true, response };
+        let said = bench.says(Input::Report(report));
+        if response != Response::Signal {
+            bench.step(leaving(ChildEnd::Reload));
+            bench.step(started());
+        }
+        said
+    });
+    let said = said.collect();
+    (bench, said)
 }
 
 #[test]
-fn before_the_fifth_start_in_a_row_for_one_file_comes_a_pause_with_a_look_at_either_end() {
-    for (after, holds) in [(1, 1), (2, 0)] {
-        let mut bench = looping(4, false);
-        assert_eq!(bench.says(sight(1)), "");
-        bench.pass(FIRST_DELAY - Duration::from_millis(1));
-        assert_eq!(bench.says(Input::Tick), "");
-        bench.pass(Duration::from_millis(1));
-        assert_eq!(bench.machine.due(), Some(bench.now));
-        assert_eq!(bench.says(Input::Tick), "look at 1");
-        let next = bench.step(sight(after));
-        assert_eq!((short(&next).as_str(), holds_of(&next)), ("spawn 5", Some(holds)), "written by others acquits");
+fn a_series_is_told_after_its_change_once_at_the_sixth_or_the_tenth() {
+    for response in [Response::Restart, Response::Start, Response::Signal] {
+        for (kind, at) in [(ChangeKind::Created, 6), (ChangeKind::Modified, 10)] {
+            let (_, said) = series(20, kind, response);
+            for (index, said) in said.iter().enumerate() {
+                let expected = if index + 1 == at {
+                    format!("tell changed; tell series of {at}")
+                } else {
+                    "tell changed".to_owned()
+                };
+                assert_eq!(*said, expected, "restart {} for {kind} files", index + 1);
+            }
+        }
     }
 }
 
 #[test]
-fn an_end_that_is_asked_for_in_a_pause_comes_at_once() {
-    for (input, code) in
-        [(from_terminal(Signal::INT), 130), (signal(Signal::TERM), 143), (Input::Beat(Beat::Removed), 0)]
-    {
-        let mut bench = looping(4, true);
-        bench.step(sight(1));
-        assert_eq!(bench.says(input), format!("tell finished; finish {code}"));
-    }
-}
-
-#[test]
-fn a_look_without_an_answer_does_not_keep_the_command_from_starting() {
-    assert_eq!(looping(4, false).says(Input::Tick), "spawn 5");
-    let mut bench = looping(4, false);
-    bench.step(sight(1));
-    bench.pass(FIRST_DELAY);
-    assert_eq!(bench.says(Input::Tick), "look at 1");
-    assert_eq!(bench.says(Input::Tick), "spawn 5");
-}
-
-#[test]
-fn a_file_that_is_rewritten_in_two_trials_is_told_of_before_the_change_and_held_from_then_on() {
-    let mut bench = looping(4, false);
-    let rewritten = || {
-        let changes = set(false).iter().map(|change| Change { rewritten: true, ..change.clone() }).collect::<Vec<_>>();
-        let changes = ChangeSet::new(changes);
-        Input::Report(Report::Changed { changes, noticed_ns: 1_000_000, response: Response::Restart })
-    };
-    for number in [5, 6] {
-        bench.step(sight(1));
-        bench.pass(Duration::from_secs(2));
-        assert_eq!(bench.says(Input::Tick), "look at 1");
-        assert_eq!(bench.says(sight(1)), format!("spawn {number}"));
-        bench.step(started());
-        let told = bench.says(rewritten());
-        assert_eq!(told, ["tell changed", "tell changed; tell degraded"][number - 5]);
-        let left = bench.step(leaving(ChildEnd::Reload));
-        let expected = ["release; look at 1", "release; spawn 7"][number - 5];
-        assert_eq!((short(&left).as_str(), holds_of(&left)), (expected, (number == 6).then_some(1)));
-    }
+fn the_next_child_knows_what_waits_until_the_settings_change() {
+    let (mut bench, _) = series(8, ChangeKind::Created, Response::Restart);
+    let next = Change { path: "/out/0".into(), ..set(false).iter().next().expect("one").clone() };
+    assert_eq!(bench.machine.damping().wait([&next]), Some(Duration::from_secs(4)));
     bench.machine.adapt(rules(OnExit::Wait));
-    bench.step(started());
-    bench.step(changed(false, Response::Restart));
-    assert_eq!(holds_of(&bench.step(leaving(ChildEnd::Reload))), Some(0), "a new configuration is a new start");
+    assert_eq!(bench.machine.damping().wait([&next]), None);
+}
+
+#[test]
+fn a_save_during_the_stop_is_no_restart_of_its_own() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    for _ in 0..20 {
+        assert_eq!(bench.says(changed(false, Response::Restart)), "tell changed");
+    }
 }
 
 fn any_child_input() -> impl Strategy<Value = Input> {
@@ -717,7 +679,6 @@ fn any_outside_input() -> impl Strategy<Value = Input> {
         1 => (4..8usize).prop_map(move |index| signal(signals[index])),
         1 => Just(Input::Beat(Beat::Removed)),
         1 => Just(Input::Beat(Beat::Steady)),
-        1 => (0i64..3).prop_map(sight),
         1 => Just(Input::Beat(Beat::Failed("x".into()))),
         6 => Just(Input::Tick),
     ]

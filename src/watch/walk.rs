@@ -5,9 +5,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::change::Look;
-use crate::filter::Filter;
+use crate::filter::{Filter, Rule};
+use crate::ignore_files::IgnoreFiles;
 use crate::os::fs::{look, look_of};
 
 /// A walk in progress, directory by directory, so that it can be left and taken up again.
@@ -16,6 +18,31 @@ pub struct Walk {
     queue: VecDeque<(PathBuf, Depth)>,
     queued: HashSet<PathBuf>,
     followed: HashSet<(u64, u64)>,
+    /// Where symlinks may lead; `None` is everywhere.
+    bounds: Option<Arc<Bounds>>,
+}
+
+/// What is watched, by its real paths.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    roots: Vec<PathBuf>,
+    inside: Vec<PathBuf>,
+}
+
+impl Bounds {
+    /// Everything below these.
+    pub fn new(roots: Vec<PathBuf>) -> Bounds {
+        let inside = roots.iter().map(|root| fs::canonicalize(root).unwrap_or_else(|_| root.clone())).collect();
+        Bounds { roots, inside }
+    }
+
+    /// Where a symlink leads, if that is outside and nobody has named the symlink itself.
+    pub fn way_out(&self, link: &Path) -> Option<PathBuf> {
+        let real = fs::canonicalize(link).ok()?;
+        let inside =
+            self.roots.iter().any(|root| root == link) || self.inside.iter().any(|root| real.starts_with(root));
+        (!inside).then_some(real)
+    }
 }
 
 /// How far a walk goes from a directory.
@@ -50,6 +77,16 @@ impl Listing {
 }
 
 impl Walk {
+    /// One that follows no symlink out of these bounds.
+    pub fn within(bounds: Option<Arc<Bounds>>) -> Walk {
+        Walk { bounds, ..Walk::default() }
+    }
+
+    /// Whether a symlink is to be left alone because of where it leads.
+    fn leaves_alone(&self, link: &Path) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| bounds.way_out(link).is_some())
+    }
+
     /// Adds a directory to begin from.
     pub fn begin(&mut self, directory: PathBuf, depth: Depth) {
         self.queued.insert(directory.clone());
@@ -79,10 +116,7 @@ impl Walk {
     /// The system's: it is gone, or may not be read.
     pub fn list(&mut self, directory: &Path, depth: Depth, filter: &Filter) -> io::Result<Listing> {
         let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.filter_map(Result::ok).collect();
-        filter.enter(
-            directory,
-            entries.iter().any(|entry| Filter::is_ignore_file(&entry.file_name()) || entry.file_name() == ".git"),
-        );
+        filter.enter(directory, entries.iter().any(|entry| IgnoreFiles::is_concerned_by(&entry.file_name())));
         let mut listing = Listing::default();
         for entry in entries {
             let Ok(kind) = entry.file_type() else { continue };
@@ -98,27 +132,31 @@ impl Walk {
                         let followed = self.follow(&path, filter);
                         listing.followed.extend(followed.then_some(path));
                     }
-                    _ if filter.decide(&path).counts => listing.links.push(path),
+                    _ if filter.decide(&path).counts && !self.leaves_alone(&path) => listing.links.push(path),
                     _ => {}
                 }
             } else if kind.is_file() && filter.decide(&path).counts {
                 // By the open directory and its name in it: cheaper than by its path.
                 let look = entry.metadata().map_or(Look::ABSENT, |metadata| look_of(&metadata));
-                listing.files.push((path, look));
+                if !filter.is_own(&path, look) {
+                    listing.files.push((path, look));
+                }
             }
         }
         Ok(listing)
     }
 
     /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
-    /// leads back up. Says whether it is.
+    /// leads back up, or is ignored there. Says whether it is.
     pub fn follow(&mut self, link: &Path, filter: &Filter) -> bool {
-        if !filter.descend(link) {
+        if !filter.descend(link) || self.leaves_alone(link) {
             return false;
         }
         let (Ok(real), Ok(target)) = (fs::canonicalize(link), fs::metadata(link)) else { return false };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
-        let followed = !leads_up && !filter.descend(&real) && self.followed.insert((target.dev(), target.ino()));
+        // What is ignored under its own name is not watched under another one.
+        let elsewhere = filter.decide_directory(&real).rule == Rule::Unmatched;
+        let followed = !leads_up && elsewhere && self.followed.insert((target.dev(), target.ino()));
         if followed {
             self.begin(link.to_owned(), Depth::Deep);
         }

@@ -334,7 +334,7 @@ fn every_event_is_documented_with_an_example_that_has_the_documented_keys() {
 fn the_keys_of_real_events_are_the_documented_ones() {
     let page = read("docs/events.md");
     let sandbox = Sandbox::new();
-    sandbox.write("reloadrun.toml", "watch = \"app.txt\"\n");
+    sandbox.write("reloadrun.toml", "watch = \"app.txt;*.none\"\n");
     sandbox.write("app.txt", "one");
     let mut session = sandbox.start(["--on-exit", "wait", "--", "sh", "-c", "test -e run && exec sleep 600"]);
     session.wait("waiting");

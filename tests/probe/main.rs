@@ -5,9 +5,11 @@
 
 mod contents;
 mod floor;
+mod headless;
 mod heard;
 mod mirror;
 mod record;
+mod rooted;
 mod stamp;
 mod tree;
 
@@ -23,12 +25,14 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 6] = [
+const SPECIMENS: [Specimen; 8] = [
     Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
+    Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
     Specimen { name: "mirror", words: "DIR, with /dev/fuse as standard input", run: mirror::run },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
+    Specimen { name: "rooted", words: "FILE", run: rooted::run },
     Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },
 ];
 

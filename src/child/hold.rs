@@ -1,0 +1,98 @@
+//! Which pending changes wait, because restarts follow each other too fast. Pure: time is an argument.
+//!
+//! The command runs on meanwhile, and what else the series changes waits with them. A change that does not belong to the
+//! series lets everything pass at once.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::change::ChangeSet;
+use crate::damping::{Damping, SOON};
+use crate::settle::Settler;
+
+/// The wait of what is pending.
+#[derive(Debug)]
+pub struct Hold {
+    damping: Damping,
+    /// The command's start, or when it got the last signal.
+    start: Instant,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    first: Instant,
+    last: Instant,
+    /// When the change came that it passes for.
+    noticed: Instant,
+    /// Whether a change came after a quiet time: then it is no part of a series.
+    late: bool,
+    waits: bool,
+}
+
+/// What is known of changes that have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The notice of the change that they passed for: the first one, or the one that ended a wait.
+    pub noticed: Instant,
+    /// Whether they are part of a series.
+    pub soon: bool,
+}
+
+impl Hold {
+    /// The command starts now.
+    pub fn new(damping: Damping, start: Instant) -> Hold {
+        Hold { damping, start, pending: None }
+    }
+
+    /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
+    pub fn until(&mut self, settler: &Settler, ended: Option<Instant>, now: Instant) -> Option<Instant> {
+        let Some(last) = settler.last() else {
+            self.pending = None;
+            return None;
+        };
+        let late = now.saturating_duration_since(self.start) > SOON;
+        let pending = self.pending.get_or_insert(Pending { first: now, last, noticed: now, late, waits: false });
+        // While the command runs it may just be slow. After its end, quiet is quiet.
+        let quiet_since = ended.map(|ended| ended.max(pending.last));
+        pending.late |= quiet_since.is_some_and(|since| last.saturating_duration_since(since) > SOON);
+        pending.last = last;
+        let wait = if pending.late { None } else { self.damping.wait(settler.changes()) };
+        if wait.is_none() && pending.waits {
+            pending.noticed = now;
+        }
+        let until = wait.map(|wait| pending.first + wait).filter(|until| *until > now);
+        pending.waits = until.is_some();
+        until
+    }
+
+    /// Whether a series is on its way.
+    pub fn is_in_series(&self) -> bool {
+        self.damping.is_in_series()
+    }
+
+    /// These files came just before the start; says whether any did.
+    pub fn came(&mut self, files: &[PathBuf]) -> bool {
+        self.damping.came(files.iter().map(PathBuf::as_path));
+        !files.is_empty()
+    }
+
+    /// These changes have passed.
+    pub fn pass(&mut self, changes: &ChangeSet, now: Instant) -> Passed {
+        let pending = self.pending.take();
+        let passed = Passed {
+            noticed: pending.map_or(now, |pending| pending.noticed),
+            soon: pending.is_some_and(|pending| !pending.late),
+        };
+        if !changes.is_empty() {
+            // As the supervisor counts them: after a signal this child goes on.
+            self.damping.restart(changes, passed.soon);
+            self.start = now;
+        }
+        passed
+    }
+}
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+use super::Hold;
+use crate::change::{Change, ChangeKind, ChangeSet, Look};
+use crate::damping::Damping;
+use crate::settle::{Progress, Settler};
+use std::time::{Duration, Instant};
+
+fn change(path: &str, kind: ChangeKind) -> Change {
+    Change { path: path.into(), kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
+}
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// A child in a series of fresh files whose next restart waits 4 s, and what its watcher has found.
+struct Bench {
+    hold: Hold,
+    settler: Settler,
+    start: Instant,
+    ended: Option<Instant>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let mut damping = Damping::default();
+        for number in 0..8 {
+            damping.restart(&ChangeSet::new([change(&format!("/out/{number}"), ChangeKind::Created)]), true);
+        }
+        let start = Instant::now();
+        Bench { hold: Hold::new(damping, start), settler: Settler::new(millis(100)), start, ended: None }
+    }
+
+    /// At this time a file changes; until when does all that is pending wait, counted from the start?
+    fn push(&mut self, at: u64, path: &str, kind: ChangeKind) -> Option<u128> {
+        self.settler.push(change(path, kind), Progress::Whole, self.start + millis(at));
+        self.until(at)
+    }
+
+    fn until(&mut self, at: u64) -> Option<u128> {
+        let until = self.hold.until(&self.settler, self.ended, self.start + millis(at));
+        until.map(|until| until.duration_since(self.start).as_millis())
+    }
+
+    /// All passes at this time: the notice that it passes for, and whether it belongs to the series.
+    fn pass(&mut self, at: u64) -> (u128, bool) {
+        let passed = self.hold.pass(&self.settler.drain(), self.start + millis(at));
+        (passed.noticed.duration_since(self.start).as_millis(), passed.soon)
+    }
+}
+
+#[test]
+fn changes_of_the_series_wait_together_counted_from_the_first_notice() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.push(300, "/out/new", ChangeKind::Created), Some(4300));
+    assert_eq!(bench.push(600, "/out/1", ChangeKind::Modified), Some(4300));
+    assert_eq!(bench.until(4299), Some(4300));
+    assert_eq!(bench.until(4300), None);
+    assert_eq!(bench.pass(4301), (300, true));
+}
+
+#[test]
+fn an_old_file_outside_of_the_series_lets_all_pass_at_once_and_is_what_it_passes_for() {
+    for at in [400, 3000] {
+        let mut bench = Bench::new();
+        bench.push(300, "/out/1", ChangeKind::Modified);
+        assert_eq!(bench.push(at, "/app.py", ChangeKind::Modified), None);
+        assert_eq!(bench.pass(at + 1), (u128::from(at), true));
+    }
+}
+
+#[test]
+fn a_change_after_two_quiet_seconds_is_not_of_the_series() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.push(2001, "/out/1", ChangeKind::Modified), None);
+    assert_eq!(bench.pass(2002), (2001, false));
+}
+
+#[test]
+fn while_a_change_waits_quiet_counts_once_the_command_has_ended() {
+    // A build may be slow.
+    let mut bench = Bench::new();
+    bench.push(300, "/out/1", ChangeKind::Modified);
+    assert_eq!(bench.push(3500, "/out/new", ChangeKind::Created), Some(4300));
+    // One that has ended writes no more.
+    for (ended, last, at, until) in
+        [(1000, 300, 3001, None), (1000, 300, 3000, Some(4300)), (200, 900, 2950, None), (1500, 300, 3400, Some(4300))]
+    {
+        let mut bench = Bench::new();
+        bench.push(300, "/out/1", ChangeKind::Modified);
+        bench.push(last, "/out/2", ChangeKind::Modified);
+        bench.ended = Some(bench.start + millis(ended));
+        assert_eq!(
+            bench.push(at, "/out/new", ChangeKind::Created),
+            until,
+            "ended at {ended}, changed at {last} and {at}"
+        );
+        if until.is_none() {
+            assert_eq!(bench.pass(at + 1), (u128::from(at), false));
+        }
+    }
+}
+
+#[test]
+fn what_comes_to_nothing_waits_no_more_and_the_next_begins_anew() {
+    let mut bench = Bench::new();
+    bench.push(300, "/out/1", ChangeKind::Modified);
+    bench.settler.withdraw("/out/1".as_ref());
+    assert_eq!(bench.until(400), None);
+    assert_eq!(bench.push(500, "/out/1", ChangeKind::Modified), Some(4500));
+}
+
+#[test]
+fn after_a_signal_the_time_counts_from_the_signal() {
+    let mut bench = Bench::new();
+    bench.push(300, "/out/1", ChangeKind::Modified);
+    bench.pass(4300);
+    assert_eq!(bench.push(4500, "/out/1", ChangeKind::Modified), Some(12_500), "the ninth waits 8 s");
+    bench.pass(12_500);
+    assert_eq!(bench.push(14_501, "/out/1", ChangeKind::Modified), None);
+    assert!(!bench.pass(14_502).1);
+}

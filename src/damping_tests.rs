@@ -1,0 +1,232 @@
+use super::{Damping, LONGEST, Series};
+use crate::change::{Change, ChangeKind, ChangeSet, Look};
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn change(path: &str, kind: ChangeKind) -> Change {
+    let path = PathBuf::from(path);
+    Change { path, kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
+}
+
+fn created(path: &str) -> Change {
+    change(path, ChangeKind::Created)
+}
+
+fn modified(path: &str) -> Change {
+    change(path, ChangeKind::Modified)
+}
+
+fn set(changes: impl IntoIterator<Item = Change>) -> ChangeSet {
+    ChangeSet::new(changes)
+}
+
+/// Restarts for these changes, one after the other: how long each waits, in milliseconds.
+fn waits(damping: &mut Damping, restarts: impl IntoIterator<Item = ChangeSet>) -> Vec<u128> {
+    let mut waits = Vec::new();
+    for changes in restarts {
+        waits.push(damping.wait(changes.iter()).map_or(0, |wait| wait.as_millis()));
+        damping.restart(&changes, true);
+    }
+    waits
+}
+
+/// The same, until something is told: at which restart, and what.
+fn told(restarts: impl IntoIterator<Item = ChangeSet>) -> Option<(usize, Series)> {
+    let mut damping = Damping::default();
+    let mut restarts = restarts.into_iter().enumerate();
+    restarts.find_map(|(index, changes)| Some((index + 1, damping.restart(&changes, true)?)))
+}
+
+const RAMP: [u128; 8] = [500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000];
+
+/// Five restarts that do not wait, then the ramp.
+fn damped_from_the_sixth_on() -> Vec<u128> {
+    [vec![0; 5], RAMP.to_vec()].concat()
+}
+
+#[test]
+fn a_build_with_fresh_names_waits_from_the_sixth_restart_on() {
+    // New names each time; the same names, new at the first; a deletion before each rewriting; ever more names.
+    let names = |number: usize| set([created(&format!("/out/{number}.js"))]);
+    let same = |number: usize| {
+        let kind = if number == 0 { ChangeKind::Created } else { ChangeKind::Modified };
+        set([change("/site/a", kind), change("/site/b", kind)])
+    };
+    let cleaned = |number: usize| {
+        let kinds = [ChangeKind::Created, ChangeKind::Deleted, ChangeKind::Created];
+        set([change("/site/a", kinds[number % 3])])
+    };
+    let growing = |number: usize| set((0..=number).map(|file| created(&format!("/{file}"))));
+    let kinds: [&dyn Fn(usize) -> ChangeSet; 4] = [&names, &same, &cleaned, &growing];
+    for (index, restart) in kinds.into_iter().enumerate() {
+        let waits = waits(&mut Damping::default(), (0..13).map(restart));
+        assert_eq!(waits, damped_from_the_sixth_on(), "kind {index}");
+        let (number, series) = told((0..13).map(restart)).expect("it is told");
+        assert_eq!((number, series.restarts, series.waits), (6, 6, true), "kind {index}");
+    }
+}
+
+#[test]
+fn an_old_file_waits_from_the_61st_restart_on_and_is_told_at_the_tenth() {
+    let saves = || std::iter::repeat_with(|| set([modified("/app.py")]));
+    let waited = waits(&mut Damping::default(), saves().take(68));
+    assert_eq!(waited, [vec![0; 60], RAMP.to_vec()].concat());
+    let (number, series) = told(saves().take(68)).expect("it is told");
+    assert_eq!((number, series), (10, Series { files: vec!["/app.py".into()], restarts: 10, waits: false }));
+}
+
+#[test]
+fn a_file_that_was_deleted_first_is_old_when_it_comes_back() {
+    let kinds = [ChangeKind::Deleted, ChangeKind::Created, ChangeKind::Modified];
+    let restarts = (0..30).map(|number| set([change("/a", kinds[number % 3])]));
+    assert_eq!(waits(&mut Damping::default(), restarts), [0; 30]);
+}
+
+#[test]
+fn one_old_file_among_fresh_ones_is_enough_to_pass() {
+    let mixed = |number: usize| set([created(&format!("/{number}")), modified("/.coverage")]);
+    let waited = waits(&mut Damping::default(), (0..62).map(mixed));
+    assert_eq!(waited, [vec![0; 60], RAMP[..2].to_vec()].concat());
+    assert_eq!(told((0..20).map(mixed)).map(|(number, _)| number), Some(10));
+}
+
+/// A series of fresh names that waits.
+fn damped() -> Damping {
+    let mut damping = Damping::default();
+    waits(&mut damping, (0..8).map(|number| set([created(&format!("/out/{number}"))])));
+    assert_eq!(damping.wait([&created("/out/x")]), Some(Duration::from_secs(4)));
+    damping
+}
+
+#[test]
+fn a_late_change_and_the_config_file_end_a_series_and_its_files_are_forgotten() {
+    let config = set([Change { config: true, ..modified("/reloadrun.toml") }]);
+    for (changes, soon) in [(set([modified("/out/1")]), false), (config, true)] {
+        let mut damping = damped();
+        assert_eq!(damping.restart(&changes, soon), None);
+        let old_now = std::iter::repeat_with(|| set([modified("/out/1")]));
+        assert_eq!(waits(&mut damping, old_now.take(20)), [0; 20]);
+    }
+}
+
+#[test]
+fn an_old_file_outside_of_the_series_passes_and_begins_the_count_anew() {
+    for outside in [modified("/app.py"), change("/app.py", ChangeKind::Deleted)] {
+        let mut damping = damped();
+        assert_eq!(damping.wait([&created("/out/x"), &outside]), None);
+        damping.restart(&set([created("/out/x"), outside]), true);
+        // What the build writes is as fresh as before. The save was the first of five.
+        let build = std::iter::repeat_with(|| set([modified("/out/1")]));
+        assert_eq!(waits(&mut damping, build.take(6)), [0, 0, 0, 0, 500, 1000]);
+    }
+}
+
+#[test]
+fn old_files_that_take_turns_are_one_series() {
+    let turns = (0..30).map(|number| set([modified(["/a.aux", "/a.log", "/a.pdf"][number % 3])]));
+    // Each new one begins the count anew.
+    let (number, series) = told(turns).expect("it is told");
+    assert_eq!((number, series.restarts, series.files.len()), (12, 10, 3));
+}
+
+#[test]
+fn what_changes_during_the_stop_belongs_to_the_series() {
+    let mut damping = Damping::default();
+    damping.restart(&set([created("/out/a")]), true);
+    damping.join(&set([created("/out/b")]));
+    let build = (0..5).map(|_| set([modified("/out/b")]));
+    assert_eq!(waits(&mut damping, build), [0, 0, 0, 0, 500]);
+    damping.join(&set([modified("/app.py")]));
+    assert_eq!(damping.wait([&modified("/out/b")]), None, "a save during the stop ends it");
+}
+
+#[test]
+fn the_suspects_are_not_what_somebody_saved_in_between() {
+    let restarts = (0..20).map(|number| match number {
+        3 => set([modified("/app.py"), created("/out/3")]),
+        _ => set([created(&format!("/out/{number}"))]),
+    });
+    let (_, series) = told(restarts).expect("it is told");
+    assert!(series.waits && !series.files.contains(&"/app.py".into()), "{series:?}");
+    let restarts = (0..20).map(|number| match number {
+        3 => set([modified("/app.py"), modified("/x")]),
+        _ => set([modified("/x")]),
+    });
+    assert_eq!(told(restarts).expect("it is told").1.files, [PathBuf::from("/x")]);
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let kind = prop_oneof![
+        proptest::prelude::Just(ChangeKind::Created),
+        proptest::prelude::Just(ChangeKind::Modified),
+        proptest::prelude::Just(ChangeKind::Deleted)
+    ];
+    ((0..6u8), kind, proptest::prelude::prop::bool::weighted(0.02))
+        .prop_map(|(path, kind, config)| Change { config, ..change(&format!("/{path}"), kind) })
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_no_wait_is_too_early_too_long_or_untold(
+        restarts in proptest::collection::vec((proptest::collection::vec(any_change(), 1..4), proptest::prelude::prop::bool::weighted(0.97), any::<bool>()), 0..300),
+    ) {
+        let mut damping = Damping::default();
+        let (mut in_row, mut told, mut last) = (0u32, false, Duration::ZERO);
+        for (changes, soon, joins) in restarts {
+            let changes = set(changes);
+            let wait = damping.wait(changes.iter());
+            if let Some(wait) = wait {
+                prop_assert!(in_row >= 5, "the sixth is the first");
+                prop_assert!(wait <= LONGEST && wait >= Duration::from_millis(500));
+                prop_assert!(wait == last * 2 || wait == LONGEST || wait == Duration::from_millis(500));
+                prop_assert!(!changes.has_config());
+                prop_assert!(told || wait == Duration::from_millis(500), "no long wait is untold");
+                let old = changes.iter().any(|change| change.kind != ChangeKind::Created && !damping.knows(&change.path));
+                prop_assert!(!old, "an unknown old file does not wait");
+            }
+            let outside = changes.iter().any(|change| change.kind != ChangeKind::Created && !damping.knows(&change.path));
+            let series = damping.restart(&changes, soon);
+            if !soon || changes.has_config() {
+                prop_assert_eq!(series, None);
+                (in_row, told, last) = (0, false, Duration::ZERO);
+                continue;
+            }
+            if outside {
+                (in_row, told, last) = (0, false, Duration::ZERO);
+            }
+            in_row += 1;
+            last = wait.filter(|_| !outside).unwrap_or(last);
+            if let Some(series) = series {
+                prop_assert!(!told, "told once");
+                prop_assert!(!series.files.is_empty());
+                told = true;
+            }
+            prop_assert!(told || in_row < 10, "told by the tenth");
+            if joins {
+                damping.join(&changes);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_came_unseen_is_fresh_and_what_was_seen_before_stays_what_it_was() {
+    let mut damping = Damping::default();
+    damping.came(["/x".as_ref()]);
+    assert!(!damping.knows("/x".as_ref()), "there is no series yet");
+    damping.restart(&set([created("/out/a"), modified("/app.py")]), true);
+    damping.came(["/out/b".as_ref(), "/app.py".as_ref()]);
+    let build = (0..5).map(|_| set([modified("/out/b")]));
+    assert_eq!(waits(&mut damping, build), [0, 0, 0, 0, 500]);
+    assert_eq!(damping.wait([&modified("/app.py")]), None);
+}
+
+#[test]
+fn a_restart_for_nothing_counts_too() {
+    let mut damping = Damping::default();
+    (0..5).for_each(|_| damping.restart_for_nothing(true));
+    assert_eq!(damping.wait([&created("/out/a")]), Some(Duration::from_millis(500)));
+    damping.restart_for_nothing(false);
+    assert_eq!(damping.wait([&created("/out/a")]), None);
+}

@@ -1,0 +1,100 @@
+//! The ignore rules below one base: the nearest ignore file that has a word on a path, and the built-in lists.
+//!
+//! They apply below a base and never to the base itself: who names `node_modules/mine` means it. A rule of an ignore file
+//! that takes out the base, or everything in it, does not apply below it either: `*` in `out/.gitignore` says nothing about
+//! `-w out`, and a home directory kept in git with a `*` says nothing about the project somebody works in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::decision::Rule;
+use super::last::Last;
+use super::lists::{Lists, VIRTUAL_ENVIRONMENT};
+use crate::ignore_files::{IgnoreFiles, Verdict};
+
+/// Which ignore rules there are.
+#[derive(Debug)]
+pub struct IgnoreRules {
+    /// Those of git's ignore files, and of `.ignore`.
+    pub files: IgnoreFiles,
+    /// Our own.
+    pub lists: Lists,
+}
+
+/// Where a pattern begins.
+#[derive(Debug)]
+pub struct Base {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether the user wrote it.
+    named: bool,
+    /// The rules, by file and line, that take out the base as a whole.
+    disregarded: Last<(), Arc<Vec<(PathBuf, usize)>>>,
+    /// Of the last directory that was asked for, by whether it is swept in.
+    last_directory: [Last<PathBuf, Option<Rule>>; 2],
+}
+
+impl Base {
+    /// A base, which the user wrote or not.
+    pub fn new(path: PathBuf, named: bool) -> Base {
+        Base { path, named, disregarded: Last::default(), last_directory: Default::default() }
+    }
+
+    /// The rule that takes out the path, or a directory between it and the base. `swept` says that no pattern asks for it,
+    /// so that outputs of programs do not count, and configuration does.
+    pub fn ignored(&self, rules: &IgnoreRules, path: &Path, is_directory: bool, swept: bool) -> Option<Rule> {
+        if path == self.path {
+            return None;
+        }
+        let parent = path.parent().filter(|parent| parent.starts_with(&self.path));
+        let above = parent.and_then(|parent| {
+            self.last_directory[usize::from(swept)].answer(parent, || self.ignored(rules, parent, true, swept))
+        });
+        above.or_else(|| self.part_ignored(rules, path, is_directory, swept))
+    }
+
+    /// Ignore files have changed.
+    pub fn forget(&self) {
+        self.disregarded.forget();
+        self.last_directory.iter().for_each(Last::forget);
+    }
+
+    /// The rule that takes out this one piece of a path.
+    fn part_ignored(&self, rules: &IgnoreRules, part: &Path, is_directory: bool, swept: bool) -> Option<Rule> {
+        let name = part.file_name()?;
+        let configuration = swept && !is_directory && rules.lists.configuration.matching(name, false).is_some();
+        if !configuration && let Some(verdict) = rules.files.verdict(part, is_directory) {
+            if !verdict.ignored {
+                return None;
+            }
+            if !self.disregards(rules, &verdict) {
+                return Some(Rule::IgnoreFile(verdict.file, verdict.text));
+            }
+        }
+        let built_in = rules.lists.built_in.matching(name, is_directory);
+        let listed = built_in.or_else(|| rules.lists.outputs.matching(name, is_directory).filter(|_| swept));
+        let environment = || is_directory && part.join(VIRTUAL_ENVIRONMENT).is_file();
+        match listed {
+            Some(entry) => Some(Rule::BuiltIn(entry)),
+            None => environment().then_some(Rule::VirtualEnvironment),
+        }
+    }
+
+    fn disregards(&self, rules: &IgnoreRules, verdict: &Verdict) -> bool {
+        let disregarded = self.disregarded.answer(&(), || Arc::new(self.find_disregarded(&rules.files)));
+        disregarded.iter().any(|(file, line)| *line == verdict.line && *file == verdict.file)
+    }
+
+    fn find_disregarded(&self, files: &IgnoreFiles) -> Vec<(PathBuf, usize)> {
+        let ignored = |path: &Path, is_directory| files.verdict(path, is_directory).filter(|verdict| verdict.ignored);
+        let mut found: Vec<Verdict> = self.path.ancestors().filter_map(|part| ignored(part, true)).collect();
+        // A name that nobody has: what takes it out, as a file and as a directory, takes out everything.
+        let anything = self.path.join("\u{1}reloadrun\u{1}");
+        if let (Some(file), Some(directory)) = (ignored(&anything, false), ignored(&anything, true)) {
+            found.extend([file, directory]);
+        }
+        // Where nobody named the base, its own ignore file says what counts in it.
+        let applies = |verdict: &Verdict| self.named || !verdict.file.starts_with(&self.path);
+        found.into_iter().filter(applies).map(|verdict| (verdict.file, verdict.line)).collect()
+    }
+}

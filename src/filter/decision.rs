@@ -1,0 +1,64 @@
+//! A verdict on a path, and the rule behind it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The rule that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    /// reloadrun itself writes it (the lockfile, the events), or the command does (its standard output).
+    Own,
+    /// It is the config file.
+    ConfigFile,
+    /// A watch pattern names or matches it: `-w '*.py'`.
+    Pattern(Arc<str>),
+    /// No pattern was given, so everything counts.
+    Everything,
+    /// An ignore pattern matches it: `-i 'build'`.
+    Ignored(Arc<str>),
+    /// An ignore file leaves it out: the file, and its line.
+    IgnoreFile(PathBuf, String),
+    /// The built-in list leaves it out, by this entry.
+    BuiltIn(&'static str),
+    /// It lies in a virtual environment of Python's.
+    VirtualEnvironment,
+    /// No watch pattern matches it.
+    Unmatched,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Own => f.write_str("reloadrun or the command writes it"),
+            Rule::ConfigFile => f.write_str("the config file"),
+            Rule::Pattern(rule) | Rule::Ignored(rule) => f.write_str(rule),
+            Rule::Everything => f.write_str("everything that is not ignored"),
+            Rule::IgnoreFile(file, line) => write!(f, "'{line}' in {}", file.display()),
+            Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),
+            Rule::VirtualEnvironment => f.write_str("a Python virtual environment (it has a pyvenv.cfg)"),
+            Rule::Unmatched => f.write_str("no watch pattern matches"),
+        }
+    }
+}
+
+/// A verdict on one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether a change of it counts.
+    pub counts: bool,
+    /// Why.
+    pub rule: Rule,
+}
+
+impl Decision {
+    /// It counts.
+    pub fn yes(rule: Rule) -> Decision {
+        Decision { counts: true, rule }
+    }
+
+    /// It does not count.
+    pub fn no(rule: Rule) -> Decision {
+        Decision { counts: false, rule }
+    }
+}

@@ -1,0 +1,411 @@
+//! Does a path count, and by which rule?
+//!
+//! In this order: our own files, which never count; the config file; a name given literally; `-i`; the watch patterns (or
+//! everything, without any), each with the ignore rules below its base. One pattern by which a path counts is enough.
+
+mod base;
+mod decision;
+mod group;
+mod hints;
+mod last;
+mod lists;
+mod own;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use self::base::{Base, IgnoreRules};
+pub use self::decision::{Decision, Rule};
+use self::group::{Entry, Group, glob_of, grouped};
+use self::hints::{Surroundings, Unmatched};
+use self::last::Last;
+use self::lists::Lists;
+pub use self::own::OwnFiles;
+use crate::change::Look;
+use crate::config::Config;
+use crate::ignore_files::IgnoreFiles;
+use crate::os;
+use crate::pattern::{Glob, Kind, Pattern, Shape};
+
+/// A pattern, and what has been seen of it so far.
+#[derive(Debug)]
+struct Known {
+    pattern: Pattern,
+    rule: Arc<str>,
+    /// Whether it matched anything (an ignore pattern), or something that counts (a watch pattern).
+    useful: AtomicBool,
+    /// The first match that is ignored, and why.
+    refused: OnceLock<(PathBuf, Rule)>,
+}
+
+impl Known {
+    fn of(pattern: &Pattern) -> Known {
+        Known {
+            pattern: pattern.clone(),
+            rule: pattern.rule.as_str().into(),
+            useful: AtomicBool::new(false),
+            refused: OnceLock::new(),
+        }
+    }
+
+    fn is_useful(&self) -> bool {
+        // Set while a tree is armed and read after that, by the same thread: no order is needed.
+        self.useful.load(Ordering::Relaxed)
+    }
+
+    /// Whether it names a file that is there, which may be known from elsewhere than the walk.
+    fn is_there(&self) -> bool {
+        matches!(self.pattern.shape, Shape::Literal) && self.pattern.base.is_file()
+    }
+
+    fn mark(&self) {
+        if !self.is_useful() {
+            self.useful.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A way in which a path is reached from a base.
+struct Reach<'a> {
+    base: &'a Base,
+    rule: Rule,
+    swept: bool,
+    pattern: Option<usize>,
+}
+
+/// Decides by the rules of one configuration.
+#[derive(Debug)]
+pub struct Filter {
+    config_file: PathBuf,
+    own: OwnFiles,
+    /// The directory that relative patterns and `-i` names begin at.
+    directory: PathBuf,
+    watch: Vec<Known>,
+    ignore: Vec<Known>,
+    /// Literal names, and their places among the watch patterns.
+    literals: Vec<(Base, usize)>,
+    groups: Vec<(Base, Group)>,
+    everything: Option<Base>,
+    /// Ignore patterns without a slash.
+    anywhere: Vec<Group>,
+    /// Ignore patterns that begin at a base.
+    anchored: Vec<Group>,
+    /// The last directory that an anchored pattern asked for, and what it is called without symlinks.
+    last_real: Last<PathBuf, Option<PathBuf>>,
+    rules: Option<IgnoreRules>,
+    roots: Vec<PathBuf>,
+}
+
+impl Filter {
+    /// Compiles the patterns of a configuration.
+    ///
+    /// `own` are the files that reloadrun and the command write, which never count.
+    pub fn new(config: &Config, own: OwnFiles) -> Filter {
+        let numbered = || config.watch.iter().enumerate();
+        let literal = |(number, pattern): (usize, &Pattern)| match pattern.shape {
+            Shape::Literal => Some((Base::new(pattern.base.clone(), pattern.named), number)),
+            Shape::Glob(_) => None,
+        };
+        let named = |base: &Path| config.watch.iter().any(|pattern| pattern.named && pattern.base == base);
+        let groups = grouped(numbered(), glob_of).into_iter();
+        let (anywhere, anchored): (Vec<_>, Vec<_>) =
+            config.ignore.iter().enumerate().partition(|(_, pattern)| pattern.any_depth);
+        let mut roots: Vec<PathBuf> = config.watch.iter().map(|pattern| pattern.base.clone()).collect();
+        roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
+        let bases = roots.clone();
+        roots.push(config.config_file.clone());
+        roots.sort();
+        roots.dedup();
+        Filter {
+            config_file: config.config_file.clone(),
+            own,
+            directory: config.directory.clone(),
+            watch: config.watch.iter().map(Known::of).collect(),
+            ignore: config.ignore.iter().map(Known::of).collect(),
+            literals: numbered().filter_map(literal).collect(),
+            groups: groups.map(|group| (Base::new(group.base.clone(), named(&group.base)), group)).collect(),
+            everything: config.watch.is_empty().then(|| Base::new(config.directory.clone(), false)),
+            anywhere: grouped(anywhere, glob_of),
+            anchored: [below_itself, below_its_real_self]
+                .into_iter()
+                .flat_map(|of| grouped(anchored.clone(), of))
+                .collect(),
+            last_real: Last::default(),
+            rules: (!config.no_ignore).then(|| IgnoreRules { files: IgnoreFiles::new(bases), lists: Lists::new() }),
+            roots,
+        }
+    }
+
+    /// More files that reloadrun itself writes.
+    pub fn own_mut(&mut self) -> &mut OwnFiles {
+        &mut self.own
+    }
+
+    /// Where the watched paths begin: directories to walk, files, and names that need not exist.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    /// Whether a change of the file behind this name counts, which looks so now.
+    pub fn decide_seen(&self, path: &Path, look: Look) -> Decision {
+        let decision = self.decide(path);
+        if decision.counts && self.is_own(path, look) { Decision::no(Rule::Own) } else { decision }
+    }
+
+    /// Whether it is one of our own files, under whatever name.
+    pub fn is_own(&self, path: &Path, look: Look) -> bool {
+        look.stamp.is_some_and(|stamp| self.own.has_file(path, stamp.inode))
+    }
+
+    /// Whether a change of a file of this name counts, and why. What only the file itself can tell, whether it is one of
+    /// our own under another name, is told by [`Filter::decide_seen`].
+    pub fn decide(&self, path: &Path) -> Decision {
+        if self.own.has_path(path) {
+            return Decision::no(Rule::Own);
+        }
+        if path == self.config_file {
+            return Decision::yes(Rule::ConfigFile);
+        }
+        if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
+            let others = self.reaches(path).filter_map(|reach| reach.pattern);
+            others.chain([*number]).for_each(|number| self.watch[number].mark());
+            return Decision::yes(self.rule_of(*number));
+        }
+        let left_out = self.left_out(path);
+        let mut verdict = Decision::no(Rule::Unmatched);
+        for reach in self.reaches(path) {
+            let refused = left_out.clone().or_else(|| self.left_out_below(reach.base, path)).or_else(|| {
+                let rules = self.rules.as_ref()?;
+                reach.base.ignored(rules, path, false, reach.swept)
+            });
+            if let Some(known) = reach.pattern.map(|number| &self.watch[number]) {
+                match &refused {
+                    None => known.mark(),
+                    Some(rule) if !known.is_useful() => {
+                        known.refused.get_or_init(|| (path.to_owned(), rule.clone()));
+                    }
+                    Some(_) => {}
+                }
+            }
+            match refused {
+                None if !verdict.counts => verdict = Decision::yes(reach.rule),
+                None => {}
+                Some(rule) if verdict.rule == Rule::Unmatched => verdict = Decision::no(rule),
+                Some(_) => {}
+            }
+        }
+        match left_out {
+            Some(rule) if !verdict.counts => Decision::no(rule),
+            _ => verdict,
+        }
+    }
+
+    /// Whether a directory can hold anything that counts, so that it is to be watched and walked.
+    pub fn descend(&self, directory: &Path) -> bool {
+        self.decide_directory(directory).counts
+    }
+
+    /// The same, and why.
+    pub fn decide_directory(&self, directory: &Path) -> Decision {
+        let everything = self.everything.iter().filter(|base| directory.starts_with(&base.path));
+        let groups = self.groups.iter().filter(|(_, group)| group.may_match_below(directory));
+        let literals = self.literals.iter().filter(|(literal, _)| directory.starts_with(&literal.path));
+        let mut ways = (everything.map(|base| (base, Rule::Everything, true)))
+            .chain(groups.map(|(base, group)| (base, self.rule_of(group.first()), group.only_sweeps())))
+            .chain(literals.map(|(literal, number)| (literal, self.rule_of(*number), true)))
+            .peekable();
+        if ways.peek().is_none() {
+            return Decision::no(Rule::Unmatched);
+        }
+        let is_literal = self.literals.iter().any(|(literal, _)| literal.path == directory);
+        let left_out = self.left_out(directory).filter(|_| !is_literal);
+        if let Some(rule) = left_out {
+            return Decision::no(rule);
+        }
+        let mut verdict = Decision::no(Rule::Unmatched);
+        for (base, rule, swept) in ways {
+            let ignored = || self.rules.as_ref().and_then(|rules| base.ignored(rules, directory, true, swept));
+            match self.left_out_below(base, directory).or_else(ignored) {
+                None => return Decision::yes(rule),
+                Some(ignored) => verdict = Decision::no(ignored),
+            }
+        }
+        verdict
+    }
+
+    /// Whether a path that counts is merely swept in with its directory: neither named nor matched by a pattern that says
+    /// something of its name (`*.py`).
+    pub fn is_swept(&self, path: &Path) -> bool {
+        let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
+        !named && !self.groups.iter().any(|(_, group)| group.asks_for(path))
+    }
+
+    /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.
+    pub fn enter(&self, directory: &Path, has_ignore_files: bool) {
+        if let Some(rules) = &self.rules {
+            rules.files.enter(directory, has_ignore_files);
+        }
+    }
+
+    /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
+    pub fn hints(&self, counts: bool) -> Vec<String> {
+        let unmatched = |known: &&Known| !known.is_useful();
+        // What a text means twice (a name and a set of characters) need match only once.
+        let alone =
+            |known: &&Known, all: &[Known]| !all.iter().any(|other| other.rule == known.rule && other.is_useful());
+        let watch: Vec<&Known> = self
+            .watch
+            .iter()
+            .filter(unmatched)
+            .filter(|known| alone(known, &self.watch) && !known.is_there())
+            .collect();
+        let ignore: Vec<&Known> =
+            self.ignore.iter().filter(unmatched).filter(|known| alone(known, &self.ignore)).collect();
+        if watch.is_empty() && ignore.is_empty() && (counts || self.everything.is_none()) {
+            return Vec::new();
+        }
+        let around = Surroundings::of(&self.directory);
+        let mut hints: Vec<String> = Vec::new();
+        if self.everything.is_some() && !counts {
+            hints.extend(self.refused_everything(&around));
+        }
+        for (kind, all) in [(Kind::Watch, watch), (Kind::Ignore, ignore)] {
+            for known in all {
+                let sentence = || Unmatched { pattern: &known.pattern, kind }.sentence(&around);
+                hints.extend(self.only_ignored(known, kind, &around).or_else(sentence));
+            }
+        }
+        hints.dedup();
+        hints
+    }
+
+    /// A watch pattern that matches, but only what is ignored.
+    fn only_ignored(&self, known: &Known, kind: Kind, around: &Surroundings) -> Option<String> {
+        if kind == Kind::Ignore {
+            return None;
+        }
+        let below_ignored = || {
+            let one = grouped([(0, &known.pattern)], glob_of);
+            let fits = |path: &&PathBuf| one.iter().any(|group| !group.matching(path).is_empty()) && path.is_file();
+            let path = around.paths.iter().find(fits)?;
+            let decision = self.decide(path);
+            (!decision.counts).then(|| (path.clone(), decision.rule))
+        };
+        let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
+        let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();
+        Some(format!("{} matches only what is ignored, like {shown} ({rule}); name it, or use --no-ignore", known.rule))
+    }
+
+    fn refused_everything(&self, around: &Surroundings) -> Option<String> {
+        let (path, rule) = around.paths.iter().find_map(|path| {
+            let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
+            (!decision.counts).then(|| (path, decision.rule))
+        })?;
+        let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
+        Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))
+    }
+
+    fn rule_of(&self, number: usize) -> Rule {
+        Rule::Pattern(Arc::clone(&self.watch[number].rule))
+    }
+
+    /// Every way in which a pattern reaches the path.
+    fn reaches<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = Reach<'a>> {
+        let of_group = move |(base, group): &'a (Base, Group)| {
+            let reach = move |Entry { pattern, sweeps }: Entry| Reach {
+                base,
+                rule: self.rule_of(pattern),
+                swept: sweeps,
+                pattern: Some(pattern),
+            };
+            group.matching(path).into_iter().map(reach)
+        };
+        let patterns = self.groups.iter().flat_map(of_group);
+        let literals = self.literals.iter().filter(move |(literal, _)| path.starts_with(&literal.path));
+        let literals = literals.map(|(literal, number)| Reach {
+            base: literal,
+            rule: self.rule_of(*number),
+            swept: true,
+            pattern: Some(*number),
+        });
+        let everything = self.everything.iter().filter(move |base| path.starts_with(&base.path));
+        let everything = everything.map(|base| Reach { base, rule: Rule::Everything, swept: true, pattern: None });
+        patterns.chain(literals).chain(everything)
+    }
+
+    /// The ignore pattern that takes out the path, wherever it is reached from.
+    fn left_out(&self, path: &Path) -> Option<Rule> {
+        let relative = path.strip_prefix(&self.directory).ok();
+        let anywhere = relative.and_then(|relative| self.left_out_anywhere(relative));
+        anywhere.or_else(|| self.left_out_anchored(path))
+    }
+
+    /// The same for what lies below a base elsewhere: names without a slash apply at any depth of it.
+    fn left_out_below(&self, base: &Base, path: &Path) -> Option<Rule> {
+        // Below the directory itself they have been asked already.
+        if self.anywhere.is_empty() || base.path.starts_with(&self.directory) {
+            return None;
+        }
+        self.left_out_anywhere(path.strip_prefix(&base.path).ok()?)
+    }
+
+    fn left_out_anywhere(&self, relative: &Path) -> Option<Rule> {
+        if relative.as_os_str().is_empty() {
+            return None;
+        }
+        self.ignored_by(self.anywhere.iter().flat_map(|group| group.matching_relative(relative)))
+    }
+
+    fn left_out_anchored(&self, path: &Path) -> Option<Rule> {
+        if self.anchored.is_empty() {
+            return None;
+        }
+        let by_name = self.ignored_by(self.anchored.iter().flat_map(|group| group.matching(path)));
+        by_name.or_else(|| {
+            let real = self.real(path).filter(|real| real != path)?;
+            self.ignored_by(self.anchored.iter().flat_map(|group| group.matching(&real)))
+        })
+    }
+
+    fn ignored_by(&self, entries: impl Iterator<Item = Entry>) -> Option<Rule> {
+        let mut first = None;
+        for entry in entries {
+            let known = &self.ignore[entry.pattern];
+            known.mark();
+            first.get_or_insert_with(|| Rule::Ignored(Arc::clone(&known.rule)));
+        }
+        first
+    }
+
+    /// The path without symlinks on the way to it.
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        let real = self.last_real.answer(parent, || std::fs::canonicalize(parent).ok())?;
+        Some(real.join(name))
+    }
+}
+
+/// The base and the glob of an ignore pattern: a literal is a glob without wildcards, the path itself and all below it.
+fn below_itself(pattern: &Pattern) -> Option<(PathBuf, Glob)> {
+    match &pattern.shape {
+        Shape::Glob(glob) => Some((pattern.base.clone(), glob.clone())),
+        Shape::Literal => literal_glob(&pattern.base),
+    }
+}
+
+/// The same where the base has another name without symlinks.
+fn below_its_real_self(pattern: &Pattern) -> Option<(PathBuf, Glob)> {
+    let real = os::fs::resolved(&pattern.base).filter(|real| *real != pattern.base)?;
+    match &pattern.shape {
+        Shape::Glob(glob) => Some((real, glob.clone())),
+        Shape::Literal => literal_glob(&real),
+    }
+}
+
+fn literal_glob(path: &Path) -> Option<(PathBuf, Glob)> {
+    Some((path.parent()?.to_owned(), Glob::literal(path.file_name()?)))
+}
+
+#[cfg(test)]
+mod tests;

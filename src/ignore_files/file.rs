@@ -1,0 +1,121 @@
+//! One ignore file: read as far as is reasonable, and known again by its stamp.
+
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::rules::{MOST_RULES, Rules};
+
+/// So much of a file is read. Ignore files are written by hand.
+pub const MOST_BYTES: usize = 1 << 20;
+
+/// How a file looks: what is not as it was has been written, replaced or made readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    mode: u32,
+    changed_ns: i64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            mode: metadata.mode(),
+            changed_ns: changed_ns(metadata),
+        }
+    }
+
+    /// The look at a path, through symlinks; `None` where there is nothing.
+    pub fn at(path: &Path) -> Option<Stamp> {
+        fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
+    }
+}
+
+fn changed_ns(metadata: &Metadata) -> i64 {
+    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+}
+
+/// When a file last changed, or when it went: then its directory has changed.
+pub fn moved_on_ns(path: &Path) -> i64 {
+    let of = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata));
+    of(path).or_else(|| of(path.parent()?)).unwrap_or(i64::MIN)
+}
+
+/// An ignore file that is there.
+#[derive(Debug)]
+pub struct IgnoreFile {
+    /// Where.
+    pub path: PathBuf,
+    /// What is in it.
+    pub rules: Rules,
+    /// How it looked when it was read.
+    pub stamp: Option<Stamp>,
+}
+
+/// What came of looking for an ignore file.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The file, if there is one. One that cannot be read has no rules.
+    pub file: Option<Arc<IgnoreFile>>,
+    /// What is wrong with it, as a sentence.
+    pub complaint: Option<String>,
+}
+
+/// Reads an ignore file; one that looks as it did is not read again.
+///
+/// `follow` says whether it may be a symlink. Git does not follow a `.gitignore` that is one.
+pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile>>) -> Found {
+    let metadata = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    let Ok(metadata) = metadata else { return Found::default() };
+    if metadata.is_symlink() {
+        let complaint = format!("{} is a symlink, and git reads no such ignore file; make it a file", path.display());
+        return Found { file: None, complaint: Some(complaint) };
+    }
+    if !metadata.is_file() {
+        return Found::default();
+    }
+    let stamp = Some(Stamp::of(&metadata));
+    if let Some(known) = known.filter(|known| known.stamp == stamp && known.rules.folds() == fold) {
+        return Found { file: Some(Arc::clone(known)), complaint: None };
+    }
+    let (rules, complaint) = match content(path) {
+        Ok((content, whole)) => {
+            let rules = Rules::of(content, fold);
+            let complaint = (!whole || !rules.is_whole()).then(|| {
+                format!(
+                    "{} is too large: of an ignore file, the first {MOST_BYTES} bytes and the first {MOST_RULES} rules count; what follows is not honoured",
+                    path.display()
+                )
+            });
+            (rules, complaint)
+        }
+        // It has gone since.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Found::default(),
+        Err(error) => {
+            let complaint = format!(
+                "{} cannot be read ({}), so nothing is ignored because of it; make it readable",
+                path.display(),
+                error.kind()
+            );
+            (Rules::of(Vec::new(), fold), Some(complaint))
+        }
+    };
+    Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), complaint }
+}
+
+/// What is in a file, and whether that is all. A line that is cut off is no rule.
+fn content(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut content = Vec::new();
+    File::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut content)?;
+    let whole = content.len() <= MOST_BYTES;
+    if !whole {
+        let end = content[..MOST_BYTES].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        content.truncate(end);
+    }
+    Ok((content, whole))
+}

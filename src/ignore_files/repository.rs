@@ -1,0 +1,50 @@
+//! Where a git repository keeps what is ignored in it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::git_config::{Environment, Settings, settings};
+
+/// A repository, by the directory that holds its `.git`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// `info/exclude`.
+    pub exclude: PathBuf,
+    /// What its configuration says.
+    pub settings: Settings,
+}
+
+impl Repository {
+    /// Whether a directory is the root of a repository: it has a `.git`, a directory or (in a submodule, in a linked
+    /// worktree) a file.
+    pub fn begins_at(directory: &Path) -> bool {
+        fs::symlink_metadata(directory.join(".git")).is_ok()
+    }
+
+    /// Reads what there is to know about the repository in this directory.
+    pub fn at(root: &Path, environment: &Environment) -> Repository {
+        let own = git_directory(root);
+        // A linked worktree has most things in common with the main one.
+        let common = first_line(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));
+        Repository { exclude: common.join("info/exclude"), settings: settings(environment, root, &own, &common) }
+    }
+}
+
+/// `.git`, or where a file of that name leads (`gitdir: ../.git/modules/x`).
+fn git_directory(root: &Path) -> PathBuf {
+    let found = root.join(".git");
+    let line = first_line(&found);
+    let leads = line.as_deref().and_then(|line| line.as_os_str().as_bytes().strip_prefix(b"gitdir: "));
+    leads.map_or_else(|| found.clone(), |path| root.join(OsStr::from_bytes(path)))
+}
+
+/// The path in a file that holds nothing else.
+fn first_line(file: &Path) -> Option<PathBuf> {
+    const LONGEST: u64 = 8192;
+    let is_small = fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() < LONGEST);
+    let text = is_small.then(|| fs::read(file).ok()).flatten()?;
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'))?;
+    Some(OsStr::from_bytes(&text[..=end]).into())
+}

@@ -1,0 +1,376 @@
+use super::file::MOST_BYTES;
+use super::rules::MOST_RULES;
+use super::{Environment, IgnoreFiles, PatternList, RulesChanged};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A directory tree with a home directory beside it.
+struct Tree {
+    _directory: TempDir,
+    root: PathBuf,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap().join("root");
+        fs::create_dir(&root).unwrap();
+        Tree { _directory: directory, root }
+    }
+
+    fn with(files: &[(&str, &str)]) -> Tree {
+        let tree = Tree::new();
+        for (name, content) in files {
+            tree.write(name, content);
+        }
+        tree
+    }
+
+    /// Writes a file; a name that ends with a slash is a directory.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.root.join(name);
+        if name.ends_with('/') {
+            fs::create_dir_all(&path).unwrap();
+        } else {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+        }
+        path
+    }
+
+    fn home(&self) -> PathBuf {
+        self.root.with_file_name("home")
+    }
+
+    /// Ours, with watching from `base`.
+    fn files(&self, base: &str) -> IgnoreFiles {
+        let environment = Environment::of(&[("HOME", &self.home()), ("GIT_CONFIG_NOSYSTEM", Path::new("1"))]);
+        IgnoreFiles::with_environment(vec![self.root.join(base)], environment)
+    }
+
+    /// The rule on a path that decides, and where it stands; `!` in front of what is not ignored stays.
+    fn says(&self, base: &str, path: impl AsRef<OsStr>) -> Option<String> {
+        self.of(&self.files(base), path)
+    }
+
+    fn of(&self, files: &IgnoreFiles, path: impl AsRef<OsStr>) -> Option<String> {
+        let is_directory = path.as_ref().as_bytes().ends_with(b"/");
+        let path: PathBuf = self.root.join(path.as_ref()).components().collect();
+        let verdict = files.verdict(&path, is_directory)?;
+        let file = verdict.file.strip_prefix(self.root.parent().unwrap()).unwrap();
+        assert_eq!(verdict.ignored, !verdict.text.starts_with('!'));
+        Some(format!("{}:{}: {}", file.strip_prefix("root").unwrap_or(file).display(), verdict.line, verdict.text))
+    }
+}
+
+fn text(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+#[test]
+fn every_line_means_what_it_means_to_git() {
+    for (content, path, expected) in [
+        (&b"*.py{}"[..], &b"a.py"[..], None),
+        (b"*.py{}", b"a.py{}", Some(1)),
+        (b"{a,b}.py", b"a.py", None),
+        (b"caf\xe9/\nout.py\n", b"out.py", Some(2)),
+        (b"caf\xe9/\nout.py\n", b"caf\xe9/", Some(1)),
+        (b"caf\xe9\nout.py\n", b"caf\xc3\xa9", None),
+        (b"?.txt", b"\xc3\xa9.txt", None),
+        (b"??.txt", b"\xc3\xa9.txt", Some(1)),
+        (b"[\xe0-\xef]", b"\xe9", Some(1)),
+        (b"\xef\xbb\xbfa", b"a", Some(1)),
+        (b"a\n\xef\xbb\xbfb", b"b", None),
+        (b"a\r\nb\r\n", b"a", Some(1)),
+        (b"a\r\nb\r", b"b", Some(2)),
+        (b"a\r\r\n", b"a\r", Some(1)),
+        (b"a  \n", b"a", Some(1)),
+        (b"a\\ \n", b"a ", Some(1)),
+        (b"a\\ \n", b"a", None),
+        (b"a \\  \n", b"a  ", Some(1)),
+        (b"a\t\n", b"a", None),
+        (b"a\t\n", b"a\t", Some(1)),
+        (b"a \t\n", b"a \t", Some(1)),
+        (b" a\n", b" a", Some(1)),
+        (b" a\n", b"a", None),
+        (b"\t\n", b"\t", Some(1)),
+        (b"   \n", b"   ", None),
+        (b"a\0b\nc\n", b"a", Some(1)),
+        (b"\n\n# c\na", b"a", Some(4)),
+        (b"#a", b"#a", None),
+        (b"\\#a", b"#a", Some(1)),
+        (b"\\!a", b"!a", Some(1)),
+        (b" #a", b" #a", Some(1)),
+        (b"a\n!a", b"a", Some(2)),
+        (b"!a\na", b"a", Some(2)),
+        (b"!!a", b"!a", Some(1)),
+        (b"a/", b"a", None),
+        (b"a/", b"a/", Some(1)),
+        (b"a/", b"x/a/", Some(1)),
+        (b"/a", b"x/a", None),
+        (b"/a", b"a", Some(1)),
+        (b"x/a", b"y/x/a", None),
+        (b"x/a", b"x/a", Some(1)),
+        (b"**/x/a", b"y/x/a", Some(1)),
+        (b"x/**", b"x/y/a", Some(1)),
+        (b"x/**", b"x/", None),
+        (b"x/**/a", b"x/a", Some(1)),
+        (b"x*/a", b"x/y/a", None),
+        (b"x**/a", b"x1/y/a", Some(1)),
+        (b"x**/a", b"xa", Some(1)),
+        (b"/*.py", b"x/a.py", None),
+        (b"*.py", b"x/a.py", Some(1)),
+        (b"a*.py", b"x/ab.py", Some(1)),
+        (b"a\\", b"a\\", None),
+        (b"a\\\\", b"a\\", Some(1)),
+        (b"a\\*b", b"a*b", Some(1)),
+        (b"[id].tsx", b"[id].tsx", None),
+        (b"[id].tsx", b"i.tsx", Some(1)),
+        (b"\\[id].tsx", b"[id].tsx", Some(1)),
+        (b"/", b"a", None),
+        (b"//a", b"a", None),
+        (b"!", b"a", None),
+        (b"A.py", b"a.py", None),
+    ] {
+        let tree = Tree::new();
+        tree.write(".git/", "");
+        tree.write(".gitignore", content);
+        let line =
+            tree.files("").verdict(&tree.root.join(text(path)).components().collect::<PathBuf>(), path.ends_with(b"/"));
+        let shown = (String::from_utf8_lossy(content).into_owned(), String::from_utf8_lossy(path).into_owned());
+        assert_eq!(line.map(|verdict| verdict.line), expected, "{shown:?}");
+    }
+}
+
+#[test]
+fn the_nearest_file_has_the_last_word() {
+    let tree = Tree::with(&[
+        (".git/info/exclude", "a\nb\nc\nd\ne\n"),
+        ("../home/.config/git/ignore", "a\nf\n"),
+        (".gitignore", "b\nc\nd\n"),
+        (".ignore", "!c\n"),
+        ("x/.gitignore", "!d\n/g\n"),
+        ("x/.ignore", "\n\n"),
+    ]);
+    for (path, expected) in [
+        ("a", Some("/.git/info/exclude:1: a")),
+        ("b", Some(".gitignore:1: b")),
+        ("c", Some(".ignore:1: !c")),
+        ("x/c", Some(".ignore:1: !c")),
+        ("d", Some(".gitignore:3: d")),
+        ("x/d", Some("x/.gitignore:1: !d")),
+        ("x/y/d", Some("x/.gitignore:1: !d")),
+        ("x/e", Some("/.git/info/exclude:5: e")),
+        ("f", Some("home/.config/git/ignore:2: f")),
+        ("x/g", Some("x/.gitignore:2: /g")),
+        ("g", None),
+    ] {
+        let says = tree.says("", path);
+        assert_eq!(says.as_deref(), expected.map(|expected| expected.trim_start_matches('/')), "{path}");
+    }
+    assert_eq!(tree.says("x/y", "x/y/b").as_deref(), Some(".gitignore:1: b"), "up to the root of the repository");
+}
+
+#[test]
+fn a_repository_knows_nothing_of_what_is_above_it() {
+    let tree = Tree::with(&[
+        (".git/info/exclude", "e\n"),
+        (".gitignore", "*\n"),
+        (".ignore", "*\n"),
+        ("p/.git/HEAD", ""),
+        ("m/.git", "gitdir: ../.git/modules/m\n"),
+        (".git/modules/m/info/exclude", "of_module\n"),
+        ("w/.git", "gitdir: ../.git/worktrees/w\n"),
+        (".git/worktrees/w/commondir", "../..\n"),
+        (".git/worktrees/w/info/exclude", "e2\n"),
+        ("gone/.git", "gitdir: /nowhere\n"),
+    ]);
+    for (path, expected) in [
+        ("a.py", Some(".ignore:1: *")),
+        ("p/", Some(".ignore:1: *")),
+        ("p/a.py", None),
+        ("p/deep/a.py", None),
+        ("m/a.py", None),
+        ("m/of_module", Some("m/../.git/modules/m/info/exclude:1: of_module")),
+        ("w/a.py", None),
+        ("w/e", Some("w/../.git/worktrees/w/../../info/exclude:1: e")),
+        ("w/e2", None),
+        ("gone/a.py", None),
+    ] {
+        for base in ["", "p", "m", "w"] {
+            assert_eq!(tree.says(base, path).as_deref(), expected, "{path} from {base:?}");
+        }
+    }
+}
+
+#[test]
+fn outside_of_a_repository_ignore_files_count_from_the_base_down() {
+    let tree = Tree::with(&[
+        (".gitignore", "above\n"),
+        ("b/.gitignore", "a\n"),
+        ("b/c/.ignore", "!a\n"),
+        ("../home/.config/git/ignore", "e\n"),
+    ]);
+    for (path, expected) in
+        [("b/a", Some("b/.gitignore:1: a")), ("b/c/a", Some("b/c/.ignore:1: !a")), ("b/above", None), ("b/e", None)]
+    {
+        assert_eq!(tree.says("b", path).as_deref(), expected, "{path}");
+    }
+    let files = tree.files("b");
+    files.enter(&tree.root.join("b/c/d"), false);
+    assert_eq!(tree.of(&files, "b/c/d/a").as_deref(), Some("b/c/.ignore:1: !a"), "as a walk does it");
+}
+
+#[test]
+fn the_configuration_says_which_excludes_count_and_whether_case_does() {
+    for (name, config, path, expected) in [
+        ("../home/.gitconfig", "[core]\n\texcludesFile = ~/mine", "a", Some("home/mine:1: a")),
+        ("../home/.config/git/config", "[core] excludesfile = \"~/mine\"", "a", Some("home/mine:1: a")),
+        (".git/config", "[core]\nexcludesFile = ~/mine", "a", Some("home/mine:1: a")),
+        (".git/config", "[core]\nexcludesFile = ../home/mine", "a", Some("../home/mine:1: a")),
+        ("../home/.gitconfig", "[includeIf \"gitdir:root/\"]\npath = more", "a", Some("home/mine:1: a")),
+        ("../home/.gitconfig", "[includeIf \"gitdir:~/\"]\npath = more", "a", None),
+        ("../home/.gitconfig", "[include]\npath = ~/more", "a", Some("home/mine:1: a")),
+        ("../home/.gitconfig", "[core]\n\texcludesFile =", "d", None),
+        ("../home/.gitconfig", "", "d", Some("home/.config/git/ignore:1: d")),
+        ("../home/.gitconfig", "[core]\n\texcludesFile = ~/mine", "d", None),
+        (".git/config", "[core]\nignoreCase = true", "D", Some("home/.config/git/ignore:1: d")),
+        (".git/config", "[core]\nignoreCase = false", "D", None),
+    ] {
+        let tree = Tree::with(&[
+            (".git/HEAD", ""),
+            ("../home/mine", "a\n"),
+            ("../home/.config/git/ignore", "d\n"),
+            ("../home/more", "[core]\nexcludesFile = ~/mine\n"),
+            (name, config),
+        ]);
+        assert_eq!(tree.says("", path).as_deref(), expected, "{path} with {config:?} in {name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
+    let tree = Tree::new();
+    tree.write(".git/", "");
+    let rules = |count: usize| (0..count).map(|number| format!("f{number}\n")).collect::<String>();
+    tree.write("many/.gitignore", rules(MOST_RULES + 5));
+    tree.write("just/.gitignore", rules(MOST_RULES));
+    let line = tree.write("line/.gitignore", "a\n");
+    fs::File::options().append(true).open(&line).unwrap().set_len(100 << 20).unwrap();
+    tree.write("large/.gitignore", "a\n".repeat(MOST_BYTES));
+    tree.write("link/rules", "a\n");
+    std::os::unix::fs::symlink("rules", tree.root.join("link/.gitignore")).unwrap();
+    std::os::unix::fs::symlink("rules", tree.root.join("link/.ignore")).unwrap();
+    tree.write("directory/.gitignore/", "");
+    let files = tree.files("");
+    let last = MOST_RULES - 1;
+    for (path, expected) in [
+        (format!("many/f{last}"), Some(format!("many/.gitignore:{MOST_RULES}: f{last}"))),
+        (format!("many/f{MOST_RULES}"), None),
+        (format!("just/f{last}"), Some(format!("just/.gitignore:{MOST_RULES}: f{last}"))),
+        ("line/a".into(), Some("line/.gitignore:1: a".into())),
+        ("large/a".into(), Some(format!("large/.gitignore:{MOST_RULES}: a"))),
+        ("link/a".into(), Some("link/.ignore:1: a".into())),
+        ("directory/a".into(), None),
+    ] {
+        assert_eq!(tree.of(&files, &path), expected, "{path}");
+    }
+    let mut complaints = files.complaints();
+    complaints.sort();
+    let about = [
+        "large/.gitignore is too large",
+        "line/.gitignore is too large",
+        "link/.gitignore is a symlink",
+        "many/.gitignore is too large",
+    ];
+    assert_eq!(complaints.len(), about.len(), "{complaints:?}");
+    for (complaint, about) in complaints.iter().zip(about) {
+        assert!(complaint.starts_with(&format!("{}/{about}", tree.root.display())), "{complaint}");
+    }
+    tree.write("many/.gitignore", rules(MOST_RULES + 6));
+    files.refresh(&tree.root.join("many/.gitignore"));
+    assert!(files.complaints().is_empty(), "each is said once");
+}
+
+/// Where rules have changed.
+fn changed(files: &IgnoreFiles) -> Vec<PathBuf> {
+    files.changes().into_iter().map(|RulesChanged { below, .. }| below).collect()
+}
+
+#[test]
+fn an_ignore_file_counts_as_it_is_now_once_somebody_says_that_it_has_changed() {
+    let tree = Tree::with(&[(".git/info/exclude", ""), ("x/y/", ""), ("z/", ""), ("../home/.gitconfig", "")]);
+    let files = tree.files("");
+    let says = |path: &str| tree.of(&files, path);
+    for directory in ["", "x", "x/y", "z"] {
+        files.enter(&tree.root.join(directory), directory.is_empty());
+    }
+    assert_eq!(says("x/y/a"), None);
+    let path = tree.write("x/.gitignore", "a\n");
+    assert_eq!(says("x/y/a"), None, "nobody has said so");
+    files.refresh(&path);
+    assert_eq!(changed(&files), [tree.root.join("x")]);
+    assert_eq!(says("x/y/a").as_deref(), Some("x/.gitignore:1: a"));
+    assert_eq!(says("z/a"), None);
+    files.refresh(&path);
+    assert!(changed(&files).is_empty(), "it is as it was");
+    tree.write("x/.gitignore", "\na\n");
+    files.refresh(&path);
+    assert_eq!(says("x/y/a").as_deref(), Some("x/.gitignore:2: a"));
+    fs::remove_file(&path).unwrap();
+    files.enter(&tree.root.join("x"), false);
+    assert_eq!(changed(&files), [tree.root.join("x"), tree.root.join("x")]);
+    assert_eq!(says("x/y/a"), None);
+    files.look_around();
+    assert!(changed(&files).is_empty());
+    tree.write(".git/info/exclude", "a\n");
+    files.look_around();
+    assert_eq!(changed(&files), [Path::new("/")]);
+    assert_eq!(says("x/y/a").as_deref(), Some(".git/info/exclude:1: a"));
+    tree.write("../home/mine", "b\n");
+    tree.write("../home/.gitconfig", "[core]\nexcludesFile = ~/mine\n");
+    files.look_around();
+    assert_eq!(says("x/b").as_deref(), Some("home/mine:1: b"));
+    changed(&files);
+    tree.write("../home/.gitconfig", "[core]\nexcludesFile = ~/mine\n[user]\nname = x\n");
+    files.look_around();
+    assert!(changed(&files).is_empty(), "another setting is no other rule");
+    tree.write("x/.git/", "");
+    files.refresh(&tree.root.join("x/.git"));
+    assert_eq!(changed(&files), [tree.root.join("x")]);
+    assert_eq!(says("x/y/a"), None, "a repository of its own now");
+    assert_eq!(says("z/a").as_deref(), Some(".git/info/exclude:1: a"));
+}
+
+#[test]
+fn what_lies_above_the_base_is_looked_at_now_and_then() {
+    let tree = Tree::with(&[(".git/", ""), ("x/base/", "")]);
+    let files = tree.files("x/base");
+    assert_eq!(tree.of(&files, "x/base/a"), None);
+    tree.write("x/.gitignore", "a\n");
+    files.look_around();
+    assert_eq!(changed(&files), [tree.root.join("x")]);
+    assert_eq!(tree.of(&files, "x/base/a").as_deref(), Some("x/.gitignore:1: a"));
+    tree.write("x/.git/", "");
+    tree.write(".gitignore", "b\n");
+    files.look_around();
+    assert_eq!(tree.of(&files, "x/base/b"), None);
+    fs::remove_dir(tree.root.join("x/.git")).unwrap();
+    files.look_around();
+    assert_eq!(tree.of(&files, "x/base/b").as_deref(), Some(".gitignore:1: b"));
+}
+
+#[test]
+fn a_list_of_ours_tells_the_entry() {
+    let list = PatternList::new("node_modules/ *.swp\n #*# .#*");
+    let matched = |path: &str, is_directory| list.matched(Path::new(path), is_directory);
+    assert_eq!(matched("/a/node_modules", true), Some("node_modules/"));
+    assert_eq!(matched("/a/node_modules", false), None);
+    assert_eq!(matched("/a/.x.swp", false), Some("*.swp"));
+    assert_eq!(matched("/a/#x#", false), Some("#*#"));
+    assert_eq!(matched("/a/.#x", false), Some(".#*"));
+    assert_eq!(matched("/a/x", false), None);
+}
