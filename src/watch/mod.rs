@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::info;
 
 use self::backend::{Entry, Notice};
 use self::clocks::device;
@@ -298,15 +298,15 @@ impl Watcher {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
-            debug!(path = %path.display(), rule = %decision.rule, "does not count");
+            info!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
         if self.snapshot.get(path).is_none() && self.coverage.leaves_alone(path) {
-            debug!(path = %path.display(), "leads out of what is watched (--no-follow)");
+            info!(path = %path.display(), "leads out of what is watched, and does not count (--no-follow)");
             return;
         }
         if self.is_as_it_was(path, look, settler) {
-            debug!(path = %path.display(), "is as it was");
+            info!(path = %path.display(), "is as it was, and does not count");
             settler.withdraw(path);
             return;
         }
@@ -330,7 +330,7 @@ impl Watcher {
         };
         let waits = emptied || self.is_fresh(path);
         let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
-        debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
+        info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };

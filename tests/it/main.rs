@@ -3,6 +3,7 @@
 
 mod applications;
 mod bad_input;
+mod blocked;
 mod bytecode;
 mod clocks;
 mod comings_and_goings;
@@ -15,6 +16,7 @@ mod handed_over;
 mod hostile;
 mod ignore_files;
 mod init;
+mod keys;
 mod limits;
 mod links;
 mod lockfile;
@@ -32,6 +34,7 @@ mod readme;
 mod restart;
 mod saves;
 mod series;
+mod signals;
 mod support;
 mod terminal;
 mod tmux;
