@@ -331,7 +331,7 @@ impl Filter {
     fn refused_everything(&self, around: &Surroundings) -> Option<String> {
         let (path, rule) = around.paths.iter().find_map(|path| {
             let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
-            (!decision.counts).then(|| (path, decision.rule))
+            (!decision.counts).then_some((path, decision.rule))
         })?;
         let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
         Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))

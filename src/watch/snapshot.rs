@@ -23,6 +23,9 @@ pub struct File {
     pub digest: Option<Digest>,
 }
 
+/// Files by name, and how they look.
+pub type Files = Vec<(Box<OsStr>, Stamp)>;
+
 /// One directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Directory {
@@ -138,7 +141,7 @@ impl Snapshot {
     }
 
     /// The first directory after this one with files whose bytes are not known, and those files.
-    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<(Box<OsStr>, Stamp)>)> {
+    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Files)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
             let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());
