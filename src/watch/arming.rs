@@ -22,7 +22,7 @@ use tracing::debug;
 use super::Watcher;
 use super::clocks::TICK_NS;
 use super::handover;
-use super::snapshot::{Directory, File, Snapshot};
+use super::snapshot::{Directory, Snapshot};
 use super::start::MOMENT_NS;
 use crate::change::{Change, ChangeKind, Look, Stamp};
 use crate::os;
@@ -205,8 +205,7 @@ impl Watcher {
             for (path, directory) in one.directories() {
                 let others = other.directory(path);
                 let in_others = |name: &OsStr| others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
-                let differs = |(name, file): &(&Box<OsStr>, &File)| in_others(name) != Some(file.stamp);
-                let differs = directory.files.iter().filter(differs);
+                let differs = directory.files.iter().filter(|(name, file)| in_others(name) != Some(file.stamp));
                 differing.extend(differs.map(|(name, _)| path.join(&**name)));
             }
         }
