@@ -14,6 +14,9 @@ use crate::change::{Look, Stamp};
 /// What a file's bytes come to.
 pub type Digest = NonZeroU64;
 
+/// The name of a file in its directory, and how it looked.
+pub type Named = (Box<OsStr>, Stamp);
+
 /// One file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
@@ -22,9 +25,6 @@ pub struct File {
     /// What its bytes come to, where that is known and matters.
     pub digest: Option<Digest>,
 }
-
-/// Files by name, and how they look.
-pub type Files = Vec<(Box<OsStr>, Stamp)>;
 
 /// One directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Snapshot {
     }
 
     /// The first directory after this one with files whose bytes are not known, and those files.
-    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Files)> {
+    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<Named>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
             let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());
