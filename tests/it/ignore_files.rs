@@ -129,7 +129,7 @@ fn an_ignore_file_that_cannot_be_read_is_said() {
     let sandbox = Sandbox::new();
     sandbox.write("a.py", "");
     let path = sandbox.write(".gitignore", "a.py\n");
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     let readable = "if cat .gitignore; then echo 'everything can be read here' >&2; exit 1; fi >/dev/null 2>&1";
     let arguments = ["-w", "*.py", "--", "sleep", "600"];
     let mut session = match Namespace::of_no_privileges(readable).start(&sandbox, &arguments) {
