@@ -132,12 +132,6 @@ fn a_word_where_none_belongs_leads_to_the_two_dashes() {
 }
 
 #[test]
-fn a_pattern_that_is_no_text_is_refused() {
-    let sandbox = Sandbox::new();
-    refuse(&sandbox, [OsStr::new("-w"), OsStr::from_bytes(b"\xff.py")], &["UTF-8"]);
-}
-
-#[test]
 fn a_directory_that_may_not_be_read_is_refused() {
     let sandbox = Sandbox::new();
     let closed = sandbox.path("closed");
