@@ -12,7 +12,7 @@ use crate::os::process::quoted;
 const MOST_PATTERNS: usize = 5;
 
 /// So many files of one directory are given by name; more of them by a pattern.
-const MOST_NAMES: usize = 3;
+const MOST_NAMES: usize = 2;
 
 /// Where the files lie.
 pub struct Place<'a> {
