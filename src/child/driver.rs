@@ -13,6 +13,7 @@ use tracing::debug;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
+use crate::advice;
 use crate::bytecode::drop_compiled;
 use crate::command::Command;
 use crate::config::{Config, OnChange};
@@ -99,7 +100,9 @@ impl<'a> Driver<'a> {
         let inherited = ties.inherited.take();
         let armed = if armed { Armed::Whole } else { Armed::Partly { inherited } };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, dispositions));
+        let started = prepared
+            .and_then(|executable| Command::start(&executable, group, dispositions))
+            .map_err(|status| advice::explained(status, config));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.stop_timeout),
@@ -118,7 +121,8 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let hints = (request.generation == Generation::FIRST || request.changes.has_config())
+            .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let thread = WatchThread { watcher, settler, pulse, strays, interval, voice, hints, patterns, root };
         thread.start(armed).map_err(|error| no_thread(&error))?;
         Ok(driver)
