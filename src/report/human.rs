@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, seen_from};
 use crate::config::Verbosity;
 use crate::event::{Event, Watching, What};
 
@@ -145,7 +145,7 @@ impl Human {
     }
 
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
+        seen_from(&self.directory, path).display().to_string()
     }
 
     fn line(&self, tone: Tone, sentence: &str) -> String {
