@@ -44,8 +44,8 @@ impl Look {
 pub fn seen_from(directory: &Path, path: &Path) -> PathBuf {
     let shared = directory.components().zip(path.components()).take_while(|(own, other)| own == other).count();
     let up = directory.components().count() - shared;
-    // The root of the file system is nobody's neighbourhood.
-    if up == 0 && shared == path.components().count() || up > 3 || (up > 0 && shared < 2) {
+    // `..` alone says little, and the root of the file system is nobody's neighbourhood.
+    if shared == path.components().count() || up > 3 || (up > 0 && shared < 2) {
         return path.to_owned();
     }
     let steps = std::iter::repeat_n(Component::ParentDir, up);
