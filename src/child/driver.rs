@@ -14,6 +14,7 @@ use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
+use crate::advice;
 use crate::bytecode::drop_compiled;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
@@ -114,7 +115,9 @@ impl<'a> Driver<'a> {
         // What we ask for must be able to arrive, also where the caller ignored it.
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, &dispositions));
+        let started = prepared
+            .and_then(|executable| Command::start(&executable, group, &dispositions))
+            .map_err(|status| advice::explained(status, config));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.stop_timeout),
@@ -135,7 +138,8 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let hints = (request.generation == Generation::FIRST || request.changes.has_config())
+            .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread =
             WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };

@@ -58,7 +58,7 @@ pub struct WatchThread {
     /// To the main thread.
     pub voice: Voice,
     /// Whether the patterns are new, so that it is to be told which of them match nothing.
-    pub hints: bool,
+    pub hints: Option<Vec<String>>,
     /// The patterns, as the user wrote them.
     pub patterns: Vec<String>,
     /// What they are relative to.
@@ -128,8 +128,8 @@ impl WatchThread {
     fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
-        if std::mem::take(&mut self.hints) {
-            for message in self.watcher.hints() {
+        if let Some(hints) = self.hints.take() {
+            for message in hints.into_iter().chain(self.watcher.hints()) {
                 self.voice.report(Report::Hint { message });
             }
         }

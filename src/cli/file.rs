@@ -37,6 +37,8 @@ impl File {
     /// # Errors
     /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
+        // Line ends are the editor's, and a shell would take a carriage return for a part of its last word.
+        let text = &text.replace("\r\n", "\n");
         let name = path.display();
         let place =
             |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
@@ -165,5 +167,7 @@ mod tests {
         let read = |text: &str| File::read(Path::new("a.toml"), text).unwrap().lists[0].1.value.clone();
         assert_eq!(read("command = ['a', 'b c']"), ["a", "b c"]);
         assert_eq!(read("command = 'a | b'"), ["/bin/sh", "-c", "a | b"]);
+        assert_eq!(read("command = \"\"\"\r\na\r\nb\r\n\"\"\"\r\n"), ["/bin/sh", "-c", "a\nb\n"]);
+        assert_eq!(read("command = ['sh', '-c', '''a\r\nb''']\r\n"), ["sh", "-c", "a\nb"]);
     }
 }

@@ -23,7 +23,7 @@ use self::hints::{Surroundings, Unmatched};
 use self::last::Last;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
-use crate::change::Look;
+use crate::change::{Look, seen_from};
 use crate::config::Config;
 use crate::ignore_files::{IgnoreFiles, RulesChanged};
 use crate::os;
@@ -324,7 +324,7 @@ impl Filter {
             (!decision.counts).then(|| (path.clone(), decision.rule))
         };
         let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();
+        let (shown, rule) = self.seen(&path, rule);
         Some(format!("{} matches only what is ignored, like {shown} ({rule}); name it, or use --no-ignore", known.rule))
     }
 
@@ -333,8 +333,13 @@ impl Filter {
             let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
             (!decision.counts).then_some((path, decision.rule))
         })?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
+        let (shown, rule) = self.seen(path, rule);
         Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))
+    }
+
+    /// The path and the rule as people read them from the directory.
+    fn seen(&self, path: &Path, rule: Rule) -> (String, Rule) {
+        (seen_from(&self.directory, path).display().to_string(), rule.seen_from(&self.directory))
     }
 
     fn rule_of(&self, number: usize) -> Rule {

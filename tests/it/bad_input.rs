@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
@@ -62,7 +61,7 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["--interval", "0"], &["--interval '0'", "at least 10ms"]),
         (&["--interval", "soon"], &["--interval 'soon'", "a duration is expected", "500ms"]),
         (&["--debounce", "2d"], &["--debounce '2d'", "at most one day"]),
-        (&["--settle", "1s"], &["unexpected argument '--settle'", "--debounce has taken its place"]),
+        (&["--settle", "1s"], &["unexpected argument '--settle'", "it is called --debounce here"]),
         (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "a duration is expected"]),
         (&["--on-exit", "rstart"], &["--on-exit 'rstart'", "wait, exit, restart", "did you mean restart"]),
         (&["--backend", "kqueue"], &["--backend 'kqueue'", "auto, inotify, notify, poll"]),

@@ -21,6 +21,7 @@ mod limits;
 mod links;
 mod lockfile;
 mod mounts;
+mod newcomers;
 mod on_exit;
 mod out_of_reach;
 mod output;
