@@ -27,6 +27,7 @@ mod readme;
 mod restart;
 mod saves;
 mod series;
+mod signals_for_changes;
 mod support;
 mod terminal;
 mod tmux;
