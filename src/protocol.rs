@@ -69,6 +69,14 @@ pub enum Report {
         /// What was done about it.
         response: Response,
     },
+    /// The command ended without having heard the signal for these changes. What is left of it is ended, and the next
+    /// generation starts because of them.
+    Unheard {
+        /// The files.
+        changes: ChangeSet,
+        /// Monotonic time of the first notice, nanoseconds.
+        noticed_ns: i64,
+    },
     /// The stop has begun.
     Stopping {
         /// Why.
@@ -102,6 +110,13 @@ pub enum Report {
     },
     /// Something may not be what the user meant.
     Hint {
+        /// The sentence.
+        message: String,
+    },
+    /// A hint that is given once, whichever generation comes to it.
+    Advice {
+        /// What it is about.
+        about: String,
         /// The sentence.
         message: String,
     },

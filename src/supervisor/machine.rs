@@ -314,6 +314,12 @@ impl Machine {
                     self.changes = std::mem::take(&mut self.changes).merge(changes);
                 }
             }
+            // It was told when the signal was sent.
+            Report::Unheard { changes, noticed_ns } => {
+                self.command_runs = false;
+                self.noticed_ns.get_or_insert(noticed_ns);
+                self.changes = std::mem::take(&mut self.changes).merge(changes);
+            }
             Report::Stopping { reason } => {
                 let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
                 actions.push(Action::Tell(What::Stopping { signal, reason }));
@@ -334,6 +340,11 @@ impl Machine {
                 }
             }
             Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
+            Report::Advice { about, message } => {
+                if self.known_to_last.insert(about) {
+                    actions.push(Action::Tell(What::Hint { message }));
+                }
+            }
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }

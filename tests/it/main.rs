@@ -36,6 +36,7 @@ mod restart;
 mod saves;
 mod series;
 mod signals;
+mod signals_for_changes;
 mod support;
 mod terminal;
 mod tmux;
