@@ -21,6 +21,7 @@ pub use self::decision::{Decision, Rule};
 use self::group::{Entry, Group, glob_of, grouped};
 use self::hints::{Surroundings, Unmatched};
 use self::last::Last;
+pub use self::lists::BEHIND_LINKS;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::{Look, seen_from};

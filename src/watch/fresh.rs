@@ -4,6 +4,8 @@
 //! that is meant, or goes, in a moment. So it waits like a save that looks incomplete. A name that was given, or that a
 //! pattern like `*.py` matches, waits for nothing.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::Watcher;
@@ -19,11 +21,19 @@ impl Watcher {
         self.snapshot.get(path).is_none() && self.filter.is_swept(path)
     }
 
-    /// Whether a file has come into being merely because the command runs.
+    /// Whether a file has come into being merely because the command runs: a lock file, or a program that was just built.
     pub(super) fn is_by_product(&self, path: &Path) -> bool {
-        let listed = path.file_name().is_some_and(|name| MADE_BY_RUNNING.iter().any(|known| name == *known));
-        listed && self.is_fresh(path)
+        let listed = || path.file_name().is_some_and(|name| MADE_BY_RUNNING.iter().any(|known| name == *known));
+        self.is_fresh(path) && (listed() || is_program(path))
     }
+}
+
+/// Whether a file is a program for this system. What a build links has a name of its own and no extension, so only its
+/// content tells (elf(5)).
+fn is_program(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    is_file && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"\x7fELF"
 }
 
 #[cfg(test)]

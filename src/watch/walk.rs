@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::Look;
-use crate::filter::{Filter, Rule};
+use crate::filter::{BEHIND_LINKS, Filter, Rule};
 use crate::ignore_files::IgnoreFiles;
 use crate::os::fs::{look, look_of};
 
@@ -155,7 +155,11 @@ impl Walk {
         let (Ok(real), Ok(target)) = (fs::canonicalize(link), fs::metadata(link)) else { return false };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
         // What is ignored under its own name is not watched under another one.
-        let elsewhere = filter.decide_directory(&real).rule == Rule::Unmatched;
+        let elsewhere = match filter.decide_directory(&real).rule {
+            Rule::Unmatched => true,
+            Rule::BuiltIn(entry) => entry == BEHIND_LINKS,
+            _ => false,
+        };
         let followed = !leads_up && elsewhere && self.followed.insert((target.dev(), target.ino()));
         if followed {
             self.begin(link.to_owned(), Depth::Deep);
