@@ -1,73 +1,127 @@
 //! The new code really runs: CPython trusts a `.pyc` by the whole second and the size of its source, so that a fast
-//! restart after a small edit would run the old code. Before a start, the compiled files of what has just changed go.
+//! restart after a small edit would run the old code. Before a start, and before a signal that lets the command import
+//! anew, the compiled files of what has just changed are removed.
 //!
-//! Never anything but `__pycache__/<stem>.*.pyc` beside a watched source, and never through a symlink.
+//! Only `<stem>.*.pyc` in the caches of a changed source are removed, and never through a symlink. The caches are
+//! `__pycache__` beside the source and, as `importlib` has it (`cache_from_source`), the same path below
+//! `sys.pycache_prefix`.
 
-use std::fs;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use tracing::debug;
 
-/// Removes the compiled files of these sources; paths that are no Python sources are nothing to it.
-pub fn drop_compiled<'a>(sources: impl Iterator<Item = &'a Path>) {
-    for source in sources.filter(|path| path.extension().is_some_and(|extension| extension == "py")) {
-        let (Some(directory), Some(stem)) = (source.parent(), source.file_stem()) else { continue };
-        let cache = directory.join("__pycache__");
-        if !fs::symlink_metadata(&cache).is_ok_and(|metadata| metadata.is_dir()) {
-            continue;
+use crate::config::Config;
+use crate::os::directory::Directory;
+
+/// The variable that sets `sys.pycache_prefix`.
+const PREFIX: &str = "PYTHONPYCACHEPREFIX";
+
+/// The option that does the same: `-X pycache_prefix=PATH`.
+const OPTION: &str = "pycache_prefix=";
+
+/// Where the command's Python keeps compiled files.
+#[derive(Debug)]
+pub struct Caches {
+    /// The command's directory, by its names.
+    directory: PathBuf,
+    named_directory: PathBuf,
+    /// Trees that mirror absolute paths. A Python that does not know of them uses `__pycache__`.
+    prefixes: Vec<PathBuf>,
+}
+
+impl Caches {
+    /// By the command's words and the environment that it inherits from us.
+    pub fn of(config: &Config) -> Caches {
+        let inherited = std::env::var_os(PREFIX);
+        // `env PYTHONPYCACHEPREFIX=...`, `python -X pycache_prefix=...`.
+        let words = config.command.iter().filter_map(|word| {
+            let word = word.as_bytes();
+            let word = word.strip_prefix(b"-X").unwrap_or(word);
+            let value = word.strip_prefix(OPTION.as_bytes()).or_else(|| {
+                let value = word.strip_prefix(PREFIX.as_bytes())?;
+                value.strip_prefix(b"=")
+            })?;
+            Some(OsStr::from_bytes(value).to_owned())
+        });
+        let given = inherited.into_iter().chain(words).filter(|prefix| !prefix.is_empty());
+        Caches {
+            prefixes: given.map(|prefix: OsString| config.directory.join(prefix)).collect(),
+            directory: config.directory.clone(),
+            named_directory: config.named_directory.clone(),
         }
-        let start = [stem.as_encoded_bytes(), b"."].concat();
-        for entry in fs::read_dir(&cache).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let compiled = name.as_encoded_bytes().strip_prefix(start.as_slice());
-            // `x.cpython-311.pyc` is of x.py; `x.y.cpython-311.pyc` is of x.y.py.
-            let own = compiled.is_some_and(|rest| {
-                let tag = rest.strip_suffix(b".pyc").unwrap_or(b".");
-                !tag.is_empty()
-                    && !tag.strip_suffix(b".opt-1").or(tag.strip_suffix(b".opt-2")).unwrap_or(tag).contains(&b'.')
-            });
-            if own && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                debug!(path = %entry.path().display(), "dropped, its source has just changed");
-                // Not ours to remove, or gone already: then it stays.
-                let _ = fs::remove_file(entry.path());
+    }
+
+    /// Removes the compiled files of these sources; paths that are no Python sources are nothing to it.
+    pub fn drop_compiled<'a>(&self, sources: impl Iterator<Item = &'a Path>) {
+        let mut stems: HashMap<&Path, HashSet<&OsStr>> = HashMap::new();
+        for source in sources.filter(|path| path.extension().is_some_and(|extension| extension == "py")) {
+            if let (Some(directory), Some(stem)) = (source.parent(), source.file_stem()) {
+                stems.entry(directory).or_default().insert(stem);
+            }
+        }
+        // Each cache is read once, however many of its sources have changed.
+        for (directory, stems) in stems {
+            let beside = Directory::open(directory).and_then(|sources| sources.enter(OsStr::new("__pycache__")));
+            for cache in beside.into_iter().chain(self.mirrors(directory)) {
+                drop_from(cache, &stems);
             }
         }
     }
+
+    /// Where below the prefixes the compiled files of a directory are: Python goes by the name it knows the directory by.
+    fn mirrors(&self, directory: &Path) -> Vec<Directory> {
+        if self.prefixes.is_empty() {
+            return Vec::new();
+        }
+        let mut names = vec![directory.to_owned()];
+        names.extend(std::fs::canonicalize(directory));
+        names.extend(directory.strip_prefix(&self.directory).map(|rest| self.named_directory.join(rest)));
+        if directory == Path::new("/") {
+            // It takes the head of `/x.py`, which is empty, for a relative one.
+            names.extend([self.directory.clone(), self.named_directory.clone()]);
+        }
+        let names: HashSet<PathBuf> = names.into_iter().collect();
+        let of_prefix = |prefix: &PathBuf| names.iter().filter_map(|name| mirror(prefix, name)).collect::<Vec<_>>();
+        self.prefixes.iter().flat_map(of_prefix).collect()
+    }
+}
+
+fn mirror(prefix: &Path, directory: &Path) -> Option<Directory> {
+    let pieces = directory.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let mut way = Directory::open(prefix)?;
+    for name in pieces {
+        way = way.enter(name)?;
+    }
+    Some(way)
+}
+
+fn drop_from(mut cache: Directory, stems: &HashSet<&OsStr>) {
+    for name in cache.files() {
+        // Not ours to remove, or gone already: then it stays.
+        if source_stem(&name).is_some_and(|stem| stems.contains(stem)) && cache.remove(&name) {
+            debug!(?name, "dropped, its source has just changed");
+        }
+    }
+}
+
+/// `x` of `x.cpython-311.pyc` and `x.cpython-311.opt-2.pyc`; `x.y` of `x.y.pypy39.pyc`.
+fn source_stem(compiled: &OsStr) -> Option<&OsStr> {
+    let name = compiled.as_bytes().strip_suffix(b".pyc")?;
+    let plain = [b".opt-1", b".opt-2"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+    let before_tag = |name: &'_ [u8]| name.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot + 1 < name.len());
+    let (name, dot) = match plain.and_then(|plain| Some((plain, before_tag(plain)?))) {
+        Some(found) => found,
+        None => (name, before_tag(name)?),
+    };
+    Some(OsStr::from_bytes(&name[..dot]))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::drop_compiled;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn only_the_compiled_files_of_the_changed_source_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = directory.path().join("__pycache__");
-        fs::create_dir(&cache).unwrap();
-        let kept = ["xx.cpython-311.pyc", "x.y.cpython-311.pyc", "x.txt", "x.pyc.bak", "y.cpython-311.pyc"];
-        let gone = ["x.cpython-311.pyc", "x.cpython-313.opt-1.pyc", "x.pypy39.pyc"];
-        for name in kept.iter().chain(&gone) {
-            fs::write(cache.join(name), "").unwrap();
-        }
-        fs::write(directory.path().join("precious"), "").unwrap();
-        symlink("../precious", cache.join("x.cpython-312.pyc")).unwrap();
-        drop_compiled([directory.path().join("x.py").as_path(), directory.path().join("y.toml").as_path()].into_iter());
-        let left = |name: &&str| cache.join(name).exists();
-        assert!(kept.iter().all(left));
-        assert!(!gone.iter().any(left));
-        assert!(cache.join("x.cpython-312.pyc").is_symlink() && directory.path().join("precious").exists());
-    }
-
-    #[test]
-    fn a_cache_behind_a_symlink_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let elsewhere = directory.path().join("elsewhere");
-        fs::create_dir(&elsewhere).unwrap();
-        fs::write(elsewhere.join("x.cpython-311.pyc"), "").unwrap();
-        symlink(&elsewhere, directory.path().join("__pycache__")).unwrap();
-        drop_compiled(std::iter::once(directory.path().join("x.py").as_path()));
-        assert!(elsewhere.join("x.cpython-311.pyc").exists());
-    }
-}
+#[path = "bytecode_tests.rs"]
+mod tests;

@@ -203,9 +203,9 @@ impl Command {
         if left.iter().all(Process::is_out_of_reach) { left } else { Vec::new() }
     }
 
-    /// Pids of whoever is left.
-    pub fn left(&self) -> Vec<i32> {
-        descendants(own_pid()).iter().map(|process| process.pid).collect()
+    /// Whoever is left.
+    pub fn left(&self) -> Vec<Process> {
+        descendants(own_pid())
     }
 
     /// Whether the command's first process was stopped since the last time somebody asked.

@@ -86,7 +86,8 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
         _ => "leads to a restart".to_owned(),
     };
-    print(&format!("a change {place}{} {effect}: {}\n", shown.display(), decision.rule))?;
+    let rule = decision.rule.seen_from(&config.directory);
+    print(&format!("a change {place}{} {effect}: {rule}\n", shown.display()))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 

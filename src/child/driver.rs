@@ -12,12 +12,14 @@ use tracing::debug;
 
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
+use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
-use crate::bytecode::drop_compiled;
+use crate::advice;
+use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
-use crate::exit_code::{ChildEnd, CommandStatus};
+use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::heartbeat::Pulse;
@@ -25,7 +27,8 @@ use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
-use crate::protocol::{Decoder, Directive, Report, StartRequest, Ties, encode};
+use crate::os::tree::Process;
+use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode};
 use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
@@ -67,6 +70,7 @@ struct Driver<'a> {
     ties: Ties,
     machine: Machine,
     command: Option<Command>,
+    caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
     decoder: Decoder,
@@ -102,7 +106,8 @@ impl<'a> Driver<'a> {
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts(&mut settler);
-        drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
+        let caches = Caches::of(config);
+        caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
         let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
@@ -114,11 +119,14 @@ impl<'a> Driver<'a> {
         // What we ask for must be able to arrive, also where the caller ignored it.
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, &dispositions));
+        let started = prepared
+            .and_then(|executable| Command::start(&executable, group, &dispositions))
+            .map_err(|status| advice::explained(status, config));
         let mut driver = Driver {
             config,
-            machine: Machine::new(config.on_change, config.stop_timeout),
+            machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
             command: None,
+            caches,
             deaths,
             inbox,
             decoder: Decoder::default(),
@@ -135,7 +143,8 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let hints = (request.generation == Generation::FIRST || request.changes.has_config())
+            .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread =
             WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
@@ -202,8 +211,12 @@ impl<'a> Driver<'a> {
             }
             inputs.push(Input::Tick);
             for input in inputs {
-                if let Some(end) = self.feed(input) {
-                    return end;
+                // A signal to a command that has ended meanwhile would be lost, and the save with it.
+                let ended = if matches!(input, Input::Settled { .. }) { self.collect() } else { Vec::new() };
+                for input in ended.into_iter().chain([input]) {
+                    if let Some(end) = self.feed(input) {
+                        return end;
+                    }
                 }
             }
         }
@@ -231,7 +244,10 @@ impl<'a> Driver<'a> {
         let snapshot = self.snapshot.clone();
         for action in self.machine.step(input, Instant::now()) {
             match action {
-                Action::Report(report) => reports.push(report),
+                Action::Report(report) => {
+                    self.before(&report);
+                    reports.push(report);
+                }
                 Action::Say(sentence) => report::say(sentence),
                 Action::Stop(step) => reports.extend(self.stop(step)),
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
@@ -239,6 +255,12 @@ impl<'a> Driver<'a> {
                     if let OnChange::Signal(signal) = self.config.on_change {
                         reports.extend(self.signal(Some(signal)));
                     }
+                }
+                Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
+                Action::TellSetAside => {
+                    let left = self.left();
+                    let Config { command, on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
                 }
                 Action::Leave(how) => {
                     reports.push(Report::Leaving { end: how });
@@ -254,6 +276,23 @@ impl<'a> Driver<'a> {
             give(&frozen, &self.ties.legacy);
         }
         end
+    }
+
+    /// A command that gets a signal imports anew, and must not find what was compiled from the old sources.
+    fn before(&self, report: &Report) {
+        if let Report::Changed { changes, response: Response::Signal, .. } = report {
+            self.caches.drop_compiled(changes.paths());
+        }
+    }
+
+    fn unheard(&self, status: &CommandStatus) -> Option<Report> {
+        let OnChange::Signal(signal) = self.config.on_change else { return None };
+        let by_it = status.code() == ExitCode::of_signal(signal.number());
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+    }
+
+    fn left(&self) -> Vec<Process> {
+        self.command.as_ref().map(Command::left).unwrap_or_default()
     }
 
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {
@@ -276,6 +315,7 @@ impl<'a> Driver<'a> {
                 } else if left.is_empty() {
                     "processes that /proc does not show are left behind".to_owned()
                 } else {
+                    let left: Vec<i32> = left.iter().map(|process| process.pid).collect();
                     format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
                 };
                 return Some(Report::Degraded { message, lasting: None });

@@ -1,18 +1,30 @@
 //! What a child decides, without I/O and without a clock.
 //!
-//! | state    | whole save      | settled            | command ended | tree gone     | stop, signal, supervisor lost |
-//! |----------|-----------------|--------------------|---------------|---------------|-------------------------------|
-//! | running  | stop (restart)  | stop or signal     | report, idle  | -             | stop                          |
-//! | idle     | -               | stop the rest      | -             | -             | stop the rest                 |
-//! | stopping | later: escalate | merge, maybe leave | ask the rest  | maybe leave   | escalate                      |
+//! | state    | whole save      | settled            | command ended                 | tree gone     | stop, signal, supervisor lost |
+//! |----------|-----------------|--------------------|-------------------------------|---------------|-------------------------------|
+//! | running  | stop (restart)  | stop or signal     | report, idle; or stop the rest | -             | stop                          |
+//! | idle     | -               | stop the rest      | -                             | -             | stop the rest                 |
+//! | stopping | later: escalate | merge, maybe leave | ask the rest                  | maybe leave   | escalate                      |
 //!
 //! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last.
+//!
+//! A running command that ends without having heard the signal for a change is stopped for that change, see `unheard`:
+//!
+//! | how it ended               | when, after the signal | what follows                                          |
+//! |----------------------------|------------------------|-------------------------------------------------------|
+//! | killed by that signal      | at any time            | stop the rest: it had no handler                      |
+//! | exited with 128+n          | within 10 s            | the same: its parent, a shell or tini, says so        |
+//! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if the signal came within 5 s of the start or of another one: it may have been ending by then |
+//! | in another way             | at any other time      | report, idle                                          |
+//!
+//! The end of a command that ended well and left others behind is reported when they are gone, when something else happens,
+//! or 200 ms later; then who they are is told too.
 
 use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
-use crate::config::OnChange;
-use crate::exit_code::{ChildEnd, CommandStatus};
+use crate::config::{OnChange, OnExit};
+use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
 
@@ -21,6 +33,17 @@ const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
 const ABANDONED: Duration = Duration::from_millis(600);
+
+/// A command that exits with 128+n so soon after the signal n for a change has ended of it: what forwards the signal may
+/// take a while.
+const AFTERMATH: Duration = Duration::from_secs(10);
+
+/// A command that ends so soon after its start or a first change may have been ending when a later change came: a
+/// master whose workers fail to boot takes a while to give up.
+const GIVING_UP: Duration = Duration::from_secs(5);
+
+/// Whatever is alive so long after the end of the command's first process has been set aside.
+const SET_ASIDE: Duration = Duration::from_millis(200);
 
 /// Something that happened to a child.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +79,8 @@ pub enum Input {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
-        /// Whether the first of them came soon after the start, or after the signal before.
-        soon: bool,
+        /// How long nothing had changed before, since the start or the last signal.
+        quiet: Duration,
     },
     /// The supervisor said something.
     Told(Directive),
@@ -84,6 +107,10 @@ pub enum Action {
     Signal(i32),
     /// Sends the command the signal configured for changes.
     SignalChange,
+    /// Tells that this end of the command's first process is to be put down to it.
+    TellUnheard(CommandStatus),
+    /// Tells who is left of a command that ended well.
+    TellSetAside,
     /// Leaves.
     Leave(ChildEnd),
 }
@@ -96,12 +123,28 @@ enum State {
     Left,
 }
 
+/// The changes that the command got a signal for.
+#[derive(Debug)]
+struct Signalled {
+    changes: ChangeSet,
+    noticed_ns: i64,
+    /// Of signals that follow each other soon, the first.
+    first: Instant,
+    last: Instant,
+}
+
 /// The decisions of one child.
 #[derive(Debug)]
 pub struct Machine {
     on_change: OnChange,
+    /// Whether the end of the command leads to nothing but waiting.
+    waits: bool,
     grace: Duration,
     state: State,
+    started: Option<Instant>,
+    signalled: Option<Signalled>,
+    /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
+    left: Option<(Instant, Report)>,
     tree_gone: bool,
     /// Whether the watcher has nothing pending.
     settled: bool,
@@ -113,11 +156,15 @@ pub struct Machine {
 
 impl Machine {
     /// A child whose command is about to start.
-    pub fn new(on_change: OnChange, grace: Duration) -> Machine {
+    pub fn new(on_change: OnChange, on_exit: OnExit, grace: Duration) -> Machine {
         Machine {
             on_change,
+            waits: on_exit == OnExit::Wait,
             grace,
             state: State::Running,
+            started: None,
+            signalled: None,
+            left: None,
             tree_gone: false,
             settled: true,
             reported: false,
@@ -129,6 +176,7 @@ impl Machine {
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
             State::Stopping { sequence, .. } if !self.tree_gone => sequence.due(),
+            State::Idle => self.left.as_ref().map(|(at, _)| *at),
             _ => None,
         }
     }
@@ -137,8 +185,11 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Started { pid } => actions.push(Action::Report(Report::Started { pid })),
-            Input::Ended { status, ran } => self.ended(status, ran, &mut actions),
+            Input::Started { pid } => {
+                self.started = Some(now);
+                actions.push(Action::Report(Report::Started { pid }));
+            }
+            Input::Ended { status, ran } => self.ended(status, ran, now, &mut actions),
             // During a stop it is no news: the stop continues it.
             Input::Suspended { pid } if matches!(self.state, State::Running) => {
                 actions.push(Action::Report(Report::Suspended { pid }));
@@ -155,7 +206,7 @@ impl Machine {
                 self.save_seen(now, &mut actions);
             }
             Input::Unsettled => self.settled = false,
-            Input::Settled { changes, noticed_ns, soon } => self.settle(changes, noticed_ns, soon, now, &mut actions),
+            Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {
@@ -174,13 +225,16 @@ impl Machine {
                         self.gone(now, &mut actions);
                     }
                 }
+                if let Some((_, exited)) = self.left.take_if(|(at, _)| *at <= now) {
+                    actions.extend([Action::TellSetAside, Action::Report(exited)]);
+                }
             }
         }
         self.leave_if_done(&mut actions);
         actions
     }
 
-    fn ended(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
+    fn ended(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
         match &self.state {
             State::Stopping { sequence, .. } if !self.tree_gone => {
                 actions.extend(sequence.leader_gone().map(Action::Stop));
@@ -188,13 +242,56 @@ impl Machine {
             State::Running => {
                 self.state = State::Idle;
                 self.tree_gone |= !status.ran();
-                actions.push(Action::Report(Report::Exited { status, ran_ns: nanoseconds(ran) }));
+                if let Some(Signalled { changes, noticed_ns, .. }) = self.unheard(&status, now) {
+                    self.reported = true;
+                    actions.push(Action::Report(Report::Unheard { changes, noticed_ns }));
+                    actions.push(Action::TellUnheard(status));
+                    return self.begin_stop(StopReason::Change, now, actions);
+                }
+                let ended_well = status == CommandStatus::Exited(0);
+                let exited = Report::Exited { status, ran_ns: nanoseconds(ran) };
+                if ended_well && !self.tree_gone {
+                    self.left = Some((now + SET_ASIDE, exited));
+                } else {
+                    actions.push(Action::Report(exited));
+                }
             }
             State::Stopping { .. } | State::Idle | State::Left => {}
         }
     }
 
+    /// What the command got a signal for and cannot have taken in, since it ended.
+    fn unheard(&mut self, status: &CommandStatus, now: Instant) -> Option<Signalled> {
+        let OnChange::Signal(change_signal) = self.on_change else { return None };
+        let number = change_signal.number();
+        let signalled = self.signalled.take()?;
+        let within = |time: Duration| now <= signalled.last + time;
+        let unheard = match status {
+            CommandStatus::Signaled { signal, .. } => *signal == number,
+            CommandStatus::CannotRun(_) | CommandStatus::NotFound(_) => false,
+            CommandStatus::Exited(_) if status.code() == ExitCode::of_signal(number) && within(AFTERMATH) => true,
+            CommandStatus::Exited(_) => {
+                let young = self.started.is_some_and(|started| signalled.last <= started + GIVING_UP);
+                self.waits && within(GIVING_UP) && (young || signalled.first < signalled.last)
+            }
+        };
+        unheard.then_some(signalled)
+    }
+
+    fn tell_end(&mut self, actions: &mut Vec<Action>) {
+        actions.extend(self.left.take().map(|(_, exited)| Action::Report(exited)));
+    }
+
+    fn remember(&mut self, changes: ChangeSet, noticed_ns: i64, now: Instant) {
+        let before = self.signalled.take().filter(|before| now <= before.last + GIVING_UP);
+        self.signalled = Some(match before {
+            Some(before) => Signalled { changes: before.changes.merge(changes), last: now, ..before },
+            None => Signalled { changes, noticed_ns, first: now, last: now },
+        });
+    }
+
     fn gone(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.tell_end(actions);
         if std::mem::replace(&mut self.tree_gone, true) {
             return;
         }
@@ -217,8 +314,16 @@ impl Machine {
         }
     }
 
-    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, soon: bool, now: Instant, actions: &mut Vec<Action>) {
+    fn settle(
+        &mut self,
+        changes: ChangeSet,
+        noticed_ns: i64,
+        quiet: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         self.settled = true;
+        self.tell_end(actions);
         let response = match &self.state {
             _ if changes.is_empty() => None,
             State::Left => None,
@@ -228,7 +333,10 @@ impl Machine {
         };
         if let Some(response) = response {
             self.reported |= response != Response::Signal;
-            actions.push(Action::Report(Report::Changed { changes, noticed_ns, soon, response }));
+            if response == Response::Signal {
+                self.remember(changes.clone(), noticed_ns, now);
+            }
+            actions.push(Action::Report(Report::Changed { changes, noticed_ns, quiet, response }));
             if response == Response::Signal {
                 actions.push(Action::SignalChange);
             }
@@ -241,6 +349,7 @@ impl Machine {
     }
 
     fn stop(&mut self, reason: StopReason, now: Instant, actions: &mut Vec<Action>) {
+        self.tell_end(actions);
         match &mut self.state {
             State::Running | State::Idle => self.begin_stop(reason, now, actions),
             State::Stopping { sequence, reason: current, asked_again } => {

@@ -1,6 +1,6 @@
 use super::{Action, Input, Machine};
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
-use crate::config::OnChange;
+use crate::config::{OnChange, OnExit};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::os::signals::Signal;
 use crate::protocol::{Directive, Report, Response, StopReason};
@@ -22,11 +22,11 @@ fn set(config: bool) -> ChangeSet {
 }
 
 fn settled(changes: ChangeSet) -> Input {
-    Input::Settled { changes, noticed_ns: 7, soon: true }
+    Input::Settled { changes, noticed_ns: 7, quiet: Duration::ZERO }
 }
 
 fn changed(response: Response) -> Action {
-    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, soon: true, response })
+    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, quiet: Duration::ZERO, response })
 }
 
 fn ended(code: u8) -> Input {
@@ -35,7 +35,7 @@ fn ended(code: u8) -> Input {
 
 fn running(on_change: OnChange) -> (Machine, Instant) {
     let now = Instant::now();
-    let mut machine = Machine::new(on_change, GRACE);
+    let mut machine = Machine::new(on_change, OnExit::Wait, GRACE);
     assert_eq!(machine.step(Input::Started { pid: 7 }, now), [Action::Report(Report::Started { pid: 7 })]);
     (machine, now)
 }
@@ -134,7 +134,7 @@ fn a_command_that_ended_is_reported_and_its_leftovers_are_ended_before_the_next(
 #[test]
 fn a_command_that_cannot_begin_waits_with_nothing_to_end() {
     let now = Instant::now();
-    let mut machine = Machine::new(OnChange::Restart, GRACE);
+    let mut machine = Machine::new(OnChange::Restart, OnExit::Wait, GRACE);
     machine.step(Input::Ended { status: CommandStatus::NotFound("".into()), ran: Duration::ZERO }, now);
     assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Leave(ChildEnd::Ended)]);
 }
@@ -204,4 +204,148 @@ fn without_a_supervisor_a_stop_on_its_way_does_not_take_the_whole_grace() {
     assert_eq!(machine.due(), Some(now + Duration::from_millis(600)));
     machine.step(Input::Tick, now + Duration::from_millis(600));
     assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Failed)));
+}
+
+/// A machine that signals HUP, some time after the start of its command.
+fn signalling(on_exit: OnExit, ago: Duration) -> (Machine, Instant) {
+    let started = Instant::now();
+    let mut machine = Machine::new(OnChange::Signal(Signal::HUP), on_exit, GRACE);
+    machine.step(Input::Started { pid: 7 }, started);
+    (machine, started + ago)
+}
+
+fn killed_by(signal: i32) -> CommandStatus {
+    CommandStatus::Signaled { signal, name: String::new(), core: false }
+}
+
+fn end(status: CommandStatus) -> Input {
+    Input::Ended { status, ran: Duration::from_secs(1) }
+}
+
+fn unheard(changes: ChangeSet) -> Action {
+    Action::Report(Report::Unheard { changes, noticed_ns: 7 })
+}
+
+#[test]
+fn a_command_that_ends_by_the_signal_for_a_change_is_started_for_that_change() {
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    for (status, on_exit, age, after, starts) in [
+        // Killed by it: whenever, and whatever `--on-exit` says.
+        (killed_by(1), OnExit::Wait, Duration::ZERO, Duration::ZERO, true),
+        (killed_by(1), OnExit::Exit, hour, Duration::ZERO, true),
+        (killed_by(1), OnExit::Restart, hour, hour, true),
+        // What a shell or a small init makes of it.
+        (CommandStatus::Exited(129), OnExit::Exit, hour, second * 9, true),
+        (CommandStatus::Exited(129), OnExit::Wait, hour, second * 11, false),
+        // Another end is its own, unless it may have begun before the signal came.
+        (CommandStatus::Exited(3), OnExit::Wait, second * 4, second, true),
+        (CommandStatus::Exited(0), OnExit::Wait, second * 4, second * 4, true),
+        (CommandStatus::Exited(3), OnExit::Wait, second * 4, second * 6, false),
+        (CommandStatus::Exited(3), OnExit::Wait, second * 6, second, false),
+        (CommandStatus::Exited(3), OnExit::Exit, second, second, false),
+        (CommandStatus::Exited(3), OnExit::Restart, second, second, false),
+        (killed_by(15), OnExit::Wait, second, second, false),
+        (killed_by(2), OnExit::Wait, second, second, false),
+    ] {
+        let (mut machine, now) = signalling(on_exit, age);
+        assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Signal), Action::SignalChange]);
+        let case = format!("{status:?}, {on_exit:?}, {age:?} old, {after:?} after the signal");
+        let said = machine.step(end(status.clone()), now + after);
+        if !starts {
+            let told = said.iter().any(|action| matches!(action, Action::Report(Report::Exited { .. })));
+            assert!(told || status == CommandStatus::Exited(0), "{case}: {said:?}");
+            continue;
+        }
+        let expected = [
+            unheard(set(false)),
+            Action::TellUnheard(status),
+            Action::Stop(StopAction::AskRest),
+            stopping(StopReason::Change),
+        ];
+        assert_eq!(said, expected, "{case}");
+        assert_eq!(machine.step(Input::TreeGone, now + after).last(), Some(&Action::Leave(ChildEnd::Reload)), "{case}");
+    }
+}
+
+#[test]
+fn without_a_rest_there_is_nothing_to_stop_before_that_start() {
+    let (mut machine, now) = signalling(OnExit::Exit, Duration::ZERO);
+    machine.step(settled(set(false)), now);
+    machine.step(Input::TreeGone, now);
+    let said = machine.step(end(killed_by(1)), now);
+    assert_eq!(said, [unheard(set(false)), Action::TellUnheard(killed_by(1)), Action::Leave(ChildEnd::Reload)]);
+}
+
+#[test]
+fn nothing_is_lost_when_the_signal_ends_a_command_between_two_saves() {
+    // A save that has begun is waited for.
+    let (mut machine, now) = signalling(OnExit::Wait, Duration::ZERO);
+    machine.step(settled(set(false)), now);
+    machine.step(Input::Certain, now);
+    machine.step(Input::TreeGone, now);
+    assert_eq!(machine.step(end(killed_by(1)), now), [unheard(set(false)), Action::TellUnheard(killed_by(1))]);
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Restart), Action::Leave(ChildEnd::Reload)]);
+
+    // All signals that may not have been heard are reasons for the start; one long before is not.
+    let (mut machine, now) = signalling(OnExit::Wait, Duration::ZERO);
+    let other = |name: &str| {
+        let change = set(false).iter().next().cloned().unwrap();
+        ChangeSet::new([Change { path: name.into(), ..change }])
+    };
+    let times = [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(61)];
+    for (name, at) in ["/old.py", "/one.py", "/two.py"].iter().zip(times) {
+        machine.step(settled(other(name)), now + at);
+    }
+    let said = machine.step(end(killed_by(1)), now + times[2]);
+    assert_eq!(said[0], unheard(other("/one.py").merge(other("/two.py"))));
+}
+
+#[test]
+fn a_second_signal_may_come_to_a_command_that_the_first_has_broken() {
+    let long = Duration::from_secs(60);
+    for (second, starts) in [(None, false), (Some(Duration::from_secs(1)), true), (Some(Duration::from_secs(6)), false)]
+    {
+        let (mut machine, now) = signalling(OnExit::Wait, long);
+        machine.step(settled(set(false)), now);
+        let last = now + second.unwrap_or_default();
+        if second.is_some() {
+            machine.step(settled(set(false)), last);
+        }
+        let said = machine.step(end(CommandStatus::Exited(3)), last + Duration::from_millis(500));
+        assert_eq!(matches!(said[0], Action::Report(Report::Unheard { .. })), starts, "{second:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_save_leads_to_one_start_at_most() {
+    // The command of the next generation has had no signal, so its end is its own, by whatever signal.
+    let (mut machine, now) = signalling(OnExit::Wait, Duration::ZERO);
+    let said = machine.step(end(killed_by(1)), now);
+    assert!(matches!(said[..], [Action::Report(Report::Exited { .. })]), "{said:?}");
+}
+
+#[test]
+fn who_is_left_of_a_command_that_ended_well_is_told_before_its_end() {
+    let shortly = Duration::from_millis(200);
+    let is_exited = |action: &Action| matches!(action, Action::Report(Report::Exited { .. }));
+    for on_exit in [OnExit::Wait, OnExit::Exit, OnExit::Restart] {
+        let (mut machine, now) = signalling(on_exit, Duration::from_secs(60));
+        assert_eq!(machine.step(ended(0), now), [], "they may be about to end");
+        assert_eq!(machine.due(), Some(now + shortly));
+        let told = machine.step(Input::Tick, now + shortly);
+        assert!(matches!(&told[..], [Action::TellSetAside, exited] if is_exited(exited)), "{told:?}");
+        assert_eq!((machine.due(), machine.step(Input::Tick, now + shortly)), (None, vec![]), "once");
+    }
+    // Nobody is left, a change, a request: the end is told first, and nothing of them.
+    let others = [Input::TreeGone, settled(set(false)), Input::Told(Directive::Stop)];
+    for input in others {
+        let (mut machine, now) = signalling(OnExit::Wait, Duration::from_secs(60));
+        machine.step(ended(0), now);
+        let said = machine.step(input.clone(), now);
+        assert!(is_exited(&said[0]) && !said.contains(&Action::TellSetAside), "{input:?}: {said:?}");
+        assert_eq!(said.iter().filter(|action| is_exited(action)).count(), 1);
+    }
+    // One that failed has not set itself aside.
+    let (mut machine, now) = signalling(OnExit::Wait, Duration::from_secs(60));
+    assert!(is_exited(&machine.step(ended(1), now)[0]));
 }

@@ -5,6 +5,7 @@
 mod driver;
 mod hold;
 mod inbox;
+mod left_behind;
 mod machine;
 mod watch_thread;
 

@@ -58,7 +58,7 @@ pub struct WatchThread {
     /// To the main thread.
     pub voice: Voice,
     /// Whether the patterns are new, so that it is to be told which of them match nothing.
-    pub hints: bool,
+    pub hints: Option<Vec<String>>,
     /// The patterns, as the user wrote them.
     pub patterns: Vec<String>,
     /// What they are relative to.
@@ -128,8 +128,8 @@ impl WatchThread {
     fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
-        if std::mem::take(&mut self.hints) {
-            for message in self.watcher.hints() {
+        if let Some(hints) = self.hints.take() {
+            for message in hints.into_iter().chain(self.watcher.hints()) {
                 self.voice.report(Report::Hint { message });
             }
         }
@@ -178,9 +178,9 @@ impl WatchThread {
             None => return false,
         };
         self.watcher.accept(&changes);
-        let Passed { noticed, soon } = self.hold.pass(&changes, now);
+        let Passed { noticed, quiet } = self.hold.pass(&changes, now);
         let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
-        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, soon });
+        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, quiet });
         true
     }
 }

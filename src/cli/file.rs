@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::keys;
+use super::shell::becoming_its_command;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,8 @@ impl File {
     /// # Errors
     /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
+        // Line ends are the editor's, and a shell would take a carriage return for a part of its last word.
+        let text = &text.replace("\r\n", "\n");
         let name = path.display();
         let place =
             |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
@@ -75,8 +78,8 @@ impl File {
                 self.lists.push((key.to_owned(), Entry { value: vec![text.to_string()], place }));
             }
             DeValue::String(text) if key == "command" => {
-                // A line, as one would type it: the shell's business.
-                let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_string()];
+                // A line, as one would type it: the shell's business. The signals are the program's, if it is but one.
+                let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), becoming_its_command(text)];
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
             _ if LISTS.contains(&key) => return Err(wrong("a text or a list of texts")),
@@ -165,5 +168,8 @@ mod tests {
         let read = |text: &str| File::read(Path::new("a.toml"), text).unwrap().lists[0].1.value.clone();
         assert_eq!(read("command = ['a', 'b c']"), ["a", "b c"]);
         assert_eq!(read("command = 'a | b'"), ["/bin/sh", "-c", "a | b"]);
+        assert_eq!(read("command = \"\"\"\r\na\r\nb\r\n\"\"\"\r\n"), ["/bin/sh", "-c", "a\nb\n"]);
+        assert_eq!(read("command = ['sh', '-c', '''a\r\nb''']\r\n"), ["sh", "-c", "a\nb"]);
+        assert_eq!(read("command = 'a b'"), ["/bin/sh", "-c", "exec a b"]);
     }
 }

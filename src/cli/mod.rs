@@ -4,3 +4,5 @@ pub mod args;
 mod file;
 pub mod logging;
 pub mod resolve;
+mod shell;
+mod words;

@@ -1,8 +1,10 @@
 //! A verdict on a path, and the rule behind it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::change::seen_from;
 
 /// The rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,16 @@ pub enum Rule {
     VirtualEnvironment,
     /// No watch pattern matches it.
     Unmatched,
+}
+
+impl Rule {
+    /// As people read it from a directory: an ignore file near it by its relative path.
+    pub fn seen_from(self, directory: &Path) -> Rule {
+        match self {
+            Rule::IgnoreFile(file, line) => Rule::IgnoreFile(seen_from(directory, &file), line),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Rule {

@@ -11,6 +11,7 @@ mod last;
 mod lists;
 mod own;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,9 +23,9 @@ use self::hints::{Surroundings, Unmatched};
 use self::last::Last;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
-use crate::change::Look;
+use crate::change::{Look, seen_from};
 use crate::config::Config;
-use crate::ignore_files::IgnoreFiles;
+use crate::ignore_files::{IgnoreFiles, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -248,6 +249,36 @@ impl Filter {
         }
     }
 
+    /// Whether a name is that of an ignore file, or of what begins a repository.
+    pub fn is_ignore_file(name: &OsStr) -> bool {
+        IgnoreFiles::is_concerned_by(name)
+    }
+
+    /// An ignore file, or a `.git`, may have changed, come or gone: it counts as it is now.
+    pub fn refresh_rules(&self, ignore_file: &Path) {
+        self.rules.iter().for_each(|rules| rules.files.refresh(ignore_file));
+    }
+
+    /// Looks at the ignore files that lie where nobody watches.
+    pub fn look_around_for_rules(&self) {
+        self.rules.iter().for_each(|rules| rules.files.look_around());
+    }
+
+    /// What has changed in the ignore files since this was last asked.
+    pub fn changed_rules(&self) -> Vec<RulesChanged> {
+        let changes = self.rules.as_ref().map(|rules| rules.files.changes()).unwrap_or_default();
+        if !changes.is_empty() {
+            let bases = self.groups.iter().map(|(base, _)| base).chain(self.literals.iter().map(|(base, _)| base));
+            bases.chain(&self.everything).for_each(Base::forget);
+        }
+        changes
+    }
+
+    /// Sentences about ignore files that cannot be honoured, or not wholly; each is given once.
+    pub fn complaints(&self) -> Vec<String> {
+        self.rules.as_ref().map(|rules| rules.files.complaints()).unwrap_or_default()
+    }
+
     /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
     pub fn hints(&self, counts: bool) -> Vec<String> {
         let unmatched = |known: &&Known| !known.is_useful();
@@ -293,17 +324,22 @@ impl Filter {
             (!decision.counts).then(|| (path.clone(), decision.rule))
         };
         let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();
+        let (shown, rule) = self.seen(&path, rule);
         Some(format!("{} matches only what is ignored, like {shown} ({rule}); name it, or use --no-ignore", known.rule))
     }
 
     fn refused_everything(&self, around: &Surroundings) -> Option<String> {
         let (path, rule) = around.paths.iter().find_map(|path| {
             let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
-            (!decision.counts).then(|| (path, decision.rule))
+            (!decision.counts).then_some((path, decision.rule))
         })?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
+        let (shown, rule) = self.seen(path, rule);
         Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))
+    }
+
+    /// The path and the rule as people read them from the directory.
+    fn seen(&self, path: &Path, rule: Rule) -> (String, Rule) {
+        (seen_from(&self.directory, path).display().to_string(), rule.seen_from(&self.directory))
     }
 
     fn rule_of(&self, number: usize) -> Rule {

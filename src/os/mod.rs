@@ -4,6 +4,7 @@
 //! Nothing here decides anything.
 
 pub mod clock;
+pub mod directory;
 pub mod fd;
 pub mod fs;
 pub mod inotify;

@@ -225,6 +225,17 @@ fn search(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) 
     }
 }
 
+/// Whether this file can be executed by us.
+pub fn is_runnable(path: &Path) -> bool {
+    runnable(path).is_ok()
+}
+
+/// Whether a command of this name would be found from this directory.
+pub fn is_program(name: &str, directory: &Path) -> bool {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    search(OsStr::new(name), directory, &environment).is_ok()
+}
+
 fn runnable(path: &Path) -> Result<(), Errno> {
     let metadata = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if metadata.is_dir() {

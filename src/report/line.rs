@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use crate::change::seen_from;
+
 /// What kind of news it is: it decides the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -41,7 +43,7 @@ fn escaped(sentence: &str) -> String {
     text
 }
 
-/// A path as it is shown: relative to the directory where it is below it.
+/// A path as it is shown: relative to the directory where it is near it.
 pub fn shown(path: &Path, directory: &Path) -> String {
-    path.strip_prefix(directory).unwrap_or(path).display().to_string()
+    seen_from(directory, path).display().to_string()
 }

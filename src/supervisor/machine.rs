@@ -15,7 +15,7 @@ use super::job::Suspension;
 use super::signals::{Meaning, meaning};
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
-use crate::damping::{Damping, SOON, Series};
+use crate::damping::{Damping, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
@@ -292,7 +292,7 @@ impl Machine {
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
             Report::Came(files) => self.damping.came(files.paths()),
-            Report::Changed { changes, noticed_ns, soon, response } => {
+            Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 // What ends the command from here on is the save, and not a key that it has outlived.
                 self.ctrl_c.take_if(|at| now > *at + TAKEN);
@@ -304,7 +304,7 @@ impl Machine {
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if self.changes.is_empty() {
-                    actions.extend(self.damping.restart(&changes, soon).map(Action::TellSeries));
+                    actions.extend(self.damping.restart(&changes, quiet).map(Action::TellSeries));
                 } else {
                     self.damping.join(&changes);
                 }
@@ -313,6 +313,12 @@ impl Machine {
                     self.restart_at = None;
                     self.changes = std::mem::take(&mut self.changes).merge(changes);
                 }
+            }
+            // It was told when the signal was sent.
+            Report::Unheard { changes, noticed_ns } => {
+                self.command_runs = false;
+                self.noticed_ns.get_or_insert(noticed_ns);
+                self.changes = std::mem::take(&mut self.changes).merge(changes);
             }
             Report::Stopping { reason } => {
                 let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
@@ -334,6 +340,11 @@ impl Machine {
                 }
             }
             Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
+            Report::Advice { about, message } => {
+                if self.known_to_last.insert(about) {
+                    actions.push(Action::Tell(What::Hint { message }));
+                }
+            }
             Report::Leaving { end } => self.child_left(end, now, actions),
         }
     }
@@ -378,7 +389,7 @@ impl Machine {
             }
             (_, ChildEnd::Reload) => {
                 if self.changes.is_empty() {
-                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                    self.damping.restart_for_nothing(now.saturating_duration_since(self.child_since));
                 }
                 self.spawn(now, actions);
             }

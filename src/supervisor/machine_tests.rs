@@ -43,7 +43,7 @@ fn watching() -> Input {
 }
 
 fn changed(config: bool, response: Response) -> Input {
-    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, soon: true, response })
+    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, quiet: Duration::ZERO, response })
 }
 
 fn stopping() -> Input {
@@ -608,7 +608,7 @@ fn series(count: u64, kind: ChangeKind, response: Response) -> (Bench, Vec<Strin
         let path = format!("/out/{}", if kind == ChangeKind::Created { number } else { 0 });
         let change = Change { path: path.into(), kind, ..set(false).iter().next().expect("one").clone() };
         let changes = ChangeSet::new([change]);
-        let report = Report::Changed { changes, noticed_ns: 1_000_000, soon: true, response };
+        let report = Report::Changed { changes, noticed_ns: 1_000_000, quiet: Duration::ZERO, response };
         let said = bench.says(Input::Report(report));
         if response != Response::Signal {
             bench.step(leaving(ChildEnd::Reload));

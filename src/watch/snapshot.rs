@@ -14,6 +14,9 @@ use crate::change::{Look, Stamp};
 /// What a file's bytes come to.
 pub type Digest = NonZeroU64;
 
+/// The name of a file in its directory, and how it looked.
+pub type Named = (Box<OsStr>, Stamp);
+
 /// One file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
@@ -107,14 +110,12 @@ impl Snapshot {
     /// Notes how a file looks; `None` is a file that is not there. With another stamp its bytes are not known any more;
     /// but if the stamp itself is unknown, they are still those of the start.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
-        let known = self.file(path).filter(|file| stamp == Some(Stamp::UNKNOWN) || stamp == Some(file.stamp));
-        let digest = known.and_then(|file| file.digest);
-        self.note(path, stamp.map(|stamp| File { stamp, digest }));
+        self.note(path, stamp, None);
     }
 
     /// Notes how a file looks, and what its bytes come to.
     pub fn set_with_digest(&mut self, path: &Path, stamp: Stamp, digest: Digest) {
-        self.note(path, Some(File { stamp, digest: Some(digest) }));
+        self.note(path, Some(stamp), Some(digest));
     }
 
     /// Notes what the bytes of a file come to, if it is known and still looks like this; says whether it does.
@@ -138,7 +139,7 @@ impl Snapshot {
     }
 
     /// The first directory after this one with files whose bytes are not known, and those files.
-    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<(Box<OsStr>, Stamp)>)> {
+    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<Named>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
             let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());
@@ -147,14 +148,17 @@ impl Snapshot {
         })
     }
 
-    fn note(&mut self, path: &Path, file: Option<File>) {
+    fn note(&mut self, path: &Path, stamp: Option<Stamp>, digest: Option<Digest>) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
-        match (file, self.directories.get_mut(directory)) {
-            (Some(file), Some(directory)) => {
-                directory.files.insert(name.into(), file);
+        match (stamp, self.directories.get_mut(directory)) {
+            (Some(stamp), Some(directory)) => {
+                let same = |file: &&File| stamp == Stamp::UNKNOWN || stamp == file.stamp;
+                let known = || directory.files.get(name).filter(same)?.digest;
+                let digest = digest.or_else(known);
+                directory.files.insert(name.into(), File { stamp, digest });
             }
-            (Some(file), None) => {
-                let files = BTreeMap::from([(name.into(), file)]);
+            (Some(stamp), None) => {
+                let files = BTreeMap::from([(name.into(), File { stamp, digest })]);
                 self.directories.insert(directory.to_owned(), Directory { inode: 0, files });
             }
             (None, Some(directory)) => {

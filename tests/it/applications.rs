@@ -146,6 +146,58 @@ fn all_lazy_uwsgi_workers_take_a_new_configuration_on_hup() {
 }
 
 #[test]
+fn gunicorn_imports_the_second_of_two_quick_saves_of_the_same_size_on_hup() {
+    with_python_packages(&GUNICORN, |server, bin| {
+        under_reloadrun(server, bin, &["-w", server.watch, "--on-change", "signal:HUP"], |running| {
+            running.wait_for_workers("one", "hello");
+            for (from, to) in [("one", "two"), ("two", "six"), ("six", "ten"), ("ten", "one"), ("one", "two")] {
+                running.save_signals(server.code_file, &format!("\"{from}\""), &format!("\"{to}\""));
+                running.wait_for_new_workers(to, "hello");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_save_while_gunicorn_boots_is_not_lost() {
+    with_python_packages(&GUNICORN, |server, bin| {
+        let mut running = Running::start(server, bin, &["-w", server.watch, "--on-change", "signal:HUP"]);
+        // Some of these come before the master has set its handlers, some after.
+        let words = ["one", "three", "fourteen", "two", "sixteen", "seven"];
+        for pair in words.windows(2) {
+            running.save(server.code_file, &format!("\"{}\"", pair[0]), &format!("\"{}\"", pair[1]));
+            let changed = running.session.wait("changed");
+            assert_eq!(changed_paths(&changed), [running.sandbox.path(server.code_file)]);
+        }
+        running.wait_for_workers("seven", "hello");
+        running.session.wait_until("the end of the old workers", || {
+            (0..10).all(|_| apps::get(running.port, "/").is_ok_and(|answer| says(&answer, "seven", "hello")))
+        });
+        let Running { session, sandbox, .. } = running;
+        let ended = session.stop();
+        assert_eq!((ended.count("waiting"), ended.count("exited")), (0, 0), "{ended:#?}");
+        assert_eq!(command_tree(&sandbox), BTreeSet::new(), "{ended:#?}");
+    });
+}
+
+#[test]
+fn gunicorn_that_sets_itself_aside_is_told_and_restarted() {
+    const DAEMON: Server = Server { command: &["gunicorn", "-D"], ..GUNICORN };
+    with_python_packages(&DAEMON, |server, bin| {
+        let mut running = Running::start(server, bin, &["-w", server.watch, "--on-change", "signal:HUP"]);
+        running.wait_for_workers("one", "hello");
+        let hint = running.session.wait("hint")["message"].to_string();
+        assert!(hint.contains("processes (gunicorn") && hint.contains("gunicorn without -D"), "{hint}");
+        running.save_restarts(server.code_file, "\"one\"", "\"three\"");
+        running.wait_for_workers("three", "hello");
+        let Running { session, sandbox, .. } = running;
+        let ended = session.stop();
+        assert_eq!((ended.count("hint"), ended.count("degraded")), (1, 0), "{ended:#?}");
+        assert_eq!(command_tree(&sandbox), BTreeSet::new(), "{ended:#?}");
+    });
+}
+
+#[test]
 fn a_module_that_django_imports_late_restarts_it_before_its_first_import_and_after() {
     with_python_packages(&DJANGO, |server, bin| {
         under_reloadrun(server, bin, &["-w", server.watch], |running| {

@@ -40,8 +40,9 @@ fn start(sandbox: &Sandbox, shift_ms: i64, arguments: &[&str]) -> Option<Session
     }
     for number in 0..DIRECTORIES {
         sandbox.write(format!("d{number}/x.py"), "x");
+        sandbox.write(format!("d{number}/x.txt"), "x");
     }
-    for name in ["a.py", "b.py"] {
+    for name in ["a.py", "b.py", "a.txt"] {
         sandbox.write(name, "one");
     }
     // Beyond what is taken for a moment ago by a clock that is behind; the pace is what is tested.
@@ -87,16 +88,16 @@ fn each_save_is_one_restart_with_a_clock_that_is_ahead() {
 #[test]
 fn a_save_before_its_watch_is_armed_is_not_lost_by_a_clock_that_is_ahead() {
     let sandbox = Sandbox::new();
-    let Some(mut session) = start(&sandbox, 1500, &["-w", "*.py"]) else { return };
+    let Some(mut session) = start(&sandbox, 1500, &["-w", "*.txt"]) else { return };
     let mut generation = 1;
     for number in 0..6 {
-        sandbox.write("a.py", format!("number {number}"));
+        sandbox.write("a.txt", format!("number {number}"));
         generation += 1;
         session.wait_started(generation);
         // Most likely far from armed.
-        sandbox.write("d399/x.py", format!("number {number}"));
+        sandbox.write("d399/x.txt", format!("number {number}"));
         let started = session.wait_armed(generation + 1);
-        assert!(started["changes"].to_string().contains("d399/x.py"), "{}", session.account());
+        assert!(started["changes"].to_string().contains("d399/x.txt"), "{}", session.account());
         generation += 1;
     }
     session.stop();
