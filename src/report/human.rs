@@ -66,8 +66,10 @@ impl Human {
         (!text.is_empty()).then_some(text)
     }
 
-    /// That a change is waited for is said when somebody watches, and not if it has come meanwhile.
+    /// That a change is waited for is said after the line that somebody watches, where that one is said, and not if a
+    /// change has come meanwhile.
     fn waits(&mut self, event: &Event) -> Option<String> {
+        let tells_watching = event.generation.number() == 1 || self.verbosity == Verbosity::Verbose;
         match event.what {
             What::Waiting { delay_ms: None, .. } if self.verbosity != Verbosity::Quiet => {
                 self.waits = Some(self.line(Tone::Plain, "waiting for a change"));
@@ -76,7 +78,7 @@ impl Human {
             What::Changed { .. } | What::Started { .. } | What::Finished { .. } => self.waits = None,
             _ => {}
         }
-        self.waits.take_if(|_| self.watched == Some(event.generation))
+        self.waits.take_if(|_| !tells_watching || self.watched == Some(event.generation))
     }
 
     fn own_text(&mut self, event: &Event) -> Option<String> {

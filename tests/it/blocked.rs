@@ -46,16 +46,29 @@ fn pid(child: &Child) -> i32 {
     i32::try_from(child.id()).expect("pids are small")
 }
 
+/// So many restarts in a row for the same file are still no loop.
+const NO_LOOP: usize = 20;
+
+/// Makes the files that are saved in turn.
+fn make_files(sandbox: &Sandbox, saves: usize) {
+    (0..=saves / NO_LOOP).for_each(|number| drop(sandbox.write(format!("app{number}.txt"), "one")));
+}
+
+/// The save with this number.
+fn save(sandbox: &Sandbox, number: usize) {
+    sandbox.write(format!("app{}.txt", number / NO_LOOP), "x".repeat(number));
+}
+
 /// Restarts again and again under a reader that takes nothing, then asks for the end.
 fn restart_and_end(sandbox: &Sandbox, what: &str, mut command: Command) {
-    sandbox.write("app.txt", "one");
-    command.args(["-w", "app.txt", "--"]).args(NOTES).stdin(Stdio::null()).stdout(Stdio::null());
+    make_files(sandbox, RESTARTS);
+    command.args(["-w", "app*.txt", "--"]).args(NOTES).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.spawn().expect("it starts");
     let starts = || fs::metadata(sandbox.beside().join("starts")).map_or(0, |metadata| metadata.len() as usize);
     let before = starts();
     wait_until(&format!("{what}: the first start"), || starts() > before);
     for number in 1..=RESTARTS {
-        sandbox.write("app.txt", "x".repeat(number));
+        save(sandbox, number);
         wait_until(&format!("{what}: restart {number}"), || starts() > before + number);
     }
     signal(pid(&child), "TERM");
@@ -159,21 +172,23 @@ fn a_stopped_child_and_thousands_of_signals_do_not_keep_it_from_its_end() {
     wait_until("the end of the command", || !is_alive(command));
 }
 
+/// So many signals for saves, each of them reported, are more than a pipe holds (64 KiB).
+const SIGNALS: usize = 400;
+
 #[test]
 fn a_stopped_supervisor_does_not_keep_the_child_from_ending_the_command() {
     let sandbox = Sandbox::new();
-    sandbox.write("app.txt", "one");
-    let arguments = ["--on-change", "signal:USR1", "-w", "app.txt", "--", "sh", "-c"];
+    make_files(&sandbox, SIGNALS);
+    let arguments = ["--on-change", "signal:USR1", "-w", "app*.txt", "--", "sh", "-c"];
     let hears = "trap 'echo >> ../heard' USR1; echo ready; while :; do sleep 0.005; done";
     let mut session = sandbox.start(arguments.iter().chain(&[hears]));
     let command = super::ends::pid_of(&session.wait_armed(1));
     session.wait_until("the trap", || session.stdout() == "ready\n");
     let child = session.child_pid();
     session.signal("STOP");
-    // Each is reported, with a name that is as long as names can be; the pipe holds 64 KiB.
     let heard = || fs::metadata(sandbox.beside().join("heard")).map_or(0, |metadata| metadata.len());
-    for number in 1..=400 {
-        sandbox.write("app.txt", "x".repeat(number));
+    for number in 1..=SIGNALS {
+        save(&sandbox, number);
         session.wait_until("a signal", || heard() >= number as u64);
     }
     signal(child, "TERM");
