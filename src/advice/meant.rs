@@ -41,11 +41,11 @@ const TWINS: [(&str, &str); 8] = [
 ];
 
 /// What can be looked up of files.
-pub struct Place<'a> {
-    /// The first bytes of a file in the command's directory; nothing, where there is none.
-    pub file: Box<dyn Fn(&str) -> Option<FileThere> + 'a>,
+pub trait Place {
+    /// A file in the command's directory; nothing, where there is none.
+    fn file(&self, name: &str) -> Option<FileThere>;
     /// Whether a program of this name can be found.
-    pub program: Box<dyn Fn(&str) -> bool + 'a>,
+    fn program(&self, name: &str) -> bool;
 }
 
 /// A file that is there.
@@ -57,13 +57,13 @@ pub struct FileThere {
     pub interpreter: Option<String>,
 }
 
-impl<'a> Place<'a> {
-    /// Of a real directory.
-    pub fn of(directory: &'a Path) -> Place<'a> {
-        Place {
-            file: Box::new(|name| look(&directory.join(name))),
-            program: Box::new(|name| is_program(name, directory)),
-        }
+impl Place for Path {
+    fn file(&self, name: &str) -> Option<FileThere> {
+        look(&self.join(name))
+    }
+
+    fn program(&self, name: &str) -> bool {
+        is_program(name, self)
     }
 }
 
@@ -80,9 +80,9 @@ fn look(path: &Path) -> Option<FileThere> {
 }
 
 /// A guess at what was meant, to follow the reason.
-pub fn meant(command: &[String], place: &Place) -> Option<String> {
+pub fn meant(command: &[String], place: &(impl Place + ?Sized)) -> Option<String> {
     let (first, rest) = command.split_first()?;
-    if let Some(file) = (place.file)(first) {
+    if let Some(file) = place.file(first) {
         return of_file(first, &file, rest, place);
     }
     let write = |what: String| format!("write: -- {what}");
@@ -127,20 +127,20 @@ pub fn meant(command: &[String], place: &Place) -> Option<String> {
     }
     for environment in [".venv/bin", "venv/bin", "env/bin"] {
         let inside = format!("{environment}/{first}");
-        if (place.file)(&inside).is_some_and(|file| file.executable) {
+        if place.file(&inside).is_some_and(|file| file.executable) {
             return instead(&inside);
         }
     }
-    if (place.file)(&format!("node_modules/.bin/{first}")).is_some() {
+    if place.file(&format!("node_modules/.bin/{first}")).is_some() {
         return instead(&format!("npx {first}"));
     }
     let twin = TWINS.iter().find(|(name, _)| name == first).map(|(_, twin)| *twin);
-    let twin = twin.filter(|twin| (place.program)(twin.split(' ').next().unwrap_or(twin)));
+    let twin = twin.filter(|twin| place.program(twin.split(' ').next().unwrap_or(twin)));
     twin.and_then(instead)
 }
 
 /// `app.py`, `./app.py`: it is there, and is either not looked for here or no program.
-fn of_file(name: &str, file: &FileThere, rest: &[String], place: &Place) -> Option<String> {
+fn of_file(name: &str, file: &FileThere, rest: &[String], place: &(impl Place + ?Sized)) -> Option<String> {
     if file.interpreter.as_ref().is_some_and(|line| line.ends_with('\r')) {
         return Some("its first line ends with a carriage return; save it with LF line ends".to_owned());
     }
@@ -152,7 +152,7 @@ fn of_file(name: &str, file: &FileThere, rest: &[String], place: &Place) -> Opti
             .then(|| format!("it is here: did you mean {}?", line_of(&[&[here], rest].concat())));
     }
     let known = interpreters(name)?;
-    let program = known.iter().find(|program| (place.program)(program.split(' ').next().unwrap_or(program)));
+    let program = known.iter().find(|program| place.program(program.split(' ').next().unwrap_or(program)));
     let program = program.or(known.first())?;
     let words = replaced(program, &[&[name.to_owned()], rest].concat());
     Some(format!("did you mean {}?", line_of(&words)))
@@ -197,22 +197,29 @@ fn line_of(words: &[String]) -> String {
 mod tests {
     use super::{FileThere, Place, meant};
 
-    fn said(words: &[&str]) -> Option<String> {
-        let script = Some("#!/usr/bin/env python3".to_owned());
-        let file = |name: &str| {
+    struct Imagined;
+
+    impl Place for Imagined {
+        fn file(&self, name: &str) -> Option<FileThere> {
+            let script = Some("#!/usr/bin/env python3".to_owned());
             let (executable, interpreter) = match name {
                 "app.py" | "./app.py" | "src/app.py" | "app.js" | "notes.txt" | "my app.py" => (false, None),
                 "tool" | "my tool" | "marked.py" => (true, None),
-                "run.py" => (true, script.clone()),
+                "run.py" => (true, script),
                 "./dos" => (true, Some("#!/bin/sh\r".to_owned())),
-                ".venv/bin/flask" | "node_modules/.bin/vite" => (true, script.clone()),
+                ".venv/bin/flask" | "node_modules/.bin/vite" => (true, script),
                 _ => return None,
             };
             Some(FileThere { executable, interpreter })
-        };
-        let program = |name: &str| matches!(name, "python3" | "node" | "sh");
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        meant(&words, &Place { file: Box::new(file), program: Box::new(program) })
+        }
+
+        fn program(&self, name: &str) -> bool {
+            matches!(name, "python3" | "node" | "sh")
+        }
+    }
+
+    fn said(words: &[&str]) -> Option<String> {
+        meant(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), &Imagined)
     }
 
     #[test]

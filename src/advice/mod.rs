@@ -9,14 +9,14 @@ mod tools;
 
 use std::ffi::OsString;
 
-pub use self::meant::meant;
+use self::meant::meant;
 use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::filter::Filter;
 
 /// The status of a command that could not begin, with a guess at what was meant.
 pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
-    let guess = |why: String| match meant(&texts(&config.command), &meant::Place::of(&config.directory)) {
+    let guess = |why: String| match meant(&texts(&config.command), config.directory.as_path()) {
         Some(guess) => format!("{why}; {guess}"),
         None => why,
     };

@@ -152,7 +152,7 @@ impl Seen<'_> {
             command.filter(|word| !word.starts_with('-')).map_or((*name).to_owned(), |word| format!("{name} {word}"));
         let sources = if matches!(*name, "cargo" | "cargo-watch" | "bacon") { Sources::Rust } else { Sources::Any };
         let is_asked = self.words.iter().any(|word| matches!(word.as_str(), "--version" | "--help" | "-h" | "-V"));
-        (!is_asked).then(|| found(&what, "run what it runs without it", sources))
+        (!is_asked).then(|| found(&what, "let reloadrun run its command itself", sources))
     }
 
     fn page(&self) -> Option<Reloader> {
@@ -195,7 +195,7 @@ impl Seen<'_> {
         let serves = commands.contains(&"") || self.first_plain().is_some_and(|first| commands.contains(&first));
         let is_off = !off.is_empty() && (self.has(off) || self.has("--no-watch") || self.has("--no-livereload"));
         let remedy = if off.is_empty() {
-            "run what it runs without it".to_owned()
+            "let reloadrun run its command itself".to_owned()
         } else {
             format!("switch that off with {off}")
         };
@@ -274,13 +274,13 @@ mod tests {
             ("npx tsx watch server.ts", "tsx watch", "leave out watch"),
             ("bun --hot run a.ts", "bun --hot", "leave out --hot"),
             ("deno run --watch -A a.ts", "deno --watch", "leave out --watch"),
-            ("nodemon server.js", "nodemon", "without it"),
-            ("npx nodemon server.js", "nodemon", "without it"),
-            ("cargo watch -x run", "cargo watch", "without it"),
-            ("cargo-watch -x run", "cargo-watch", "without it"),
-            ("watchexec -r -- ./app", "watchexec", "without it"),
-            ("sh -c 'ls *.py | entr -r python app.py'", "entr", "without it"),
-            ("watchmedo auto-restart -- python app.py", "watchmedo auto-restart", "without it"),
+            ("nodemon server.js", "nodemon", "itself"),
+            ("npx nodemon server.js", "nodemon", "itself"),
+            ("cargo watch -x run", "cargo watch", "itself"),
+            ("cargo-watch -x run", "cargo-watch", "itself"),
+            ("watchexec -r -- ./app", "watchexec", "itself"),
+            ("sh -c 'ls *.py | entr -r python app.py'", "entr", "itself"),
+            ("watchmedo auto-restart -- python app.py", "watchmedo auto-restart", "itself"),
             ("tsc --watch", "tsc --watch", "leave out --watch"),
             ("vitest", "vitest", "vitest run"),
             ("mkdocs serve", "mkdocs", "--no-livereload"),

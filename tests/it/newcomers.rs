@@ -127,7 +127,7 @@ fn a_second_reloader_inside_is_told_once_with_what_turns_it_off() {
         (&debug, &["-w", "*.toml", "--", "flask", "run"], None),
         (&[], &["-w", "*.html", "--", "vite"], Some("-w 'package.json'")),
         (&[], &["-w", "package.json", "--", "vite"], None),
-        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("without it")),
+        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("itself")),
     ] {
         let told = hints(&sandbox, environment, arguments);
         let told: Vec<&String> =

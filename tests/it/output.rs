@@ -197,8 +197,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write(".gitignore", "# made by the build\nbuild/\n*.tmp\n");
     sandbox.write("conf/app.toml", "");
-    let gitignore = sandbox.path(".gitignore");
-    let by_line = |line: &str| format!("'{line}' in {}", gitignore.display());
+    let by_line = |line: &str| format!("'{line}' in .gitignore");
     let (build, tmp) = (by_line("build/"), by_line("*.tmp"));
     let cases: [(&[&str], &str, i32, &str); 14] = [
         (&[], "app.py", 0, "everything that is not ignored"),
