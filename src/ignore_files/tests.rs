@@ -1,5 +1,5 @@
 use super::file::MOST_BYTES;
-use super::rules::MOST_RULES;
+use super::rules::{MOST_GLOBS, MOST_RULES};
 use super::{Environment, IgnoreFiles, RulesChanged};
 use std::ffi::OsStr;
 use std::fs;
@@ -258,6 +258,8 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
     let rules = |count: usize| (0..count).map(|number| format!("f{number}\n")).collect::<String>();
     tree.write("many/.gitignore", rules(MOST_RULES + 5));
     tree.write("just/.gitignore", rules(MOST_RULES));
+    let globs = (0..=MOST_GLOBS).map(|number| format!("*.f{number}\n")).collect::<String>();
+    tree.write("globs/.gitignore", globs);
     let line = tree.write("line/.gitignore", "a\n");
     fs::File::options().append(true).open(&line).unwrap().set_len(100 << 20).unwrap();
     tree.write("large/.gitignore", "a\n".repeat(MOST_BYTES));
@@ -271,6 +273,8 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
         (format!("many/f{last}"), Some(format!("many/.gitignore:{MOST_RULES}: f{last}"))),
         (format!("many/f{MOST_RULES}"), None),
         (format!("just/f{last}"), Some(format!("just/.gitignore:{MOST_RULES}: f{last}"))),
+        (format!("globs/x.f{MOST_GLOBS}"), None),
+        (format!("globs/x.f{}", MOST_GLOBS - 1), Some(format!("globs/.gitignore:{MOST_GLOBS}: *.f{}", MOST_GLOBS - 1))),
         ("line/a".into(), Some("line/.gitignore:1: a".into())),
         ("large/a".into(), Some(format!("large/.gitignore:{MOST_RULES}: a"))),
         ("link/a".into(), Some("link/.ignore:1: a".into())),
@@ -280,12 +284,9 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
     }
     let mut complaints = files.complaints();
     complaints.sort();
-    let about = [
-        "large/.gitignore is too large",
-        "line/.gitignore is too large",
-        "link/.gitignore is a symlink",
-        "many/.gitignore is too large",
-    ];
+    let large = ["globs", "large", "line", "many"].map(|name| format!("{name}/.gitignore is too large"));
+    let mut about: Vec<String> = large.into_iter().chain(["link/.gitignore is a symlink".into()]).collect();
+    about.sort();
     assert_eq!(complaints.len(), about.len(), "{complaints:?}");
     for (complaint, about) in complaints.iter().zip(about) {
         assert!(complaint.starts_with(&format!("{}/{about}", tree.root.display())), "{complaint}");

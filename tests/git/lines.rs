@@ -5,7 +5,7 @@ use crate::random::Random;
 const NAMES: &[u8] = b"\
     a\nb\nab\naab\nabc\nfoo\nbar\nfoobar\nFoo\nFOO\na.py\nb.py\n.py\nfoo.py\nx.py.bak\na.py{}\n{a,b}.py\na b\n\
     a \n a\na  \na\t\n\ta\ncaf\xe9\ncaf\xc3\xa9\n\xc3\xa9.txt\n\xff\n[x]\n[id].tsx\n#x\n#x#\n!x\n*\n?\n\\\n\
-    a\\b\n-\n]\n^\n1\n42\n_\nout\nout.py\nbuild\na\r\n$x\n~\nx~\n.env\n.a\n...\na\x0bb";
+    a\\b\n-\n]\n^\n1\n42\n_\nout\nout.py\nbuild\na\r\n$x\n~\nx~\n.env\n.a\n...\na\x0bb\n\x0b\n\x0c\nx\x0c";
 
 /// Patterns that are seldom written by somebody who means it.
 const ODD: &[u8] = b"\

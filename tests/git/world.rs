@@ -268,11 +268,12 @@ impl World {
                 match number {
                     7 => "[include]\n\tpath = included\n".into(),
                     8 => format!("[includeIf \"gitdir:{}\"]\n\tpath = included\n", random.pick(&conditions)),
-                    _ => format!(
-                        "[includeIf \"gitdir/i:{}\"]\n\tpath = {}\n",
-                        random.pick(&["TOP/", "~/"]),
-                        included.display()
-                    ),
+                    _ => {
+                        // A path like any other value: `#` and `;` want quotes, and what is quoted wants backslashes.
+                        let path = included.to_str().unwrap_or("included").replace('\\', "\\\\").replace('"', "\\\"");
+                        let meant = random.pick(&["TOP/", "~/"]);
+                        format!("[includeIf \"gitdir/i:{meant}\"]\n\tpath = \"{path}\"\n")
+                    }
                 }
             }
         }
@@ -333,8 +334,10 @@ impl World {
         }
         let output = self.ask(root, input);
         let fields: Vec<&[u8]> = output.stdout.split(|byte| *byte == 0).collect();
+        let configuration = || fs::read_to_string(root.join(".git/config")).unwrap_or_default();
         let complete = fields.len() == own.len() * 4 + 1;
-        assert!(complete, "git in {}: {}", root.display(), String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(complete, "git in {}: {said}\n{}", root.display(), configuration());
         let answer = |(path, fields): (&&PathBuf, &[&[u8]])| {
             assert_eq!(fields[3], relative(path));
             let line = std::str::from_utf8(fields[1]).ok().and_then(|line| line.parse().ok());
