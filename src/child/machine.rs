@@ -4,9 +4,10 @@
 //! |----------|-----------------|--------------------|---------------|---------------|-------------------------------|
 //! | running  | stop (restart)  | stop or signal     | report, idle  | -             | stop                          |
 //! | idle     | -               | stop the rest      | -             | -             | stop the rest                 |
-//! | stopping | later: escalate | merge, maybe leave | ask the rest  | maybe leave   | escalate                      |
+//! | stopping | -               | merge, maybe leave | ask the rest  | maybe leave   | escalate                      |
 //!
-//! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last.
+//! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last. A save
+//! during a stop never shortens the grace: only whoever asks a second time does.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,6 @@ use crate::config::OnChange;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
-
-/// A save this long after a stop began is a second request, and escalates it.
-const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
 const ABANDONED: Duration = Duration::from_millis(600);
@@ -152,7 +150,10 @@ impl Machine {
             }
             Input::Certain => {
                 self.settled = false;
-                self.save_seen(now, &mut actions);
+                // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
+                if matches!(self.state, State::Running) && self.on_change == OnChange::Restart {
+                    self.begin_stop(StopReason::Change, now, &mut actions);
+                }
             }
             Input::Unsettled => self.settled = false,
             Input::Settled { changes, noticed_ns, soon } => self.settle(changes, noticed_ns, soon, now, &mut actions),
@@ -201,19 +202,6 @@ impl Machine {
         if let State::Stopping { sequence, .. } = &self.state {
             let report = Report::Stopped { took_ns: nanoseconds(sequence.took(now)), killed: sequence.killed() };
             self.tell(report, actions);
-        }
-    }
-
-    fn save_seen(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        match &mut self.state {
-            // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
-            State::Running if self.on_change == OnChange::Restart => {
-                self.begin_stop(StopReason::Change, now, actions);
-            }
-            State::Stopping { sequence, .. } if self.reported && sequence.took(now) >= IMPATIENCE => {
-                actions.extend(sequence.escalate(now).map(Action::Stop));
-            }
-            _ => {}
         }
     }
 

@@ -176,12 +176,22 @@ fn the_second_request_is_kill_and_a_request_after_a_change_is_the_first() {
 }
 
 #[test]
-fn a_save_during_a_long_stop_does_not_wait_for_the_grace() {
-    let (mut machine, now) = running(OnChange::Restart);
-    machine.step(settled(set(false)), now);
-    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(900)), []);
-    machine.step(settled(set(false)), now + Duration::from_millis(901));
-    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(1100)), [Action::Stop(StopAction::KillAll)]);
+fn saves_during_a_stop_never_shorten_the_grace_however_many() {
+    for reason in [StopReason::Change, StopReason::Request] {
+        let (mut machine, now) = running(OnChange::Restart);
+        match reason {
+            StopReason::Change => machine.step(settled(set(false)), now),
+            _ => machine.step(Input::Told(Directive::Stop), now),
+        };
+        for saves in 1..40 {
+            let at = now + saves * Duration::from_millis(120);
+            for input in [Input::Unsettled, Input::Certain, settled(set(saves % 2 == 0)), Input::Tick] {
+                let actions = machine.step(input, at);
+                assert!(!actions.iter().any(|action| matches!(action, Action::Stop(_))), "{actions:?}");
+            }
+        }
+        assert_eq!(machine.step(Input::Tick, now + GRACE), [Action::Stop(StopAction::KillAll)]);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod config_maps;
 mod contents;
 mod directories;
 mod ends;
+mod grace;
 mod handed_over;
 mod hostile;
 mod init;
