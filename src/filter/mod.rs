@@ -11,6 +11,7 @@ mod last;
 mod lists;
 mod own;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,7 +25,7 @@ use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::Look;
 use crate::config::Config;
-use crate::ignore_files::IgnoreFiles;
+use crate::ignore_files::{IgnoreFiles, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -248,6 +249,36 @@ impl Filter {
         }
     }
 
+    /// Whether a name is that of an ignore file, or of what begins a repository.
+    pub fn is_ignore_file(name: &OsStr) -> bool {
+        IgnoreFiles::is_concerned_by(name)
+    }
+
+    /// An ignore file, or a `.git`, may have changed, come or gone: it counts as it is now.
+    pub fn refresh_rules(&self, ignore_file: &Path) {
+        self.rules.iter().for_each(|rules| rules.files.refresh(ignore_file));
+    }
+
+    /// Looks at the ignore files that lie where nobody watches.
+    pub fn look_around_for_rules(&self) {
+        self.rules.iter().for_each(|rules| rules.files.look_around());
+    }
+
+    /// What has changed in the ignore files since this was last asked.
+    pub fn changed_rules(&self) -> Vec<RulesChanged> {
+        let changes = self.rules.as_ref().map(|rules| rules.files.changes()).unwrap_or_default();
+        if !changes.is_empty() {
+            let bases = self.groups.iter().map(|(base, _)| base).chain(self.literals.iter().map(|(base, _)| base));
+            bases.chain(&self.everything).for_each(Base::forget);
+        }
+        changes
+    }
+
+    /// Sentences about ignore files that cannot be honoured, or not wholly; each is given once.
+    pub fn complaints(&self) -> Vec<String> {
+        self.rules.as_ref().map(|rules| rules.files.complaints()).unwrap_or_default()
+    }
+
     /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
     pub fn hints(&self, counts: bool) -> Vec<String> {
         let unmatched = |known: &&Known| !known.is_useful();
@@ -300,7 +331,7 @@ impl Filter {
     fn refused_everything(&self, around: &Surroundings) -> Option<String> {
         let (path, rule) = around.paths.iter().find_map(|path| {
             let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
-            (!decision.counts).then(|| (path, decision.rule))
+            (!decision.counts).then_some((path, decision.rule))
         })?;
         let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
         Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))

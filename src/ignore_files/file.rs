@@ -40,10 +40,9 @@ fn changed_ns(metadata: &Metadata) -> i64 {
     metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
 }
 
-/// When a file last changed, or when it went: then its directory has changed.
-pub fn moved_on_ns(path: &Path) -> i64 {
-    let of = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata));
-    of(path).or_else(|| of(path.parent()?)).unwrap_or(i64::MIN)
+/// When a file last changed, nanoseconds since the epoch; `None` where there is nothing.
+pub fn changed_at(path: &Path) -> Option<i64> {
+    fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata))
 }
 
 /// An ignore file that is there.

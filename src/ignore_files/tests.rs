@@ -1,6 +1,6 @@
 use super::file::MOST_BYTES;
 use super::rules::MOST_RULES;
-use super::{Environment, IgnoreFiles, PatternList, RulesChanged};
+use super::{Environment, IgnoreFiles, RulesChanged};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -361,16 +361,4 @@ fn what_lies_above_the_base_is_looked_at_now_and_then() {
     fs::remove_dir(tree.root.join("x/.git")).unwrap();
     files.look_around();
     assert_eq!(tree.of(&files, "x/base/b").as_deref(), Some(".gitignore:1: b"));
-}
-
-#[test]
-fn a_list_of_ours_tells_the_entry() {
-    let list = PatternList::new("node_modules/ *.swp\n #*# .#*");
-    let matched = |path: &str, is_directory| list.matched(Path::new(path), is_directory);
-    assert_eq!(matched("/a/node_modules", true), Some("node_modules/"));
-    assert_eq!(matched("/a/node_modules", false), None);
-    assert_eq!(matched("/a/.x.swp", false), Some("*.swp"));
-    assert_eq!(matched("/a/#x#", false), Some("#*#"));
-    assert_eq!(matched("/a/.#x", false), Some(".#*"));
-    assert_eq!(matched("/a/x", false), None);
 }

@@ -70,7 +70,11 @@ pub fn own_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(0)
 }
 
-/// The process group of this process.
+/// The number of a process group that began outside of this pid namespace (`unshare --pid --fork`): it has none here.
+/// Such a group cannot be joined, only be left.
+pub const FOREIGN_GROUP: i32 = 0;
+
+/// The process group of this process; [`FOREIGN_GROUP`] if it has no number here.
 pub fn own_group() -> i32 {
     getpgrp().as_raw()
 }
@@ -289,7 +293,7 @@ pub fn execute(
         ForkResult::Parent { child } => {
             drop(report);
             // Set from both sides, as job-control shells do: whoever comes first.
-            let _ = setpgid(child, group_id(group));
+            enter(child, group);
             outcome(executable, child, failure)
         }
     }
@@ -329,11 +333,14 @@ fn outcome(executable: &Executable, child: Pid, failure: OwnedFd) -> Result<i32,
     }))
 }
 
-fn group_id(group: Group) -> Pid {
-    Pid::from_raw(match group {
-        Group::Own => 0,
-        Group::Join(group) => group,
-    })
+/// Puts a process into its group; async-signal-safe.
+fn enter(process: Pid, group: Group) {
+    let _ = match group {
+        Group::Own => setpgid(process, Pid::from_raw(0)),
+        // It is there from its birth.
+        Group::Join(FOREIGN_GROUP) => Ok(()),
+        Group::Join(group) => setpgid(process, Pid::from_raw(group)),
+    };
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -365,7 +372,7 @@ fn become_command(
     handed_over: &[RawFd],
     parent: Pid,
 ) -> Failed {
-    let _ = setpgid(Pid::from_raw(0), group_id(group));
+    enter(Pid::from_raw(0), group);
     if let (Some(tether), Group::Own) = (tether, group) {
         // Here, and not by the parent: the command cannot begin without it.
         let _ = tether.hold_group(Pid::this().as_raw());

@@ -10,7 +10,6 @@
 //! What is armed before the start has no gap.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +21,7 @@ use tracing::debug;
 use super::Watcher;
 use super::clocks::TICK_NS;
 use super::handover;
-use super::snapshot::{Directory, File, Snapshot};
+use super::snapshot::{Directory, Snapshot};
 use super::start::MOMENT_NS;
 use crate::change::{Change, ChangeKind, Look, Stamp};
 use crate::os;
@@ -218,10 +217,12 @@ impl Watcher {
         for (one, other) in [(before, &*now), (&*now, before)] {
             for (path, directory) in one.directories() {
                 let others = other.directory(path);
-                let in_others = |name: &OsStr| others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
-                let differs = |(name, file): &(&Box<OsStr>, &File)| in_others(name) != Some(file.stamp);
-                let differs = directory.files.iter().filter(differs);
-                differing.extend(differs.map(|(name, _)| path.join(&**name)));
+                for (name, file) in &directory.files {
+                    let same = others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
+                    if same != Some(file.stamp) {
+                        differing.push(path.join(&**name));
+                    }
+                }
             }
         }
         differing.sort();

@@ -19,6 +19,8 @@ mod mounts;
 mod notify;
 mod poll;
 mod rewritten;
+mod rule_clock;
+mod rules;
 mod snapshot;
 mod start;
 mod walk;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::info;
 
 use self::backend::{Entry, Notice};
 use self::clocks::device;
@@ -38,6 +40,7 @@ use self::coverage::Coverage;
 pub use self::explain::explain;
 pub use self::handover::give;
 use self::rewritten::Told;
+use self::rule_clock::RuleClock;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
 use self::start::Start;
@@ -55,6 +58,7 @@ pub struct Watcher {
     coverage: Coverage,
     snapshot: Shared,
     start: Start,
+    rule_clock: RuleClock,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
     told: Told,
@@ -73,6 +77,7 @@ impl Watcher {
             coverage,
             snapshot: Shared::default(),
             start,
+            rule_clock: RuleClock::new(config.interval),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
             told: Told::default(),
             contents: Contents::new(config.compare),
@@ -97,12 +102,15 @@ impl Watcher {
 
     /// What is not as good as it should be, said once.
     pub fn complaints(&mut self) -> Vec<Complaint> {
-        self.coverage.complaints()
+        let about_rules = self.filter.complaints().into_iter();
+        let about_rules = about_rules.map(|message| Complaint { lasting: Some(message.clone()), message });
+        self.coverage.complaints().into_iter().chain(about_rules).collect()
     }
 
     /// Waits for changes until the instant has come, and pushes them into the settler.
     pub fn next(&mut self, until: Option<Instant>, settler: &mut Settler) {
         let (notices, polled) = self.coverage.wait(until);
+        let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
             self.take_in(notice, settler);
         }
@@ -110,6 +118,8 @@ impl Watcher {
         if let Some(polled) = polled.filter(|_| self.start.walk.ahead() == 0) {
             self.look_again(&polled, settler);
         }
+        self.look_around_for_rules(settler);
+        self.rule_clock.heard(heard_ns);
     }
 
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
@@ -172,6 +182,9 @@ impl Watcher {
     }
 
     fn take_in_entry(&mut self, path: &Path, what: Entry, settler: &mut Settler) {
+        if path.file_name().is_some_and(Filter::is_ignore_file) {
+            self.refresh_rules(path, what, settler);
+        }
         for visible in self.coverage.visible_through(path) {
             self.turn(&visible, settler);
         }
@@ -285,15 +298,15 @@ impl Watcher {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
-            debug!(path = %path.display(), rule = %decision.rule, "does not count");
+            info!(path = %path.display(), rule = %decision.rule, "does not count");
             return;
         }
         if self.snapshot.get(path).is_none() && self.coverage.leaves_alone(path) {
-            debug!(path = %path.display(), "leads out of what is watched (--no-follow)");
+            info!(path = %path.display(), "leads out of what is watched, and does not count (--no-follow)");
             return;
         }
         if self.is_as_it_was(path, look, settler) {
-            debug!(path = %path.display(), "is as it was");
+            info!(path = %path.display(), "is as it was, and does not count");
             settler.withdraw(path);
             return;
         }
@@ -317,7 +330,7 @@ impl Watcher {
         };
         let waits = emptied || self.is_fresh(path);
         let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
-        debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
+        info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
@@ -326,12 +339,15 @@ impl Watcher {
 
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
+        let began_ns = os::clock::file_clock_ns();
         for directory in directories {
             let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
                 Err(_) => self.coverage.named_in(directory).into_iter().collect(),
             };
+            // The listing may have shown that an ignore file has changed.
+            self.take_up_rules(self.rule_clock.last_listing(), settler);
             if listed.is_empty() && !directory.is_dir() {
                 self.lose(directory, settler);
                 continue;
@@ -358,6 +374,7 @@ impl Watcher {
                 }
             }
         }
+        self.rule_clock.listed(began_ns);
         if self.start.walk.ahead() > 0 {
             // Roots that are not watched yet are not missing, and what is in them is not new.
             return;

@@ -14,6 +14,9 @@ use crate::change::{Look, Stamp};
 /// What a file's bytes come to.
 pub type Digest = NonZeroU64;
 
+/// The name of a file in its directory, and how it looked.
+pub type Named = (Box<OsStr>, Stamp);
+
 /// One file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
@@ -138,7 +141,7 @@ impl Snapshot {
     }
 
     /// The first directory after this one with files whose bytes are not known, and those files.
-    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<(Box<OsStr>, Stamp)>)> {
+    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<Named>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
             let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());

@@ -3,6 +3,7 @@
 
 mod applications;
 mod bad_input;
+mod blocked;
 mod bytecode;
 mod clocks;
 mod comings_and_goings;
@@ -14,7 +15,9 @@ mod ends;
 mod grace;
 mod handed_over;
 mod hostile;
+mod ignore_files;
 mod init;
+mod keys;
 mod limits;
 mod links;
 mod lockfile;
@@ -32,6 +35,7 @@ mod readme;
 mod restart;
 mod saves;
 mod series;
+mod signals;
 mod support;
 mod terminal;
 mod tmux;

@@ -172,7 +172,8 @@ with open('app.py', 'r+b') as file:
             set_time(&app, time);
             content.to_owned()
         };
-        let ways: [(&str, &dyn Fn(&str) -> String); 5] = [
+        type Way<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+        let ways: [Way<'_>; 5] = [
             ("rm and cp -p", &new_inode), ("tar x", &extract), ("cp -p", &copy), ("both times set", &both_times), ("one time set", &time_alone),
         ];
         // A write into the old inode that leaves time and size as they were is told by its notices alone.
