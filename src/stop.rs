@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What the sequence wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAction {
-    /// Send the stop signal (and CONT) to the command's process group.
+    /// Send the stop signal (and CONT) to the command's process group, or to its first process alone (`--stop-group`).
     AskGroup,
     /// Send it to whoever of the tree has not had it: the leader is gone, nobody else will tell them.
     AskRest,

@@ -1,14 +1,16 @@
 //! The grace of a stop: who may shorten it, whom the stop signal reaches, and what is said while it lasts.
 
 use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ends::pid_of;
-use crate::support::session::is_alive;
-use crate::support::{Sandbox, Session};
+use super::ends::{pid_of, wrapped};
+use super::terminal::AT_ITS_TERMINAL;
+use crate::support::session::{is_alive, signal};
+use crate::support::{Sandbox, Session, Terminal};
 
 /// Between two saves: an editor that saves by itself.
 const AUTOSAVE: Duration = Duration::from_millis(600);
@@ -55,5 +57,58 @@ fn saves_during_a_stop_never_kill_and_are_in_the_set_of_the_next_start() {
         assert_eq!(session.wait("stopped")["killed"], false);
         assert_eq!(files(&session.wait_started(2)), ["app.txt", "b.txt", "c.txt"]);
         session.stop().assert_code(143);
+    }
+}
+
+/// Like that server, with a worker in its process group that writes down what it hears, and ends on TERM. What it runs
+/// ends with it.
+const LEADS: &str = "$PROBE heard ../heard TERM & echo $! > ../worker
+trap 'echo TERM >> ../leader; while ! test -e ../drained; do sleep 0.01; done; exit 0' TERM
+echo > ../ready; while :; do sleep 0.01; done";
+
+#[test]
+fn the_first_process_is_asked_alone_if_it_is_to_be_and_its_workers_when_it_has_ended() {
+    for at_terminal in [false, true] {
+        for (arguments, alone) in
+            [(&[][..], false), (&["--stop-group", "all"], false), (&["--stop-group", "main"], true)]
+        {
+            let (terminal, sandbox) = (Terminal::new(), Sandbox::new());
+            sandbox.write("app.txt", "one");
+            let mut command = sandbox.command(["--events".as_ref(), sandbox.events().as_os_str()]);
+            command.args(["--stop-timeout", "1h", "-w", "app.txt"]).args(arguments).args(["--", "sh", "-c", LEADS]);
+            let probe = |mut command: Command| {
+                command.env("PROBE", env!("CARGO_BIN_EXE_probe"));
+                command
+            };
+            let mut session = match at_terminal {
+                true => Session::start_at(&terminal, probe(wrapped(&AT_ITS_TERMINAL, &command, &sandbox)), &sandbox),
+                false => Session::start(probe(command), &sandbox),
+            };
+            let read = |name: &str| fs::read_to_string(sandbox.beside().join(name)).unwrap_or_default();
+            session.wait_armed(1);
+            session.wait_until("both", || read("ready") == "\n" && read("heard") == "ready\n");
+            let worker = read("worker").trim().parse().expect("a pid");
+            if alone {
+                // Its leader may wait for it.
+                signal(worker, "STOP");
+            }
+            sandbox.write("app.txt", "two");
+            // Everybody who is to be asked has been asked.
+            session.wait("stopping");
+            session.wait_until("the leader", || read("leader") == "TERM\n");
+            if alone {
+                // Of two signals that wait the lower number is heard first, so a TERM would come before this fence.
+                signal(worker, "WINCH");
+                session.wait_until("the fence", || read("heard") == "ready\nCONT\nWINCH\n");
+            } else {
+                session.wait_until("the worker", || read("heard") == "ready\nTERM\n");
+            }
+            let_go(&sandbox);
+            assert_eq!(session.wait("stopped")["killed"], false);
+            let heard = if alone { "ready\nCONT\nWINCH\nTERM\n" } else { "ready\nTERM\n" };
+            assert!(read("heard").starts_with(heard) && read("leader") == "TERM\n", "{}", read("heard"));
+            session.wait_started(2);
+            session.stop().assert_code(143);
+        }
     }
 }
