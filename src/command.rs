@@ -167,10 +167,14 @@ impl Command {
             return self.ask_rest(signal);
         }
         let _ = send(self.leader, signal);
-        let _ = send(self.leader, Signal::CONT);
-        // It may wait for one that is stopped.
-        for process in descendants(own_pid()).iter().filter(|process| process.is_stopped()) {
-            let _ = process.signal(Signal::CONT);
+        // Stopped, it would hear nothing; and it may wait for others that are stopped.
+        match self.group {
+            Group::Own => drop(send_to_group(self.leader, Signal::CONT)),
+            Group::Join(shared) => {
+                for process in descendants(own_pid()).iter().filter(|process| process.group == shared) {
+                    let _ = process.signal(Signal::CONT);
+                }
+            }
         }
     }
 

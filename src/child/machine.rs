@@ -100,6 +100,8 @@ pub struct Machine {
     on_change: OnChange,
     grace: Duration,
     state: State,
+    /// Whether the command's first process has ended.
+    main_ended: bool,
     tree_gone: bool,
     /// Whether the watcher has nothing pending.
     settled: bool,
@@ -116,6 +118,7 @@ impl Machine {
             on_change,
             grace,
             state: State::Running,
+            main_ended: false,
             tree_gone: false,
             settled: true,
             reported: false,
@@ -175,13 +178,30 @@ impl Machine {
                         self.gone(now, &mut actions);
                     }
                 }
+                self.say_if_slow(now, &mut actions);
             }
         }
         self.leave_if_done(&mut actions);
         actions
     }
 
+    /// Does not wait for the change set, or a wait would go unexplained.
+    fn say_if_slow(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let State::Stopping { sequence, reason, .. } = &mut self.state else { return };
+        if self.tree_gone || !sequence.turns_slow(now) {
+            return;
+        }
+        let report = Report::StillStopping {
+            reason: *reason,
+            took_ns: nanoseconds(sequence.took(now)),
+            kill_in_ns: sequence.until_kill(now).map(nanoseconds),
+            main_ended: self.main_ended,
+        };
+        actions.extend(self.held.drain(..).chain([report]).map(Action::Report));
+    }
+
     fn ended(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
+        self.main_ended = true;
         match &self.state {
             State::Stopping { sequence, .. } if !self.tree_gone => {
                 actions.extend(sequence.leader_gone().map(Action::Stop));

@@ -401,6 +401,7 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
+        ("stop-group", "All"),
         ("stop-timeout", "5s"),
         ("lockfile", "none"),
         ("events", "None"),

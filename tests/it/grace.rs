@@ -112,3 +112,85 @@ fn the_first_process_is_asked_alone_if_it_is_to_be_and_its_workers_when_it_has_e
         }
     }
 }
+
+/// The lines of reloadrun's own with this in them, in their order.
+fn lines(stderr: &str, part: &str) -> Vec<String> {
+    stderr.lines().filter(|line| line.starts_with("reloadrun: ") && line.contains(part)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_slow_stop_is_said_while_it_lasts_with_its_reason_and_once() {
+    let sandbox = Sandbox::new();
+    let mut session = draining(&sandbox, &["--stop-timeout", "1h", "-w", "app.txt"]);
+    sandbox.write("app.txt", "two");
+    let told = session.wait("still_stopping");
+    assert_eq!((&told["signal"], &told["reason"]), (&"SIGTERM".into(), &"change".into()), "{told}");
+    assert!(told["took_ms"].as_f64() >= Some(500.0) && told["main_ended"] == false, "{told}");
+    let kill_in = told["kill_in_ms"].as_f64().expect("KILL is to come");
+    assert!(kill_in > 3_000_000.0 && kill_in <= 3_599_500.0, "{told}");
+    let said = lines(&session.stderr(), "app.txt changed");
+    let [line] = &said[..] else { panic!("{said:?}") };
+    assert!(line.starts_with("reloadrun: app.txt changed; the command has not ended "), "{line}");
+    assert!(
+        line.contains(" s after SIGTERM (KILL follows in 59m ") && line.ends_with("s; see --stop-timeout)"),
+        "{line}"
+    );
+    let_go(&sandbox);
+    session.wait_started(2);
+    fs::remove_file(sandbox.beside().join("drained")).expect("it was made");
+    session.wait_until("the trap", || session.stdout() == "ready\nready\n");
+    // What changed is over; now somebody asks.
+    session.signal("TERM");
+    let told = session.wait("still_stopping");
+    assert_eq!((&told["reason"], &told["generation"]), (&"request".into(), &2.into()));
+    let_go(&sandbox);
+    let ended = session.wait_end();
+    ended.assert_code(143);
+    assert_eq!(ended.count("still_stopping"), 2);
+    let said = lines(&ended.stderr, "");
+    let [_, first, restarted, second] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(first, line);
+    assert!(restarted.starts_with("reloadrun: app.txt changed (-w 'app.txt'); stopped in "), "{restarted}");
+    assert!(second.starts_with("reloadrun: the command has not ended "), "{second}");
+}
+
+#[test]
+fn whoever_is_left_of_a_slow_stop_is_said_as_it_is_and_with_q_nothing() {
+    for quiet in [false, true] {
+        let sandbox = Sandbox::new();
+        let family = "sh -c 'trap \"\" INT; echo ready; exec sleep 600' & wait";
+        let arguments = ["--stop-signal", "INT", "--stop-timeout", "1h", "--", "sh", "-c", family];
+        let mut session = sandbox.start(if quiet { &["-q"][..] } else { &[] }.iter().chain(&arguments));
+        session.wait_started(1);
+        session.wait_until("the deaf one", || session.stdout() == "ready\n");
+        session.signal("TERM");
+        let told = session.wait("still_stopping");
+        assert_eq!((&told["signal"], &told["main_ended"]), (&"SIGINT".into(), &true.into()));
+        // A second request, of another kind.
+        session.signal("HUP");
+        let ended = session.wait_end();
+        ended.assert_code(143);
+        if quiet {
+            assert_eq!(ended.stderr, "");
+        } else {
+            let said = lines(&ended.stderr, "processes that the command started have not ended ");
+            assert!(said.len() == 1 && said[0].contains(" after SIGINT (KILL follows in "), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_kill_for_a_change_is_said_after_the_change() {
+    let sandbox = Sandbox::new();
+    let mut session = draining(&sandbox, &["--stop-timeout", "50ms", "-w", "app.txt"]);
+    sandbox.write("app.txt", "two");
+    session.wait_started(2);
+    let ended = session.stop();
+    let said = lines(&ended.stderr, "killed, after");
+    assert!(
+        said[0].starts_with("reloadrun: app.txt changed; the command had to be killed, after "),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(ended.count("still_stopping"), 0);
+}
