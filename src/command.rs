@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::change::{ChangeSet, json_string};
-use crate::config::Config;
+use crate::config::{Config, StopGroup};
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
 use crate::os::Errno;
@@ -135,9 +135,10 @@ impl Command {
         Ok(())
     }
 
-    /// Asks the command's process group to end.
-    pub fn ask_group(&mut self, signal: Signal) {
+    /// Asks the command to end: its process group, or its first process alone.
+    pub fn ask(&mut self, signal: Signal, whom: StopGroup) {
         match self.group {
+            _ if whom == StopGroup::Main => self.ask_leader(signal),
             Group::Own if self.leader_alive => {
                 self.group_asked = true;
                 let _ = send_to_group(self.leader, signal);
@@ -149,7 +150,7 @@ impl Command {
             Group::Join(shared) => {
                 self.group_asked = true;
                 for process in descendants(own_pid()).iter().filter(|process| process.group == shared) {
-                    self.ask(process, signal);
+                    self.ask_one(process, signal);
                 }
             }
         }
@@ -160,7 +161,25 @@ impl Command {
         }
     }
 
-    /// Asks those of the tree who have not been asked: they left the group, or the leader was gone before the stop.
+    /// The others hear nothing of it until the leader has ended: it may want their work to be done first.
+    fn ask_leader(&mut self, signal: Signal) {
+        if !self.leader_alive {
+            return self.ask_rest(signal);
+        }
+        let _ = send(self.leader, signal);
+        // Stopped, it would hear nothing; and it may wait for others that are stopped.
+        match self.group {
+            Group::Own => drop(send_to_group(self.leader, Signal::CONT)),
+            Group::Join(shared) => {
+                for process in descendants(own_pid()).iter().filter(|process| process.group == shared) {
+                    let _ = process.signal(Signal::CONT);
+                }
+            }
+        }
+    }
+
+    /// Asks those of the tree who have not been asked: they left the group, or the leader was gone before the stop, or was
+    /// to be asked alone.
     pub fn ask_rest(&mut self, signal: Signal) {
         let group = match self.group {
             Group::Own => self.leader,
@@ -169,7 +188,7 @@ impl Command {
         for process in descendants(own_pid()) {
             let asked = self.group_asked && process.group == group;
             if !asked && self.asked.insert(process.pid) {
-                self.ask(&process, signal);
+                self.ask_one(&process, signal);
             } else if asked {
                 self.refused |= process.is_out_of_reach();
             }
@@ -177,7 +196,7 @@ impl Command {
     }
 
     /// A stopped process hears nothing but CONT and KILL.
-    fn ask(&mut self, process: &Process, signal: Signal) {
+    fn ask_one(&mut self, process: &Process, signal: Signal) {
         self.refused |= process.signal(signal) == Err(Errno::EPERM);
         let _ = process.signal(Signal::CONT);
     }

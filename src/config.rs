@@ -41,6 +41,8 @@ pub struct Config {
     pub on_exit: OnExit,
     /// The first signal of a stop.
     pub stop_signal: Signal,
+    /// Who gets it first.
+    pub stop_group: StopGroup,
     /// The grace: how long after it until KILL.
     pub stop_timeout: Duration,
     /// Where the lockfile goes; `None` is a private one.
@@ -107,6 +109,15 @@ pub enum OnExit {
     Restart,
 }
 
+/// Who gets the stop signal first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopGroup {
+    /// The command's process group.
+    All,
+    /// The command's first process alone; what is left of the tree gets it when that process has ended.
+    Main,
+}
+
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventsTarget {
@@ -142,7 +153,7 @@ pub enum Verbosity {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Backend, Color, Compare, Config, OnChange, OnExit, Verbosity};
+    use super::{Backend, Color, Compare, Config, OnChange, OnExit, StopGroup, Verbosity};
     use crate::os::signals::Signal;
     use crate::pattern::Kind;
     use crate::pattern::tests::patterns;
@@ -167,6 +178,7 @@ pub mod tests {
             on_change: OnChange::Restart,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,
+            stop_group: StopGroup::All,
             stop_timeout: Duration::from_secs(5),
             lockfile: None,
             events: None,

@@ -59,6 +59,19 @@ pub enum What {
         /// Why: `change`, `request`, `signal`, `supervisor`.
         reason: String,
     },
+    /// The command's tree takes long to end.
+    StillStopping {
+        /// The first signal.
+        signal: String,
+        /// As in `Stopping`.
+        reason: String,
+        /// How long it has taken so far, milliseconds.
+        took_ms: f64,
+        /// How long until KILL, milliseconds; `None` after it.
+        kill_in_ms: Option<f64>,
+        /// Whether the command's first process has ended, and others have not.
+        main_ended: bool,
+    },
     /// The command's tree is gone.
     Stopped {
         /// How long it took, milliseconds.
@@ -126,6 +139,7 @@ impl What {
             What::Watching(_) => "watching",
             What::Changed { .. } => "changed",
             What::Stopping { .. } => "stopping",
+            What::StillStopping { .. } => "still_stopping",
             What::Stopped { .. } => "stopped",
             What::Exited { .. } => "exited",
             What::Waiting { .. } => "waiting",

@@ -82,6 +82,17 @@ pub enum Report {
         /// Why.
         reason: StopReason,
     },
+    /// The stop takes long. Told once a stop, also where the change set is not known yet.
+    StillStopping {
+        /// Why it began.
+        reason: StopReason,
+        /// How long it has taken so far, nanoseconds.
+        took_ns: u64,
+        /// How long until KILL, nanoseconds; `None` after it.
+        kill_in_ns: Option<u64>,
+        /// Whether the command's first process has ended, and others have not.
+        main_ended: bool,
+    },
     /// The whole tree is gone.
     Stopped {
         /// How long it took, nanoseconds.

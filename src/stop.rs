@@ -22,10 +22,13 @@ const OUT_OF_REACH: Duration = Duration::from_millis(200);
 /// The end of a process whose parent is out of reach is told to that parent alone, so it is looked for this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// A stop that takes longer than this is said to, while it lasts; so is a KILL that has not ended everybody.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// What the sequence wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAction {
-    /// Send the stop signal (and CONT) to the command's process group.
+    /// Send the stop signal (and CONT) to the command's process group, or to its first process alone (`--stop-group`).
     AskGroup,
     /// Send it to whoever of the tree has not had it: the leader is gone, nobody else will tell them.
     AskRest,
@@ -45,13 +48,21 @@ pub struct StopSequence {
     hopeless_at: Option<Instant>,
     /// When to look again who is left.
     look_at: Option<Instant>,
+    /// Whether it was said that it takes long.
+    said_slow: bool,
 }
 
 impl StopSequence {
     /// Begins; the first thing to do is to ask.
     pub fn begin(grace: Duration, now: Instant) -> (StopSequence, StopAction) {
-        let sequence =
-            StopSequence { began: now, killing_since: None, next: Some(now + grace), hopeless_at: None, look_at: None };
+        let sequence = StopSequence {
+            began: now,
+            killing_since: None,
+            next: Some(now + grace),
+            hopeless_at: None,
+            look_at: None,
+            said_slow: false,
+        };
         (sequence, StopAction::AskGroup)
     }
 
@@ -85,7 +96,26 @@ impl StopSequence {
 
     /// When it wants to be asked again.
     pub fn due(&self) -> Option<Instant> {
-        self.next.into_iter().chain(self.hopeless_at).chain(self.look_at).min()
+        self.next.into_iter().chain(self.hopeless_at).chain(self.look_at).chain(self.slow_at()).min()
+    }
+
+    /// Whether it is to be said now that it takes long; once.
+    pub fn turns_slow(&mut self, now: Instant) -> bool {
+        let slow = self.slow_at().is_some_and(|at| at <= now);
+        self.said_slow |= slow;
+        slow
+    }
+
+    fn slow_at(&self) -> Option<Instant> {
+        // What is out of reach will be named in a moment.
+        let silent = self.said_slow || self.next.is_none() || self.hopeless_at.is_some();
+        (!silent).then(|| self.killing_since.unwrap_or(self.began) + SLOW)
+    }
+
+    /// How long until KILL, if it is still to come.
+    pub fn until_kill(&self, now: Instant) -> Option<Duration> {
+        let at = self.next.filter(|_| self.killing_since.is_none());
+        at.map(|at| at.saturating_duration_since(now))
     }
 
     /// What the time that has passed demands.
@@ -123,7 +153,7 @@ impl StopSequence {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIVE_UP, KILL_AGAIN, LOOK_AGAIN, OUT_OF_REACH, StopAction, StopSequence};
+    use super::{GIVE_UP, KILL_AGAIN, LOOK_AGAIN, OUT_OF_REACH, SLOW, StopAction, StopSequence};
     use std::time::{Duration, Instant};
 
     const GRACE: Duration = Duration::from_secs(5);
@@ -136,6 +166,28 @@ mod tests {
         assert_eq!(stop.tick(start + GRACE - Duration::from_millis(1)), None);
         assert_eq!(stop.tick(start + GRACE), Some(StopAction::KillAll));
         assert!(stop.killed());
+    }
+
+    #[test]
+    fn that_it_takes_long_is_said_once_after_half_a_second_of_asking_or_killing() {
+        let start = Instant::now();
+        for (grace, at, until_kill) in [
+            (GRACE, SLOW, Some(GRACE - SLOW)),
+            (SLOW + KILL_AGAIN, SLOW, Some(KILL_AGAIN)),
+            // What takes its whole short grace is killed, and that is quick.
+            (SLOW, SLOW + SLOW, None),
+            (Duration::ZERO, SLOW, None),
+        ] {
+            let (mut stop, _) = StopSequence::begin(grace, start);
+            let mut said = Vec::new();
+            while let Some(due) = stop.due().filter(|due| *due < start + GRACE + SLOW + SLOW) {
+                stop.tick(due);
+                if stop.turns_slow(due) {
+                    said.push((due - start, stop.until_kill(due)));
+                }
+            }
+            assert_eq!(said, [(at, until_kill)], "{grace:?}");
+        }
     }
 
     #[test]
@@ -182,6 +234,7 @@ mod tests {
         let mut steps = 0;
         while let Some(due) = stop.due() {
             let action = stop.tick(due);
+            stop.turns_slow(due);
             steps += 1;
             assert!(due <= start + GRACE + GIVE_UP + Duration::from_secs(1), "endless");
             if action == Some(StopAction::GiveUp) {

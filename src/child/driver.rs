@@ -303,7 +303,7 @@ impl<'a> Driver<'a> {
     fn stop(&mut self, step: StopAction) -> Option<Report> {
         let command = self.command.as_mut()?;
         match step {
-            StopAction::AskGroup => command.ask_group(self.config.stop_signal),
+            StopAction::AskGroup => command.ask(self.config.stop_signal, self.config.stop_group),
             StopAction::AskRest => command.ask_rest(self.config.stop_signal),
             StopAction::KillAll => command.kill_all(),
             StopAction::GiveUp => {

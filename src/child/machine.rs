@@ -4,9 +4,10 @@
 //! |----------|-----------------|--------------------|-------------------------------|---------------|-------------------------------|
 //! | running  | stop (restart)  | stop or signal     | report, idle; or stop the rest | -             | stop                          |
 //! | idle     | -               | stop the rest      | -                             | -             | stop the rest                 |
-//! | stopping | later: escalate | merge, maybe leave | ask the rest                  | maybe leave   | escalate                      |
+//! | stopping | -               | merge, maybe leave | ask the rest                  | maybe leave   | escalate                      |
 //!
-//! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last.
+//! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last. A save
+//! during a stop never shortens the grace: only whoever asks a second time does.
 //!
 //! A running command that ends without having heard the signal for a change is stopped for that change, see `unheard`:
 //!
@@ -27,9 +28,6 @@ use crate::config::{OnChange, OnExit};
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
-
-/// A save this long after a stop began is a second request, and escalates it.
-const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
 const ABANDONED: Duration = Duration::from_millis(600);
@@ -145,6 +143,8 @@ pub struct Machine {
     signalled: Option<Signalled>,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
     left: Option<(Instant, Report)>,
+    /// Whether the command's first process has ended.
+    main_ended: bool,
     tree_gone: bool,
     /// Whether the watcher has nothing pending.
     settled: bool,
@@ -165,6 +165,7 @@ impl Machine {
             started: None,
             signalled: None,
             left: None,
+            main_ended: false,
             tree_gone: false,
             settled: true,
             reported: false,
@@ -203,7 +204,10 @@ impl Machine {
             }
             Input::Certain => {
                 self.settled = false;
-                self.save_seen(now, &mut actions);
+                // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
+                if matches!(self.state, State::Running) && self.on_change == OnChange::Restart {
+                    self.begin_stop(StopReason::Change, now, &mut actions);
+                }
             }
             Input::Unsettled => self.settled = false,
             Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
@@ -228,13 +232,30 @@ impl Machine {
                 if let Some((_, exited)) = self.left.take_if(|(at, _)| *at <= now) {
                     actions.extend([Action::TellSetAside, Action::Report(exited)]);
                 }
+                self.say_if_slow(now, &mut actions);
             }
         }
         self.leave_if_done(&mut actions);
         actions
     }
 
+    /// Does not wait for the change set, or a wait would go unexplained.
+    fn say_if_slow(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let State::Stopping { sequence, reason, .. } = &mut self.state else { return };
+        if self.tree_gone || !sequence.turns_slow(now) {
+            return;
+        }
+        let report = Report::StillStopping {
+            reason: *reason,
+            took_ns: nanoseconds(sequence.took(now)),
+            kill_in_ns: sequence.until_kill(now).map(nanoseconds),
+            main_ended: self.main_ended,
+        };
+        actions.extend(self.held.drain(..).chain([report]).map(Action::Report));
+    }
+
     fn ended(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
+        self.main_ended = true;
         match &self.state {
             State::Stopping { sequence, .. } if !self.tree_gone => {
                 actions.extend(sequence.leader_gone().map(Action::Stop));
@@ -298,19 +319,6 @@ impl Machine {
         if let State::Stopping { sequence, .. } = &self.state {
             let report = Report::Stopped { took_ns: nanoseconds(sequence.took(now)), killed: sequence.killed() };
             self.tell(report, actions);
-        }
-    }
-
-    fn save_seen(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        match &mut self.state {
-            // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
-            State::Running if self.on_change == OnChange::Restart => {
-                self.begin_stop(StopReason::Change, now, actions);
-            }
-            State::Stopping { sequence, .. } if self.reported && sequence.took(now) >= IMPATIENCE => {
-                actions.extend(sequence.escalate(now).map(Action::Stop));
-            }
-            _ => {}
         }
     }
 

@@ -48,6 +48,62 @@ fn is_stopped(action: &Action) -> bool {
     matches!(action, Action::Report(Report::Stopped { .. }))
 }
 
+/// Whatever is said meanwhile.
+fn assert_killed_after(machine: &mut Machine, began: Instant, grace: Duration) {
+    let mut last = began;
+    while let Some(due) = machine.due().filter(|due| *due < began + grace) {
+        assert!(due > last, "the same time twice");
+        let actions = machine.step(Input::Tick, due);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Stop(_))), "{actions:?}");
+        last = due;
+    }
+    assert_eq!(machine.due(), Some(began + grace));
+    assert_eq!(machine.step(Input::Tick, began + grace), [Action::Stop(StopAction::KillAll)]);
+}
+
+/// What is said after so many milliseconds of a stop that may take 5 s.
+fn slow(reason: StopReason, after: u64, main_ended: bool) -> Action {
+    let kill_in_ns = Some((5_000 - after) * 1_000_000);
+    Action::Report(Report::StillStopping { reason, took_ns: after * 1_000_000, kill_in_ns, main_ended })
+}
+
+#[test]
+fn a_stop_that_takes_longer_than_half_a_second_is_told_then_and_once() {
+    let half = Duration::from_millis(500);
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.due(), Some(now + half));
+    assert_eq!(machine.step(Input::Tick, now + half - Duration::from_nanos(1)), []);
+    assert_eq!(machine.step(Input::Tick, now + half), [slow(StopReason::Change, 500, false)]);
+    // Asked on top of it, it says nothing more.
+    assert_eq!(machine.step(Input::Told(Directive::Stop), now + half), []);
+    assert_killed_after(&mut machine, now, GRACE);
+
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Told(Directive::Stop), now);
+    assert_eq!(machine.step(ended(0), now), [Action::Stop(StopAction::AskRest)]);
+    // On a busy machine.
+    let late = Duration::from_millis(812);
+    assert_eq!(machine.step(Input::Tick, now + late), [slow(StopReason::Request, 812, true)]);
+
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Told(Directive::Stop), now);
+    machine.step(Input::TreeGone, now + half);
+    assert_eq!(machine.step(Input::Tick, now + half), [], "it has ended");
+}
+
+#[test]
+fn a_slow_stop_is_told_also_while_its_change_goes_on() {
+    let half = Duration::from_millis(500);
+    let (mut machine, now) = running(OnChange::Restart);
+    machine.step(Input::Certain, now);
+    let told = [stopping(StopReason::Change), slow(StopReason::Change, 500, false)];
+    assert_eq!(machine.step(Input::Tick, now + half), told);
+    assert_eq!(machine.step(settled(set(false)), now + half), [changed(Response::Restart)]);
+    let last = machine.step(Input::TreeGone, now + half);
+    assert!(is_stopped(&last[0]) && last[1] == Action::Leave(ChildEnd::Reload), "{last:?}");
+}
+
 #[test]
 fn that_the_command_was_stopped_is_told_unless_it_is_being_ended() {
     let (mut machine, now) = running(OnChange::Restart);
@@ -152,7 +208,7 @@ fn who_asks_decides_how_the_child_leaves() {
         let said = machine.step(input.clone(), now);
         assert_eq!(said[..2], [Action::Stop(StopAction::AskGroup), stopping(reason)]);
         assert_eq!(matches!(said.get(2), Some(Action::Say(_))), alone, "{said:?}");
-        assert_eq!(machine.due(), Some(now + if alone { Duration::from_millis(600) } else { GRACE }));
+        assert_killed_after(&mut machine, now, if alone { Duration::from_millis(600) } else { GRACE });
         assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(end)));
         assert_eq!(machine.step(Input::Told(Directive::Stop), now), [], "nothing after the end");
     }
@@ -176,20 +232,29 @@ fn the_second_request_is_kill_and_a_request_after_a_change_is_the_first() {
 }
 
 #[test]
-fn a_save_during_a_long_stop_does_not_wait_for_the_grace() {
-    let (mut machine, now) = running(OnChange::Restart);
-    machine.step(settled(set(false)), now);
-    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(900)), []);
-    machine.step(settled(set(false)), now + Duration::from_millis(901));
-    assert_eq!(machine.step(Input::Certain, now + Duration::from_millis(1100)), [Action::Stop(StopAction::KillAll)]);
+fn saves_during_a_stop_never_shorten_the_grace_however_many() {
+    for reason in [StopReason::Change, StopReason::Request] {
+        let (mut machine, now) = running(OnChange::Restart);
+        match reason {
+            StopReason::Change => machine.step(settled(set(false)), now),
+            _ => machine.step(Input::Told(Directive::Stop), now),
+        };
+        for saves in 1..40 {
+            let at = now + saves * Duration::from_millis(120);
+            for input in [Input::Unsettled, Input::Certain, settled(set(saves % 2 == 0)), Input::Tick] {
+                let actions = machine.step(input, at);
+                assert!(!actions.iter().any(|action| matches!(action, Action::Stop(_))), "{actions:?}");
+            }
+        }
+        assert_killed_after(&mut machine, now, GRACE);
+    }
 }
 
 #[test]
 fn the_grace_ends_in_kill_and_a_kill_that_does_not_help_ends_too() {
     let (mut machine, now) = running(OnChange::Restart);
     machine.step(Input::Told(Directive::Stop), now);
-    assert_eq!(machine.due(), Some(now + GRACE));
-    assert_eq!(machine.step(Input::Tick, now + GRACE), [Action::Stop(StopAction::KillAll)]);
+    assert_killed_after(&mut machine, now, GRACE);
     let last = machine.step(Input::Tick, now + GRACE + Duration::from_secs(10));
     assert_eq!(last.first(), Some(&Action::Stop(StopAction::GiveUp)));
     assert_eq!(last.last(), Some(&Action::Leave(ChildEnd::Ended)));
@@ -201,8 +266,7 @@ fn without_a_supervisor_a_stop_on_its_way_does_not_take_the_whole_grace() {
     machine.step(settled(set(false)), now);
     assert!(matches!(machine.step(Input::SupervisorGone, now)[..], [Action::Say(_)]));
     assert_eq!(machine.step(Input::PulseLost, now), [], "said once");
-    assert_eq!(machine.due(), Some(now + Duration::from_millis(600)));
-    machine.step(Input::Tick, now + Duration::from_millis(600));
+    assert_killed_after(&mut machine, now, Duration::from_millis(600));
     assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Failed)));
 }
 

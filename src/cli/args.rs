@@ -119,6 +119,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "What to do")]
     pub stop_signal: Option<String>,
 
+    /// Who gets it first: all or main [default: all]
+    ///
+    /// all is the command's process group. main is its first process alone, which ends its workers itself; what it leaves
+    /// behind gets the signal when it has ended.
+    #[arg(long, value_name = "WHOM", help_heading = "What to do")]
+    pub stop_group: Option<String>,
+
     /// How long after it until KILL [default: 5s]
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub stop_timeout: Option<String>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
-use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
@@ -179,6 +179,12 @@ impl Resolver<'_> {
                 &[("wait", OnExit::Wait), ("exit", OnExit::Exit), ("restart", OnExit::Restart)],
             ),
             stop_signal: self.stop_signal(),
+            stop_group: self.choice(
+                "stop-group",
+                args.stop_group.as_ref(),
+                StopGroup::All,
+                &[("all", StopGroup::All), ("main", StopGroup::Main)],
+            ),
             stop_timeout: self.duration(
                 "stop-timeout",
                 args.stop_timeout.as_ref(),

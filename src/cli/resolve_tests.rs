@@ -74,6 +74,7 @@ fn shown(config: &Config, key: &str) -> String {
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
+        "stop-group" => format!("{:?}", config.stop_group),
         "stop-timeout" => format!("{:?}", config.stop_timeout),
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
@@ -88,7 +89,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, what it means, and another value that the key has where the flag must win.
-const GOOD: [(&str, &str, &str, &str); 63] = [
+const GOOD: [(&str, &str, &str, &str); 65] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -124,6 +125,8 @@ const GOOD: [(&str, &str, &str, &str); 63] = [
     ("debounce", "1", "1s", "7s"),
     ("compare", "time", "Time", "content"),
     ("compare", "content", "Content", "time"),
+    ("stop-group", "all", "All", "main"),
+    ("stop-group", "main", "Main", "all"),
     ("stop-timeout", "0", "0ns", "7s"),
     ("stop-timeout", "1500ms", "1.5s", "7s"),
     ("stop-timeout", "1h", "3600s", "7s"),
@@ -155,7 +158,7 @@ const GOOD: [(&str, &str, &str, &str); 63] = [
 ];
 
 /// Key, value, and what the sentence says of it.
-const BAD: [(&str, &str, &str); 48] = [
+const BAD: [(&str, &str, &str); 52] = [
     ("directory", "missing", "there is no such directory"),
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
@@ -185,6 +188,10 @@ const BAD: [(&str, &str, &str); 48] = [
     ("debounce", "25h", "at most one day"),
     ("compare", "size", "it must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
+    ("stop-group", "", "it must be one of all, main"),
+    ("stop-group", "mian", "did you mean main?"),
+    ("stop-group", "mixed", "it must be one of all, main"),
+    ("stop-group", "MAIN", "it must be one of all, main; did you mean main?"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -266,6 +273,8 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("debounce = ['1s']", "debounce must be a duration like \"500ms\" or a number of seconds, not a list"),
         ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
         ("on-change = true", "on-change must be a text, not true or false"),
+        ("stop-group = true", "stop-group must be a text, not true or false"),
+        ("stop-group = ['main']", "stop-group must be a text, not a list"),
         ("on-exit = 1.5", "on-exit must be a text, not a number"),
         ("stop-signal = 1.5", "stop-signal must be a text, not a number"),
         ("lockfile = false", "lockfile must be a text, not true or false"),
@@ -392,6 +401,7 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
+        ("stop-group", "All"),
         ("stop-timeout", "5s"),
         ("lockfile", "none"),
         ("events", "None"),

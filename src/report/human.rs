@@ -1,6 +1,7 @@
 //! Events as calm single lines, for people.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
@@ -26,12 +27,24 @@ pub struct Human {
     watched: Option<Generation>,
     /// The line that says what is waited for, until there is a watcher that could see it.
     waits: Option<String>,
+    /// The change that the command is being stopped for, until it is said.
+    unsaid: Option<String>,
 }
 
 impl Human {
     /// For paths shown relative to `directory`.
     pub fn new(directory: PathBuf, color: bool, verbosity: Verbosity, clear: bool) -> Human {
-        Human { directory, color, verbosity, clear, kept: String::new(), first: None, watched: None, waits: None }
+        Human {
+            directory,
+            color,
+            verbosity,
+            clear,
+            kept: String::new(),
+            first: None,
+            watched: None,
+            waits: None,
+            unsaid: None,
+        }
     }
 
     /// Takes over what a new configuration says.
@@ -95,6 +108,7 @@ impl Human {
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
+                self.unsaid = None;
                 if changes.is_empty() && number.number() == 1 {
                     self.first = Some((command.clone(), *pid));
                     return None;
@@ -112,10 +126,21 @@ impl Human {
                     Tone::Good,
                     format!("{}; sent {signal} to the command (generation {number})", self.reason(changes)),
                 ),
-                None => return None,
+                None => {
+                    self.unsaid = Some(self.what_changed(changes));
+                    return None;
+                }
             },
+            What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => {
+                let why = match self.unsaid.take() {
+                    None if reason == "change" => "a watched file is being written; ".to_owned(),
+                    change => said_first(change),
+                };
+                (Tone::Plain, format!("{why}{}", slow(signal, *took_ms, *kill_in_ms, *main_ended)))
+            }
             What::Stopped { took_ms, killed: true } => {
-                (Tone::Bad, format!("the command had to be killed, after {}", milliseconds(*took_ms)))
+                let why = said_first(self.unsaid.take());
+                (Tone::Bad, format!("{why}the command had to be killed, after {}", milliseconds(*took_ms)))
             }
             What::Exited { status, ran_ms } => {
                 let tone = if status.code().number() == 0 { Tone::Plain } else { Tone::Bad };
@@ -157,11 +182,17 @@ impl Human {
 
     /// `app.py changed (-w '*.py')`, `app.py and 2 more changed (-w '*.py')`.
     fn reason(&self, changes: &ChangeSet) -> String {
+        let rule = changes.iter().next().map(|first| format!(" ({})", first.rule)).unwrap_or_default();
+        self.what_changed(changes) + &rule
+    }
+
+    /// The same without the rule.
+    fn what_changed(&self, changes: &ChangeSet) -> String {
         let Some(first) = changes.iter().next() else { return "nothing changed".to_owned() };
         let path = shown(&first.path, &self.directory);
         match changes.len() - 1 {
-            0 => format!("{path} {} ({})", first.kind, first.rule),
-            more => format!("{path} and {more} more changed ({})", first.rule),
+            0 => format!("{path} {}", first.kind),
+            more => format!("{path} and {more} more changed"),
         }
     }
 
@@ -189,6 +220,33 @@ fn watched(watching: &Watching) -> String {
     )
 }
 
+fn said_first(change: Option<String>) -> String {
+    change.map(|change| change + "; ").unwrap_or_default()
+}
+
+/// `the command has not ended 0.5 s after SIGTERM (KILL follows in 4.5 s; see --stop-timeout)`.
+fn slow(signal: &str, took: f64, kill_in: Option<f64>, main_ended: bool) -> String {
+    let who = if main_ended { "processes that the command started have" } else { "the command has" };
+    let took = format!("{:.1} s", took / 1000.0);
+    match kill_in {
+        Some(left) => {
+            format!("{who} not ended {took} after {signal} (KILL follows in {}; see --stop-timeout)", rough(left))
+        }
+        None => format!(
+            "{who} not ended {took} after {signal}, though KILL was sent; what hangs in the kernel is left behind 10 s after it"
+        ),
+    }
+}
+
+/// A time ahead, as a person would say it: `4.5 s`, `29.5 s`, `59m 59s`.
+fn rough(milliseconds: f64) -> String {
+    let seconds = milliseconds / 1000.0;
+    if seconds < 59.95 {
+        return format!("{seconds:.1} s");
+    }
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
+
 fn milliseconds(count: f64) -> String {
     match count {
         tiny if tiny < 10.0 => format!("{tiny:.1} ms"),
@@ -199,7 +257,7 @@ fn milliseconds(count: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::milliseconds;
+    use super::{milliseconds, rough, slow};
 
     #[test]
     fn durations_are_short_to_read() {
@@ -207,6 +265,43 @@ mod tests {
             [(0.04, "0.0 ms"), (3.21, "3.2 ms"), (42.4, "42 ms"), (1500.0, "1.5 s"), (61_000.0, "61.0 s")]
         {
             assert_eq!(milliseconds(count), text);
+        }
+    }
+    #[test]
+    fn a_time_ahead_is_rough() {
+        for (count, text) in [
+            (0.4, "0.0 s"),
+            (4_499.8, "4.5 s"),
+            (29_499.0, "29.5 s"),
+            (59_960.0, "1m"),
+            (3_599_499.0, "59m 59s"),
+            (3_599_500.0, "1h"),
+            (86_399_499.0, "23h 59m 59s"),
+        ] {
+            assert_eq!(rough(count), text);
+        }
+    }
+
+    #[test]
+    fn who_is_slow_is_said_as_it_is() {
+        for (kill_in, main_ended, sentence) in [
+            (
+                Some(4_499.8),
+                false,
+                "the command has not ended 0.5 s after SIGTERM (KILL follows in 4.5 s; see --stop-timeout)",
+            ),
+            (
+                Some(9_499.8),
+                true,
+                "processes that the command started have not ended 0.5 s after SIGTERM (KILL follows in 9.5 s; see --stop-timeout)",
+            ),
+            (
+                None,
+                false,
+                "the command has not ended 0.5 s after SIGTERM, though KILL was sent; what hangs in the kernel is left behind 10 s after it",
+            ),
+        ] {
+            assert_eq!(slow("SIGTERM", 500.2, kill_in, main_ended), sentence);
         }
     }
 }

@@ -35,6 +35,9 @@ fn details(what: &What) -> Value {
         What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
         What::Changed { changes, action } => json!({ "changes": changes_of(changes), "action": action }),
         What::Stopping { signal, reason } => json!({ "signal": signal, "reason": reason }),
+        What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => json!({
+            "signal": signal, "reason": reason, "took_ms": took_ms, "kill_in_ms": kill_in_ms, "main_ended": main_ended,
+        }),
         What::Stopped { took_ms, killed } => json!({ "took_ms": took_ms, "killed": killed }),
         What::Exited { status, ran_ms } => {
             let mut object = json!({ "code": status.code(), "status": status.to_string(), "ran_ms": ran_ms });

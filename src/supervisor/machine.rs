@@ -324,6 +324,11 @@ impl Machine {
                 let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
                 actions.push(Action::Tell(What::Stopping { signal, reason }));
             }
+            Report::StillStopping { reason, took_ns, kill_in_ns, main_ended } => {
+                let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
+                let (took_ms, kill_in_ms) = (took_ns as f64 / 1e6, kill_in_ns.map(|left| left as f64 / 1e6));
+                actions.push(Action::Tell(What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended }));
+            }
             Report::Stopped { took_ns, killed } => {
                 self.command_runs = false;
                 self.stop_ns = Some(took_ns);

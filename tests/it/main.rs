@@ -12,6 +12,7 @@ mod config_maps;
 mod contents;
 mod directories;
 mod ends;
+mod grace;
 mod handed_over;
 mod hostile;
 mod ignore_files;

@@ -282,6 +282,7 @@ fn help_and_version_are_on_standard_output() {
         "--on-change",
         "--on-exit",
         "--stop-signal",
+        "--stop-group",
         "--stop-timeout",
         "--lockfile",
         "--events",

@@ -345,7 +345,9 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = \"app.txt;*.none\"\n");
     sandbox.write("app.txt", "one");
-    let mut session = sandbox.start(["--on-exit", "wait", "--", "sh", "-c", "test -e run && exec sleep 600"]);
+    // Deaf, so that its stop takes long.
+    let command = "trap '' TERM; test -e run && exec sleep 600";
+    let mut session = sandbox.start(["--on-exit", "wait", "--stop-timeout", "800ms", "--", "sh", "-c", command]);
     session.wait("waiting");
     sandbox.write("run", "");
     sandbox.write("app.txt", "two");

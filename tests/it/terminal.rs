@@ -21,7 +21,7 @@ const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Goes to the foreground of a terminal of its own; with every signal as it is there, even if the tests run in the
 /// background of a script, which ignores INT.
-const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
+pub const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
 
 /// Writes down which signals it hears, and ends on those that follow.
 const HEARD: [&str; 3] = [env!("CARGO_BIN_EXE_probe"), "heard", "../heard"];
