@@ -27,6 +27,8 @@ const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Between two measurements, so that each finds its system idle.
 const REST: Duration = Duration::from_millis(80);
+/// Between two series of saves: longer than the 2 s that end one.
+const QUIET: Duration = Duration::from_secs(3);
 /// From the moment that all is watched to the first look at what idling costs.
 const SETTLING: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(20);
@@ -85,6 +87,8 @@ fn saves(table: &mut Table) -> Result<()> {
     let mut ours = Watched::by(Program::Reloadrun, &trees[1])?;
     for (name, how) in [("save in place", Save::InPlace), ("save by rename", Save::Rename)] {
         let (mut floors, mut ourses) = (Sample::default(), Sample::default());
+        // More than 60 saves in a row, each within 2 s of a start, would wait.
+        std::thread::sleep(QUIET);
         for _ in 0..SAVES {
             floors.add(floor.save(how)?);
             ourses.add(ours.save(how)?);

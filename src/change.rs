@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,11 +16,19 @@ pub struct Stamp {
     pub size: u64,
     /// Inode number of the file itself (symlinks are followed).
     pub inode: u64,
+    /// When the inode was made, nanoseconds since the epoch; 0 where the file system does not say. The number of a
+    /// deleted file is given to the next one at once.
+    pub born_ns: i64,
 }
 
 impl Stamp {
+    /// Whether another stamp differs in nothing but the time at which the inode was made.
+    pub fn is_twin(&self, other: &Stamp) -> bool {
+        self != other && Stamp { born_ns: other.born_ns, ..*self } == *other
+    }
+
     /// Nobody knows how the file was: it differs from every state, absence included.
-    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0 };
+    pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0, born_ns: 0 };
 }
 
 /// One look at a path: its stamp (`None` = no such file), and when its inode last changed.
@@ -38,6 +46,20 @@ pub struct Look {
 impl Look {
     /// What one sees where there is no file.
     pub const ABSENT: Look = Look { stamp: None, ctime_ns: 0 };
+}
+
+/// A path as people read it from a directory: relative in it and near it (`../shared/lib.py`), whole elsewhere.
+pub fn seen_from(directory: &Path, path: &Path) -> PathBuf {
+    let shared = directory.components().zip(path.components()).take_while(|(own, other)| own == other).count();
+    let up = directory.components().count() - shared;
+    // `..` alone says little, and the root of the file system is nobody's neighbourhood.
+    if shared == path.components().count() || up > 3 || (up > 0 && shared < 2) {
+        return path.to_owned();
+    }
+    let steps = std::iter::repeat_n(Component::ParentDir, up);
+    let relative: PathBuf = steps.chain(path.components().skip(shared)).collect();
+    let is_shorter = relative.as_os_str().len() < path.as_os_str().len();
+    if is_shorter { relative } else { path.to_owned() }
 }
 
 /// What happened to a file since its generation started.
@@ -157,10 +179,10 @@ fn path_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Err
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, ChangeKind, ChangeSet, Look};
+    use super::{Change, ChangeKind, ChangeSet, Look, seen_from};
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     fn change(path: &str, kind: ChangeKind) -> Change {
         Change { path: PathBuf::from(path), kind, rule: "r".into(), config: false, open: false, seen: Look::ABSENT }
@@ -192,5 +214,25 @@ mod tests {
         let wire = serde_json::to_string(&set).unwrap();
         let back: ChangeSet = serde_json::from_str(&wire).unwrap();
         assert_eq!(back.paths().next(), Some(path.as_path()));
+    }
+
+    #[test]
+    fn paths_in_a_directory_and_near_it_are_shown_relative() {
+        for (path, expected) in [
+            ("/home/me/app/src/a.py", "src/a.py"),
+            ("/home/me/app", "/home/me/app"),
+            ("/home/me/shared/lib.py", "../shared/lib.py"),
+            ("/home/me/app2/a.py", "../app2/a.py"),
+            ("/home/me/a.py", "../a.py"),
+            ("/home/you/a.py", "/home/you/a.py"),
+            ("/etc/app/app.toml", "/etc/app/app.toml"),
+            ("/home/me", "/home/me"),
+            ("/", "/"),
+        ] {
+            assert_eq!(seen_from(Path::new("/home/me/app"), Path::new(path)), Path::new(expected), "{path}");
+        }
+        assert_eq!(seen_from(Path::new("/"), Path::new("/etc/a")), Path::new("etc/a"));
+        assert_eq!(seen_from(Path::new("/app"), Path::new("/etc/a")), Path::new("/etc/a"));
+        assert_eq!(seen_from(Path::new("/a/b/c/d/e/f"), Path::new("/a/x")), Path::new("/a/x"));
     }
 }

@@ -29,8 +29,12 @@ pub struct Config {
     pub backend: Backend,
     /// Heartbeat and polling.
     pub interval: Duration,
-    /// Quiet time after a save that looks incomplete.
-    pub settle: Duration,
+    /// Nothing is stopped until no watched file has changed for so long.
+    pub debounce: Duration,
+    /// What makes a file another one.
+    pub compare: Compare,
+    /// Whether symlinks that lead out of the watched directories are to be left alone.
+    pub no_follow: bool,
     /// What a change leads to.
     pub on_change: OnChange,
     /// What the command's own end leads to.
@@ -62,6 +66,15 @@ pub enum Backend {
     Notify,
     /// Looking at every watched file once an interval.
     Poll,
+}
+
+/// What makes a file another one than it was at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    /// A write, or another time.
+    Time,
+    /// Other bytes.
+    Content,
 }
 
 /// What a change leads to.
@@ -129,7 +142,7 @@ pub enum Verbosity {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Backend, Color, Config, OnChange, OnExit, Verbosity};
+    use super::{Backend, Color, Compare, Config, OnChange, OnExit, Verbosity};
     use crate::os::signals::Signal;
     use crate::pattern::Kind;
     use crate::pattern::tests::patterns;
@@ -148,7 +161,9 @@ pub mod tests {
             config_file: root.join("reloadrun.toml"),
             backend: Backend::Auto,
             interval: Duration::from_secs(1),
-            settle: Duration::from_millis(100),
+            debounce: Duration::ZERO,
+            compare: Compare::Time,
+            no_follow: false,
             on_change: OnChange::Restart,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,

@@ -6,12 +6,14 @@
 //!
 //! | what comes                                          | what follows                                        |
 //! |-----------------------------------------------------|-----------------------------------------------------|
-//! | a change later than that, or new settings           | the series is over and its files are forgotten      |
-//! | a change in an old file that was not in the series  | the count begins anew, the files stay known         |
+//! | a change later than that                            | the count begins anew, and this restart is not in it |
+//! | a change in an old file that was not in the series  | the count begins anew with this restart             |
+//! | a change later than [`LONGEST`], or new settings    | the files are forgotten too                         |
 //! | anything else                                       | the series goes on                                  |
 //!
 //! Old files existed when the series began, *fresh* ones came into being in it. The files stay known over a new count:
-//! what a looping build wrote does not become old because somebody saves a source in between.
+//! what a looping build wrote does not become old because somebody saves a source in between, or because the build was
+//! slow for once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,14 +85,18 @@ impl Damping {
         all.then(|| FIRST.saturating_mul(1 << self.waited.min(8)).min(LONGEST))
     }
 
-    /// These changes lead to a restart. `soon` says that the first of them came within [`SOON`] of the start. Gives back
-    /// what the user is to be told, once in a series.
-    pub fn restart(&mut self, changes: &ChangeSet, soon: bool) -> Option<Series> {
-        if !soon || changes.has_config() {
+    /// These changes lead to a restart. `quiet` is the time from the start, or from the last change, to the first of
+    /// them. Gives back what the user is to be told, once in a series.
+    pub fn restart(&mut self, changes: &ChangeSet, quiet: Duration) -> Option<Series> {
+        if changes.has_config() || quiet > LONGEST {
             self.reset();
             return None;
         }
-        let waited = self.wait(changes.iter()).is_some();
+        if quiet > SOON {
+            self.begin_anew();
+            return None;
+        }
+        let waited = !changes.is_empty() && self.wait(changes.iter()).is_some();
         let for_old = changes.iter().any(|change| !self.is_fresh(change));
         self.join(changes);
         self.restarts += 1;
@@ -106,7 +112,7 @@ impl Damping {
     /// These files changed too, or were found to have changed, while the restart was on its way.
     pub fn join(&mut self, changes: &ChangeSet) {
         if changes.iter().any(|change| !self.has(change)) {
-            (self.restarts, self.for_old, self.waited, self.told) = (0, 0, 0, false);
+            self.begin_anew();
         }
         for change in changes.iter() {
             let fresh = self.is_fresh(change);
@@ -133,16 +139,20 @@ impl Damping {
     }
 
     /// A restart for something that came and went, before it was known what.
-    pub fn restart_for_nothing(&mut self, soon: bool) {
-        if !soon {
-            self.reset();
+    pub fn restart_for_nothing(&mut self, quiet: Duration) {
+        if self.restart(&ChangeSet::default(), quiet).is_some() {
+            // There is nothing to tell of it yet.
+            self.told = false;
         }
-        self.restarts += u32::from(soon);
     }
 
     /// Another command or other patterns may have put an end to it: all is forgotten.
     pub fn reset(&mut self) {
         *self = Damping::default();
+    }
+
+    fn begin_anew(&mut self) {
+        (self.restarts, self.for_old, self.waited, self.told) = (0, 0, 0, false);
     }
 
     /// Whether a file is known to belong to the series.

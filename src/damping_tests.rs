@@ -26,7 +26,7 @@ fn waits(damping: &mut Damping, restarts: impl IntoIterator<Item = ChangeSet>) -
     let mut waits = Vec::new();
     for changes in restarts {
         waits.push(damping.wait(changes.iter()).map_or(0, |wait| wait.as_millis()));
-        damping.restart(&changes, true);
+        damping.restart(&changes, Duration::ZERO);
     }
     waits
 }
@@ -35,7 +35,7 @@ fn waits(damping: &mut Damping, restarts: impl IntoIterator<Item = ChangeSet>) -
 fn told(restarts: impl IntoIterator<Item = ChangeSet>) -> Option<(usize, Series)> {
     let mut damping = Damping::default();
     let mut restarts = restarts.into_iter().enumerate();
-    restarts.find_map(|(index, changes)| Some((index + 1, damping.restart(&changes, true)?)))
+    restarts.find_map(|(index, changes)| Some((index + 1, damping.restart(&changes, Duration::ZERO)?)))
 }
 
 const RAMP: [u128; 8] = [500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000];
@@ -100,14 +100,28 @@ fn damped() -> Damping {
 }
 
 #[test]
-fn a_late_change_and_the_config_file_end_a_series_and_its_files_are_forgotten() {
+fn a_very_late_change_and_the_config_file_end_a_series_and_its_files_are_forgotten() {
     let config = set([Change { config: true, ..modified("/reloadrun.toml") }]);
-    for (changes, soon) in [(set([modified("/out/1")]), false), (config, true)] {
+    for (changes, quiet) in [(set([modified("/out/1")]), Duration::from_millis(10_001)), (config, Duration::ZERO)] {
         let mut damping = damped();
-        assert_eq!(damping.restart(&changes, soon), None);
+        assert_eq!(damping.restart(&changes, quiet), None);
         let old_now = std::iter::repeat_with(|| set([modified("/out/1")]));
         assert_eq!(waits(&mut damping, old_now.take(20)), [0; 20]);
     }
+}
+
+#[test]
+fn a_late_change_ends_a_series_but_what_a_slow_build_wrote_is_still_fresh() {
+    for (quiet, fresh) in [(2001, true), (10_000, true), (10_001, false)] {
+        let mut damping = damped();
+        assert_eq!(damping.restart(&set([modified("/out/1")]), Duration::from_millis(quiet)), None);
+        let build = std::iter::repeat_with(|| set([modified("/out/1")]));
+        let expected = if fresh { [0, 0, 0, 0, 0, 500, 1000] } else { [0; 7] };
+        assert_eq!(waits(&mut damping, build.take(7)), expected, "after {quiet} ms");
+    }
+    let mut damping = damped();
+    damping.restart(&set([modified("/out/1")]), Duration::from_secs(2));
+    assert_eq!(damping.wait([&modified("/out/1")]), Some(Duration::from_secs(8)), "not later than 2 s");
 }
 
 #[test]
@@ -115,7 +129,7 @@ fn an_old_file_outside_of_the_series_passes_and_begins_the_count_anew() {
     for outside in [modified("/app.py"), change("/app.py", ChangeKind::Deleted)] {
         let mut damping = damped();
         assert_eq!(damping.wait([&created("/out/x"), &outside]), None);
-        damping.restart(&set([created("/out/x"), outside]), true);
+        damping.restart(&set([created("/out/x"), outside]), Duration::ZERO);
         // What the build writes is as fresh as before. The save was the first of five.
         let build = std::iter::repeat_with(|| set([modified("/out/1")]));
         assert_eq!(waits(&mut damping, build.take(6)), [0, 0, 0, 0, 500, 1000]);
@@ -133,7 +147,7 @@ fn old_files_that_take_turns_are_one_series() {
 #[test]
 fn what_changes_during_the_stop_belongs_to_the_series() {
     let mut damping = Damping::default();
-    damping.restart(&set([created("/out/a")]), true);
+    damping.restart(&set([created("/out/a")]), Duration::ZERO);
     damping.join(&set([created("/out/b")]));
     let build = (0..5).map(|_| set([modified("/out/b")]));
     assert_eq!(waits(&mut damping, build), [0, 0, 0, 0, 500]);
@@ -186,7 +200,7 @@ proptest! {
                 prop_assert!(!old, "an unknown old file does not wait");
             }
             let outside = changes.iter().any(|change| change.kind != ChangeKind::Created && !damping.knows(&change.path));
-            let series = damping.restart(&changes, soon);
+            let series = damping.restart(&changes, if soon { Duration::ZERO } else { Duration::from_secs(3) });
             if !soon || changes.has_config() {
                 prop_assert_eq!(series, None);
                 (in_row, told, last) = (0, false, Duration::ZERO);
@@ -215,7 +229,7 @@ fn what_came_unseen_is_fresh_and_what_was_seen_before_stays_what_it_was() {
     let mut damping = Damping::default();
     damping.came(["/x".as_ref()]);
     assert!(!damping.knows("/x".as_ref()), "there is no series yet");
-    damping.restart(&set([created("/out/a"), modified("/app.py")]), true);
+    damping.restart(&set([created("/out/a"), modified("/app.py")]), Duration::ZERO);
     damping.came(["/out/b".as_ref(), "/app.py".as_ref()]);
     let build = (0..5).map(|_| set([modified("/out/b")]));
     assert_eq!(waits(&mut damping, build), [0, 0, 0, 0, 500]);
@@ -225,8 +239,8 @@ fn what_came_unseen_is_fresh_and_what_was_seen_before_stays_what_it_was() {
 #[test]
 fn a_restart_for_nothing_counts_too() {
     let mut damping = Damping::default();
-    (0..5).for_each(|_| damping.restart_for_nothing(true));
+    (0..5).for_each(|_| damping.restart_for_nothing(Duration::ZERO));
     assert_eq!(damping.wait([&created("/out/a")]), Some(Duration::from_millis(500)));
-    damping.restart_for_nothing(false);
+    damping.restart_for_nothing(Duration::from_secs(3));
     assert_eq!(damping.wait([&created("/out/a")]), None);
 }

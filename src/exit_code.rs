@@ -77,6 +77,11 @@ impl CommandStatus {
         }
     }
 
+    /// Whether this signal killed it.
+    pub fn is_of(&self, number: i32) -> bool {
+        matches!(self, CommandStatus::Signaled { signal, .. } if *signal == number)
+    }
+
     /// Whether the command ran at all.
     pub fn ran(&self) -> bool {
         matches!(self, CommandStatus::Exited(_) | CommandStatus::Signaled { .. })

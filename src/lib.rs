@@ -19,7 +19,7 @@
 //! 6 cli             words and keys become a Config
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
-//! 4 command bytecode heartbeat strays watch report
+//! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
 //! 2 config event damping ignore_files
 //! 1 os pattern      the operating system, all unsafe; patterns
@@ -30,6 +30,7 @@
 //! supervisor, child, command, generation, heartbeat, pulse, change, change set, settle, stop sequence, grace,
 //! snapshot, filter, rule, backend.
 
+mod advice;
 mod bytecode;
 mod change;
 mod child;

@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -63,8 +64,8 @@ pub enum Report {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
-        /// Whether the first of them came soon after the start, or after the signal before.
-        soon: bool,
+        /// How long nothing had changed before, since the start or the last signal.
+        quiet: Duration,
         /// What was done about it.
         response: Response,
     },
@@ -208,12 +209,18 @@ mod tests {
     use super::{Decoder, Directive, Report, Response, StopReason, encode};
     use crate::change::ChangeSet;
     use crate::exit_code::CommandStatus;
+    use std::time::Duration;
 
     #[test]
     fn messages_survive_however_the_pipe_cuts_them() {
         let sent = vec![
             Report::Started { pid: 7 },
-            Report::Changed { changes: ChangeSet::default(), noticed_ns: 5, soon: true, response: Response::Restart },
+            Report::Changed {
+                changes: ChangeSet::default(),
+                noticed_ns: 5,
+                quiet: Duration::from_millis(3),
+                response: Response::Restart,
+            },
             Report::Stopping { reason: StopReason::Change },
             Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
             Report::Degraded { message: "a\nb".into(), lasting: Some("limit".into()) },

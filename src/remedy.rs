@@ -12,7 +12,7 @@ use crate::os::process::quoted;
 const MOST_PATTERNS: usize = 5;
 
 /// So many files of one directory are given by name; more of them by a pattern.
-const MOST_NAMES: usize = 3;
+const MOST_NAMES: usize = 2;
 
 /// Where the files lie.
 pub struct Place<'a> {
@@ -76,7 +76,7 @@ fn remedy(files: &[PathBuf], place: &Place) -> String {
     }
     let taken_out = match &named[..] {
         [] => String::new(),
-        [rest @ .., last] if rest.is_empty() => format!("take {last} out of -w, and "),
+        [last] => format!("take {last} out of -w, and "),
         [rest @ .., last] => format!("take {} and {last} out of -w, and ", rest.join(", ")),
     };
     let whole = if whole.is_empty() { String::new() } else { format!(" (or the whole directory: {})", option(&whole)) };

@@ -19,6 +19,7 @@ use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::{StartRequest, Ties};
+use crate::report;
 use crate::supervisor::{self, Host};
 use crate::watch;
 
@@ -27,6 +28,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let dispositions = Dispositions::of_caller();
     os::fd::note_handed_over();
     os::signals::hear_of_deaths();
+    supervisor::settle_signals();
+    // The default hook waits for somebody to take what it writes.
+    std::panic::set_hook(Box::new(|panic| report::say(&format!("this is a bug in reloadrun: {panic}"))));
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
@@ -43,13 +47,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn complain(error: &Error) {
-    let sentences = match error {
-        Error::Mistakes(sentences) => sentences.clone(),
-        Error::Usage(sentence) | Error::Own(sentence) => vec![sentence.clone()],
-    };
-    for sentence in sentences {
-        // Nothing can be done about a standard error that takes nothing.
-        let _ = writeln!(std::io::stderr(), "reloadrun: {sentence}");
+    match error {
+        Error::Mistakes(sentences) => report::complain(sentences),
+        Error::Usage(sentence) | Error::Own(sentence) => report::complain(std::slice::from_ref(sentence)),
     }
 }
 
@@ -66,7 +66,7 @@ fn print(text: &str) -> Result<()> {
 fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let environment = Environment::of_process().map_err(Error::Mistakes)?;
     let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
-    logging::begin(config.verbosity);
+    logging::begin(&config)?;
     if let Some(path) = &args.explain {
         let here = environment.directory(&args).map_err(Error::Mistakes)?;
         return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
@@ -86,7 +86,8 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
         _ => "leads to a restart".to_owned(),
     };
-    print(&format!("a change {place}{} {effect}: {}\n", shown.display(), decision.rule))?;
+    let rule = decision.rule.seen_from(&config.directory);
+    print(&format!("a change {place}{} {effect}: {rule}\n", shown.display()))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 
@@ -129,7 +130,6 @@ impl Host for Invocation {
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         self.config = Config { lockfile, events, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
-        logging::begin(self.config.verbosity);
         Ok(())
     }
 

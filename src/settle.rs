@@ -2,7 +2,8 @@
 //!
 //! No fixed window: a file that was closed after writing or renamed into place is whole, and a single such file
 //! waits [`QUIET`] only. More files mean that somebody is at work on the tree, and the wait grows with their
-//! number. What looks unfinished waits for the configured settle time.
+//! number. What looks incomplete waits for [`INCOMPLETE`]. With a debounce time, everything waits at least that long
+//! after the last change, and nothing is stopped before.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,12 +15,14 @@ use crate::change::{Change, ChangeSet, Look};
 /// the backup), short beside the start of any command.
 pub const QUIET: Duration = Duration::from_millis(1);
 
-/// A file that stays open for writing, or unfinished, is waited for this many settle times, counted from its
-/// first change.
-const BOUND_OF_OPEN: u32 = 10;
+/// Quiet time after a save that looks incomplete, unless the debounce time is longer.
+pub const INCOMPLETE: Duration = Duration::from_millis(100);
 
-/// A burst of whole files is waited for this many settle times.
-const BOUND_OF_BURST: u32 = 50;
+/// The wait ends this many quiet times after the first change, whether it is quiet or not.
+const BOUND: u32 = 10;
+
+/// Without a debounce time, a burst of whole files is waited for this long.
+const LONGEST_BURST: Duration = Duration::from_secs(5);
 
 /// How far along a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +47,16 @@ struct Pending {
 /// Collects the changes of one save or of one burst.
 #[derive(Debug)]
 pub struct Settler {
-    settle: Duration,
+    debounce: Duration,
     pending: BTreeMap<PathBuf, Pending>,
     first: Option<Instant>,
     last: Option<Instant>,
 }
 
 impl Settler {
-    /// An empty one; `settle` is the quiet time after an unfinished save.
-    pub fn new(settle: Duration) -> Settler {
-        Settler { settle, pending: BTreeMap::new(), first: None, last: None }
+    /// An empty one; nothing passes until no file has changed for `debounce`.
+    pub fn new(debounce: Duration) -> Settler {
+        Settler { debounce, pending: BTreeMap::new(), first: None, last: None }
     }
 
     /// Takes a change in, or what is newly known of one.
@@ -92,9 +95,16 @@ impl Settler {
         }
     }
 
-    /// Whether a whole file is among the changes: then the end of the command may begin at once.
+    /// Whether the end of the command may begin before it is quiet: a whole file is among the changes, and nobody has
+    /// asked to wait (`--debounce`).
     pub fn is_certain(&self) -> bool {
-        self.pending.values().any(|pending| pending.progress == Progress::Whole)
+        self.debounce.is_zero() && self.pending.values().any(|pending| pending.progress == Progress::Whole)
+    }
+
+    /// Whether the changes pass although somebody goes on writing: the debounce time was never reached.
+    pub fn is_cut(&self, now: Instant) -> bool {
+        let quiet_since = self.last.is_some_and(|last| now >= last + self.debounce);
+        !self.debounce.is_zero() && !self.pending.is_empty() && !quiet_since && self.due().is_some_and(|due| due <= now)
     }
 
     /// The files that are whole, and those that are gone.
@@ -107,6 +117,11 @@ impl Settler {
     pub fn saw_whole(&self, path: &Path) -> bool {
         let whole = |pending: &Pending| pending.progress == Progress::Whole && pending.change.seen.stamp.is_some();
         self.pending.get(path).is_some_and(whole)
+    }
+
+    /// Whether a file was seen with another content, whole or not.
+    pub fn saw_content(&self, path: &Path) -> bool {
+        self.pending.get(path).is_some_and(|pending| pending.change.seen.stamp.is_some())
     }
 
     /// Whether nothing is pending.
@@ -134,22 +149,31 @@ impl Settler {
         self.last
     }
 
+    /// The files below this path whose changes are pending.
+    pub fn below(&self, path: &Path) -> Vec<PathBuf> {
+        let from = self.pending.range(path.to_owned()..).map(|(found, _)| found);
+        from.take_while(|found| found.starts_with(path)).filter(|found| *found != path).cloned().collect()
+    }
+
     /// The files whose changes are pending.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.pending.keys().cloned().collect()
     }
 
-    /// When it will be quiet, if nothing more comes; `None` when nothing is pending.
+    /// When the changes pass, if nothing more comes; `None` when nothing is pending.
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = (self.first?, self.last?);
         let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        let quiet = QUIET.saturating_mul(files).min(self.settle.max(QUIET));
-        let longest = first + (self.settle * BOUND_OF_BURST).max(quiet);
+        let quiet = QUIET.saturating_mul(files).min(INCOMPLETE);
+        let incomplete = self.debounce.max(INCOMPLETE);
+        let longest = first + if self.debounce < INCOMPLETE { LONGEST_BURST } else { self.debounce * BOUND };
+        let debounced = (last + self.debounce).min(first + self.debounce * BOUND);
+        let whole = (last + quiet).max(debounced);
         let waits = self.pending.values().map(|Pending { progress, since, .. }| {
-            let bound = *since + self.settle * BOUND_OF_OPEN;
+            let bound = *since + incomplete * BOUND;
             match progress {
-                Progress::Whole => last + quiet,
-                Progress::Partial => (last + self.settle).min(bound).max(last + quiet),
+                Progress::Whole => whole,
+                Progress::Partial => (last + incomplete).min(bound).max(whole),
                 Progress::Open => bound,
             }
         });
@@ -177,13 +201,13 @@ impl Settler {
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, QUIET, Settler};
+    use super::{INCOMPLETE, LONGEST_BURST, Progress, QUIET, Settler};
     use crate::change::{Change, ChangeKind, Look};
     use proptest::prelude::{any, prop, proptest};
     use std::path::PathBuf;
     use std::time::{Duration, Instant};
 
-    const SETTLE: Duration = Duration::from_millis(100);
+    const AT_ONCE: Duration = Duration::ZERO;
 
     fn change(path: &str) -> Change {
         let path = PathBuf::from(path);
@@ -196,7 +220,7 @@ mod tests {
 
     #[test]
     fn one_whole_file_waits_for_a_moment_only() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Whole, start);
         assert!(settler.is_certain());
         assert_eq!(settler.due(), Some(start + QUIET));
@@ -207,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_file_open_for_writing_holds_everything_back_until_it_is_closed() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Open, start);
         settler.push(change("/b"), Progress::Whole, start);
         assert_eq!(settler.take(start + millis(900)), None);
@@ -217,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_never_closed_passes_at_the_bound() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for step in 0..20 {
             settler.push(change("/log"), Progress::Open, start + millis(step * 60));
         }
@@ -227,26 +251,26 @@ mod tests {
 
     #[test]
     fn a_deleted_or_emptied_file_waits_for_what_may_follow() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Partial, start);
         assert!(!settler.is_certain());
-        assert_eq!(settler.due(), Some(start + SETTLE));
+        assert_eq!(settler.due(), Some(start + INCOMPLETE));
         settler.push(change("/a"), Progress::Whole, start + millis(30));
         assert_eq!(settler.due(), Some(start + millis(30) + QUIET));
     }
 
     #[test]
     fn the_more_files_the_longer_the_quiet_that_ends_a_burst() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for number in 0..500 {
             settler.push(change(&format!("/{number}")), Progress::Whole, start);
         }
-        assert_eq!(settler.due(), Some(start + SETTLE));
+        assert_eq!(settler.due(), Some(start + INCOMPLETE));
     }
 
     #[test]
     fn a_burst_of_new_files_is_not_cut_where_one_open_file_would_be() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for number in 0..300 {
             let now = start + millis(number * 10);
             settler.push(change(&format!("/{number}")), Progress::Partial, now);
@@ -259,22 +283,66 @@ mod tests {
 
     #[test]
     fn what_is_withdrawn_leads_to_nothing() {
-        let (mut settler, start) = (Settler::new(SETTLE), Instant::now());
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         settler.push(change("/a"), Progress::Open, start);
         settler.withdraw(&PathBuf::from("/a"));
         assert_eq!(settler.due(), None);
         assert_eq!(settler.take(start + millis(5000)), None);
     }
 
+    #[test]
+    fn with_a_debounce_time_nothing_is_certain_and_the_quiet_begins_anew_with_each_change() {
+        let (mut settler, start) = (Settler::new(millis(1000)), Instant::now());
+        for number in 0..5 {
+            settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number * 200));
+            assert!(!settler.is_certain());
+        }
+        assert_eq!(settler.due(), Some(start + millis(800 + 1000)));
+        assert!(!settler.is_cut(start + millis(1800)), "it was quiet");
+        assert_eq!(settler.take(start + millis(1800)).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn steady_writes_pass_ten_debounce_times_after_the_first_and_that_is_known() {
+        for debounce in [20, 100, 300] {
+            let (mut settler, start) = (Settler::new(millis(debounce)), Instant::now());
+            let bound = debounce * 10;
+            for step in (0..bound).step_by(10) {
+                settler.push(change("/a"), Progress::Whole, start + millis(step));
+                assert!(settler.take(start + millis(step)).is_none());
+            }
+            assert_eq!(settler.due(), Some(start + millis(bound)), "{debounce} ms");
+            assert!(settler.is_cut(start + millis(bound)));
+        }
+    }
+
+    #[test]
+    fn an_incomplete_save_waits_for_the_longer_of_both_times() {
+        for (debounce, quiet) in [(0, 100), (30, 100), (100, 100), (400, 400)] {
+            let (mut settler, start) = (Settler::new(millis(debounce)), Instant::now());
+            settler.push(change("/a"), Progress::Partial, start);
+            assert_eq!(settler.due(), Some(start + millis(quiet)), "{debounce} ms");
+        }
+    }
+
+    #[test]
+    fn a_short_debounce_time_does_not_cut_a_burst_earlier_than_none() {
+        let (mut settler, start) = (Settler::new(millis(5)), Instant::now());
+        for number in 0..300 {
+            settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number * 2));
+        }
+        assert_eq!(settler.due(), Some(start + millis(598) + INCOMPLETE));
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_everything_passes_by_the_bound_and_nothing_is_lost(
             steps in prop::collection::vec((0u8..6, 0u8..3, 0u64..200), 1..60),
-            settle in 1u64..300,
+            debounce in 0u64..300,
             stop_early in any::<bool>(),
         ) {
-            let settle = Duration::from_millis(settle);
-            let mut settler = Settler::new(settle);
+            let debounce = Duration::from_millis(debounce);
+            let mut settler = Settler::new(debounce);
             let mut now = Instant::now();
             let (mut pushed, mut passed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
             for (path, progress, pause) in steps {
@@ -282,12 +350,12 @@ mod tests {
                 let path = format!("/{path}");
                 pushed.insert(PathBuf::from(&path));
                 settler.push(change(&path), progress, now);
-                assert!(settler.due().unwrap() <= now + (settle * 50).max(QUIET * 60));
+                assert!(settler.due().unwrap() <= now + LONGEST_BURST);
                 now += Duration::from_millis(pause);
                 passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
                 if stop_early && passed.len() > 3 { break; }
             }
-            now += settle * 51 + QUIET * 60;
+            now += LONGEST_BURST;
             passed.extend(settler.take(now).iter().flat_map(|set| set.paths().map(PathBuf::from)).collect::<Vec<_>>());
             assert_eq!(pushed, passed);
         }

@@ -15,6 +15,7 @@ use super::inbox::{Inbox, Voice, Word, inbox};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::watch_thread::{Armed, WatchThread};
+use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
@@ -23,7 +24,7 @@ use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::heartbeat::Pulse;
 use crate::os;
-use crate::os::fd::wait_readable;
+use crate::os::fd::{Wanted, wait_ready};
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::tree::Process;
@@ -49,11 +50,12 @@ pub fn run(
     ties: Ties,
     dispositions: &Dispositions,
 ) -> ChildEnd {
-    os::process::lead_own_group();
+    if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
+        os::process::lead_own_group();
+    }
     // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
     os::process::show_as(c"reload-child");
     os::process::continue_at_parents_end();
-    os::signals::ignore_terminal_output_stop();
     match Driver::set_up(config, filter, request, ties, dispositions) {
         Ok(mut driver) => driver.drive(),
         Err(reason) => {
@@ -75,6 +77,8 @@ struct Driver<'a> {
     tree_told: bool,
     snapshot: SharedSnapshot,
     supervisor_gone: bool,
+    /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
+    unsent: Vec<u8>,
     /// When the command ended by itself.
     ended: Arc<OnceLock<Instant>>,
 }
@@ -89,6 +93,7 @@ impl<'a> Driver<'a> {
     ) -> Result<Driver<'a>, String> {
         let system = |errno: os::Errno| errno.desc().to_lowercase();
         os::process::become_subreaper().map_err(system)?;
+        os::fd::make_non_blocking(&ties.reports).map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
         let pulse = Pulse::of(&ties.lockfile, ties.supervisor, config.interval);
@@ -96,7 +101,7 @@ impl<'a> Driver<'a> {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
-        let mut settler = Settler::new(config.settle);
+        let mut settler = Settler::new(config.debounce);
         let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile, ties.supervisor);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
@@ -114,7 +119,9 @@ impl<'a> Driver<'a> {
         // What we ask for must be able to arrive, also where the caller ignored it.
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
-        let started = prepared.and_then(|executable| Command::start(&executable, group, &dispositions));
+        let started = prepared
+            .and_then(|executable| Command::start(&executable, group, &dispositions))
+            .map_err(|status| advice::explained(status, config));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
@@ -125,6 +132,7 @@ impl<'a> Driver<'a> {
             decoder: Decoder::default(),
             tree_told: false,
             supervisor_gone: false,
+            unsent: Vec::new(),
             ended: Arc::default(),
             snapshot: watcher.snapshot(),
             ties,
@@ -135,7 +143,8 @@ impl<'a> Driver<'a> {
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
         let interval = config.interval;
-        let hints = request.generation == Generation::FIRST || request.changes.has_config();
+        let hints = (request.generation == Generation::FIRST || request.changes.has_config())
+            .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread =
             WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
@@ -162,7 +171,11 @@ impl<'a> Driver<'a> {
             ctrlc::Error::System(error) => no_thread(&error),
             error => error.to_string(),
         })?;
-        os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
+        // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
+        // command and the supervisor.
+        if self.ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
+            os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
+        }
         Ok(())
     }
 
@@ -172,8 +185,15 @@ impl<'a> Driver<'a> {
             self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
             let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
-            let ready = wait_readable([directives, self.deaths.as_fd(), self.inbox.as_fd()], self.machine.due());
-            let Ok([told, died, rung]) = ready else { return ChildEnd::Failed };
+            let unsent = match self.unsent.is_empty() {
+                true => (self.deaths.as_fd(), Wanted::ToRead),
+                false => (self.ties.reports.as_fd(), Wanted::ToWrite),
+            };
+            let read = |descriptor| (descriptor, Wanted::ToRead);
+            let waited = [read(directives), read(self.deaths.as_fd()), read(self.inbox.as_fd()), unsent];
+            let ready = wait_ready(waited, self.machine.due());
+            let Ok([told, died, rung, _]) = ready else { return ChildEnd::Failed };
+            self.send_reports();
             let mut inputs = Vec::new();
             if died {
                 inputs.extend(self.collect());
@@ -252,6 +272,7 @@ impl<'a> Driver<'a> {
         let frozen = end.map(|_| snapshot.lock());
         self.report(&reports);
         if let Some(frozen) = frozen {
+            self.send_last_reports();
             give(&frozen, &self.ties.legacy);
         }
         end
@@ -328,10 +349,27 @@ impl<'a> Driver<'a> {
     }
 
     /// All in one write, so that the supervisor wakes up once.
-    fn report(&self, reports: &[Report]) {
-        let lines: Vec<u8> = reports.iter().flat_map(encode).collect();
-        // A supervisor that is gone shows at the other pipe.
-        let _ = os::fd::write_all(&self.ties.reports, &lines);
+    fn report(&mut self, reports: &[Report]) {
+        self.unsent.extend(reports.iter().flat_map(encode));
+        self.send_reports();
+    }
+
+    fn send_reports(&mut self) {
+        while !self.unsent.is_empty() {
+            match os::fd::write_some(&self.ties.reports, &self.unsent) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(os::Errno::EAGAIN) => return,
+                // A supervisor that is gone shows at the other pipe.
+                Err(_) => self.unsent.clear(),
+            }
+        }
+    }
+
+    /// The last reports: nothing of the command is left, so there is time until the supervisor takes them.
+    fn send_last_reports(&mut self) {
+        while !self.unsent.is_empty() && wait_ready([(self.ties.reports.as_fd(), Wanted::ToWrite)], None).is_ok() {
+            self.send_reports();
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! series lets everything pass at once.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::change::ChangeSet;
 use crate::damping::{Damping, SOON};
@@ -25,8 +25,8 @@ struct Pending {
     last: Instant,
     /// When the change came that it passes for.
     noticed: Instant,
-    /// Whether a change came after a quiet time: then it is no part of a series.
-    late: bool,
+    /// The longest time before a change in which nothing changed.
+    quiet: Duration,
     waits: bool,
 }
 
@@ -35,8 +35,8 @@ struct Pending {
 pub struct Passed {
     /// The notice of the change that they passed for: the first one, or the one that ended a wait.
     pub noticed: Instant,
-    /// Whether they are part of a series.
-    pub soon: bool,
+    /// The quiet time before them.
+    pub quiet: Duration,
 }
 
 impl Hold {
@@ -51,13 +51,13 @@ impl Hold {
             self.pending = None;
             return None;
         };
-        let late = now.saturating_duration_since(self.start) > SOON;
-        let pending = self.pending.get_or_insert(Pending { first: now, last, noticed: now, late, waits: false });
+        let quiet = now.saturating_duration_since(self.start);
+        let pending = self.pending.get_or_insert(Pending { first: now, last, noticed: now, quiet, waits: false });
         // While the command runs it may just be slow. After its end, quiet is quiet.
-        let quiet_since = ended.map(|ended| ended.max(pending.last));
-        pending.late |= quiet_since.is_some_and(|since| last.saturating_duration_since(since) > SOON);
+        let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));
+        pending.quiet = pending.quiet.max(quiet.unwrap_or_default());
         pending.last = last;
-        let wait = if pending.late { None } else { self.damping.wait(settler.changes()) };
+        let wait = if pending.quiet > SOON { None } else { self.damping.wait(settler.changes()) };
         if wait.is_none() && pending.waits {
             pending.noticed = now;
         }
@@ -82,11 +82,11 @@ impl Hold {
         let pending = self.pending.take();
         let passed = Passed {
             noticed: pending.map_or(now, |pending| pending.noticed),
-            soon: pending.is_some_and(|pending| !pending.late),
+            quiet: pending.map_or(Duration::ZERO, |pending| pending.quiet),
         };
         if !changes.is_empty() {
             // As the supervisor counts them: after a signal this child goes on.
-            self.damping.restart(changes, passed.soon);
+            self.damping.restart(changes, passed.quiet);
             self.start = now;
         }
         passed

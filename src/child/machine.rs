@@ -79,8 +79,8 @@ pub enum Input {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
-        /// Whether the first of them came soon after the start, or after the signal before.
-        soon: bool,
+        /// How long nothing had changed before, since the start or the last signal.
+        quiet: Duration,
     },
     /// The supervisor said something.
     Told(Directive),
@@ -201,7 +201,7 @@ impl Machine {
                 self.save_seen(now, &mut actions);
             }
             Input::Unsettled => self.settled = false,
-            Input::Settled { changes, noticed_ns, soon } => self.settle(changes, noticed_ns, soon, now, &mut actions),
+            Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {
@@ -306,7 +306,14 @@ impl Machine {
         }
     }
 
-    fn settle(&mut self, changes: ChangeSet, noticed_ns: i64, soon: bool, now: Instant, actions: &mut Vec<Action>) {
+    fn settle(
+        &mut self,
+        changes: ChangeSet,
+        noticed_ns: i64,
+        quiet: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         self.settled = true;
         self.tell_end(actions);
         let response = match &self.state {
@@ -321,7 +328,7 @@ impl Machine {
             if response == Response::Signal {
                 self.remember(changes.clone(), noticed_ns, now);
             }
-            actions.push(Action::Report(Report::Changed { changes, noticed_ns, soon, response }));
+            actions.push(Action::Report(Report::Changed { changes, noticed_ns, quiet, response }));
             if response == Response::Signal {
                 actions.push(Action::SignalChange);
             }

@@ -22,11 +22,11 @@ fn set(config: bool) -> ChangeSet {
 }
 
 fn settled(changes: ChangeSet) -> Input {
-    Input::Settled { changes, noticed_ns: 7, soon: true }
+    Input::Settled { changes, noticed_ns: 7, quiet: Duration::ZERO }
 }
 
 fn changed(response: Response) -> Action {
-    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, soon: true, response })
+    Action::Report(Report::Changed { changes: set(false), noticed_ns: 7, quiet: Duration::ZERO, response })
 }
 
 fn ended(code: u8) -> Input {

@@ -58,7 +58,7 @@ pub struct WatchThread {
     /// To the main thread.
     pub voice: Voice,
     /// Whether the patterns are new, so that it is to be told which of them match nothing.
-    pub hints: bool,
+    pub hints: Option<Vec<String>>,
     /// The patterns, as the user wrote them.
     pub patterns: Vec<String>,
     /// What they are relative to.
@@ -128,16 +128,15 @@ impl WatchThread {
     fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
         let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
-        if std::mem::take(&mut self.hints) {
-            for message in self.watcher.hints() {
+        if let Some(hints) = self.hints.take() {
+            for message in hints.into_iter().chain(self.watcher.hints()) {
                 self.voice.report(Report::Hint { message });
             }
         }
-        if self.hold.is_in_series() {
-            let came = self.watcher.came_between(inherited);
-            if self.hold.came(&came) {
-                self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
-            }
+        let in_series = self.hold.is_in_series();
+        let came = self.watcher.take_over(inherited, in_series);
+        if in_series && self.hold.came(&came) {
+            self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
         }
     }
 
@@ -168,15 +167,29 @@ impl WatchThread {
     fn tell_settled(&mut self) -> bool {
         let now = Instant::now();
         self.watcher.confirm(&mut self.settler, now);
+        let cut = self.settler.is_cut(now);
         let changes = match self.settler.take(now) {
+            Some(changes) if cut => {
+                self.voice.report(never_quiet(&changes));
+                changes
+            }
             Some(changes) => changes,
             None if self.settler.is_empty() => ChangeSet::default(),
             None => return false,
         };
         self.watcher.accept(&changes);
-        let Passed { noticed, soon } = self.hold.pass(&changes, now);
+        let Passed { noticed, quiet } = self.hold.pass(&changes, now);
         let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
-        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, soon });
+        self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, quiet });
         true
     }
+}
+
+/// Somebody writes all the time. Said once in a run: it does not end by itself.
+fn never_quiet(changes: &ChangeSet) -> Report {
+    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+    let message = format!(
+        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
+    );
+    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
 }

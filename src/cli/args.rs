@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, CommandFactory, Parser};
 
+use super::words;
+
 /// What `--help` says after the options.
 const EXAMPLES: &str = "\
 Examples:
@@ -69,6 +71,10 @@ pub struct Args {
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "What to watch")]
     pub directory: Option<OsString>,
 
+    /// Do not follow symlinks that lead out of the watched directories
+    #[arg(long, help_heading = "What to watch")]
+    pub no_follow: bool,
+
     /// How to learn of changes: auto, inotify, notify or poll [default: auto]
     ///
     /// auto is inotify, and polling for file systems that tell of no changes (NFS, CIFS, 9p, FUSE).
@@ -81,12 +87,20 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub interval: Option<String>,
 
-    /// Quiet time after a save that looks incomplete [default: 100ms]
+    /// Stop only when no watched file has changed for so long [default: 0]
     ///
-    /// A file that is closed after writing or renamed into place needs none. A file that stays open for writing is
-    /// waited for at most 10 times as long, a burst of many files at most 50 times.
+    /// For saves that come in a row: a formatter, a generator, a package manager. Not needed for a single save, however
+    /// it is written: a file that looks incomplete is waited for anyway, for 100ms or this time. Writers that never
+    /// pause delay a restart by at most 10 times as long.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
-    pub settle: Option<String>,
+    pub debounce: Option<String>,
+
+    /// What makes a file another one: time or content [default: time]
+    ///
+    /// With content, what has the same bytes as when the command started restarts nothing, however often it is written
+    /// or touched. Files of more than 64 MiB always count.
+    #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
+    pub compare: Option<String>,
 
     /// What a change does: restart, or signal:NAME [default: restart]
     ///
@@ -172,32 +186,48 @@ pub enum Parsed {
 /// Reads the words of a command line.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     use clap::error::ErrorKind;
-    match Args::try_parse_from(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    match Args::try_parse_from(&words) {
         Ok(args) => Parsed::Args(Box::new(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Text(error.to_string())
         }
         Err(error) => {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            // After `--` stands the command, so this tip of clap's would run a misspelt flag.
-            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("as a value, use '-- ")).collect();
-            Parsed::Wrong(lines.join("\n") + misplaced(&error))
+            let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            Parsed::Wrong(with_tip(&error, tip(&error, &words)))
         }
     }
 }
 
-/// A word where none belongs is most often a pattern that the shell expanded, or a command without `--`.
-fn misplaced(error: &clap::Error) -> &'static str {
+/// The parser's sentences, with our tip in the place of its own. Those are too bold: `--exts` became `--events`, and
+/// "use '-- --wacth'" would run a misspelt flag.
+fn with_tip(error: &clap::Error, tip: Option<String>) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    let is_tip = |line: &str| line.trim_start().starts_with("tip: ");
+    let mut lines: Vec<&str> = text.lines().filter(|line| !is_tip(line)).collect();
+    lines.dedup_by(|one, other| one.is_empty() && other.is_empty());
+    let text = lines.join("\n");
+    match (tip, text.split_once("\n\n")) {
+        (Some(tip), Some((sentence, rest))) => format!("{sentence}\n\n  tip: {tip}\n\n{rest}"),
+        (Some(tip), None) => format!("{text}\n\n  tip: {tip}"),
+        (None, _) => text,
+    }
+}
+
+fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let word = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(word)) => word.as_str(),
-        _ => "-",
-    };
-    if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') {
-        "\n\n  tip: the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py"
-    } else {
-        ""
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    match error.kind() {
+        // Most often a pattern that the shell expanded, or a command without `--`.
+        ErrorKind::UnknownArgument if !word.starts_with('-') => {
+            Some("the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py".to_owned())
+        }
+        ErrorKind::UnknownArgument => {
+            let command = Args::command();
+            words::tip(word, words, command.get_arguments().filter_map(|argument| argument.get_long()))
+        }
+        _ => words::missing_value(word, words),
     }
 }
 

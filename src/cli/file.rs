@@ -30,7 +30,7 @@ pub struct File {
 }
 
 const LISTS: [&str; 2] = ["watch", "ignore"];
-const FLAGS: [&str; 4] = ["no-ignore", "clear", "quiet", "verbose"];
+const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
 impl File {
     /// Reads the text of a config file.
@@ -38,6 +38,8 @@ impl File {
     /// # Errors
     /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
+        // Line ends are the editor's, and a shell would take a carriage return for a part of its last word.
+        let text = &text.replace("\r\n", "\n");
         let name = path.display();
         let place =
             |span: Range<usize>| format!("{name}:{}", 1 + text[..span.start.min(text.len())].matches('\n').count());
@@ -100,7 +102,7 @@ impl File {
 }
 
 fn is_duration(key: &str) -> bool {
-    matches!(key, "interval" | "settle" | "stop-timeout")
+    matches!(key, "interval" | "debounce" | "stop-timeout")
 }
 
 fn described(value: &DeValue<'_>) -> &'static str {
@@ -115,7 +117,9 @@ fn described(value: &DeValue<'_>) -> &'static str {
 }
 
 fn unknown(key: &str) -> String {
-    match nearest(key, keys().iter().map(String::as_str)) {
+    // A former name, which no likeness leads from.
+    let renamed = (key == "settle").then_some("debounce");
+    match renamed.or(nearest(key, keys().iter().map(String::as_str))) {
         Some(known) => format!(": unknown key; did you mean {known}?"),
         None => format!(": unknown key; known are {}", keys().join(", ")),
     }
@@ -138,13 +142,13 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_with_its_line_and_what_was_expected() {
-        let text = "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\nsettle = true\nstop_signal = \"HUP\"\nx = 1\n";
+        let text = "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\ndebounce = true\nstop_signal = \"HUP\"\nx = 1\n";
         let mistakes = File::read(Path::new("reloadrun.toml"), text).unwrap_err();
         for expected in [
             "reloadrun.toml:1: watch must be a text or a list of texts, not a number",
             "reloadrun.toml:3: intervall: unknown key; did you mean interval?",
             "reloadrun.toml:4: clear must be true or false, not a text",
-            "reloadrun.toml:5: settle must be a duration like \"500ms\" or a number of seconds, not true or false",
+            "reloadrun.toml:5: debounce must be a duration like \"500ms\" or a number of seconds, not true or false",
             "reloadrun.toml:6: stop_signal: unknown key; did you mean stop-signal?",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake == expected), "{expected}\nin {mistakes:#?}");
@@ -164,6 +168,8 @@ mod tests {
         let read = |text: &str| File::read(Path::new("a.toml"), text).unwrap().lists[0].1.value.clone();
         assert_eq!(read("command = ['a', 'b c']"), ["a", "b c"]);
         assert_eq!(read("command = 'a | b'"), ["/bin/sh", "-c", "a | b"]);
+        assert_eq!(read("command = \"\"\"\r\na\r\nb\r\n\"\"\"\r\n"), ["/bin/sh", "-c", "a\nb\n"]);
+        assert_eq!(read("command = ['sh', '-c', '''a\r\nb''']\r\n"), ["sh", "-c", "a\nb"]);
         assert_eq!(read("command = 'a b'"), ["/bin/sh", "-c", "exec a b"]);
     }
 }

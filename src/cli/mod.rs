@@ -5,3 +5,4 @@ mod file;
 pub mod logging;
 pub mod resolve;
 mod shell;
+mod words;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
-use crate::config::{Backend, Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, Verbosity};
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
@@ -163,7 +163,14 @@ impl Resolver<'_> {
                 Duration::from_secs(1),
                 Duration::from_millis(10),
             ),
-            settle: self.duration("settle", args.settle.as_ref(), Duration::from_millis(100), Duration::ZERO),
+            debounce: self.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
+            compare: self.choice(
+                "compare",
+                args.compare.as_ref(),
+                Compare::Time,
+                &[("time", Compare::Time), ("content", Compare::Content)],
+            ),
+            no_follow: args.no_follow || self.flag("no-follow"),
             on_change: self.on_change(),
             on_exit: self.choice(
                 "on-exit",

@@ -68,7 +68,9 @@ fn shown(config: &Config, key: &str) -> String {
         "no-ignore" => config.no_ignore.to_string(),
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
-        "settle" => format!("{:?}", config.settle),
+        "debounce" => format!("{:?}", config.debounce),
+        "compare" => format!("{:?}", config.compare),
+        "no-follow" => config.no_follow.to_string(),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -86,7 +88,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, what it means, and another value that the key has where the flag must win.
-const GOOD: [(&str, &str, &str, &str); 61] = [
+const GOOD: [(&str, &str, &str, &str); 63] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -116,10 +118,12 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
-    ("settle", "0", "0ns", "7s"),
-    ("settle", "0s", "0ns", "7s"),
-    ("settle", "50ms", "50ms", "7s"),
-    ("settle", "1", "1s", "7s"),
+    ("debounce", "0", "0ns", "7s"),
+    ("debounce", "0s", "0ns", "7s"),
+    ("debounce", "50ms", "50ms", "7s"),
+    ("debounce", "1", "1s", "7s"),
+    ("compare", "time", "Time", "content"),
+    ("compare", "content", "Content", "time"),
     ("stop-timeout", "0", "0ns", "7s"),
     ("stop-timeout", "1500ms", "1.5s", "7s"),
     ("stop-timeout", "1h", "3600s", "7s"),
@@ -151,7 +155,7 @@ const GOOD: [(&str, &str, &str, &str); 61] = [
 ];
 
 /// Key, value, and what the sentence says of it.
-const BAD: [(&str, &str, &str); 46] = [
+const BAD: [(&str, &str, &str); 48] = [
     ("directory", "missing", "there is no such directory"),
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
@@ -177,8 +181,10 @@ const BAD: [(&str, &str, &str); 46] = [
     ("interval", "0", "it must be at least 10ms"),
     ("interval", "9ms", "it must be at least 10ms"),
     ("interval", "86401", "at most one day"),
-    ("settle", "x", "a duration is expected"),
-    ("settle", "25h", "at most one day"),
+    ("debounce", "x", "a duration is expected"),
+    ("debounce", "25h", "at most one day"),
+    ("compare", "size", "it must be one of time, content"),
+    ("compare", "contents", "did you mean content?"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -249,13 +255,15 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("watch = ['a', 1]", "watch must be a list of texts only"),
         ("ignore = true", "ignore must be a text or a list of texts, not true or false"),
         ("no-ignore = 'yes'", "no-ignore must be true or false, not a text"),
+        ("no-follow = 'yes'", "no-follow must be true or false, not a text"),
+        ("compare = true", "compare must be a text, not true or false"),
         ("clear = 1", "clear must be true or false, not a number"),
         ("quiet = []", "quiet must be true or false, not a list"),
         ("verbose = 1979-05-27", "verbose must be true or false, not a date"),
         ("directory = 1", "directory must be a text, not a number"),
         ("backend = ['poll']", "backend must be a text, not a list"),
         ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not true or false"),
-        ("settle = ['1s']", "settle must be a duration like \"500ms\" or a number of seconds, not a list"),
+        ("debounce = ['1s']", "debounce must be a duration like \"500ms\" or a number of seconds, not a list"),
         ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
         ("on-change = true", "on-change must be a text, not true or false"),
         ("on-exit = 1.5", "on-exit must be a text, not a number"),
@@ -284,7 +292,7 @@ fn numbers_are_good_where_a_number_makes_sense() {
     for (line, key, meaning) in [
         ("interval = 2", "interval", "2s"),
         ("interval = 0.5", "interval", "500ms"),
-        ("settle = 0", "settle", "0ns"),
+        ("debounce = 0", "debounce", "0ns"),
         ("stop-timeout = 60", "stop-timeout", "60s"),
         ("stop-signal = 2", "stop-signal", "SIGINT"),
     ] {
@@ -309,7 +317,8 @@ fn lists_may_be_lists_or_repeated_flags() {
 }
 
 /// Key, its flag, and what it does to what `shown` tells.
-const FLAGS: [(&str, &str, &str, &str); 4] = [
+const FLAGS: [(&str, &str, &str, &str); 5] = [
+    ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
     ("quiet", "-q", "Normal", "Quiet"),
@@ -359,7 +368,7 @@ fn the_last_of_two_flags_counts() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
-    assert_eq!(place.try_resolve("", &["--color", "z", "--settle", "w"]).unwrap_err().len(), 6);
+    assert_eq!(place.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
     assert!(
         place.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
         "a flag hides the key"
@@ -377,7 +386,9 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("directory", "root"),
         ("backend", "Auto"),
         ("interval", "1s"),
-        ("settle", "100ms"),
+        ("debounce", "0ns"),
+        ("compare", "Time"),
+        ("no-follow", "false"),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),

@@ -1,8 +1,8 @@
 //! The ignore rules below one base: the nearest ignore file that has a word on a path, and the built-in lists.
 //!
 //! They apply below a base and never to the base itself: who names `node_modules/mine` means it. A rule of an ignore file
-//! that takes out the base, or everything in it, does not apply below it either: `*` in `out/.gitignore` says nothing about
-//! `-w out`, and a home directory kept in git with a `*` says nothing about the project somebody works in.
+//! that takes out a base that the user wrote, or everything in it, does not apply below it either: `*` in `out/.gitignore`
+//! says nothing about `-w out`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Base {
             if !verdict.ignored {
                 return None;
             }
-            if !self.disregards(rules, &verdict) {
+            if !self.named || !self.disregards(rules, &verdict) {
                 return Some(Rule::IgnoreFile(verdict.file, verdict.text));
             }
         }
@@ -93,8 +93,6 @@ impl Base {
         if let (Some(file), Some(directory)) = (ignored(&anything, false), ignored(&anything, true)) {
             found.extend([file, directory]);
         }
-        // Where nobody named the base, its own ignore file says what counts in it.
-        let applies = |verdict: &Verdict| self.named || !verdict.file.starts_with(&self.path);
-        found.into_iter().filter(applies).map(|verdict| (verdict.file, verdict.line)).collect()
+        found.into_iter().map(|verdict| (verdict.file, verdict.line)).collect()
     }
 }

@@ -1,8 +1,10 @@
 //! A verdict on a path, and the rule behind it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::change::seen_from;
 
 /// The rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,16 @@ pub enum Rule {
     Unmatched,
 }
 
+impl Rule {
+    /// As people read it from a directory: an ignore file near it by its relative path.
+    pub fn seen_from(self, directory: &Path) -> Rule {
+        match self {
+            Rule::IgnoreFile(file, line) => Rule::IgnoreFile(seen_from(directory, &file), line),
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,18 +61,16 @@ pub struct Decision {
     pub counts: bool,
     /// Why.
     pub rule: Rule,
-    /// Whether it counts only because everything is swept in there, and not because a pattern asks for such a name.
-    pub swept: bool,
 }
 
 impl Decision {
     /// It counts.
-    pub fn yes(rule: Rule, swept: bool) -> Decision {
-        Decision { counts: true, rule, swept }
+    pub fn yes(rule: Rule) -> Decision {
+        Decision { counts: true, rule }
     }
 
     /// It does not count.
     pub fn no(rule: Rule) -> Decision {
-        Decision { counts: false, rule, swept: false }
+        Decision { counts: false, rule }
     }
 }

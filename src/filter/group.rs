@@ -50,6 +50,12 @@ impl Group {
         })
     }
 
+    /// Whether a glob that is more than `*` or `**` matches the path itself.
+    pub fn asks_for(&self, path: &Path) -> bool {
+        let asks = |relative| self.globs.matches(relative).into_iter().any(|index| !self.entries[index].sweeps);
+        path.strip_prefix(&self.base).is_ok_and(asks)
+    }
+
     /// Whether something in this directory can match.
     pub fn may_match_below(&self, directory: &Path) -> bool {
         let Ok(relative) = directory.strip_prefix(&self.base) else { return false };

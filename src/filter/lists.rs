@@ -26,7 +26,7 @@ target/ .gradle/ .next/ .nuxt/ .svelte-kit/ .parcel-cache/ .turbo/ .terraform/ .
 /// What builds and running commands write: left out where everything is swept in, not where a pattern asks for it.
 const OUTPUTS: &str = "
 *.log *.pid *.sock *.sqlite *.sqlite3 *.db *-journal *-wal *-shm dump.rdb
-site/ _build/ dist/ build/ out/ staticfiles/ *.o *.a *.so
+site/ _build/ dist/ build/ out/ staticfiles/ *.o *.a *.so *.obj *.class *.gcda *.gcno
 ";
 
 /// What is configuration although nearly every project has git ignore it: counts where everything is swept in.
@@ -101,6 +101,9 @@ impl Lists {
         Lists { built_in: List::of(BUILT_IN), outputs: List::of(OUTPUTS), configuration: List::of(CONFIGURATION) }
     }
 }
+
+/// The built-in entry for what is reached through symlinks only: the `..data` of a Kubernetes volume.
+pub const BEHIND_LINKS: &str = "..*";
 
 /// A directory with this file is a virtual environment of Python's, whatever its name (PEP 405).
 pub const VIRTUAL_ENVIRONMENT: &str = "pyvenv.cfg";

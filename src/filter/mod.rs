@@ -11,6 +11,7 @@ mod last;
 mod lists;
 mod own;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,11 +21,12 @@ pub use self::decision::{Decision, Rule};
 use self::group::{Entry, Group, glob_of, grouped};
 use self::hints::{Surroundings, Unmatched};
 use self::last::Last;
+pub use self::lists::BEHIND_LINKS;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
-use crate::change::Look;
+use crate::change::{Look, seen_from};
 use crate::config::Config;
-use crate::ignore_files::IgnoreFiles;
+use crate::ignore_files::{IgnoreFiles, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -165,12 +167,12 @@ impl Filter {
             return Decision::no(Rule::Own);
         }
         if path == self.config_file {
-            return Decision::yes(Rule::ConfigFile, false);
+            return Decision::yes(Rule::ConfigFile);
         }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
             let others = self.reaches(path).filter_map(|reach| reach.pattern);
             others.chain([*number]).for_each(|number| self.watch[number].mark());
-            return Decision::yes(self.rule_of(*number), false);
+            return Decision::yes(self.rule_of(*number));
         }
         let left_out = self.left_out(path);
         let mut verdict = Decision::no(Rule::Unmatched);
@@ -189,8 +191,8 @@ impl Filter {
                 }
             }
             match refused {
-                None if !verdict.counts => verdict = Decision::yes(reach.rule, reach.swept),
-                None => verdict.swept &= reach.swept,
+                None if !verdict.counts => verdict = Decision::yes(reach.rule),
+                None => {}
                 Some(rule) if verdict.rule == Rule::Unmatched => verdict = Decision::no(rule),
                 Some(_) => {}
             }
@@ -227,11 +229,18 @@ impl Filter {
         for (base, rule, swept) in ways {
             let ignored = || self.rules.as_ref().and_then(|rules| base.ignored(rules, directory, true, swept));
             match self.left_out_below(base, directory).or_else(ignored) {
-                None => return Decision::yes(rule, swept),
+                None => return Decision::yes(rule),
                 Some(ignored) => verdict = Decision::no(ignored),
             }
         }
         verdict
+    }
+
+    /// Whether a path that counts is merely swept in with its directory: neither named nor matched by a pattern that says
+    /// something of its name (`*.py`).
+    pub fn is_swept(&self, path: &Path) -> bool {
+        let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
+        !named && !self.groups.iter().any(|(_, group)| group.asks_for(path))
     }
 
     /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.
@@ -239,6 +248,36 @@ impl Filter {
         if let Some(rules) = &self.rules {
             rules.files.enter(directory, has_ignore_files);
         }
+    }
+
+    /// Whether a name is that of an ignore file, or of what begins a repository.
+    pub fn is_ignore_file(name: &OsStr) -> bool {
+        IgnoreFiles::is_concerned_by(name)
+    }
+
+    /// An ignore file, or a `.git`, may have changed, come or gone: it counts as it is now.
+    pub fn refresh_rules(&self, ignore_file: &Path) {
+        self.rules.iter().for_each(|rules| rules.files.refresh(ignore_file));
+    }
+
+    /// Looks at the ignore files that lie where nobody watches.
+    pub fn look_around_for_rules(&self) {
+        self.rules.iter().for_each(|rules| rules.files.look_around());
+    }
+
+    /// What has changed in the ignore files since this was last asked.
+    pub fn changed_rules(&self) -> Vec<RulesChanged> {
+        let changes = self.rules.as_ref().map(|rules| rules.files.changes()).unwrap_or_default();
+        if !changes.is_empty() {
+            let bases = self.groups.iter().map(|(base, _)| base).chain(self.literals.iter().map(|(base, _)| base));
+            bases.chain(&self.everything).for_each(Base::forget);
+        }
+        changes
+    }
+
+    /// Sentences about ignore files that cannot be honoured, or not wholly; each is given once.
+    pub fn complaints(&self) -> Vec<String> {
+        self.rules.as_ref().map(|rules| rules.files.complaints()).unwrap_or_default()
     }
 
     /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
@@ -286,17 +325,22 @@ impl Filter {
             (!decision.counts).then(|| (path.clone(), decision.rule))
         };
         let (path, rule) = known.refused.get().cloned().or_else(below_ignored)?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(&path).display();
+        let (shown, rule) = self.seen(&path, rule);
         Some(format!("{} matches only what is ignored, like {shown} ({rule}); name it, or use --no-ignore", known.rule))
     }
 
     fn refused_everything(&self, around: &Surroundings) -> Option<String> {
         let (path, rule) = around.paths.iter().find_map(|path| {
             let decision = if path.is_dir() { self.decide_directory(path) } else { self.decide(path) };
-            (!decision.counts).then(|| (path, decision.rule))
+            (!decision.counts).then_some((path, decision.rule))
         })?;
-        let shown = path.strip_prefix(&self.directory).unwrap_or(path).display();
+        let (shown, rule) = self.seen(path, rule);
         Some(format!("nothing here counts yet: {shown} and the like are ignored ({rule}); name what to watch with -w"))
+    }
+
+    /// The path and the rule as people read them from the directory.
+    fn seen(&self, path: &Path, rule: Rule) -> (String, Rule) {
+        (seen_from(&self.directory, path).display().to_string(), rule.seen_from(&self.directory))
     }
 
     fn rule_of(&self, number: usize) -> Rule {

@@ -202,8 +202,8 @@ fn ignore_rules_do_not_apply_to_what_was_named_and_apply_below_it() {
         (&[("src/.gitignore", "gen/")], "src", "src/gen/a.py", "'gen/' in {root}/src/.gitignore"),
         (&[], "src", "src/node_modules/a.js", "'node_modules/' in the built-in ignore list"),
         (&[(".gitignore", "*")], "*.py", "a.py", "'*' in {root}/.gitignore"),
-        (&[("../.git/HEAD", ""), ("../.gitignore", "*")], "*.py", "a.py", "counts"),
-        (&[("../.git/HEAD", ""), ("../.gitignore", "root/*")], "", "a.py", "counts"),
+        (&[("../.git/HEAD", ""), ("../.gitignore", "*")], "*.py", "a.py", "'*' in {root}"),
+        (&[("../.git/HEAD", ""), ("../.gitignore", "*"), (".git", "gitdir: x")], "*.py", "a.py", "counts"),
     ] {
         let shown = told(files, watch, "", path);
         let shown = shown.rsplit_once(" in /").map_or(shown.clone(), |(rule, file)| {
@@ -376,5 +376,31 @@ fn a_file_of_our_own_does_not_count_under_any_name() {
     for (name, counts) in [("run.log", false), ("other.txt", false), ("else.txt", true)] {
         let path = root.join(name);
         assert_eq!(filter.decide_seen(&path, crate::os::fs::look(&path)).counts, counts, "{name}");
+    }
+}
+
+#[test]
+fn what_is_named_or_of_a_named_kind_is_not_swept_in() {
+    let root = Path::new("/nowhere/root");
+    for (watch, path, swept) in [
+        ("", "a.py", true),
+        (".", "a.py", true),
+        ("*", "a.py", true),
+        ("**", "d/a.py", true),
+        ("src", "src/a.py", true),
+        ("src/**", "src/a.py", true),
+        ("src*", "src/a.py", true),
+        ("*.py", "d/a.py", false),
+        ("src/**/*.py", "src/d/a.py", false),
+        ("a.py", "a.py", false),
+        ("**;a.py", "a.py", false),
+        ("**;*.py", "d/a.py", false),
+        ("*.py;**", "d/a.py", false),
+        ("*.py;**", "d/a.txt", true),
+        ("", "reloadrun.toml", false),
+    ] {
+        let filter = Filter::new(&config(root, watch, ""), OwnFiles::default());
+        assert!(filter.decide(&root.join(path)).counts, "-w {watch}: {path}");
+        assert_eq!(filter.is_swept(&root.join(path)), swept, "-w {watch}: {path}");
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::rules::{MOST_RULES, Rules};
+use super::rules::{MOST_GLOBS, MOST_RULES, Rules};
 
 /// So much of a file is read. Ignore files are written by hand.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -40,10 +40,9 @@ fn changed_ns(metadata: &Metadata) -> i64 {
     metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
 }
 
-/// When a file last changed, or when it went: then its directory has changed.
-pub fn moved_on_ns(path: &Path) -> i64 {
-    let of = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata));
-    of(path).or_else(|| of(path.parent()?)).unwrap_or(i64::MIN)
+/// When a file last changed, nanoseconds since the epoch; `None` where there is nothing.
+pub fn changed_at(path: &Path) -> Option<i64> {
+    fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata))
 }
 
 /// An ignore file that is there.
@@ -88,7 +87,7 @@ pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile
             let rules = Rules::of(content, fold);
             let complaint = (!whole || !rules.is_whole()).then(|| {
                 format!(
-                    "{} is too large: of an ignore file, the first {MOST_BYTES} bytes and the first {MOST_RULES} rules count; what follows is not honoured",
+                    "{} is too large: of an ignore file, the first {MOST_BYTES} bytes count, and in them {MOST_RULES} rules, {MOST_GLOBS} of them with wildcards; what follows is not honoured",
                     path.display()
                 )
             });

@@ -8,7 +8,7 @@
 pub fn matches(glob: &[u8], path: &[u8], fold: bool) -> bool {
     let (mut g, mut p) = (0, 0);
     // Where the glob goes on after the star, and how much of the path the star has taken.
-    let (mut star, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut star, mut double) = (None::<(usize, usize)>, None::<(usize, usize)>);
     loop {
         let step = match glob.get(g) {
             None if p == path.len() => return true,

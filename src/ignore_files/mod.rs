@@ -22,7 +22,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
 use self::repository::Repository;
-use self::rules::Rules;
 
 /// The names of ignore files, the stronger one first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
@@ -51,8 +50,8 @@ pub struct Verdict {
 pub struct RulesChanged {
     /// Only paths below this directory are concerned.
     pub below: PathBuf,
-    /// When the ignore file was changed, nanoseconds since the epoch.
-    pub since_ns: i64,
+    /// When the ignore file was changed, nanoseconds since the epoch. When one went away, nobody knows.
+    pub since_ns: Option<i64>,
 }
 
 /// The ignore files of everything that is asked about. Each is read when a directory is first asked about, and again
@@ -232,7 +231,7 @@ impl IgnoreFiles {
         let mut state = self.lock();
         state.directories.retain(|directory, _| !directory.starts_with(below));
         state.repositories.retain(|root, _| !root.starts_with(below));
-        state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::moved_on_ns(file) });
+        state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::changed_at(file) });
     }
 
     /// The ignore files that have a say in a directory.
@@ -306,26 +305,6 @@ impl IgnoreFiles {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each single note leaves it whole, whatever panicked in between.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A list of patterns of our own, in the form of an ignore file.
-#[derive(Debug)]
-pub struct PatternList(Rules);
-
-impl PatternList {
-    /// A list of entries with blanks between them.
-    pub fn new(entries: &str) -> PatternList {
-        // A leading # would be a comment.
-        let line = |entry: &str| if entry.starts_with('#') { format!("\\{entry}\n") } else { format!("{entry}\n") };
-        PatternList(Rules::of(entries.split_whitespace().map(line).collect::<String>().into_bytes(), false))
-    }
-
-    /// The last entry that matches this path alone, whatever is above it.
-    pub fn matched(&self, path: &Path, is_directory: bool) -> Option<&str> {
-        let path = path.as_os_str().as_bytes();
-        let rule = self.0.decisive(path.strip_prefix(b"/").unwrap_or(path), is_directory)?;
-        Some(std::str::from_utf8(self.0.text(rule)).unwrap_or_default().trim_start_matches('\\'))
     }
 }
 

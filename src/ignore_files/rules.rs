@@ -5,8 +5,12 @@ use std::ops::Range;
 
 use super::glob;
 
-/// So many rules of one file count. Each glob is tried on each path, so a file with more of them would cost minutes.
+/// So many rules of one file count.
 pub const MOST_RULES: usize = 20_000;
+
+/// So many of them may have wildcards. Each of those is tried on each path, and in a tree of 100,000 files more of them would
+/// cost minutes.
+pub const MOST_GLOBS: usize = 5_000;
 
 /// The rules of one ignore file.
 #[derive(Debug, Default)]
@@ -40,10 +44,17 @@ enum Kind {
     Name,
     /// `*literal`: a name that ends so.
     Ending,
-    NameGlob,
-    Path,
     /// The pattern begins with so many bytes that are no wildcards.
+    NameGlob(usize),
+    Path,
+    /// The same.
     PathGlob(usize),
+}
+
+impl Kind {
+    fn is_literal(self) -> bool {
+        matches!(self, Kind::Name | Kind::Path)
+    }
 }
 
 impl Rules {
@@ -56,7 +67,8 @@ impl Rules {
             line += 1;
             let end = content[start..].iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| start + at);
             if let Some(rule) = rule(&content, start..end, line) {
-                if rules.list.len() == MOST_RULES {
+                let is_one_too_many = !rule.kind.is_literal() && rules.globs.len() == MOST_GLOBS;
+                if is_one_too_many || rules.list.len() == MOST_RULES {
                     rules.whole = false;
                     break;
                 }
@@ -73,7 +85,7 @@ impl Rules {
         let map = match rule.kind {
             Kind::Name => &mut self.names,
             Kind::Path => &mut self.paths,
-            Kind::Ending | Kind::NameGlob | Kind::PathGlob(_) => {
+            Kind::Ending | Kind::NameGlob(_) | Kind::PathGlob(_) => {
                 self.globs.push(index);
                 self.list.push(rule);
                 return;
@@ -85,7 +97,7 @@ impl Rules {
         self.list.push(rule);
     }
 
-    /// Whether there were no more than [`MOST_RULES`].
+    /// Whether there were no more than [`MOST_RULES`] and [`MOST_GLOBS`].
     pub fn is_whole(&self) -> bool {
         self.whole
     }
@@ -131,14 +143,16 @@ impl Rules {
                 let ending = &pattern[1..];
                 name.len() >= ending.len() && self.equal(ending, &name[name.len() - ending.len()..])
             }
-            Kind::NameGlob => glob::matches(pattern, name, self.fold),
-            // What follows the literal part is a glob of its own: `a**/b` means `a`, and then `**/b`. Git has it so.
-            Kind::PathGlob(literal) => {
-                path.len() >= literal
-                    && self.equal(&pattern[..literal], &path[..literal])
-                    && glob::matches(&pattern[literal..], &path[literal..], self.fold)
-            }
+            Kind::NameGlob(literal) => self.begins_and_matches(pattern, literal, name),
+            Kind::PathGlob(literal) => self.begins_and_matches(pattern, literal, path),
         }
+    }
+
+    /// What follows the literal part is a glob of its own: `a**/b` means `a`, and then `**/b`. Git has it so.
+    fn begins_and_matches(&self, pattern: &[u8], literal: usize, text: &[u8]) -> bool {
+        text.len() >= literal
+            && self.equal(&pattern[..literal], &text[..literal])
+            && glob::matches(&pattern[literal..], &text[literal..], self.fold)
     }
 
     fn equal(&self, one: &[u8], other: &[u8]) -> bool {
@@ -176,7 +190,7 @@ fn rule(content: &[u8], line: Range<usize>, number: usize) -> Option<Rule> {
         let kind = match wildcard {
             None => Kind::Name,
             Some(0) if pattern[0] == b'*' && first_wildcard(&pattern[1..]).is_none() => Kind::Ending,
-            Some(_) => Kind::NameGlob,
+            Some(at) => Kind::NameGlob(at),
         };
         (start, kind)
     };

@@ -1,6 +1,6 @@
 use super::file::MOST_BYTES;
-use super::rules::MOST_RULES;
-use super::{Environment, IgnoreFiles, PatternList, RulesChanged};
+use super::rules::{MOST_GLOBS, MOST_RULES};
+use super::{Environment, IgnoreFiles, RulesChanged};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -258,6 +258,8 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
     let rules = |count: usize| (0..count).map(|number| format!("f{number}\n")).collect::<String>();
     tree.write("many/.gitignore", rules(MOST_RULES + 5));
     tree.write("just/.gitignore", rules(MOST_RULES));
+    let globs = (0..=MOST_GLOBS).map(|number| format!("*.f{number}\n")).collect::<String>();
+    tree.write("globs/.gitignore", globs);
     let line = tree.write("line/.gitignore", "a\n");
     fs::File::options().append(true).open(&line).unwrap().set_len(100 << 20).unwrap();
     tree.write("large/.gitignore", "a\n".repeat(MOST_BYTES));
@@ -271,6 +273,8 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
         (format!("many/f{last}"), Some(format!("many/.gitignore:{MOST_RULES}: f{last}"))),
         (format!("many/f{MOST_RULES}"), None),
         (format!("just/f{last}"), Some(format!("just/.gitignore:{MOST_RULES}: f{last}"))),
+        (format!("globs/x.f{MOST_GLOBS}"), None),
+        (format!("globs/x.f{}", MOST_GLOBS - 1), Some(format!("globs/.gitignore:{MOST_GLOBS}: *.f{}", MOST_GLOBS - 1))),
         ("line/a".into(), Some("line/.gitignore:1: a".into())),
         ("large/a".into(), Some(format!("large/.gitignore:{MOST_RULES}: a"))),
         ("link/a".into(), Some("link/.ignore:1: a".into())),
@@ -280,12 +284,9 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
     }
     let mut complaints = files.complaints();
     complaints.sort();
-    let about = [
-        "large/.gitignore is too large",
-        "line/.gitignore is too large",
-        "link/.gitignore is a symlink",
-        "many/.gitignore is too large",
-    ];
+    let large = ["globs", "large", "line", "many"].map(|name| format!("{name}/.gitignore is too large"));
+    let mut about: Vec<String> = large.into_iter().chain(["link/.gitignore is a symlink".into()]).collect();
+    about.sort();
     assert_eq!(complaints.len(), about.len(), "{complaints:?}");
     for (complaint, about) in complaints.iter().zip(about) {
         assert!(complaint.starts_with(&format!("{}/{about}", tree.root.display())), "{complaint}");
@@ -361,16 +362,4 @@ fn what_lies_above_the_base_is_looked_at_now_and_then() {
     fs::remove_dir(tree.root.join("x/.git")).unwrap();
     files.look_around();
     assert_eq!(tree.of(&files, "x/base/b").as_deref(), Some(".gitignore:1: b"));
-}
-
-#[test]
-fn a_list_of_ours_tells_the_entry() {
-    let list = PatternList::new("node_modules/ *.swp\n #*# .#*");
-    let matched = |path: &str, is_directory| list.matched(Path::new(path), is_directory);
-    assert_eq!(matched("/a/node_modules", true), Some("node_modules/"));
-    assert_eq!(matched("/a/node_modules", false), None);
-    assert_eq!(matched("/a/.x.swp", false), Some("*.swp"));
-    assert_eq!(matched("/a/#x#", false), Some("#*#"));
-    assert_eq!(matched("/a/.#x", false), Some(".#*"));
-    assert_eq!(matched("/a/x", false), None);
 }

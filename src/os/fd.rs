@@ -1,8 +1,9 @@
 //! Descriptors: pipes, waiting on several, and writing without ever being held up.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -29,7 +30,30 @@ pub fn wait_readable<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
     until: Option<Instant>,
 ) -> Result<[bool; N], Errno> {
-    let mut polled = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+    wait_ready(descriptors.map(|descriptor| (descriptor, Wanted::ToRead)), until)
+}
+
+/// What a descriptor is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Something can be read, or the other end is gone.
+    ToRead,
+    /// Something can be written, or the other end is gone.
+    ToWrite,
+}
+
+/// The same as [`wait_readable`], for reading and for writing.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn wait_ready<const N: usize>(
+    descriptors: [(BorrowedFd<'_>, Wanted); N],
+    until: Option<Instant>,
+) -> Result<[bool; N], Errno> {
+    let mut polled = descriptors.map(|(descriptor, wanted)| match wanted {
+        Wanted::ToRead => PollFd::new(descriptor, PollFlags::POLLIN),
+        Wanted::ToWrite => PollFd::new(descriptor, PollFlags::POLLOUT),
+    });
     // ppoll(2) and not poll(2), whose whole milliseconds are too coarse for the quiet time after a save.
     let left = until.map(|until| TimeSpec::from_duration(until.saturating_duration_since(Instant::now())));
     match ppoll(&mut polled, left, None) {
@@ -99,6 +123,19 @@ pub fn write_all(descriptor: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Writes what is taken at once, to a descriptor that does not block.
+///
+/// # Errors
+/// EAGAIN when nothing is taken just now, EPIPE when nobody reads any more.
+pub fn write_some(descriptor: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::unistd::write(descriptor, bytes) {
+            Err(Errno::EINTR) => {}
+            written => return written,
+        }
+    }
+}
+
 /// At most this much is written in one go: a pipe that polls as writable has room for it (POSIX PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 
@@ -115,8 +152,11 @@ pub enum Written {
     Never,
 }
 
-/// Writes at most 4096 bytes if that can be done at once. The descriptor may be shared with the command, so it
-/// must not be made non-blocking; it is asked first instead.
+/// Writes at most 4096 bytes if that can be done at once.
+///
+/// The descriptor should be one of [`adopt`] or [`open_to_append`], which do not block. Where it is not (neither the
+/// file nor /dev/tty could be opened anew), it may be shared with the command and must not be made non-blocking. Then
+/// it is asked first, and a terminal gets one byte at a time: that it polls as writable promises no more.
 pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     let mut polled = [PollFd::new(descriptor, PollFlags::POLLOUT)];
     match poll(&mut polled, PollTimeout::ZERO) {
@@ -131,12 +171,89 @@ pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     if !events.contains(PollFlags::POLLOUT) {
         return if events.contains(PollFlags::POLLERR) { Written::Never } else { Written::NotNow };
     }
-    match nix::unistd::write(descriptor, &bytes[..bytes.len().min(PIPE_BUF)]) {
+    let most = if descriptor.is_terminal() && !is_non_blocking(descriptor) { 1 } else { PIPE_BUF };
+    match send_or_write(descriptor, &bytes[..bytes.len().min(most)]) {
         Ok(count) => Written::Some(count),
         Err(Errno::EINTR | Errno::EAGAIN) => Written::NotNow,
-        Err(Errno::ENOSPC | Errno::EDQUOT) => Written::NoRoom,
+        // EFBIG: the limit of `ulimit -f`, for as long as SIGXFSZ is ignored.
+        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => Written::NoRoom,
         Err(_) => Written::Never,
     }
+}
+
+/// Writes as much as is taken until the instant has come.
+pub fn write_until(descriptor: BorrowedFd<'_>, mut bytes: &[u8], until: Instant) {
+    while !bytes.is_empty() {
+        match write_if_ready(descriptor, bytes) {
+            Written::Some(count) => bytes = &bytes[count..],
+            Written::NotNow if Instant::now() < until => {
+                let _ = wait_ready([(descriptor, Wanted::ToWrite)], Some(until));
+            }
+            Written::NotNow | Written::NoRoom | Written::Never => return,
+        }
+    }
+}
+
+/// A socket cannot be opened anew, but it can be written to without waiting.
+fn send_or_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: send(2) reads as many bytes as the slice has.
+    let sent = unsafe { libc::send(descriptor.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    match Errno::result(sent) {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(Errno::ENOTSOCK) => nix::unistd::write(descriptor, bytes),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn is_non_blocking(descriptor: BorrowedFd<'_>) -> bool {
+    fcntl(descriptor, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+}
+
+/// Makes writing to a pipe of our own fail with EAGAIN instead of waiting. For ends that are shared with nobody.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn make_non_blocking(descriptor: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
+    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
+}
+
+/// Whether standard output is a pipe that nobody reads any more. A socket does not count: journald leaves and comes
+/// back.
+pub fn output_is_unread() -> bool {
+    is_unread(std::io::stdout().as_fd())
+}
+
+/// The same of standard error.
+pub fn error_is_unread() -> bool {
+    is_unread(std::io::stderr().as_fd())
+}
+
+fn is_unread(descriptor: BorrowedFd<'_>) -> bool {
+    let is_pipe = nix::sys::stat::fstat(descriptor).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+    // Asked for nothing: that its reader has gone is told all the same.
+    let mut polled = [PollFd::new(descriptor, PollFlags::empty())];
+    is_pipe
+        && poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+}
+
+/// Opens a file to append to, which may be a FIFO or a terminal and never makes a writer wait.
+///
+/// # Errors
+/// The system's.
+pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    // For reading too: a FIFO opened for writing alone needs a reader first. And without O_NOCTTY a terminal could
+    // become that of our session.
+    options.append(true).read(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
+        opened => opened,
+    }
+    .map(OwnedFd::from)
 }
 
 /// The descriptors from 3 up that the caller of reloadrun handed over, in ascending order. They are the command's: they
@@ -196,7 +313,7 @@ fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD)?;
-    if let Some(own) = reopened(number) {
+    if let Some(own) = reopened(borrowed) {
         return Ok(own);
     }
     // Out of the way of the low numbers, unless the limit of open files leaves nothing else.
@@ -209,16 +326,30 @@ fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
 }
 
 /// A terminal or a pipe opened once more, non-blocking: that it polls as writable is no promise, and the open file
-/// that the command shares must stay as it is. `None` for anything else, and where /proc is hidden.
-fn reopened(number: RawFd) -> Option<OwnedFd> {
+/// that the command shares must stay as it is. `None` for anything else, and where it may not be opened.
+fn reopened(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
     use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-    let path = format!("/proc/self/fd/{number}");
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     let kind = std::fs::metadata(&path).ok()?.file_type();
     if !kind.is_fifo() && !kind.is_char_device() {
         return None;
     }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    File::options().write(true).custom_flags(flags).open(path).ok().map(OwnedFd::from)
+    let open = |path: &str| File::options().write(true).custom_flags(flags).open(path).map(OwnedFd::from);
+    if let Ok(own) = open(&path) {
+        return Some(own);
+    }
+    // After `su` the terminal belongs to somebody else. By this name everybody may open the one of his session.
+    let own = open("/dev/tty").ok()?;
+    (terminal_device(own.as_fd())? == terminal_device(descriptor)?).then_some(own)
+}
+
+/// Which terminal this is, by whatever name it was opened.
+fn terminal_device(descriptor: BorrowedFd<'_>) -> Option<u32> {
+    let mut device: libc::c_uint = 0;
+    // SAFETY: TIOCGDEV writes one unsigned integer (ioctl_tty(2)).
+    let asked = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::TIOCGDEV, &mut device) };
+    (asked == 0).then_some(device)
 }
 
 /// A descriptor of our own for standard error, so that a caller who closes 2 later does not matter.

@@ -1,10 +1,14 @@
 //! File systems: what a file looks like, and whether the kernel tells about changes made to it.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, statfs};
 
 use crate::change::{Look, Stamp};
@@ -26,7 +30,12 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
         return Look::ABSENT;
     }
     Look {
-        stamp: Some(Stamp { mtime_ns: mtime_ns(metadata), size: metadata.size(), inode: metadata.ino() }),
+        stamp: Some(Stamp {
+            mtime_ns: mtime_ns(metadata),
+            size: metadata.size(),
+            inode: metadata.ino(),
+            born_ns: born_ns(metadata),
+        }),
         ctime_ns: ctime_ns(metadata),
     }
 }
@@ -104,13 +113,6 @@ pub fn same_file(one: &Path, other: &Path) -> bool {
     FileId::of(one).is_some_and(|one| FileId::of(other) == Some(one))
 }
 
-/// When a file's inode was made, nanoseconds since the epoch; `None` where the file system does not keep that.
-pub fn born_ns(path: &Path) -> Option<i64> {
-    let born = std::fs::metadata(path).and_then(|metadata| metadata.created()).ok()?;
-    let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_nanos()).ok()
-}
-
 /// When the inode last changed, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())
@@ -119,6 +121,12 @@ pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
 /// When the content was last written, or what the time was set to, nanoseconds since the epoch.
 pub fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// When the inode was made, nanoseconds since the epoch; 0 where nobody knows.
+fn born_ns(metadata: &std::fs::Metadata) -> i64 {
+    let since = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {
@@ -169,8 +177,29 @@ pub fn silence(path: &Path) -> Option<Silence> {
 pub struct Mount {
     /// Where: a directory, or a single file.
     pub point: PathBuf,
+    /// Its number, that of the mount above it, the device, and what of it is shown.
+    pub identity: Vec<u8>,
     /// The lower layers of an overlay, as they were called where it was mounted.
     pub lower: Vec<PathBuf>,
+}
+
+/// Tells when something is mounted or unmounted.
+#[derive(Debug)]
+pub struct MountWatch(File);
+
+impl MountWatch {
+    /// From now on; `None` where there is no `/proc`.
+    pub fn new() -> Option<MountWatch> {
+        File::open("/proc/self/mountinfo").ok().map(MountWatch)
+    }
+
+    /// Whether the table of mounts has changed since this was last asked. Only the exceptional condition is asked for: the
+    /// file is always readable.
+    pub fn has_changed(&self) -> bool {
+        let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        poll(&mut asked, PollTimeout::ZERO).is_ok()
+            && asked[0].revents().is_some_and(|told| told.contains(PollFlags::POLLPRI))
+    }
 }
 
 /// What is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
@@ -181,7 +210,8 @@ pub fn mounts() -> Vec<Mount> {
 fn mounts_in(table: &[u8]) -> Vec<Mount> {
     let mount = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let point = path_of(fields.nth(4)?);
+        let identity: Vec<&[u8]> = fields.by_ref().take(4).collect();
+        let point = path_of(fields.next()?);
         // Behind a lone dash: type, source, options.
         let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
         let options = if rest.next() == Some(b"overlay") { rest.nth(1).unwrap_or_default() } else { b"" };
@@ -189,7 +219,7 @@ fn mounts_in(table: &[u8]) -> Vec<Mount> {
             .split(|byte| *byte == b',')
             .filter_map(|option| option.strip_prefix(b"lowerdir=").or_else(|| option.strip_prefix(b"lowerdir+=")));
         let lower = layers.flat_map(|layers| layers.split(|byte| *byte == b':')).map(path_of).collect();
-        Some(Mount { point, lower })
+        Some(Mount { point, identity: identity.join(&b' '), lower })
     };
     table.split(|byte| *byte == b'\n').filter_map(mount).collect()
 }
@@ -219,16 +249,16 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::{Mount, mounts_in};
 
-    fn mount(point: &str, lower: &[&str]) -> Mount {
-        Mount { point: point.into(), lower: lower.iter().map(Into::into).collect() }
+    fn mount(identity: &str, point: &str, lower: &[&str]) -> Mount {
+        Mount { point: point.into(), identity: identity.into(), lower: lower.iter().map(Into::into).collect() }
     }
 
     #[test]
     fn mount_points_are_read_with_their_odd_characters() {
         let table = b"22 1 0:20 / / rw - ext4 /dev/a rw\n\
             23 22 0:21 /x /a\\040b/c\\134d\\011e\\012 rw shared:1 - ext4 /dev/b rw\n\n24 22 0:22 / /plain\\9 rw - tmpfs t rw";
-        let points = ["/", "/a b/c\\d\te\n", "/plain\\9"];
-        assert_eq!(mounts_in(table), points.map(|point| mount(point, &[])));
+        let mounts = [("22 1 0:20 /", "/"), ("23 22 0:21 /x", "/a b/c\\d\te\n"), ("24 22 0:22 /", "/plain\\9")];
+        assert_eq!(mounts_in(table), mounts.map(|(identity, point)| mount(identity, point, &[])));
         assert!(mounts_in(b"").is_empty());
     }
 
@@ -237,7 +267,11 @@ mod tests {
         let table = b"31 22 0:30 / /o rw - overlay none rw,lowerdir=/l/one:/l/t\\040o,upperdir=/u,workdir=/w\n\
             32 22 0:31 / /p rw master:2 - overlay none rw,lowerdir+=/l/one,lowerdir+=/l/two\n\
             33 22 0:32 / /q rw - ext4 lowerdir=/no rw,lowerdir=/no";
-        let expected = [mount("/o", &["/l/one", "/l/t o"]), mount("/p", &["/l/one", "/l/two"]), mount("/q", &[])];
+        let expected = [
+            mount("31 22 0:30 /", "/o", &["/l/one", "/l/t o"]),
+            mount("32 22 0:31 /", "/p", &["/l/one", "/l/two"]),
+            mount("33 22 0:32 /", "/q", &[]),
+        ];
         assert_eq!(mounts_in(table), expected);
     }
 }

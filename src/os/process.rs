@@ -70,7 +70,11 @@ pub fn own_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(0)
 }
 
-/// The process group of this process.
+/// The number of a process group that began outside of this pid namespace (`unshare --pid --fork`): it has none here.
+/// Such a group cannot be joined, only be left.
+pub const FOREIGN_GROUP: i32 = 0;
+
+/// The process group of this process; [`FOREIGN_GROUP`] if it has no number here.
 pub fn own_group() -> i32 {
     getpgrp().as_raw()
 }
@@ -78,6 +82,12 @@ pub fn own_group() -> i32 {
 /// The name that `ps -o comm` and `top` show, 15 bytes at most.
 pub fn show_as(name: &std::ffi::CStr) {
     let _ = nix::sys::prctl::set_name(name);
+}
+
+/// Lets everybody else go first; for the calling thread alone.
+pub fn lower_priority() {
+    // SAFETY: three plain numbers, no memory. On Linux the "process" 0 is the calling thread (setpriority(2)).
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
 }
 
 /// Whether this process is the init of its pid namespace: the entry point of a container.
@@ -215,6 +225,17 @@ fn search(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) 
     }
 }
 
+/// Whether this file can be executed by us.
+pub fn is_runnable(path: &Path) -> bool {
+    runnable(path).is_ok()
+}
+
+/// Whether a command of this name would be found from this directory.
+pub fn is_program(name: &str, directory: &Path) -> bool {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    search(OsStr::new(name), directory, &environment).is_ok()
+}
+
 fn runnable(path: &Path) -> Result<(), Errno> {
     let metadata = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if metadata.is_dir() {
@@ -283,7 +304,7 @@ pub fn execute(
         ForkResult::Parent { child } => {
             drop(report);
             // Set from both sides, as job-control shells do: whoever comes first.
-            let _ = setpgid(child, group_id(group));
+            enter(child, group);
             outcome(executable, child, failure)
         }
     }
@@ -323,11 +344,14 @@ fn outcome(executable: &Executable, child: Pid, failure: OwnedFd) -> Result<i32,
     }))
 }
 
-fn group_id(group: Group) -> Pid {
-    Pid::from_raw(match group {
-        Group::Own => 0,
-        Group::Join(group) => group,
-    })
+/// Puts a process into its group; async-signal-safe.
+fn enter(process: Pid, group: Group) {
+    let _ = match group {
+        Group::Own => setpgid(process, Pid::from_raw(0)),
+        // It is there from its birth.
+        Group::Join(FOREIGN_GROUP) => Ok(()),
+        Group::Join(group) => setpgid(process, Pid::from_raw(group)),
+    };
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -359,7 +383,7 @@ fn become_command(
     handed_over: &[RawFd],
     parent: Pid,
 ) -> Failed {
-    let _ = setpgid(Pid::from_raw(0), group_id(group));
+    enter(Pid::from_raw(0), group);
     if let (Some(tether), Group::Own) = (tether, group) {
         // Here, and not by the parent: the command cannot begin without it.
         let _ = tether.hold_group(Pid::this().as_raw());

@@ -153,10 +153,7 @@ impl SignalStream {
     /// # Errors
     /// The system's, when there is no descriptor left.
     pub fn of(signals: &[Signal]) -> Result<SignalStream, Errno> {
-        let mut set = SigSet::empty();
-        for signal in signals {
-            set.add(Named::try_from(signal.0)?);
-        }
+        let set = set_of(signals);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(SignalStream { descriptor })
@@ -190,11 +187,6 @@ pub fn hear_of_deaths() {
     set(Named::SIGCHLD, SigHandler::SigDfl);
 }
 
-/// Writing to the terminal from the background must not stop this process (`stty tostop`).
-pub fn ignore_terminal_output_stop() {
-    set(Named::SIGTTOU, SigHandler::SigIgn);
-}
-
 fn set(named: Named, handler: SigHandler) {
     // SAFETY: SIG_DFL and SIG_IGN, all that is passed here, run no code of ours.
     let _ = unsafe { sigaction(named, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) };
@@ -215,11 +207,73 @@ pub fn stop_for_certain() {
     let _ = raise(Named::SIGSTOP);
 }
 
+/// Signals as a set. nix's own way knows no real-time signals.
+fn set_of(signals: &[Signal]) -> SigSet {
+    let mut set = SigSet::empty().as_ref().to_owned();
+    for signal in signals {
+        // SAFETY: sigaddset(3) changes the set that it is given, and refuses what is no signal.
+        unsafe { libc::sigaddset(&mut set, signal.0) };
+    }
+    // SAFETY: an initialised set to which only sigaddset(3) has added.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
+}
+
+/// Ignores these signals, also those that the C library keeps to itself. Programs that this process executes inherit
+/// that, but for the command: see [`Dispositions`].
+pub fn ignore(signals: &[Signal]) {
+    for signal in signals {
+        dispose(signal.0, libc::SIG_IGN);
+    }
+}
+
+/// Gives these signals the kernel's own action.
+pub fn leave_to_kernel(signals: &[Signal]) {
+    for signal in signals {
+        dispose(signal.0, libc::SIG_DFL);
+    }
+}
+
+/// The kernel's `struct sigaction` begins with the handler (on every architecture but MIPS); the rest is zero here.
+#[repr(C)]
+struct KernelAction {
+    handler: libc::sighandler_t,
+    rest: [usize; 15],
+}
+
+/// The kernel's signal set has 64 bits.
+const KERNEL_SET_BYTES: usize = 8;
+
+/// Sets SIG_IGN or SIG_DFL; async-signal-safe. Not by sigaction(3), which refuses the signals of the C library itself.
+fn dispose(number: i32, handler: libc::sighandler_t) {
+    let action = KernelAction { handler, rest: [0; 15] };
+    // SAFETY: rt_sigaction(2) reads the action, which is larger than the kernel's; SIG_IGN and SIG_DFL, all that is
+    // passed here, run no code of ours.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, &action, std::ptr::null::<KernelAction>(), KERNEL_SET_BYTES)
+    };
+}
+
+/// The C library's own: glibc cancels threads and changes their user with them, musl does much the same.
+const RESERVED: [i32; 2] = [32, 33];
+
+fn reserved_is_ignored(number: i32) -> bool {
+    let mut action = KernelAction { handler: libc::SIG_DFL, rest: [0; 15] };
+    // SAFETY: with a null second argument rt_sigaction(2) only writes the present action, which is smaller, to the third.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, std::ptr::null::<KernelAction>(), &mut action, KERNEL_SET_BYTES)
+    };
+    action.handler == libc::SIG_IGN
+}
+
+/// Keeps these signals waiting, until a [`SignalStream`] takes them.
+pub fn block(signals: &[Signal]) {
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set_of(signals)), None);
+}
+
 /// Lets these signals reach this thread again.
 pub fn unblock(signals: &[Signal]) {
-    let set: SigSet = signals.iter().filter_map(|signal| Named::try_from(signal.0).ok()).collect();
     // Nothing to be done about an error: the only one is a wrong `how`.
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set_of(signals)), None);
 }
 
 /// What the caller of reloadrun left us: which signals are ignored, which are blocked. The command gets
@@ -227,6 +281,7 @@ pub fn unblock(signals: &[Signal]) {
 #[derive(Debug, Clone)]
 pub struct Dispositions {
     ignored: Vec<Named>,
+    reserved: [bool; RESERVED.len()],
     mask: SigSet,
     /// Those that must reach the command, whatever the caller did to them.
     arriving: Vec<Signal>,
@@ -240,7 +295,7 @@ impl Dispositions {
         let ignored = Named::iterator().filter(|&named| callers(named)).collect();
         let mut mask = SigSet::empty();
         let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
-        Dispositions { ignored, mask, arriving: Vec::new() }
+        Dispositions { ignored, reserved: RESERVED.map(reserved_is_ignored), mask, arriving: Vec::new() }
     }
 
     /// The same, except that these signals have their default effect and are not blocked: a script that starts reloadrun
@@ -255,7 +310,7 @@ impl Dispositions {
         let mask = unsafe { SigSet::from_sigset_t_unchecked(mask) };
         let mut ignored = self.ignored.clone();
         ignored.retain(|named| signals.iter().all(|signal| signal.0 != *named as i32));
-        Dispositions { ignored, mask, arriving: signals.to_vec() }
+        Dispositions { ignored, reserved: self.reserved, mask, arriving: signals.to_vec() }
     }
 
     /// Whether the caller ignored a signal: `nohup`, or a script's `&`.
@@ -271,6 +326,9 @@ impl Dispositions {
                 continue;
             }
             set(named, handler);
+        }
+        for (number, ignored) in RESERVED.into_iter().zip(self.reserved) {
+            dispose(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         }
         for signal in self.arriving.iter().filter(|signal| signal.0 >= RTMIN) {
             // SAFETY: SIG_DFL runs no code of ours. nix cannot name a real-time signal.

@@ -33,6 +33,12 @@ pub fn is_stdin() -> bool {
     stdin().is_terminal()
 }
 
+/// Whether standard error is a terminal that shows Ctrl-C as `^C`.
+pub fn shows_keys() -> bool {
+    let shown = LocalFlags::ECHO | LocalFlags::ECHOCTL;
+    tcgetattr(std::io::stderr()).is_ok_and(|now| now.local_flags.contains(shown))
+}
+
 /// The terminal's settings as they were found.
 pub struct Settings {
     found: Termios,

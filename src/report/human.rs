@@ -1,10 +1,12 @@
 //! Events as calm single lines, for people.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
 use crate::event::{Event, Watching, What};
+use crate::generation::Generation;
 
 /// Clears the screen and the scroll-back, and goes to the top left corner (ECMA-48 ED 2, xterm ED 3, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
@@ -20,19 +22,16 @@ pub struct Human {
     kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
-}
-
-#[derive(Clone, Copy)]
-enum Tone {
-    Plain,
-    Good,
-    Bad,
+    /// The generation whose watcher was told to be in place.
+    watched: Option<Generation>,
+    /// The line that says what is waited for, until there is a watcher that could see it.
+    waits: Option<String>,
 }
 
 impl Human {
     /// For paths shown relative to `directory`.
     pub fn new(directory: PathBuf, color: bool, verbosity: Verbosity, clear: bool) -> Human {
-        Human { directory, color, verbosity, clear, kept: String::new(), first: None }
+        Human { directory, color, verbosity, clear, kept: String::new(), first: None, watched: None, waits: None }
     }
 
     /// Takes over what a new configuration says.
@@ -46,6 +45,11 @@ impl Human {
         self.clear.then(|| CLEAR.to_owned() + &kept)
     }
 
+    /// The text for one who has not taken so many lines.
+    pub fn left_out(&self, count: u64) -> String {
+        self.line(Tone::Bad, &format!("{count} lines were left out here, because nobody took them"))
+    }
+
     /// The text for an event, if it is worth one.
     pub fn text(&mut self, event: &Event) -> Option<String> {
         // The first line waits for the watcher, but not so long that the command's end comes before its name.
@@ -57,10 +61,24 @@ impl Human {
         {
             self.kept.push_str(text);
         }
-        match (first, own) {
-            (Some(first), Some(text)) => Some(first + &text),
-            (first, text) => first.or(text),
+        let waits = self.waits(event);
+        let text = [first, own, waits].into_iter().flatten().collect::<String>();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// That a change is waited for is said after the line that somebody watches, where that one is said, and not if a
+    /// change has come meanwhile.
+    fn waits(&mut self, event: &Event) -> Option<String> {
+        let tells_watching = event.generation.number() == 1 || self.verbosity == Verbosity::Verbose;
+        match event.what {
+            What::Waiting { delay_ms: None, .. } if self.verbosity != Verbosity::Quiet => {
+                self.waits = Some(self.line(Tone::Plain, "waiting for a change"));
+            }
+            What::Watching(_) => self.watched = Some(event.generation),
+            What::Changed { .. } | What::Started { .. } | What::Finished { .. } => self.waits = None,
+            _ => {}
         }
+        self.waits.take_if(|_| !tells_watching || self.watched == Some(event.generation))
     }
 
     fn own_text(&mut self, event: &Event) -> Option<String> {
@@ -106,14 +124,17 @@ impl Human {
             What::Waiting { delay_ms: Some(delay), .. } => {
                 (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
             }
-            What::Waiting { .. } => (Tone::Plain, "waiting for a change".to_owned()),
             What::ConfigLoaded { path } if verbose => (Tone::Plain, format!("read {path}")),
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+            What::Waiting { .. }
+            | What::ConfigLoaded { .. }
+            | What::Stopping { .. }
+            | What::Stopped { .. }
+            | What::Finished { .. } => {
                 return None;
             }
         };
@@ -137,29 +158,15 @@ impl Human {
     /// `app.py changed (-w '*.py')`, `app.py and 2 more changed (-w '*.py')`.
     fn reason(&self, changes: &ChangeSet) -> String {
         let Some(first) = changes.iter().next() else { return "nothing changed".to_owned() };
-        let path = self.shown(&first.path);
+        let path = shown(&first.path, &self.directory);
         match changes.len() - 1 {
             0 => format!("{path} {} ({})", first.kind, first.rule),
             more => format!("{path} and {more} more changed ({})", first.rule),
         }
     }
 
-    fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
-    }
-
     fn line(&self, tone: Tone, sentence: &str) -> String {
-        // A path may hold anything, line ends and escape sequences included.
-        let mut line = String::with_capacity(sentence.len());
-        for character in sentence.chars() {
-            if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
-        }
-        let color = match tone {
-            Tone::Plain => "2",
-            Tone::Good => "32",
-            Tone::Bad => "33",
-        };
-        if self.color { format!("\x1b[{color}mreloadrun:\x1b[0m {line}\n") } else { format!("reloadrun: {line}\n") }
+        line(tone, self.color, sentence)
     }
 }
 

@@ -2,17 +2,21 @@
 
 mod human;
 mod json;
+mod line;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use self::human::Human;
+use self::line::paragraph;
+pub use self::line::{Tone, line, shown};
 use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
-use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
+use crate::os::fd::{Written, adopt, open_to_append, standard_error, write_if_ready, write_until};
 use crate::os::reason;
+use crate::os::tty::shows_keys;
 
 /// What a sink keeps for a listener who takes nothing just now; what comes after that is left out, and counted.
 const MOST_PENDING: usize = 256 * 1024;
@@ -37,7 +41,7 @@ impl Sink {
             return;
         }
         if !self.pending.is_empty() && self.pending.len() + line.len() > MOST_PENDING {
-            self.left_out += 1;
+            self.left_out += line.lines().count() as u64;
             return;
         }
         self.pending.extend_from_slice(line.as_bytes());
@@ -97,6 +101,13 @@ impl Reporter {
         }
     }
 
+    /// Ends the line on which the terminal has shown a key: what comes next, ours or the shell's, begins a line.
+    pub fn end_line(&mut self) {
+        if shows_keys() {
+            self.human_sink.push("\n");
+        }
+    }
+
     /// Tells an event to everyone.
     pub fn tell(&mut self, event: &Event) {
         if let Some(sink) = &mut self.json_sink {
@@ -107,26 +118,62 @@ impl Reporter {
         }
         let no_room = self.json_sink.as_ref().is_some_and(|sink| sink.no_room);
         if no_room && !std::mem::replace(&mut self.complained, true) {
-            let message = "the events find no room on the disk; up to 256 KiB of them wait until there is some".into();
+            let message =
+                "the events find no room (a full disk, or ulimit -f); up to 256 KiB of them wait until there is some"
+                    .into();
             let generation = event.generation;
             self.human_sink
                 .push(&self.human.text(&Event { generation, what: What::Degraded { message } }).unwrap_or_default());
         }
     }
 
-    /// Tries once more to get rid of what somebody did not take.
+    /// Tries once more to get rid of what somebody did not take, and says what he has missed.
     pub fn flush(&mut self) {
         self.human_sink.flush();
+        if self.human_sink.pending.is_empty() && self.human_sink.left_out > 0 {
+            let count = std::mem::take(&mut self.human_sink.left_out);
+            self.human_sink.push(&self.human.left_out(count));
+        }
         if let Some(sink) = &mut self.json_sink {
             sink.flush();
         }
     }
+
+    /// The same for the last time: a terminal or a reader that is only busy gets a moment.
+    pub fn finish(&mut self) {
+        let until = Instant::now() + LAST_MOMENT;
+        self.flush();
+        for sink in [&self.human_sink].into_iter().chain(&self.json_sink) {
+            if let Some(descriptor) = &sink.descriptor {
+                write_until(descriptor.as_fd(), &sink.pending, until);
+            }
+        }
+    }
 }
 
-/// Says one line on standard error, at once or never: for a child that has no supervisor to report to.
-pub fn say(sentence: &str) {
+/// So long a busy reader is waited for in the end.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// So long an error waits for somebody to take it: it is all that is said before the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Puts a line on standard error, at once or never: for a child, which has no reporter.
+pub fn put(line: &str) {
     if let Ok(stderr) = standard_error() {
-        write_if_ready(stderr.as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+        write_if_ready(stderr.as_fd(), line.as_bytes());
+    }
+}
+
+/// Says a sentence on standard error, at once or never: for a child that has no supervisor to report to.
+pub fn say(sentence: &str) {
+    put(&line(Tone::Bad, false, sentence));
+}
+
+/// Says the sentences of an error on standard error, and waits a little where nobody takes them.
+pub fn complain(sentences: &[String]) {
+    if let Ok(stderr) = standard_error() {
+        let text: String = sentences.iter().map(|sentence| paragraph(sentence)).collect();
+        write_until(stderr.as_fd(), text.as_bytes(), Instant::now() + LAST_WORDS);
     }
 }
 
@@ -136,13 +183,7 @@ fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
         EventsTarget::Descriptor(number) => adopt(*number).map_err(|_| {
             Error::usage(format!("--events fd:{number}: descriptor {number} is not open; open it in the shell, as in {number}>events.jsonl"))
         }),
-        // For reading too: opening a FIFO for writing alone would wait for its reader.
-        EventsTarget::File(path) => std::fs::File::options()
-            .append(true)
-            .read(true)
-            .create(true)
-            .open(path)
-            .map(OwnedFd::from)
+        EventsTarget::File(path) => open_to_append(path)
             .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(&error)))),
     }
 }
@@ -154,7 +195,7 @@ fn clears(config: &Config) -> bool {
 }
 
 /// Colour is for terminals, and not for those who said <https://no-color.org>.
-fn use_color(color: Color) -> bool {
+pub fn use_color(color: Color) -> bool {
     use std::io::IsTerminal;
     match color {
         Color::Always => true,
@@ -163,6 +204,46 @@ fn use_color(color: Color) -> bool {
             std::io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Human, MOST_PENDING, Reporter, Sink};
+    use crate::config::Verbosity;
+    use crate::event::{Event, What};
+    use crate::generation::Generation;
+    use crate::os::fd::{make_non_blocking, pipe, read_some};
+
+    #[test]
+    fn a_reader_who_comes_back_gets_what_was_kept_and_learns_what_was_left_out() {
+        let (reader, writer) = pipe().unwrap();
+        make_non_blocking(&reader).unwrap();
+        make_non_blocking(&writer).unwrap();
+        let human = Human::new("/".into(), false, Verbosity::Normal, false);
+        let mut reporter = Reporter { human, human_sink: Sink::to(Some(writer)), json_sink: None, complained: false };
+        let tell = |number: usize, reporter: &mut Reporter| {
+            let message = format!("{number} {}", "x".repeat(1000));
+            reporter.tell(&Event { generation: Generation::FIRST, what: What::Degraded { message } });
+        };
+        let count = 2 * MOST_PENDING / 1000;
+        (0..count).for_each(|number| tell(number, &mut reporter));
+        let left_out = usize::try_from(reporter.human_sink.left_out).unwrap();
+        assert!((1..count).contains(&left_out));
+        let mut read = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = read_some(&reader, &mut buffer) {
+            read.extend_from_slice(&buffer[..length]);
+            reporter.flush();
+        }
+        let text = String::from_utf8(read).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let (last, kept) = lines.split_last().unwrap();
+        assert_eq!(*last, format!("reloadrun: {left_out} lines were left out here, because nobody took them"));
+        assert_eq!(kept.len(), count - left_out);
+        for (number, line) in kept.iter().enumerate() {
+            assert!(line.starts_with(&format!("reloadrun: {number} x")), "{line}");
         }
     }
 }

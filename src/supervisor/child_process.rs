@@ -1,5 +1,6 @@
 //! One child as its supervisor holds it: the pid, the pipes, what it has said.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::exit_code::ChildEnd;
@@ -15,8 +16,42 @@ pub struct ChildProcess {
     collected: bool,
     reports: OwnedFd,
     directives: OwnedFd,
+    outbox: Outbox,
     legacy: OwnedFd,
     decoder: Decoder,
+}
+
+/// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
+/// much there is to tell, it comes down to two stops at the most, and to a set of signals.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// The rest of a directive that the pipe has taken a part of, or could not take.
+    line: Vec<u8>,
+    stops: u8,
+    signals: BTreeSet<i32>,
+}
+
+impl Outbox {
+    fn add(&mut self, directive: Directive) {
+        match directive {
+            // Said twice, it means KILL; there is nothing beyond that.
+            Directive::Stop => self.stops = (self.stops + 1).min(2),
+            Directive::Signal { number } => drop(self.signals.insert(number)),
+        }
+    }
+
+    /// Makes the next directive ready to be written, if there is one; stops go first.
+    fn prepare(&mut self) -> bool {
+        if self.line.is_empty() {
+            if self.stops > 0 {
+                self.stops -= 1;
+                self.line = encode(&Directive::Stop);
+            } else if let Some(number) = self.signals.pop_first() {
+                self.line = encode(&Directive::Signal { number });
+            }
+        }
+        !self.line.is_empty()
+    }
 }
 
 /// The ends of the pipes that the child keeps.
@@ -43,6 +78,7 @@ impl ChildProcess {
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
+        os::fd::make_non_blocking(&directives)?;
         let (legacy, child_legacy) = os::fd::pipe()?;
         let ends = ChildEnds { reports: child_reports, directives: child_directives, inherited, legacy: child_legacy };
         let pid = os::process::fork_child(|| {
@@ -50,7 +86,8 @@ impl ChildProcess {
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
-        Ok(ChildProcess { pid, collected: false, reports, directives, legacy, decoder: Decoder::default() })
+        let decoder = Decoder::default();
+        Ok(ChildProcess { pid, collected: false, reports, directives, outbox: Outbox::default(), legacy, decoder })
     }
 
     /// Lets go of it; what it leaves to the next one remains.
@@ -82,12 +119,57 @@ impl ChildProcess {
         }
     }
 
-    /// Tells it something. That it is gone shows elsewhere.
-    pub fn tell(&self, directive: &Directive) {
-        let _ = os::fd::write_all(&self.directives, &encode(directive));
-        if *directive == Directive::Stop && !self.collected {
+    /// Tells it something, now or as soon as it listens. That it is gone shows elsewhere.
+    pub fn tell(&mut self, directive: Directive) {
+        if directive == Directive::Stop && !self.collected {
             // Somebody may have stopped it (`kill -STOP`), and then it would never hear of it.
             let _ = os::signals::send(self.pid, Signal::CONT);
         }
+        self.outbox.add(directive);
+        self.flush();
+    }
+
+    /// Where it is told things, while there is something that it has not taken.
+    pub fn owed(&self) -> Option<BorrowedFd<'_>> {
+        (!self.outbox.line.is_empty()).then(|| self.directives.as_fd())
+    }
+
+    /// Tells it what it has not taken before, as far as it takes it now.
+    pub fn flush(&mut self) {
+        while self.outbox.prepare() {
+            match os::fd::write_some(&self.directives, &self.outbox.line) {
+                Ok(count) => drop(self.outbox.line.drain(..count)),
+                Err(os::Errno::EAGAIN) => return,
+                // It is gone.
+                Err(_) => self.outbox = Outbox::default(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outbox;
+    use crate::protocol::{Decoder, Directive};
+
+    #[test]
+    fn what_a_stopped_child_is_told_comes_down_to_little_and_stops_come_first() {
+        let mut outbox = Outbox::default();
+        for _ in 0..5000 {
+            outbox.add(Directive::Signal { number: 12 });
+            outbox.add(Directive::Signal { number: 10 });
+            // The pipe is full: this one waits, and must be whole in the end.
+            assert!(outbox.prepare());
+        }
+        for _ in 0..3 {
+            outbox.add(Directive::Stop);
+        }
+        let mut bytes = Vec::new();
+        while outbox.prepare() {
+            bytes.append(&mut outbox.line);
+        }
+        let signal = |number| Directive::Signal { number };
+        let told: Vec<Directive> = Decoder::default().push(&bytes);
+        assert_eq!(told, [signal(10), Directive::Stop, Directive::Stop, signal(10), signal(12)]);
     }
 }

@@ -10,6 +10,7 @@ use tracing::debug;
 use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
+use super::signals::awaited;
 use crate::change::ChangeSet;
 use crate::command::out_of_reach;
 use crate::config::{Config, OnChange};
@@ -20,7 +21,7 @@ use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Heartbeat;
 use crate::os;
-use crate::os::fd::wait_readable;
+use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
 use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
@@ -37,20 +38,6 @@ const SWEEP: Duration = Duration::from_secs(10);
 const SWEEP_BLINDLY: Duration = Duration::from_secs(1);
 /// So many files are looked at for a remedy.
 const MOST_LOOKS: usize = 20_000;
-
-/// Everything that reaches the supervisor as an input.
-const SIGNALS: [Signal; 10] = [
-    Signal::INT,
-    Signal::TERM,
-    Signal::HUP,
-    Signal::QUIT,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::WINCH,
-    Signal::TSTP,
-    Signal::CONT,
-    Signal::CHLD,
-];
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -89,13 +76,9 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
     host.writes_to(heartbeat.path());
     let reporter = Reporter::open(host.config())?;
-    let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
+    let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
     let shares_terminal = tty::is_stdin();
-    if shares_terminal {
-        // To put a terminal in order that a dead command has left in somebody else's hands.
-        os::signals::ignore_terminal_output_stop();
-    }
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
@@ -163,7 +146,7 @@ impl Driver<'_> {
             }
         }
         self.sweep();
-        self.reporter.flush();
+        self.reporter.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 
@@ -171,8 +154,15 @@ impl Driver<'_> {
     fn wait(&mut self) -> Result<Vec<Input>> {
         let until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
         let reports = self.child.as_ref().map_or(self.signals.as_fd(), ChildProcess::reports);
-        wait_readable([self.signals.as_fd(), reports], Some(until))
+        let owed = match self.child.as_ref().and_then(ChildProcess::owed) {
+            Some(directives) => (directives, Wanted::ToWrite),
+            None => (reports, Wanted::ToRead),
+        };
+        wait_ready([(self.signals.as_fd(), Wanted::ToRead), (reports, Wanted::ToRead), owed], Some(until))
             .map_err(|errno| Error::own(format!("cannot wait: {}", errno.desc().to_lowercase())))?;
+        if let Some(child) = &mut self.child {
+            child.flush();
+        }
         let mut inputs = Vec::new();
         // Signals first: a Ctrl-C is known before the end of the command that it caused.
         let mut deaths = false;
@@ -193,10 +183,18 @@ impl Driver<'_> {
         if deaths {
             self.bury(&mut inputs);
         }
+        let ended = inputs.iter().any(|input| matches!(input, Input::Report(Report::Exited { .. })));
+        if ended && output_is_unread() {
+            // That is why, most likely: it was killed by SIGPIPE.
+            inputs.insert(0, Input::Unread { all: error_is_unread() });
+        }
         let now = Instant::now();
         if now >= self.next_beat {
             self.next_beat = now + self.host.config().interval;
             inputs.push(Input::Beat(self.heartbeat.beat()));
+            if output_is_unread() {
+                inputs.push(Input::Unread { all: error_is_unread() });
+            }
             if std::mem::take(&mut self.to_tidy) {
                 // Once more: what somebody had a share in a moment ago.
                 self.heartbeat.tidy();
@@ -283,11 +281,12 @@ impl Driver<'_> {
                     }
                 }
                 Action::Send(directive) => {
-                    if let Some(child) = &self.child {
-                        child.tell(&directive);
+                    if let Some(child) = &mut self.child {
+                        child.tell(directive);
                     }
                 }
                 Action::Release => self.release(),
+                Action::EndLine => self.reporter.end_line(),
                 Action::Suspend(how) => self.job().suspend(how),
                 Action::Continue => self.job().go_on(),
                 Action::Sweep => {

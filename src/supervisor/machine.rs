@@ -12,9 +12,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::job::Suspension;
+use super::signals::{Meaning, meaning};
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
-use crate::damping::{Damping, SOON, Series};
+use crate::damping::{Damping, Series};
 use crate::event::What;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
@@ -23,9 +24,20 @@ use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
 
-/// A Ctrl-C that the command got from the terminal is remembered so long: if the command ends meanwhile, that was
-/// why; if another comes meanwhile, the user means us.
-const CTRL_C_MEMORY: Duration = Duration::from_secs(5);
+/// If another Ctrl-C comes so soon after one that the command got from the terminal, the user means us.
+const TWICE: Duration = Duration::from_secs(5);
+
+/// A command that ends so soon after a Ctrl-C has ended of it: that is how long cleaning up may take, or the stop timeout
+/// if that is longer. If the signal itself has ended it, it does not matter how long that took.
+const CLEANING_UP: Duration = Duration::from_secs(30);
+
+/// A command that still runs so long after a Ctrl-C has taken it for something else, as far as a save is concerned: then
+/// the save leads to a start as always.
+const TAKEN: Duration = Duration::from_millis(500);
+
+/// A command that ends so soon after a Ctrl-\ has ended of it: a runtime that dumps its threads and leaves with a code of
+/// its own.
+const DUMPING: Duration = Duration::from_secs(1);
 
 /// The same signal again within this time is one request: `timeout` and many runtimes signal the process and then
 /// its whole group.
@@ -40,6 +52,9 @@ const ANSWER: Duration = Duration::from_secs(12);
 
 /// The same after a second request.
 const ANSWER_SOON: Duration = Duration::from_secs(3);
+
+/// The number of the signal that a program gets whose output nobody reads.
+const SIGPIPE: i32 = 13;
 
 /// The first child is tried for until the delay between two attempts is longer than this; later ones for ever.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,6 +87,11 @@ pub enum Input {
     Signal(Received),
     /// The heart has beaten.
     Beat(Beat),
+    /// Nobody reads standard output any more, which is a pipe.
+    Unread {
+        /// Nor standard error.
+        all: bool,
+    },
     /// Time has passed.
     Tick,
 }
@@ -96,6 +116,8 @@ pub enum Action {
     TellSeries(Series),
     /// Lets go of a child that has said its last word.
     Release,
+    /// Ends the line on which the terminal has shown a key.
+    EndLine,
     /// Stops until somebody continues us.
     Suspend(Suspension),
     /// Continues whoever is stopped in the tree.
@@ -137,7 +159,13 @@ pub struct Machine {
     noticed_ns: Option<i64>,
     stop_ns: Option<u64>,
     restart_at: Option<Instant>,
-    ctrl_c: Option<(Signal, Instant)>,
+    /// When the command got the last Ctrl-C from the terminal.
+    ctrl_c: Option<Instant>,
+    /// The same of Ctrl-\.
+    ctrl_backslash: Option<Instant>,
+    /// How the command of this generation ended.
+    ended: Option<CommandStatus>,
+    unread: bool,
     /// When a child that was told to end has had its time.
     hangs_at: Option<Instant>,
     /// The last signal that asked for the end.
@@ -170,6 +198,9 @@ impl Machine {
             stop_ns: None,
             restart_at: None,
             ctrl_c: None,
+            ctrl_backslash: None,
+            ended: None,
+            unread: false,
             hangs_at: None,
             asked: None,
             backoff: Backoff::new(),
@@ -240,6 +271,7 @@ impl Machine {
             }
             Input::Signal(received) => self.signal(received, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
+            Input::Unread { all } => self.unread(all, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         actions
@@ -260,8 +292,11 @@ impl Machine {
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
             Report::Came(files) => self.damping.came(files.paths()),
-            Report::Changed { changes, noticed_ns, soon, response } => {
+            Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
+                // What ends the command from here on is the save, and not a key that it has outlived.
+                self.ctrl_c.take_if(|at| now > *at + TAKEN);
+                self.ctrl_backslash = None;
                 let action = match response {
                     Response::Restart => "restart".to_owned(),
                     Response::Start => "start".to_owned(),
@@ -269,7 +304,7 @@ impl Machine {
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if self.changes.is_empty() {
-                    actions.extend(self.damping.restart(&changes, soon).map(Action::TellSeries));
+                    actions.extend(self.damping.restart(&changes, quiet).map(Action::TellSeries));
                 } else {
                     self.damping.join(&changes);
                 }
@@ -316,12 +351,21 @@ impl Machine {
 
     fn exited(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
         self.command_runs = false;
+        self.ended = Some(status.clone());
+        let key = self.key_behind(&status, now);
+        if key.is_some_and(|key| status.is_of(key.number())) {
+            // It has said nothing after the `^C`.
+            actions.push(Action::EndLine);
+        }
         actions.push(Action::Tell(What::Exited { status: status.clone(), ran_ms: ran.as_secs_f64() * 1e3 }));
         if self.phase != Phase::Up {
             return;
         }
-        if let Some(signal) = self.caused_by_ctrl_c(now) {
+        if let Some(signal) = key {
             return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), now, actions);
+        }
+        if self.unread {
+            return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
         }
         match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
             AfterExit::Wait => actions.push(Action::Tell(What::Waiting { waiting_for: "change", delay_ms: None })),
@@ -338,13 +382,14 @@ impl Machine {
         actions.push(Action::Release);
         match (self.phase.clone(), end) {
             (Phase::Ending(code, reason), _) => self.finish(code, reason, actions),
-            (_, ChildEnd::Reload) if let Some(signal) = self.caused_by_ctrl_c(now) => {
+            (_, ChildEnd::Reload) if self.ctrl_c.is_some() => {
                 // Pressed while the command was being stopped for a change: it meant the end, not this stop.
+                let signal = Signal::INT;
                 self.finish(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), actions);
             }
             (_, ChildEnd::Reload) => {
                 if self.changes.is_empty() {
-                    self.damping.restart_for_nothing(now < self.child_since + SOON);
+                    self.damping.restart_for_nothing(now.saturating_duration_since(self.child_since));
                 }
                 self.spawn(now, actions);
             }
@@ -355,10 +400,34 @@ impl Machine {
         }
     }
 
-    /// The Ctrl-C that the end of the command is to be put down to: a server may take its whole grace to drain.
-    fn caused_by_ctrl_c(&mut self, now: Instant) -> Option<Signal> {
-        let memory = CTRL_C_MEMORY.max(self.rules.stop_timeout);
-        self.ctrl_c.take().filter(|(_, at)| now <= *at + memory).map(|(signal, _)| signal)
+    /// The key that the end of the command is to be put down to.
+    fn key_behind(&mut self, status: &CommandStatus, now: Instant) -> Option<Signal> {
+        let (ctrl_c, ctrl_backslash) = (self.ctrl_c.take(), self.ctrl_backslash.take());
+        let is_behind = |key: Signal, pressed: Option<Instant>, memory: Duration| {
+            let by_it = status.is_of(key.number()) || status.code() == ExitCode::of_signal(key.number());
+            pressed.is_some_and(|at| by_it || now <= at + memory)
+        };
+        if is_behind(Signal::INT, ctrl_c, CLEANING_UP.max(self.rules.stop_timeout)) {
+            return Some(Signal::INT);
+        }
+        is_behind(Signal::QUIT, ctrl_backslash, DUMPING).then_some(Signal::QUIT)
+    }
+
+    /// Nobody reads what the command says: when it has ended, there is nothing more to wait for. If nobody reads what we
+    /// say either, nobody would ever know that anything runs.
+    fn unread(&mut self, all: bool, now: Instant, actions: &mut Vec<Action>) {
+        self.unread = true;
+        if matches!(self.phase, Phase::Ending(..)) {
+            return;
+        }
+        match &self.ended {
+            Some(status) if self.phase == Phase::Up => {
+                let (code, reason) = (status.code(), format!("the command {status}, and nobody reads its output"));
+                self.end(code, reason, now, actions);
+            }
+            _ if all => self.end(ExitCode::of_signal(SIGPIPE), "nobody reads its output".to_owned(), now, actions),
+            _ => {}
+        }
     }
 
     fn child_died(&mut self, how: &str, now: Instant, actions: &mut Vec<Action>) {
@@ -383,7 +452,7 @@ impl Machine {
         match signal {
             // The size of the window, above all: the command knows, and one that only starts will look.
             Signal::USR1 | Signal::USR2 | Signal::WINCH if from_terminal && self.shares_terminal => {}
-            Signal::USR1 | Signal::USR2 | Signal::WINCH => {
+            _ if meaning(signal) == Meaning::PassedOn => {
                 actions.push(Action::Send(Directive::Signal { number: signal.number() }));
             }
             // It is the command's to stop or not. If it does, we follow.
@@ -394,15 +463,13 @@ impl Machine {
             Signal::TSTP if from_terminal => actions.push(Action::Suspend(Suspension::WithTree)),
             Signal::TSTP => actions.push(Action::Suspend(Suspension::Asked)),
             Signal::CONT => actions.push(Action::Continue),
-            Signal::INT | Signal::QUIT if reached_command && self.phase == Phase::Up => {
-                let before = self.ctrl_c.replace((signal, now));
-                if before.is_some_and(|(_, at)| now <= at + CTRL_C_MEMORY) {
-                    self.end(
-                        ExitCode::of_signal(signal.number()),
-                        format!("{signal} from the terminal, twice"),
-                        now,
-                        actions,
-                    );
+            // It is the command's: a thread dump, or its end.
+            Signal::QUIT if reached_command => self.ctrl_backslash = Some(now),
+            Signal::INT if reached_command && self.phase == Phase::Up => {
+                let before = self.ctrl_c.replace(now);
+                if before.is_some_and(|at| now <= at + TWICE) {
+                    let reason = format!("{signal} from the terminal, twice");
+                    self.end(ExitCode::of_signal(signal.number()), reason, now, actions);
                     // The command has had its chance.
                     actions.push(Action::Send(Directive::Stop));
                 }
@@ -411,6 +478,9 @@ impl Machine {
                 let before = self.asked.replace((signal, now));
                 if before.is_some_and(|(last, at)| last == signal && now < at + ONE_REQUEST) {
                     return;
+                }
+                if from_terminal && !reached_command && signal != Signal::HUP {
+                    actions.push(Action::EndLine);
                 }
                 self.end(ExitCode::of_signal(signal.number()), signal.to_string(), now, actions);
             }
@@ -467,6 +537,8 @@ impl Machine {
         self.restart_at = None;
         self.child_since = now;
         self.ctrl_c = None;
+        self.ctrl_backslash = None;
+        self.ended = None;
         self.hangs_at = None;
         self.generation = self.generation.next();
         if self.changes.has_config() {

@@ -1,4 +1,4 @@
-use super::{Action, CTRL_C_MEMORY, Input, Machine, Rules};
+use super::{Action, CLEANING_UP, DUMPING, Input, Machine, Rules, TAKEN, TWICE};
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
 use crate::event::{Watching, What};
@@ -43,7 +43,7 @@ fn watching() -> Input {
 }
 
 fn changed(config: bool, response: Response) -> Input {
-    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, soon: true, response })
+    Input::Report(Report::Changed { changes: set(config), noticed_ns: 1_000_000, quiet: Duration::ZERO, response })
 }
 
 fn stopping() -> Input {
@@ -92,6 +92,7 @@ fn short(actions: &[Action]) -> String {
         Action::Tell(what) => format!("tell {}", what.name()),
         Action::TellSeries(series) => format!("tell series of {}", series.restarts),
         Action::Release => "release".to_owned(),
+        Action::EndLine => "end line".to_owned(),
         Action::Sweep => "sweep".to_owned(),
         Action::Suspend(how) => format!("suspend {how:?}"),
         Action::Continue => "continue".to_owned(),
@@ -164,7 +165,8 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     const LAST: &str = "release; tell finished; finish 143";
     const ASKED: &str = "suspend Asked";
     let waits = "tell exited; tell waiting";
-    let table: [(Input, [&str; 6]); 28] = [
+    const UNREAD: &str = "send stop";
+    let table: [(Input, [&str; 6]); 31] = [
         // input                              running       waiting       delayed       renewing      ending        down
         (started(), ["tell started"; 6]),
         (watching(), ["tell watching"; 6]),
@@ -186,6 +188,7 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (signal(Signal::USR1), ["send 10"; 6]),
         (signal(Signal::USR2), ["send 12"; 6]),
         (signal(Signal::WINCH), ["send 28"; 6]),
+        (signal(Signal::from_number(40).unwrap()), ["send 40"; 6]),
         (signal(Signal::TSTP), [ASKED, ASKED, ASKED, ASKED, "", ASKED]),
         (signal(Signal::CONT), ["continue"; 6]),
         (suspended(), [""; 6]),
@@ -193,6 +196,8 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (Input::Beat(Beat::Steady), [""; 6]),
         (Input::Beat(Beat::Removed), ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"]),
         (Input::Beat(Beat::Failed("x".into())), ["tell degraded"; 6]),
+        (Input::Unread { all: false }, ["", UNREAD, UNREAD, "", "", ""]),
+        (Input::Unread { all: true }, [UNREAD, UNREAD, UNREAD, "", "", "tell finished; finish 141"]),
         (Input::Tick, [""; 6]),
     ];
     for (input, expected) in &table {
@@ -415,12 +420,12 @@ fn what_the_terminal_sent_the_command_has_got_already() {
     // Sent by a process, it came to us alone; and without a terminal in common the command got nothing.
     assert_eq!(at_the_terminal(OnExit::Wait).says(signal(Signal::INT)), "send stop");
     assert_eq!(at_the_terminal(OnExit::Wait).says(signal(Signal::WINCH)), "send 28");
-    assert_eq!(Bench::after(OnExit::Wait, &[started()]).says(from_terminal(Signal::INT)), "send stop");
+    assert_eq!(Bench::after(OnExit::Wait, &[started()]).says(from_terminal(Signal::INT)), "end line; send stop");
     // Nothing runs that could have got it.
     for inputs in [&[][..], &[started(), exited(0)]] {
         let mut bench = Bench::new(OnExit::Wait, true);
         inputs.iter().for_each(|input| drop(bench.step(input.clone())));
-        assert_eq!(bench.says(from_terminal(Signal::INT)), "send stop", "{inputs:?}");
+        assert_eq!(bench.says(from_terminal(Signal::INT)), "end line; send stop", "{inputs:?}");
     }
 }
 
@@ -450,28 +455,93 @@ fn a_command_that_does_not_share_the_terminal_is_stopped_by_us() {
     assert_eq!(bench.says(suspended()), "", "somebody stopped it, but no shell waits for that");
 }
 
+fn ends(status: CommandStatus) -> Input {
+    Input::Report(Report::Exited { status, ran_ns: 5 })
+}
+
+fn killed_by(signal: Signal) -> CommandStatus {
+    CommandStatus::Signaled { signal: signal.number(), name: signal.to_string(), core: false }
+}
+
+/// The table of the guide, "The terminal": what the command's own end means after a key that it got.
 #[test]
-fn a_command_that_ends_of_a_ctrl_c_takes_reloadrun_with_it() {
-    for (received, code) in [(Signal::INT, 130), (Signal::QUIT, 131)] {
+fn an_end_is_put_down_to_the_key_before_it_or_not() {
+    const YES: bool = true;
+    const NO: bool = false;
+    let (int, quit) = (Signal::INT, Signal::QUIT);
+    let ms = Duration::from_millis(1);
+    let hour = Duration::from_secs(3600);
+    let exited = CommandStatus::Exited;
+    for (key, after, status, is_why) in [
+        // `sleep`, `cat`: at once. A script with a trap, gunicorn, uvicorn: at once or after a while, with any code.
+        (int, Duration::ZERO, killed_by(int), YES),
+        (int, 7000 * ms, exited(0), YES),
+        (int, CLEANING_UP, exited(1), YES),
+        // A REPL lives on, and is left much later.
+        (int, CLEANING_UP + ms, exited(0), NO),
+        (int, CLEANING_UP + ms, killed_by(Signal::from_number(11).unwrap()), NO),
+        // The signal itself is never anything else; a shell says it with 130.
+        (int, hour, killed_by(int), YES),
+        (int, hour, exited(130), YES),
+        // A core is dumped, or threads and then an end, as with Go; a thread dump as with Java is none.
+        (quit, Duration::ZERO, killed_by(quit), YES),
+        (quit, hour, killed_by(quit), YES),
+        (quit, hour, exited(131), YES),
+        (quit, DUMPING, exited(2), YES),
+        (quit, DUMPING + ms, exited(2), NO),
+        (quit, 7000 * ms, killed_by(int), NO),
+    ] {
         for on_exit in [OnExit::Wait, OnExit::Exit, OnExit::Restart] {
             let mut bench = at_the_terminal(on_exit);
-            bench.says(from_terminal(received));
-            bench.pass(CTRL_C_MEMORY);
-            assert_eq!(bench.says(exited(0)), "tell exited; send stop");
-            assert_eq!(bench.says(leaving(ChildEnd::Ended)), format!("release; tell finished; finish {code}"));
+            assert_eq!(bench.says(from_terminal(key)), "");
+            bench.pass(after);
+            let says = bench.says(ends(status.clone()));
+            let context = format!("{status:?} {after:?} after {key}, {on_exit:?}: {says}");
+            if is_why {
+                let newline = if status.is_of(key.number()) { "end line; " } else { "" };
+                assert_eq!(says, format!("{newline}tell exited; send stop"), "{context}");
+                let code = 128 + key.number();
+                let last = bench.says(leaving(ChildEnd::Ended));
+                assert_eq!(last, format!("release; tell finished; finish {code}"), "{context}");
+            } else if on_exit != OnExit::Exit {
+                assert_eq!(says, "tell exited; tell waiting", "{context}");
+            }
         }
     }
+    // A longer stop timeout is patience for a clean-up too.
+    let mut bench = at_the_terminal(OnExit::Wait);
+    bench.machine.adapt(Rules { stop_timeout: 2 * CLEANING_UP, ..rules(OnExit::Wait) });
+    bench.says(from_terminal(int));
+    bench.pass(2 * CLEANING_UP);
+    assert_eq!(bench.says(ends(exited(0))), "tell exited; send stop");
 }
 
 #[test]
-fn a_ctrl_c_long_ago_or_of_another_generation_is_not_why_a_command_ends() {
+fn a_save_after_a_ctrl_c_that_the_command_has_outlived_restarts_as_always() {
+    for (after, last) in [
+        // Both at once: the Ctrl-C was meant for all of it.
+        (Duration::ZERO, "release; tell finished; finish 130"),
+        (TAKEN, "release; tell finished; finish 130"),
+        (TAKEN + Duration::from_millis(1), "release; spawn 2"),
+        (Duration::from_secs(4), "release; spawn 2"),
+    ] {
+        let mut bench = at_the_terminal(OnExit::Wait);
+        assert_eq!(bench.says(from_terminal(Signal::INT)), "");
+        bench.pass(after);
+        bench.says(changed(false, Response::Restart));
+        bench.says(stopping());
+        bench.says(stopped());
+        assert_eq!(bench.says(leaving(ChildEnd::Reload)), last, "{after:?}");
+    }
+    // A signal instead of a restart is the reason of an end, too.
     let mut bench = at_the_terminal(OnExit::Wait);
     bench.says(from_terminal(Signal::INT));
-    bench.pass(CTRL_C_MEMORY + Duration::from_millis(1));
+    bench.pass(Duration::from_secs(4));
+    bench.says(changed(false, Response::Signal));
     assert_eq!(bench.says(exited(0)), "tell exited; tell waiting");
-
+    // And so is a new generation.
     let mut bench = at_the_terminal(OnExit::Wait);
-    bench.says(from_terminal(Signal::INT));
+    bench.says(from_terminal(Signal::QUIT));
     bench.says(leaving(ChildEnd::Reload));
     bench.says(started());
     assert_eq!(bench.says(exited(0)), "tell exited; tell waiting");
@@ -481,11 +551,46 @@ fn a_ctrl_c_long_ago_or_of_another_generation_is_not_why_a_command_ends() {
 fn two_ctrl_c_end_a_command_that_keeps_them_to_itself() {
     let mut bench = at_the_terminal(OnExit::Wait);
     assert_eq!(bench.says(from_terminal(Signal::INT)), "");
-    bench.pass(CTRL_C_MEMORY + Duration::from_millis(1));
+    bench.pass(TWICE + Duration::from_millis(1));
     assert_eq!(bench.says(from_terminal(Signal::INT)), "", "too long after the first");
-    bench.pass(CTRL_C_MEMORY);
+    bench.pass(TWICE);
     assert_eq!(bench.says(from_terminal(Signal::INT)), "send stop; send stop", "with KILL");
     assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; tell finished; finish 130");
+}
+
+#[test]
+fn ctrl_backslash_at_the_terminal_is_the_commands_whatever_happens() {
+    let mut bench = at_the_terminal(OnExit::Wait);
+    for _ in 0..3 {
+        assert_eq!(bench.says(from_terminal(Signal::QUIT)), "", "one thread dump after another");
+    }
+    assert_eq!(bench.says(from_terminal(Signal::INT)), "", "and it is no first Ctrl-C either");
+    assert_eq!(bench.says(from_terminal(Signal::QUIT)), "");
+    assert_eq!(bench.says(exited(0)), "tell exited; send stop", "the Ctrl-C is not forgotten over it");
+    let mut bench = at_the_terminal(OnExit::Wait);
+    bench.says(signal(Signal::TERM));
+    assert_eq!(bench.says(from_terminal(Signal::QUIT)), "", "why does it not end? No second request");
+    let mut bench = at_the_terminal(OnExit::Wait);
+    bench.says(changed(false, Response::Restart));
+    bench.says(from_terminal(Signal::QUIT));
+    bench.says(stopped());
+    assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; spawn 2");
+    assert_eq!(at_the_terminal(OnExit::Wait).says(signal(Signal::QUIT)), "send stop", "from a process it means us");
+}
+
+#[test]
+fn output_that_nobody_reads_ends_what_has_ended() {
+    for on_exit in [OnExit::Wait, OnExit::Restart] {
+        let mut bench = Bench::after(on_exit, &[started(), Input::Unread { all: false }]);
+        assert_eq!(bench.says(ends(killed_by(Signal::from_number(13).unwrap()))), "tell exited; send stop");
+        assert_eq!(bench.says(Input::Unread { all: true }), "", "it is no second request");
+        assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; tell finished; finish 141");
+        let mut bench = Bench::after(on_exit, &[started(), exited(4), Input::Unread { all: false }]);
+        assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; tell finished; finish 4");
+    }
+    let mut bench = Bench::after(OnExit::Wait, &[started(), Input::Unread { all: false }]);
+    bench.says(changed(false, Response::Restart));
+    assert_eq!(bench.says(leaving(ChildEnd::Reload)), "release; spawn 2", "it may have nothing to say");
 }
 
 #[test]
@@ -503,7 +608,7 @@ fn series(count: u64, kind: ChangeKind, response: Response) -> (Bench, Vec<Strin
         let path = format!("/out/{}", if kind == ChangeKind::Created { number } else { 0 });
         let change = Change { path: path.into(), kind, ..set(false).iter().next().expect("one").clone() };
         let changes = ChangeSet::new([change]);
-        let report = Report::Changed { changes, noticed_ns: 1_000_000, soon: true, response };
+        let report = Report::Changed { changes, noticed_ns: 1_000_000, quiet: Duration::ZERO, response };
         let said = bench.says(Input::Report(report));
         if response != Response::Signal {
             bench.step(leaving(ChildEnd::Reload));

@@ -7,5 +7,7 @@ mod child_process;
 mod driver;
 mod job;
 mod machine;
+mod signals;
 
 pub use driver::{Host, run};
+pub use signals::settle as settle_signals;

@@ -19,6 +19,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use super::Watcher;
+use super::clocks::TICK_NS;
 use super::handover;
 use super::snapshot::{Directory, Snapshot};
 use super::start::MOMENT_NS;
@@ -27,26 +28,14 @@ use crate::os;
 use crate::os::fs::{ctime_ns, mtime_ns};
 use crate::settle::{Progress, Settler};
 
-/// The longest tick of the clock that files are stamped with (100 Hz), nanoseconds.
-const TICK_NS: u64 = 10_000_000;
-
 impl Watcher {
     /// Takes what the child before has left, if anything.
     pub fn inherit(&mut self, from: OwnedFd) {
         if let Some(bytes) = handover::receive(from) {
             self.start.inherits = true;
+            self.start.remember(handover::memory(&bytes));
             self.snapshot.lock().inherit(bytes);
         }
-    }
-
-    /// The files that came in the moment between the child before and this one, where no one saw them come. `from` is
-    /// what that child has left, if it was not needed for arming.
-    pub fn came_between(&mut self, from: Option<OwnedFd>) -> Vec<PathBuf> {
-        let before = from.and_then(handover::receive).and_then(|bytes| handover::understand(&bytes));
-        if let Some(before) = before {
-            self.start.came = self.differing(&before).into_iter().filter(|path| before.get(path).is_none()).collect();
-        }
-        std::mem::take(&mut self.start.came)
     }
 
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
@@ -55,14 +44,17 @@ impl Watcher {
         while Instant::now() < until && self.start.walk.ahead() <= most_ahead {
             let Some((directory, depth)) = self.start.walk.next() else {
                 self.reconcile(settler);
-                self.snapshot.lock().complete();
+                self.coverage.complain_of_links(&self.snapshot);
+                let mut snapshot = self.snapshot.lock();
+                snapshot.complete();
+                snapshot.memory = self.start.memory();
                 return true;
             };
             for (path, look) in self.coverage.visit(&directory, depth, &mut self.start.walk) {
                 self.note(&path, look, settler);
             }
             if let Some(metadata) = self.enter(&directory)
-                && self.start.is_since(ctime_ns(&metadata))
+                && self.start.is_since(&directory, ctime_ns(&metadata))
                 && !self.start.inherits
             {
                 self.feel(&directory, &metadata, settler);
@@ -75,12 +67,11 @@ impl Watcher {
     ///
     /// What was saved until now is seen by the command: those changes are known, and no reason to start it again.
     pub fn command_starts(&mut self, settler: &mut Settler) {
-        let at_ns = os::clock::file_clock_ns();
-        self.start.at_ns = Some(at_ns);
+        let at_ns = self.start.begin();
         self.next(Some(Instant::now()), settler);
         for path in settler.over() {
             let look = os::fs::look(&path);
-            if look.ctime_ns < at_ns {
+            if look.ctime_ns < self.start.at_ns(&path).unwrap_or(at_ns) {
                 self.snapshot.set(&path, look.stamp);
                 settler.withdraw(&path);
                 self.start.recent.push(path);
@@ -107,8 +98,8 @@ impl Watcher {
             // It has changed already, in a directory that came or moved while others were being armed.
             return;
         }
-        if self.start.is_since(look.ctime_ns) && self.start.known.get(path) != Some(&look) {
-            let written = look.stamp.is_some_and(|stamp| self.start.is_since(stamp.mtime_ns));
+        if self.start.is_since(path, look.ctime_ns) && self.start.known.get(path) != Some(&look) {
+            let written = look.stamp.is_some_and(|stamp| self.start.is_since(path, stamp.mtime_ns));
             if written || !self.start.inherits {
                 self.changed_unseen(path, settler);
                 return;
@@ -123,7 +114,8 @@ impl Watcher {
 
     fn changed_unseen(&mut self, path: &Path, settler: &mut Settler) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
-        let is_new = !self.start.inherits && self.start.at_ns.is_some_and(|at| os::fs::born_ns(path) >= Some(at));
+        let born = os::fs::look(path).stamp.map(|stamp| stamp.born_ns);
+        let is_new = !self.start.inherits && self.start.at_ns.is_some_and(|at| born >= Some(at));
         self.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
         // Somebody may still be writing it, and its closing may have gone by unseen.
         self.consider(path, Progress::Partial, settler);
@@ -135,12 +127,13 @@ impl Watcher {
         if !self.filter.descend(directory) {
             return;
         }
-        if !self.start.is_since(mtime_ns(metadata)) {
+        if !self.start.is_since(directory, mtime_ns(metadata)) {
             self.start.moved.push(directory.to_owned());
             return;
         }
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let tells_why = |entry: fs::DirEntry| entry.metadata().is_ok_and(|own| self.start.is_since(ctime_ns(&own)));
+        let tells_why =
+            |entry: fs::DirEntry| entry.metadata().is_ok_and(|own| self.start.is_since(directory, ctime_ns(&own)));
         if !settler.holds_below(directory) && !entries.into_iter().any(tells_why) {
             debug!(directory = %directory.display(), "something in it has gone since the start");
             let rule = self.filter.decide_directory(directory).rule.to_string();
@@ -165,6 +158,7 @@ impl Watcher {
             }
             return;
         };
+        self.snapshot.lock().take_digests(&before);
         let others = self.others(&before);
         for path in self.differing(&before) {
             let (then, now) = (before.get(&path), self.snapshot.get(&path));
@@ -195,7 +189,7 @@ impl Watcher {
     /// has dropped what was compiled from the one before, and the command may have loaded that.
     fn may_run_old_code(&self, path: &Path, now: Stamp) -> bool {
         let is_source = path.extension().is_some_and(|extension| extension == "py");
-        is_source && self.start.at_ns.is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
+        is_source && self.start.at_ns(path).is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
     }
 
     /// Whether this very file is among the changes behind this start, by another of its names (a hard link): the child before
@@ -217,15 +211,18 @@ impl Watcher {
     }
 
     /// The files that are not as they were, those that are gone and those that were not there.
-    fn differing(&self, before: &Snapshot) -> Vec<PathBuf> {
+    pub(super) fn differing(&self, before: &Snapshot) -> Vec<PathBuf> {
         let now = self.snapshot.lock();
         let mut differing = Vec::new();
         for (one, other) in [(before, &*now), (&*now, before)] {
             for (path, directory) in one.directories() {
                 let others = other.directory(path);
-                let in_others = |name| others.and_then(|others| others.files.get(name));
-                let differs = directory.files.iter().filter(|(name, stamp)| in_others(*name) != Some(stamp));
-                differing.extend(differs.map(|(name, _)| path.join(&**name)));
+                for (name, file) in &directory.files {
+                    let same = others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
+                    if same != Some(file.stamp) {
+                        differing.push(path.join(&**name));
+                    }
+                }
             }
         }
         differing.sort();
@@ -236,15 +233,17 @@ impl Watcher {
     /// Whether a write may have left a file looking as it did at the start. Kernels before 6.13 stamp all writes of one tick
     /// with the same time; a write that is told is one after the start, since the queue was emptied before it.
     pub(super) fn hides_a_write(&self, path: &Path) -> bool {
-        let (Some(at_ns), Some(known)) = (self.start.at_ns, self.snapshot.get(path)) else { return false };
+        let (Some(at_ns), Some(known)) = (self.start.at_ns(path), self.snapshot.get(path)) else { return false };
         let look = os::fs::look(path);
         // A time that was set is told like a write, and is none.
-        known.mtime_ns.abs_diff(at_ns) <= TICK_NS && look.stamp == Some(known) && look.ctime_ns == known.mtime_ns
+        known.mtime_ns.abs_diff(at_ns) <= TICK_NS.unsigned_abs()
+            && look.stamp == Some(known)
+            && look.ctime_ns == known.mtime_ns
     }
 
     /// Whether a directory has lost or got an entry since the start, or was moved.
     fn is_stirred(&self, directory: &Path) -> bool {
-        fs::metadata(directory).is_ok_and(|metadata| self.start.is_since(ctime_ns(&metadata)))
+        fs::metadata(directory).is_ok_and(|metadata| self.start.is_since(directory, ctime_ns(&metadata)))
     }
 
     /// Whether the nearest directory that is still there has lost or got an entry since the start.
@@ -286,7 +285,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = std::fs::canonicalize(directory.path()).unwrap().join("a.py");
         std::fs::write(&path, "one").unwrap();
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(path.parent().unwrap(), &mut settler);
         // As if the command had started in the tick of this write, and another one had come in the same tick.
         watcher.start.at_ns = watcher.snapshot.get(&path).map(|stamp| stamp.mtime_ns);
@@ -311,7 +310,7 @@ mod tests {
             std::fs::rename(root.join("new"), &link).unwrap();
         };
         turn("one.txt");
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(&root, &mut settler);
         watcher.command_starts(&mut settler);
         turn("two.txt");
@@ -328,7 +327,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(directory.path()).unwrap();
         std::fs::write(root.join("a.py"), "one").unwrap();
-        let mut settler = Settler::new(Duration::from_millis(100));
+        let mut settler = Settler::new(Duration::ZERO);
         let mut watcher = armed(&root, &mut settler);
         std::fs::write(root.join("a.py"), "before the start").unwrap();
         std::fs::write(root.join("b.py"), "before the start").unwrap();

@@ -1,24 +1,25 @@
 //! Which directories are watched, and how: the roots, what lies below them, what is polled for want of events, and the
 //! symlinks on the way to what is visible.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Notice, Refusal};
+use super::backend::{Backend, Entry, Notice, Refusal};
 use super::footing::Footing;
 use super::inotify::InotifyBackend;
+use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
-use super::walk::{Depth, Walk, hops};
+use super::snapshot::Shared;
+use super::walk::{Bounds, Depth, Walk, hops};
 use crate::change::Look;
 use crate::config;
 use crate::filter::Filter;
 use crate::os;
-use crate::os::fs::{Mount, Silence};
+use crate::os::fs::Silence;
 
 /// The watched directories. What is in them is not its business.
 pub struct Coverage {
@@ -35,9 +36,11 @@ pub struct Coverage {
     polling_since: Option<Instant>,
     /// Places whose change changes what a visible path means: symlinks on its way, and its end.
     hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
-    /// Files on which something is mounted, by their names: renames from elsewhere never reach them.
-    mounted: HashMap<OsString, Vec<PathBuf>>,
-    mounts: Vec<Mount>,
+    mounts: Mounts,
+    bounds: Arc<Bounds>,
+    no_follow: bool,
+    /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
+    ways_out: BTreeMap<PathBuf, PathBuf>,
     complaints: Vec<Complaint>,
     complained: HashSet<String>,
     footing: Footing,
@@ -55,6 +58,12 @@ pub struct Complaint {
 /// What a complaint about a limit of the system is about.
 const LIMIT: &str = "limit";
 
+/// A symlink into something with more than this is said.
+const MANY_DIRECTORIES: usize = 100;
+
+/// Or with more than this.
+const MANY_FILES: usize = 1000;
+
 /// Of its time, the polling of what is watched as well takes at most one part in so many.
 const SELDOM: u32 = 50;
 
@@ -64,9 +73,11 @@ const HALF: u32 = 2;
 impl Coverage {
     /// Nothing is watched yet.
     pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
-        let mounts = os::fs::mounts();
         let mut coverage = Coverage {
             roots: filter.roots().to_vec(),
+            bounds: Arc::new(Bounds::new(filter.roots().to_vec())),
+            no_follow: config.no_follow,
+            ways_out: BTreeMap::new(),
             filter,
             backend: Box::new(PollBackend),
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
@@ -76,8 +87,7 @@ impl Coverage {
             next_poll: None,
             polling_since: None,
             hops: BTreeMap::new(),
-            mounted: by_name(mounts.iter().map(|mount| mount.point.clone())),
-            mounts,
+            mounts: Mounts::new(config.interval),
             footing: Footing::new(config.interval),
             complaints: Vec::new(),
             complained: HashSet::new(),
@@ -96,6 +106,21 @@ impl Coverage {
     pub fn summary(&self) -> (&'static str, usize, usize) {
         let only_polled = self.polled.difference(&self.watched).count();
         (self.backend.name(), self.watched.len() + only_polled, only_polled)
+    }
+
+    /// A walk that goes where this one may.
+    pub fn walk(&self) -> Walk {
+        Walk::within(self.no_follow.then(|| Arc::clone(&self.bounds)))
+    }
+
+    /// Whether a path is a symlink that is not to be followed.
+    pub fn leaves_alone(&self, path: &Path) -> bool {
+        self.no_follow && path.is_symlink() && self.bounds.way_out(path).is_some()
+    }
+
+    /// Between two polls.
+    pub fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// Whether the end of a save is told.
@@ -151,12 +176,61 @@ impl Coverage {
         // What is polled is looked at by its path anyway.
         let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
         notices.extend(lost.map(Notice::Gone));
+        for point in self.mounts.changed(now) {
+            for name in self.names_of(&point) {
+                notices.push(Notice::Gone(name.clone()));
+                notices.push(Notice::Entry { path: name, what: Entry::Created });
+            }
+        }
         let due = self.next_poll.is_some_and(|due| due <= now);
         if due {
             self.next_poll = Some(now + self.interval);
             self.polling_since = Some(now);
         }
         (notices, due.then(|| self.polled.clone()))
+    }
+
+    /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
+    fn names_of(&self, place: &Path) -> Vec<PathBuf> {
+        let through_links =
+            self.hops.iter().filter_map(|(hop, visible)| Some((place.strip_prefix(hop).ok()?, visible)));
+        let mut names: Vec<PathBuf> =
+            through_links.flat_map(|(rest, visible)| visible.iter().map(move |link| link.join(rest))).collect();
+        names.push(place.to_owned());
+        let matters = |name: &PathBuf| {
+            let inside = self.holds(name) || name.parent().is_some_and(|parent| self.holds(parent));
+            inside || self.roots.iter().any(|root| root.starts_with(name))
+        };
+        names.retain(matters);
+        names
+    }
+
+    /// The files in a directory that were named, and how they look: they can be looked at although the directory cannot be
+    /// listed.
+    pub fn named_in(&self, directory: &Path) -> Vec<(PathBuf, Look)> {
+        let named = self.roots.iter().filter(|root| root.parent() == Some(directory));
+        let looks = named.map(|path| (path.clone(), os::fs::look(path)));
+        looks.filter(|(_, look)| look.stamp.is_some()).collect()
+    }
+
+    /// Whether a file was named in a directory that may be entered but not listed; then it is polled.
+    fn polls_by_name(&mut self, directory: &Path) -> bool {
+        let named = self.roots.iter().find(|root| root.parent() == Some(directory));
+        let may_enter = |path: &&PathBuf| {
+            std::fs::symlink_metadata(path).map_or_else(|error| error.kind() == ErrorKind::NotFound, |_| true)
+        };
+        let Some(name) = named.filter(may_enter).cloned() else { return false };
+        self.polled.insert(directory.to_owned());
+        self.complain(
+            &format!("named {}", directory.display()),
+            format!(
+                "{} may be entered but not listed, so nothing tells of changes in it; {} is polled every {} (--interval)",
+                directory.display(),
+                name.display(),
+                shown(self.interval)
+            ),
+        );
+        true
     }
 
     /// Queues every root.
@@ -224,6 +298,9 @@ impl Coverage {
                 for link in listing.links.iter().chain(&listing.followed) {
                     self.register_hops(link);
                 }
+                for link in &listing.followed {
+                    self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
+                }
                 let looks = listing.looks();
                 for (path, _) in &looks {
                     self.complain_of_mount(path);
@@ -232,6 +309,7 @@ impl Coverage {
             }
             Err(error) => {
                 match error.kind() {
+                    ErrorKind::PermissionDenied if self.polls_by_name(directory) => return self.named_in(directory),
                     ErrorKind::PermissionDenied => self.complain_of_directory(directory),
                     ErrorKind::NotFound | ErrorKind::NotADirectory => {}
                     _ => self.complain(
@@ -271,7 +349,7 @@ impl Coverage {
                 );
                 return;
             }
-            Some(Silence::Below(name)) if self.layers_are_within_reach(directory) => {
+            Some(Silence::Below(name)) if self.mounts.layers_are_within_reach(directory) => {
                 self.polled.insert(directory.to_owned());
                 self.complain(
                     name,
@@ -293,26 +371,16 @@ impl Coverage {
                 self.polled.insert(directory.to_owned());
                 self.complain(LIMIT, format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
             }
+            Err(Refusal::Denied) if self.polls_by_name(directory) => {}
             Err(Refusal::Denied) => self.complain_of_directory(directory),
             Err(Refusal::Gone) => {}
         }
     }
 
-    /// Whether a lower layer of an overlay can be seen from here, so that somebody here may change it. Those of a
-    /// container's own file system cannot: they are an image's, and polling for them would only cost.
-    fn layers_are_within_reach(&self, directory: &Path) -> bool {
-        let within_reach = |mount: &Mount| mount.lower.iter().any(|layer| layer.is_absolute() && layer.is_dir());
-        let Ok(real) = std::fs::canonicalize(directory) else { return false };
-        let above = self.mounts.iter().filter(|mount| real.starts_with(&mount.point));
-        // The last of several at one place is the one that shows.
-        above.max_by_key(|mount| mount.point.components().count()).is_some_and(within_reach)
-    }
-
     /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
     /// was done, and not to the one where we see it.
     fn complain_of_mount(&mut self, path: &Path) {
-        let Some(points) = path.file_name().and_then(|name| self.mounted.get(name)) else { return };
-        if !std::fs::canonicalize(path).is_ok_and(|real| points.contains(&real)) {
+        if !self.mounts.is_on(path) {
             return;
         }
         if self.distrustful {
@@ -335,6 +403,22 @@ impl Coverage {
                 directory.display()
             ),
         );
+    }
+
+    /// Says of each symlink that led out of the tree into something large how much that is.
+    pub fn complain_of_links(&mut self, snapshot: &Shared) {
+        for (link, real) in std::mem::take(&mut self.ways_out) {
+            let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
+            let files = snapshot.below(&link).len();
+            if directories > MANY_DIRECTORIES || files > MANY_FILES {
+                let message = format!(
+                    "{} leads out of the tree to {}: {files} files in {directories} directories are watched there; --no-follow leaves such symlinks out, -i this one",
+                    link.display(),
+                    real.display()
+                );
+                self.complain(&format!("link {}", link.display()), message);
+            }
+        }
     }
 
     /// Says once what lasts.
@@ -400,17 +484,6 @@ fn anchor(path: &Path) -> Option<&Path> {
 /// The paths of a set that are a directory or lie below it.
 fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
     set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
-}
-
-/// Paths by their last part.
-fn by_name(paths: impl Iterator<Item = PathBuf>) -> HashMap<OsString, Vec<PathBuf>> {
-    let mut found: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
-    for path in paths {
-        if let Some(name) = path.file_name() {
-            found.entry(name.to_owned()).or_default().push(path);
-        }
-    }
-    found
 }
 
 fn shown(duration: Duration) -> String {

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::snapshot::{Directory, Snapshot};
+use super::snapshot::{Digest, Directory, File, Memory, Snapshot};
 use crate::change::Stamp;
 use crate::os::Errno;
 use crate::os::fd::{read_until_end, write_all};
@@ -23,7 +23,7 @@ const CHUNK: usize = 64 * 1024;
 const ALL_TOLD: &[u8] = b"all told";
 
 /// A directory, its inode and its files.
-type Record = (OsString, u64, Vec<(OsString, Stamp)>);
+type Record = (OsString, u64, Vec<(OsString, Stamp, Option<Digest>)>);
 
 /// Writes everything; a reader that wants none of it is no mistake. What is not known yet is told as it was told to
 /// us; nothing is told that would not be whole.
@@ -33,6 +33,7 @@ pub fn give(snapshot: &Snapshot, to: &OwnedFd) {
         write(snapshot, to)
     } else if let Some(mut before) = snapshot.inherited().and_then(|bytes| understand(&bytes)) {
         snapshot.directories().for_each(|(path, directory)| before.take_in(path.to_owned(), directory.clone()));
+        before.memory = snapshot.memory.clone();
         write(&before, to)
     } else {
         Ok(())
@@ -40,9 +41,11 @@ pub fn give(snapshot: &Snapshot, to: &OwnedFd) {
 }
 
 fn write(snapshot: &Snapshot, to: &OwnedFd) -> Result<(), Errno> {
-    let mut bytes = Vec::with_capacity(CHUNK * 2);
+    let bytes = Vec::with_capacity(CHUNK * 2);
+    let mut bytes = postcard::to_extend(&snapshot.memory, bytes).map_err(|_| Errno::EINVAL)?;
     for (path, directory) in snapshot.directories() {
-        let files: Vec<(&OsStr, &Stamp)> = directory.files.iter().map(|(name, stamp)| (&**name, stamp)).collect();
+        let files: Vec<(&OsStr, &Stamp, &Option<Digest>)> =
+            directory.files.iter().map(|(name, file)| (&**name, &file.stamp, &file.digest)).collect();
         bytes = postcard::to_extend(&(path.as_os_str(), directory.inode, files), bytes).map_err(|_| Errno::EINVAL)?;
         if bytes.len() >= CHUNK {
             write_all(to, &bytes)?;
@@ -61,12 +64,20 @@ pub fn receive(from: OwnedFd) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What it says beside how the files look, without reading all that.
+pub fn memory(bytes: &[u8]) -> Memory {
+    postcard::take_from_bytes(bytes).map(|(memory, _)| memory).unwrap_or_default()
+}
+
 /// What that means.
-pub fn understand(mut bytes: &[u8]) -> Option<Snapshot> {
+pub fn understand(bytes: &[u8]) -> Option<Snapshot> {
+    let (memory, mut bytes): (Memory, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
     let mut snapshot = Snapshot::default();
+    snapshot.memory = memory;
     while !bytes.is_empty() {
         let ((path, inode, files), rest): (Record, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
-        let files = files.into_iter().map(|(name, stamp)| (name.into_boxed_os_str(), stamp)).collect();
+        let file = |(name, stamp, digest): (OsString, _, _)| (name.into_boxed_os_str(), File { stamp, digest });
+        let files = files.into_iter().map(file).collect();
         snapshot.take_in(PathBuf::from(path), Directory { inode, files });
         bytes = rest;
     }
@@ -87,8 +98,12 @@ mod tests {
         let mut snapshot = Snapshot::default();
         for number in 0..files {
             let path = Path::new("/r").join(format!("d{}/f{number}.py", number / 10));
-            snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64 }));
+            snapshot.set(&path, Some(Stamp { mtime_ns: -5, size: u64::MAX, inode: number as u64, born_ns: 7 }));
         }
+        let digest = 77.try_into().unwrap();
+        snapshot.memory.clocks.insert(3, -4);
+        snapshot.memory.known.insert(PathBuf::from("/r/x.py"), crate::change::Look::ABSENT);
+        snapshot.add_digest(Path::new("/r/d0/f0.py"), snapshot.get(Path::new("/r/d0/f0.py")).unwrap(), digest);
         snapshot.set(&PathBuf::from(OsStr::from_bytes(b"/r/\xff.py")), Some(Stamp::UNKNOWN));
         snapshot
     }
@@ -109,6 +124,7 @@ mod tests {
         left.complete();
         let arrived = understand(&handed_over(&left).unwrap()).unwrap();
         assert!(left.directories().eq(arrived.directories()));
+        assert_eq!(left.memory, arrived.memory);
     }
 
     #[test]
@@ -117,7 +133,7 @@ mod tests {
         first.complete();
         let mut second = Snapshot::default();
         second.inherit(handed_over(&first).unwrap());
-        let (path, stamp) = (Path::new("/r/d1/f10.py"), Some(Stamp { mtime_ns: 1, size: 1, inode: 1 }));
+        let (path, stamp) = (Path::new("/r/d1/f10.py"), Some(Stamp { mtime_ns: 1, size: 1, inode: 1, born_ns: 0 }));
         second.set(path, stamp);
         let third = understand(&handed_over(&second).unwrap()).unwrap();
         assert_eq!((third.get(path), third.get(Path::new("/r/d1/f11.py"))), (stamp, None), "the newer word counts");

@@ -6,13 +6,21 @@
 
 mod arming;
 mod backend;
+mod clocks;
+mod compare;
+mod contents;
 mod coverage;
 mod explain;
 mod footing;
+mod fresh;
 mod handover;
 mod inotify;
+mod mounts;
 mod notify;
 mod poll;
+mod rewritten;
+mod rule_clock;
+mod rules;
 mod snapshot;
 mod start;
 mod walk;
@@ -20,15 +28,19 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::debug;
+use tracing::info;
 
 use self::backend::{Entry, Notice};
+use self::clocks::device;
+use self::contents::Contents;
 pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 pub use self::handover::give;
+use self::rewritten::Told;
+use self::rule_clock::RuleClock;
 use self::snapshot::Shared;
 pub use self::snapshot::Shared as SharedSnapshot;
 use self::start::Start;
@@ -46,8 +58,11 @@ pub struct Watcher {
     coverage: Coverage,
     snapshot: Shared,
     start: Start,
+    rule_clock: RuleClock,
     /// Files that were still being written when this generation had to start: their closing counts.
     still_open: HashSet<PathBuf>,
+    told: Told,
+    contents: Contents,
 }
 
 impl Watcher {
@@ -55,13 +70,17 @@ impl Watcher {
     pub fn new(config: &config::Config, filter: Arc<Filter>, behind: &ChangeSet) -> Watcher {
         let mut coverage = Coverage::new(config, Arc::clone(&filter));
         let mut start = Start::after(behind);
+        start.walk = coverage.walk();
         coverage.begin_roots(&mut start.walk);
         Watcher {
             filter,
             coverage,
             snapshot: Shared::default(),
             start,
+            rule_clock: RuleClock::new(config.interval),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
+            told: Told::default(),
+            contents: Contents::new(config.compare),
         }
     }
 
@@ -83,12 +102,15 @@ impl Watcher {
 
     /// What is not as good as it should be, said once.
     pub fn complaints(&mut self) -> Vec<Complaint> {
-        self.coverage.complaints()
+        let about_rules = self.filter.complaints().into_iter();
+        let about_rules = about_rules.map(|message| Complaint { lasting: Some(message.clone()), message });
+        self.coverage.complaints().into_iter().chain(about_rules).collect()
     }
 
     /// Waits for changes until the instant has come, and pushes them into the settler.
     pub fn next(&mut self, until: Option<Instant>, settler: &mut Settler) {
         let (notices, polled) = self.coverage.wait(until);
+        let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
             self.take_in(notice, settler);
         }
@@ -96,6 +118,8 @@ impl Watcher {
         if let Some(polled) = polled.filter(|_| self.start.walk.ahead() == 0) {
             self.look_again(&polled, settler);
         }
+        self.look_around_for_rules(settler);
+        self.rule_clock.heard(heard_ns);
     }
 
     /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
@@ -107,7 +131,10 @@ impl Watcher {
         }
         for path in settler.paths() {
             let look = os::fs::look(&path);
-            if self.is_as_it_was(&path, look, settler) {
+            if self.is_by_product(&path) {
+                self.snapshot.set(&path, look.stamp);
+                settler.withdraw(&path);
+            } else if self.is_as_it_was(&path, look, settler) || self.has_same_content(&path, look) {
                 settler.withdraw(&path);
             } else {
                 settler.refresh(&path, look, now);
@@ -119,10 +146,20 @@ impl Watcher {
     pub fn accept(&mut self, changes: &ChangeSet) {
         for change in changes.iter() {
             self.snapshot.set(&change.path, change.seen.stamp);
+            self.keep_content(&change.path, change.seen);
             self.start.known.insert(change.path.clone(), change.seen);
             if change.open {
                 self.still_open.insert(change.path.clone());
             }
+        }
+        self.learn_contents();
+        self.snapshot.lock().memory = self.start.memory();
+    }
+
+    /// A file was stamped a moment ago, at most so long: so late it is by the clock of its file system.
+    fn learn_clock(&mut self, path: &Path, look: Look, delay: Duration) {
+        if let (Some(_), Some(device)) = (look.stamp, device(path)) {
+            self.start.clocks.saw(device, look.ctime_ns, os::clock::file_clock_ns(), delay);
         }
     }
 
@@ -133,19 +170,31 @@ impl Watcher {
                 self.coverage.watch_again();
                 self.look_again(&self.coverage.all(), settler);
             }
-            Notice::Gone(directory) => self.lose(&directory, settler),
+            Notice::Gone(directory) => {
+                self.lose(&directory, settler);
+                // What was below a mount shows again, and nothing else tells of it.
+                if directory.is_dir() && !self.coverage.holds(&directory) {
+                    self.gain(&directory, Progress::Partial, settler);
+                }
+            }
             Notice::Entry { path, what } => self.take_in_entry(&path, what, settler),
         }
     }
 
     fn take_in_entry(&mut self, path: &Path, what: Entry, settler: &mut Settler) {
+        if path.file_name().is_some_and(Filter::is_ignore_file) {
+            self.refresh_rules(path, what, settler);
+        }
         for visible in self.coverage.visible_through(path) {
             self.turn(&visible, settler);
         }
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
-        if what == Entry::Modified && self.hides_a_write(path) {
+        if what == Entry::Modified {
+            self.learn_clock(path, os::fs::look(path), Duration::ZERO);
+        }
+        if (what == Entry::Modified && self.hides_a_write(path)) || self.is_rewritten(path, what) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
         }
         // Setting the times alone (`touch -m`) is told like a write that never ends.
@@ -156,7 +205,7 @@ impl Watcher {
                 self.gain(path, progress, settler);
             }
             Entry::Vanished => {
-                for gone in self.snapshot.below(path) {
+                for gone in self.snapshot.below(path).into_iter().chain(settler.below(path)) {
                     self.consider(&gone, Progress::Partial, settler);
                 }
                 if self.coverage.holds(path) {
@@ -182,7 +231,7 @@ impl Watcher {
 
     /// A directory has come: watch it, and everything in it is new.
     fn gain(&mut self, directory: &Path, progress: Progress, settler: &mut Settler) {
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         if directory.is_symlink() {
             if walk.follow(directory, &self.filter) {
@@ -206,6 +255,9 @@ impl Watcher {
             }
             self.enter(&directory);
         }
+        if self.start.walk.ahead() == 0 {
+            self.coverage.complain_of_links(&self.snapshot);
+        }
     }
 
     /// A watched directory has gone.
@@ -214,7 +266,7 @@ impl Watcher {
         for gone in self.snapshot.below(directory) {
             self.consider(&gone, Progress::Partial, settler);
         }
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         self.explore(walk, Progress::Partial, settler);
         for visible in self.coverage.visible_through(directory) {
@@ -225,8 +277,8 @@ impl Watcher {
     /// A symlink on the way to this path now leads elsewhere.
     fn turn(&mut self, visible: &Path, settler: &mut Settler) {
         self.coverage.register_hops(visible);
-        if visible.is_dir() && self.filter.descend(visible) {
-            let mut walk = Walk::default();
+        if visible.is_dir() && self.filter.descend(visible) && !self.coverage.leaves_alone(visible) {
+            let mut walk = self.coverage.walk();
             walk.begin(visible.to_owned(), Depth::Deep);
             self.explore(walk, Progress::Whole, settler);
         }
@@ -246,11 +298,19 @@ impl Watcher {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
-            debug!(path = %path.display(), rule = %decision.rule, "does not count");
+            info!(path = %path.display(), rule = %decision.rule, "does not count");
+            return;
+        }
+        if self.snapshot.get(path).is_none() && self.coverage.leaves_alone(path) {
+            info!(path = %path.display(), "leads out of what is watched, and does not count (--no-follow)");
             return;
         }
         if self.is_as_it_was(path, look, settler) {
-            debug!(path = %path.display(), "is as it was");
+            info!(path = %path.display(), "is as it was, and does not count");
+            settler.withdraw(path);
+            return;
+        }
+        if progress == Progress::Whole && self.has_same_content(path, look) {
             settler.withdraw(path);
             return;
         }
@@ -268,34 +328,26 @@ impl Watcher {
             (_, None) => true,
             (before, Some(now)) => now.size == 0 && before.is_none_or(|then| then.size > 0),
         };
-        let progress = if emptied && progress == Progress::Whole { Progress::Partial } else { progress };
-        debug!(path = %path.display(), rule = %decision.rule, ?kind, ?progress, "counts");
+        let waits = emptied || self.is_fresh(path);
+        let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
+        info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
         settler.push(change, progress, Instant::now());
     }
 
-    /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
-    /// back, files swapped twice), the command may have read that, and nothing makes it undone. A file that came and
-    /// went was a temporary one.
-    fn is_as_it_was(&self, path: &Path, look: Look, settler: &Settler) -> bool {
-        let same = look.stamp == self.snapshot.get(path);
-        if same && look.stamp.is_some() && settler.saw_whole(path) {
-            self.snapshot.set(path, Some(Stamp::UNKNOWN));
-            return false;
-        }
-        same
-    }
-
     /// Compares whole directories with the snapshot: after an overflow, and for those that are polled.
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>, settler: &mut Settler) {
+        let began_ns = os::clock::file_clock_ns();
         for directory in directories {
-            let mut below = Walk::default();
+            let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
-                Err(_) => BTreeMap::new(),
+                Err(_) => self.coverage.named_in(directory).into_iter().collect(),
             };
+            // The listing may have shown that an ignore file has changed.
+            self.take_up_rules(self.rule_clock.last_listing(), settler);
             if listed.is_empty() && !directory.is_dir() {
                 self.lose(directory, settler);
                 continue;
@@ -309,6 +361,9 @@ impl Watcher {
             for (path, look) in listed {
                 // How far a save has come is known better from its events.
                 if !(told && settler.holds(&path)) {
+                    if self.snapshot.get(&path).is_some_and(|known| Some(known) != look.stamp) {
+                        self.learn_clock(&path, look, self.coverage.interval());
+                    }
                     self.compare(&path, Some(look), Progress::Partial, settler);
                 }
             }
@@ -319,11 +374,12 @@ impl Watcher {
                 }
             }
         }
+        self.rule_clock.listed(began_ns);
         if self.start.walk.ahead() > 0 {
             // Roots that are not watched yet are not missing, and what is in them is not new.
             return;
         }
-        let mut walk = Walk::default();
+        let mut walk = self.coverage.walk();
         self.coverage.begin_missing_roots(&mut walk);
         self.explore(walk, Progress::Partial, settler);
     }

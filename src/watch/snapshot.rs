@@ -1,11 +1,30 @@
 //! What the files looked like when this generation started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::change::Stamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Look, Stamp};
+
+/// What a file's bytes come to.
+pub type Digest = NonZeroU64;
+
+/// The name of a file in its directory, and how it looked.
+pub type Named = (Box<OsStr>, Stamp);
+
+/// One file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// How it looked.
+    pub stamp: Stamp,
+    /// What its bytes come to, where that is known and matters.
+    pub digest: Option<Digest>,
+}
 
 /// One directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +32,7 @@ pub struct Directory {
     /// Its inode number: under the same name there may be another one later.
     pub inode: u64,
     /// The files in it that count.
-    pub files: BTreeMap<Box<OsStr>, Stamp>,
+    pub files: BTreeMap<Box<OsStr>, File>,
 }
 
 /// Stamps by path, in the order of the tree. Kept by directory: a hundred thousand files must cost single
@@ -23,6 +42,17 @@ pub struct Snapshot {
     directories: BTreeMap<PathBuf, Directory>,
     complete: bool,
     inherited: Option<Arc<[u8]>>,
+    /// What is known beside the files.
+    pub memory: Memory,
+}
+
+/// What one child tells the next beside how the files look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// How far each file system's clock is ahead of ours, by its device number, nanoseconds.
+    pub clocks: HashMap<u64, i64>,
+    /// How the latest changes were last seen: they are no news.
+    pub known: HashMap<PathBuf, Look>,
 }
 
 /// A snapshot that the watcher's thread writes and that the main thread hands over at the end.
@@ -65,18 +95,70 @@ impl Shared {
 impl Snapshot {
     /// What is known of a file; `None` when it was not there.
     pub fn get(&self, path: &Path) -> Option<Stamp> {
-        self.directories.get(path.parent()?)?.files.get(path.file_name()?).copied()
+        self.file(path).map(|file| file.stamp)
     }
 
-    /// Notes how a file looks; `None` is a file that is not there.
+    /// What the bytes of a file come to, if that is known.
+    pub fn digest(&self, path: &Path) -> Option<Digest> {
+        self.file(path)?.digest
+    }
+
+    fn file(&self, path: &Path) -> Option<&File> {
+        self.directories.get(path.parent()?)?.files.get(path.file_name()?)
+    }
+
+    /// Notes how a file looks; `None` is a file that is not there. With another stamp its bytes are not known any more;
+    /// but if the stamp itself is unknown, they are still those of the start.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
+        self.note(path, stamp, None);
+    }
+
+    /// Notes how a file looks, and what its bytes come to.
+    pub fn set_with_digest(&mut self, path: &Path, stamp: Stamp, digest: Digest) {
+        self.note(path, Some(stamp), Some(digest));
+    }
+
+    /// Notes what the bytes of a file come to, if it is known and still looks like this; says whether it does.
+    pub fn add_digest(&mut self, path: &Path, stamp: Stamp, digest: Digest) -> bool {
+        let matches = self.get(path) == Some(stamp);
+        if matches {
+            self.set_with_digest(path, stamp, digest);
+        }
+        matches
+    }
+
+    /// Takes over the digests of files that look as they did.
+    pub fn take_digests(&mut self, before: &Snapshot) {
+        for (directory, known) in before.directories() {
+            for (name, file) in &known.files {
+                if let Some(digest) = file.digest {
+                    self.add_digest(&directory.join(&**name), file.stamp, digest);
+                }
+            }
+        }
+    }
+
+    /// The first directory after this one with files whose bytes are not known, and those files.
+    pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<Named>)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
+            let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());
+            let files: Vec<_> = missing.map(|(name, file)| (name.clone(), file.stamp)).collect();
+            (!files.is_empty()).then(|| (path.clone(), files))
+        })
+    }
+
+    fn note(&mut self, path: &Path, stamp: Option<Stamp>, digest: Option<Digest>) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
         match (stamp, self.directories.get_mut(directory)) {
             (Some(stamp), Some(directory)) => {
-                directory.files.insert(name.into(), stamp);
+                let same = |file: &&File| stamp == Stamp::UNKNOWN || stamp == file.stamp;
+                let known = || directory.files.get(name).filter(same)?.digest;
+                let digest = digest.or_else(known);
+                directory.files.insert(name.into(), File { stamp, digest });
             }
             (Some(stamp), None) => {
-                let files = BTreeMap::from([(name.into(), stamp)]);
+                let files = BTreeMap::from([(name.into(), File { stamp, digest })]);
                 self.directories.insert(directory.to_owned(), Directory { inode: 0, files });
             }
             (None, Some(directory)) => {
@@ -164,7 +246,7 @@ mod tests {
     #[test]
     fn files_are_found_by_path_and_by_tree() {
         let mut snapshot = Snapshot::default();
-        let stamp = Stamp { mtime_ns: 1, size: 2, inode: 3 };
+        let stamp = Stamp { mtime_ns: 1, size: 2, inode: 3, born_ns: 4 };
         for path in ["/r/a.py", "/r/d/b.py", "/r/d/e/c.py", "/r/d.py", "/rr/x.py"] {
             snapshot.set(Path::new(path), Some(stamp));
         }

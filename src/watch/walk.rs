@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::change::Look;
-use crate::filter::{Filter, Rule};
+use crate::filter::{BEHIND_LINKS, Filter, Rule};
 use crate::ignore_files::IgnoreFiles;
 use crate::os::fs::{look, look_of};
 
@@ -17,6 +18,31 @@ pub struct Walk {
     queue: VecDeque<(PathBuf, Depth)>,
     queued: HashSet<PathBuf>,
     followed: HashSet<(u64, u64)>,
+    /// Where symlinks may lead; `None` is everywhere.
+    bounds: Option<Arc<Bounds>>,
+}
+
+/// What is watched, by its real paths.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    roots: Vec<PathBuf>,
+    inside: Vec<PathBuf>,
+}
+
+impl Bounds {
+    /// Everything below these.
+    pub fn new(roots: Vec<PathBuf>) -> Bounds {
+        let inside = roots.iter().map(|root| fs::canonicalize(root).unwrap_or_else(|_| root.clone())).collect();
+        Bounds { roots, inside }
+    }
+
+    /// Where a symlink leads, if that is outside and nobody has named the symlink itself.
+    pub fn way_out(&self, link: &Path) -> Option<PathBuf> {
+        let real = fs::canonicalize(link).ok()?;
+        let inside =
+            self.roots.iter().any(|root| root == link) || self.inside.iter().any(|root| real.starts_with(root));
+        (!inside).then_some(real)
+    }
 }
 
 /// How far a walk goes from a directory.
@@ -51,6 +77,16 @@ impl Listing {
 }
 
 impl Walk {
+    /// One that follows no symlink out of these bounds.
+    pub fn within(bounds: Option<Arc<Bounds>>) -> Walk {
+        Walk { bounds, ..Walk::default() }
+    }
+
+    /// Whether a symlink is to be left alone because of where it leads.
+    fn leaves_alone(&self, link: &Path) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| bounds.way_out(link).is_some())
+    }
+
     /// Adds a directory to begin from.
     pub fn begin(&mut self, directory: PathBuf, depth: Depth) {
         self.queued.insert(directory.clone());
@@ -96,7 +132,7 @@ impl Walk {
                         let followed = self.follow(&path, filter);
                         listing.followed.extend(followed.then_some(path));
                     }
-                    _ if filter.decide(&path).counts => listing.links.push(path),
+                    _ if filter.decide(&path).counts && !self.leaves_alone(&path) => listing.links.push(path),
                     _ => {}
                 }
             } else if kind.is_file() && filter.decide(&path).counts {
@@ -113,13 +149,17 @@ impl Walk {
     /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
     /// leads back up, or is ignored there. Says whether it is.
     pub fn follow(&mut self, link: &Path, filter: &Filter) -> bool {
-        if !filter.descend(link) {
+        if !filter.descend(link) || self.leaves_alone(link) {
             return false;
         }
         let (Ok(real), Ok(target)) = (fs::canonicalize(link), fs::metadata(link)) else { return false };
         let leads_up = filter.roots().iter().any(|root| root.starts_with(&real));
         // What is ignored under its own name is not watched under another one.
-        let elsewhere = filter.decide_directory(&real).rule == Rule::Unmatched;
+        let elsewhere = match filter.decide_directory(&real).rule {
+            Rule::Unmatched => true,
+            Rule::BuiltIn(entry) => entry == BEHIND_LINKS,
+            _ => false,
+        };
         let followed = !leads_up && elsewhere && self.followed.insert((target.dev(), target.ino()));
         if followed {
             self.begin(link.to_owned(), Depth::Deep);

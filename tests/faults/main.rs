@@ -7,6 +7,8 @@ mod round;
 mod session;
 mod tally;
 
+#[path = "../torture/pause.rs"]
+mod pause;
 #[path = "../torture/random.rs"]
 mod random;
 

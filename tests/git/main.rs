@@ -10,7 +10,6 @@ mod world;
 #[allow(dead_code, unused_imports, reason = "the rest of it is for the program")]
 mod ignore_files;
 #[path = "../torture/random.rs"]
-#[allow(dead_code, reason = "the rest of it is for the torture")]
 mod random;
 
 use std::process::{Command, ExitCode};

@@ -195,15 +195,28 @@ impl World {
         found.expect("the top is a repository").to_owned()
     }
 
+    /// What is in a directory, as an ignore file there sees it.
+    fn below(&self, directory: &Path) -> Vec<Vec<u8>> {
+        let relative = self.paths.iter().filter_map(|path| path.strip_prefix(directory).ok());
+        relative.map(|path| path.as_os_str().as_bytes().to_vec()).collect()
+    }
+
+    /// An ignore file for whole repositories.
+    fn common_file(&self, random: &mut Random) -> Vec<u8> {
+        let roots: Vec<&PathBuf> = self.roots.iter().collect();
+        let paths = self.below(random.pick::<&PathBuf>(&roots));
+        lines::ignore_file(random, &paths)
+    }
+
     fn write_ignore_files(&mut self, random: &mut Random) {
         for directory in &self.directories {
             if random.chance(40) {
-                write(&directory.join(".gitignore"), lines::ignore_file(random));
+                write(&directory.join(".gitignore"), lines::ignore_file(random, &self.below(directory)));
             }
         }
         for path in &self.common {
             if random.chance(60) {
-                write(path, lines::ignore_file(random));
+                write(path, self.common_file(random));
             }
         }
         let home = &self.variables["HOME"];
@@ -211,7 +224,7 @@ impl World {
         let others = [user.join("git/ignore"), home.join("my excludes"), home.join(".gitignore_global")];
         for path in others {
             if random.chance(70) {
-                write(&path, lines::ignore_file(random));
+                write(&path, self.common_file(random));
             }
             self.common.insert(path);
         }
@@ -225,8 +238,11 @@ impl World {
             vec![base.join("system"), base.join("global"), user.join("git/config"), home.join(".gitconfig")];
         places.extend(self.roots.iter().filter(|root| root.join(".git").is_dir()).map(|root| root.join(".git/config")));
         for place in places {
-            if random.chance(25) {
+            if random.chance(35) {
                 let mut text = fs::read(&place).unwrap_or_default();
+                if random.chance(40) {
+                    text.extend(b"[core]\nignoreCase = true\n");
+                }
                 text.extend(self.setting(random, place.parent().expect("it has one"), true).bytes());
                 write(&place, text);
             }
@@ -252,11 +268,12 @@ impl World {
                 match number {
                     7 => "[include]\n\tpath = included\n".into(),
                     8 => format!("[includeIf \"gitdir:{}\"]\n\tpath = included\n", random.pick(&conditions)),
-                    _ => format!(
-                        "[includeIf \"gitdir/i:{}\"]\n\tpath = {}\n",
-                        random.pick(&["TOP/", "~/"]),
-                        included.display()
-                    ),
+                    _ => {
+                        // A path like any other value: `#` and `;` want quotes, and what is quoted wants backslashes.
+                        let path = included.to_str().unwrap_or("included").replace('\\', "\\\\").replace('"', "\\\"");
+                        let meant = random.pick(&["TOP/", "~/"]);
+                        format!("[includeIf \"gitdir/i:{meant}\"]\n\tpath = \"{path}\"\n")
+                    }
                 }
             }
         }
@@ -270,7 +287,7 @@ impl World {
                 if random.chance(25) {
                     let _ = fs::remove_file(&path);
                 } else {
-                    write(&path, lines::ignore_file(random));
+                    write(&path, lines::ignore_file(random, &self.below(directory)));
                 }
                 files.refresh(&path);
             }
@@ -279,7 +296,7 @@ impl World {
             if random.chance(15) {
                 // Of another length than before, so that a look at it shows the change.
                 let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
-                let mut text = lines::ignore_file(random);
+                let mut text = self.common_file(random);
                 while text.len() as u64 == length {
                     text.push(b'\n');
                 }
@@ -317,8 +334,10 @@ impl World {
         }
         let output = self.ask(root, input);
         let fields: Vec<&[u8]> = output.stdout.split(|byte| *byte == 0).collect();
+        let configuration = || fs::read_to_string(root.join(".git/config")).unwrap_or_default();
         let complete = fields.len() == own.len() * 4 + 1;
-        assert!(complete, "git in {}: {}", root.display(), String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(complete, "git in {}: {said}\n{}", root.display(), configuration());
         let answer = |(path, fields): (&&PathBuf, &[&[u8]])| {
             assert_eq!(fields[3], relative(path));
             let line = std::str::from_utf8(fields[1]).ok().and_then(|line| line.parse().ok());

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
@@ -61,7 +60,8 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["--on-change", "reload"], &["--on-change 'reload'", "restart", "signal:HUP"]),
         (&["--interval", "0"], &["--interval '0'", "at least 10ms"]),
         (&["--interval", "soon"], &["--interval 'soon'", "a duration is expected", "500ms"]),
-        (&["--settle", "2d"], &["--settle '2d'", "at most one day"]),
+        (&["--debounce", "2d"], &["--debounce '2d'", "at most one day"]),
+        (&["--settle", "1s"], &["unexpected argument '--settle'", "it is called --debounce here"]),
         (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "a duration is expected"]),
         (&["--on-exit", "rstart"], &["--on-exit 'rstart'", "wait, exit, restart", "did you mean restart"]),
         (&["--backend", "kqueue"], &["--backend 'kqueue'", "auto, inotify, notify, poll"]),
@@ -128,12 +128,6 @@ fn a_word_where_none_belongs_leads_to_the_two_dashes() {
     let sandbox = Sandbox::new();
     let command = sandbox.command(["python", "app.py"]);
     refused(&sandbox, command, &["'python'", "the command comes after --"]);
-}
-
-#[test]
-fn a_pattern_that_is_no_text_is_refused() {
-    let sandbox = Sandbox::new();
-    refuse(&sandbox, [OsStr::new("-w"), OsStr::from_bytes(b"\xff.py")], &["UTF-8"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const ROW: usize = 100;
 #[derive(Default)]
 struct Made {
     named: BTreeMap<String, usize>,
-    /// Those whose writer paused, empty file in hand, for nearly the settle time: they may be named twice.
+    /// Those whose writer paused, empty file in hand, for nearly 100 ms: they may be named twice.
     slow: Vec<String>,
 }
 

@@ -46,7 +46,7 @@ fn branch(sandbox: &Sandbox, name: &str) {
 }
 
 /// How many restarts this burst of writes may cost: one, and one more for each pause in it that was longer than what is
-/// waited there (1 ms for each file so far, up to the settle time). The pauses stand in the inodes. On a machine that
+/// waited there (1 ms for each file so far, up to 100 ms). The pauses stand in the inodes. On a machine that
 /// is not busy there is none. What comes within 5 ms of a pause belongs to the restart that it led to; and ten are too many on any
 /// machine.
 fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
@@ -203,7 +203,7 @@ on_every_backend! {
     fn a_file_replaced_by_a_directory_and_back_is_one_restart_each(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "a file");
-        let mut session = watch_reading(&sandbox, backend, &["--settle", "1s", "-w", "*.py"], &["app.py", "app.py/x.py"]);
+        let mut session = watch_reading(&sandbox, backend, &["--debounce", "1s", "-w", "*.py"], &["app.py", "app.py/x.py"]);
         fs::remove_file(sandbox.path("app.py")).unwrap();
         sandbox.write("app.py/x.py", "in a directory");
         assert_run(&mut session, 2, &["app.py", "x.py"], &["", "in a directory"]);
@@ -219,7 +219,7 @@ on_every_backend! {
     fn a_named_file_replaced_by_a_directory_and_back_is_one_restart_each(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("conf", "a file");
-        let mut session = watch_reading(&sandbox, backend, &["--settle", "1s", "-w", "conf;fence.py"], &["conf", "conf/app.toml"]);
+        let mut session = watch_reading(&sandbox, backend, &["--debounce", "1s", "-w", "conf;fence.py"], &["conf", "conf/app.toml"]);
         fs::remove_file(sandbox.path("conf")).unwrap();
         sandbox.write("conf/app.toml", "in a directory");
         assert_run(&mut session, 2, &["conf", "app.toml"], &["", "in a directory"]);
@@ -262,8 +262,8 @@ fn a_long_burst_is_one_restart_when_polled_seldom() {
         "poll",
         "--interval",
         "1s",
-        "--settle",
-        "300ms",
+        "--debounce",
+        "1s",
         "-w",
         "*.py",
         "--",

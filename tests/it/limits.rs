@@ -297,3 +297,56 @@ fn a_save_after_the_removal_of_ten_thousand_directories_is_noticed_with_inotify(
 fn a_save_after_the_removal_of_ten_thousand_directories_is_noticed_with_notify() {
     a_save_after_a_great_removal_is_noticed("notify");
 }
+
+#[test]
+fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_said_once() {
+    for backend in ["auto", "notify", "poll"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("closed/app.toml", "one");
+        sandbox.write("closed/unnamed.toml", "one");
+        let closed = sandbox.path("closed");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
+        // To be entered, but not to be listed: as 711 is for those who do not own it.
+        mode(0o311);
+        let arguments = [
+            "--backend",
+            backend,
+            "--interval",
+            "100ms",
+            "-w",
+            "closed/app.toml;closed/later.toml;fence.py",
+            GO_ON[0],
+            GO_ON[1],
+            "--",
+            "sleep",
+            "600",
+        ];
+        let mut session = match Namespace::of_no_privileges("true").start(&sandbox, &arguments) {
+            Ok(session) => session,
+            Err(reason) => {
+                mode(0o700);
+                return left_out(&format!("a directory that cannot be listed: {reason}"));
+            }
+        };
+        session.wait_armed(1);
+        for (name, content) in [
+            ("closed/app.toml", "two, in place"),
+            ("closed/later.toml", "new"),
+            ("closed/later.toml", "new, and changed"),
+            ("fence.py", "told at once"),
+        ] {
+            assert_told(&sandbox, &mut session, name, content);
+        }
+        sandbox.write("closed/aside", "three, aside");
+        fs::rename(sandbox.path("closed/aside"), sandbox.path("closed/app.toml")).expect("it is ours");
+        assert_eq!(names(&session.wait("changed")), ["app.toml"]);
+        fs::remove_file(sandbox.path("closed/app.toml")).expect("it is there");
+        assert_eq!(names(&session.wait("changed")), ["app.toml"]);
+        sandbox.write("closed/unnamed.toml", "nobody asked for it");
+        assert_told(&sandbox, &mut session, "fence.py", "another fence");
+        mode(0o700);
+        let ended = session.stop();
+        let words = ["closed may be entered but not listed", "app.toml is polled every 100ms (--interval)"];
+        assert_one_complaint(&ended, &words);
+    }
+}

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::ends::left_out;
@@ -119,6 +120,51 @@ fn overlay(sandbox: &Sandbox, source: &Path) -> Namespace {
     ))
 }
 
+/// Runs a line for the shell in the namespaces of a reloadrun.
+fn run_inside(session: &Session, line: &str) {
+    let pid = session.pid().to_string();
+    let user: &[&str] = if namespace::is_root() { &[] } else { &["--user", "--preserve-credentials"] };
+    let output =
+        Command::new("nsenter").args(["--target", &pid, "--mount"]).args(user).args(["sh", "-c", line]).output();
+    let output = output.expect("nsenter comes with unshare");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn mounts_that_come_and_go_below_a_root_are_noticed() {
+    for backend in ["auto", "inotify", "notify", "poll"] {
+        for unmount in ["umount", "umount --lazy"] {
+            let (sandbox, source) = sandbox_with_source();
+            fs::write(source.join("other.py"), "in the mount alone").expect("it can be written");
+            sandbox.write("tree/sub/app.py", "below the mount");
+            let sub = sandbox.path("tree/sub");
+            std::os::unix::fs::symlink("tree", sandbox.path("link")).expect("a fresh name");
+            let arguments = arguments(&[&GO_ON[..], &["--backend", backend]].concat());
+            let mut session = match Namespace::of_mounts("true").start(&sandbox, &arguments) {
+                Ok(session) => session,
+                Err(reason) => return left_out(&format!("a mount of its own: {reason}")),
+            };
+            session.wait_armed(1);
+            let told = |session: &mut Session, expected: &[&str]| {
+                assert_eq!(names(&session.wait("changed")), expected, "{backend}: {}", session.account());
+            };
+            run_inside(&session, &format!("mount --bind '{}' '{}'", source.display(), sub.display()));
+            told(&mut session, &["app.py", "other.py"]);
+            save_inside(&session, &sub.join("other.py"), "through the mount");
+            told(&mut session, &["other.py"]);
+            run_inside(&session, &format!("{unmount} '{}'", sub.display()));
+            told(&mut session, &["app.py", "other.py"]);
+            save_inside(&session, &sub.join("app.py"), "where the mount was");
+            told(&mut session, &["app.py"]);
+            // Elsewhere in the machine, mounts are nothing to us.
+            run_inside(&session, "mount -t tmpfs none /mnt && umount /mnt");
+            save_inside(&session, &sandbox.path("tree/fence.py"), "fence");
+            told(&mut session, &["fence.py"]);
+            session.stop();
+        }
+    }
+}
+
 /// Saves a file as those see it who are in the namespace of a reloadrun.
 fn save_inside(session: &Session, path: &Path, content: &str) {
     let inside = format!("/proc/{}/root{}", session.pid(), path.display());
@@ -190,7 +236,7 @@ fn an_overlay_like_that_of_a_container_is_watched_and_nothing_is_said_of_it() {
 #[test]
 fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_polled() {
     let (sandbox, source) = sandbox_with_source();
-    let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--settle", "500ms"])) {
+    let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--debounce", "500ms"])) {
         Ok(session) => session,
         Err(reason) => return left_out(&format!("an overlay: {reason}")),
     };

@@ -290,7 +290,16 @@ fn every_flag_is_in_the_guide() {
 
 /// Options of the programs that the guide runs are not ours.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 6] = ["--app", "--no-reload", "--noreload", "--port", "--reload", "--init"];
+    const OTHERS: [&str; 8] = [
+        "--app",
+        "--debug",
+        "--init",
+        "--no-reload",
+        "--noreload",
+        "--port",
+        "--reload",
+        "--timeout-graceful-shutdown",
+    ];
     word.len() > 3 && word.starts_with("--") && !word.starts_with("---") && !OTHERS.contains(&word)
 }
 

@@ -1,13 +1,13 @@
 //! One file, saved in every style that editors and tools have: one restart each, with the new content, and the right
 //! file named. And what is no save.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use crate::support::watched::{
-    assert_fence, assert_restart, assert_run, is_installed, line_read, on_every_backend, run, set_time, watch,
+    assert_fence, assert_restart, assert_run, is_installed, line_read, names, on_every_backend, run, set_time, watch,
     watch_reading,
 };
 use crate::support::{Sandbox, Session};
@@ -49,7 +49,7 @@ on_every_backend! {
     fn a_file_truncated_and_closed_before_it_is_written_is_waited_for_too(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         drop(File::create(sandbox.path("app.py")).unwrap());
-        // Somewhat less than the settle time, which is the bound here.
+        // Somewhat less than the 100 ms that an incomplete save is waited for.
         std::thread::sleep(Duration::from_millis(50));
         sandbox.write("app.py", "whole");
         assert_run(&mut session, 3, &["app.py"], &["whole"]);
@@ -139,6 +139,66 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, 6);
     }
 
+    fn another_content_of_the_same_time_and_size_is_one_restart(backend) {
+        let sandbox = Sandbox::new();
+        let app = sandbox.write("app.py", "aaa");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        set_time(&app, time);
+        let other = sandbox.beside().join("other");
+        let other_path = other.to_str().unwrap();
+        let new_inode = |content: &str| {
+            fs::remove_file(&app).unwrap();
+            // On many file systems it gets the very inode that has become free.
+            run(&sandbox, "cp", &["-p", other_path, "app.py"]);
+            content.to_owned()
+        };
+        let extract = |content: &str| {
+            run(&sandbox, "tar", &["-cf", "../t.tar", "-C", sandbox.beside().to_str().unwrap(), "--transform=s/other/app.py/", "other"]);
+            run(&sandbox, "tar", &["-xf", "../t.tar"]);
+            content.to_owned()
+        };
+        let copy = |content: &str| {
+            run(&sandbox, "cp", &["-p", other_path, "app.py"]);
+            content.to_owned()
+        };
+        let both_times = |content: &str| {
+            fs::write(&app, content).unwrap();
+            let times = FileTimes::new().set_accessed(time).set_modified(time);
+            File::options().write(true).open(&app).unwrap().set_times(times).unwrap();
+            content.to_owned()
+        };
+        let time_alone = |content: &str| {
+            fs::write(&app, content).unwrap();
+            set_time(&app, time);
+            content.to_owned()
+        };
+        type Way<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+        let ways: [Way<'_>; 5] = [
+            ("rm and cp -p", &new_inode), ("tar x", &extract), ("cp -p", &copy), ("both times set", &both_times), ("one time set", &time_alone),
+        ];
+        // A write into the old inode that leaves time and size as they were is told by its notices alone.
+        let ways = if backend == "poll" { &ways[..2] } else { &ways[..] };
+        // Some of these are two steps, which are not to be told apart.
+        let arguments = ["-w", "*.py", "--debounce", "200ms"];
+        let mut session = watch_reading(&sandbox, backend, &arguments, &["app.py"]);
+        let mut generation = 1;
+        for round in 0..2 {
+            for (index, (what, make)) in ways.iter().enumerate() {
+                let content = format!("{round}{index}x");
+                fs::write(&other, &content).unwrap();
+                set_time(&other, time);
+                let read = make(&content);
+                generation += 1;
+                let started = session.wait_armed(generation);
+                assert_eq!(names(&started), ["app.py"], "{what}: {}", session.account());
+                assert_eq!(line_read(&session, generation), format!("{read}|"), "{what}");
+                let now = fs::metadata(&app).unwrap();
+                assert_eq!((now.modified().unwrap(), now.len()), (time, 3), "{what}");
+            }
+        }
+        assert_no_more(&sandbox, session, generation);
+    }
+
     fn a_hard_link_put_in_the_place_of_a_file_is_one_restart(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let origin = sandbox.beside().join("origin");
@@ -226,7 +286,7 @@ with open('app.py', 'r+b') as file:
         let owner = fs::metadata(&app).unwrap();
         let owner = format!("{}:{}", owner.uid(), owner.gid());
         let time = fs::metadata(&app).unwrap().modified().unwrap();
-        let nothings: [(&str, &dyn Fn()); 12] = [
+        let nothings: [(&str, &dyn Fn()); 14] = [
             ("chmod", &|| fs::set_permissions(&app, fs::Permissions::from_mode(0o600)).unwrap()),
             ("chown", &|| run(&sandbox, "chown", &[&owner, "app.py"])),
             ("cat", &|| run(&sandbox, "cat", &["app.py"])),
@@ -234,6 +294,11 @@ with open('app.py', 'r+b') as file:
             ("grep -r", &|| run(&sandbox, "grep", &["-r", "x", "."])),
             ("ls -lR", &|| run(&sandbox, "ls", &["-lR", "."])),
             ("the same time set again", &|| set_time(&app, time)),
+            ("the same times set again, both", &|| run(&sandbox, "touch", &["-r", "app.py", "app.py"])),
+            ("another name for it, and none again", &|| {
+                fs::hard_link(&app, sandbox.path("link")).unwrap();
+                fs::remove_file(sandbox.path("link")).unwrap();
+            }),
             ("the time of a directory", &|| run(&sandbox, "touch", &["pkg", "."])),
             ("the mode of a directory", &|| run(&sandbox, "chmod", &["700", "pkg"])),
             ("new directories", &|| fs::create_dir_all(sandbox.path("a/b/c")).unwrap()),
@@ -250,10 +315,10 @@ with open('app.py', 'r+b') as file:
         session.stop();
     }
 
-    fn a_file_that_goes_and_is_back_as_it_was_within_the_settle_time_is_no_restart(backend) {
+    fn a_file_that_goes_and_is_back_as_it_was_within_the_debounce_time_is_no_restart(backend) {
         let sandbox = Sandbox::new();
         let app = sandbox.write("app.py", "one");
-        let mut session = watch(&sandbox, backend, &["-w", "*.py", "--settle", "1s"]);
+        let mut session = watch(&sandbox, backend, &["-w", "*.py", "--debounce", "1s"]);
         for generation in 2..5 {
             fs::rename(&app, sandbox.path("away")).unwrap();
             fs::rename(sandbox.path("away"), &app).unwrap();

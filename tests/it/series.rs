@@ -5,7 +5,6 @@
 //! and doubles, so a busy machine is told from it here by the number of slow restarts.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -134,21 +133,25 @@ mkdir -p out
 if [ -e \"$1\" ]; then echo x >out/$$.$(date +%N); fi
 exec sleep 600";
 
-/// Starts it and waits for the start after which the next restart waits 8 s.
-fn start_server(sandbox: &Sandbox) -> (Session, PathBuf, Value) {
+/// Starts it and waits for the start after which the next restart waits 8 s, and for the output that waits so long. No
+/// further one comes.
+fn start_server(sandbox: &Sandbox) -> (Session, Value) {
     let permission = sandbox.beside().join("may-write");
     fs::write(&permission, "").expect("the sandbox is writable");
     sandbox.write("app.py", "one");
     let words = ["-w", "out;*.py", "--", "sh", "-c", SERVER, "sh", permission.to_str().expect("plain")];
     let mut session = sandbox.start(words);
     let last = session.wait_armed(10);
-    (session, permission, last)
+    // Each generation has written one.
+    session.wait_until("the output that waits", || sandbox.path("out").read_dir().is_ok_and(|out| out.count() >= 10));
+    fs::remove_file(&permission).expect("it is there");
+    (session, last)
 }
 
 #[test]
 fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts_at_once() {
     let sandbox = Sandbox::new();
-    let (mut session, permission, waiting) = start_server(&sandbox);
+    let (mut session, waiting) = start_server(&sandbox);
     let before: Vec<Value> = session
         .events()
         .into_iter()
@@ -158,9 +161,6 @@ fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts
         let ran = seconds_between(started, stopping);
         assert!(started["event"] == "stopping" || ran > 3.9, "it ran all the while: {ran}\n{}", session.account());
     }
-    fs::remove_file(&permission).expect("it is there");
-    let written = || sandbox.path("out").read_dir().expect("it is there").count();
-    session.wait_until("the output that waits", || written() >= 10);
     sandbox.write("app.py", "two");
     let started = session.wait_started(11);
     let names = names(&started);
@@ -173,9 +173,7 @@ fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts
 #[test]
 fn what_waits_and_is_undone_restarts_nothing() {
     let sandbox = Sandbox::new();
-    let (mut session, permission, _) = start_server(&sandbox);
-    session.wait_until("the output that waits", || sandbox.path("out").read_dir().unwrap().count() >= 10);
-    fs::remove_file(&permission).expect("it is there");
+    let (mut session, _) = start_server(&sandbox);
     let newest = sandbox.path("out").read_dir().unwrap().map(|entry| entry.unwrap());
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).expect("ten of them");
     fs::remove_file(newest.path()).expect("it is there");

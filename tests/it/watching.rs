@@ -309,7 +309,7 @@ fn a_save_before_the_watch_is_armed_and_one_during_a_stop_lead_to_a_start_after_
 fn a_program_that_is_still_being_written_at_the_bound_is_started_once_more_when_it_is_whole() {
     let sandbox = Sandbox::new();
     let tool = sandbox.script("tool.sh", "echo run; exec sleep 600");
-    let mut session = sandbox.start(["-w", "*.sh", "--settle", "20ms", "--", "./tool.sh"]);
+    let mut session = sandbox.start(["-w", "*.sh", "--", "./tool.sh"]);
     session.wait_armed(1);
     session.wait_until("the first run", || session.stdout() == "run\n");
     let mut file = File::options().append(true).open(&tool).unwrap();

@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::tree::Tree;
 
 /// Every style of a save, with its weight.
-pub const SAVES: [(Style, usize); 26] = [
+pub const SAVES: [(Style, usize); 27] = [
     (Style::InPlace, 12),
     (Style::Append, 6),
     (Style::TruncatePauseWrite, 5),
@@ -25,6 +25,7 @@ pub const SAVES: [(Style, usize); 26] = [
     (Style::UnlinkCreate, 6),
     (Style::Older, 5),
     (Style::OlderInPlace, 3),
+    (Style::SameStamp, 3),
     (Style::Twice, 4),
     (Style::Touch, 4),
     (Style::TouchModified, 2),
@@ -68,6 +69,7 @@ pub enum Style {
     UnlinkCreate,
     Older,
     OlderInPlace,
+    SameStamp,
     Twice,
     Touch,
     TouchModified,
@@ -94,12 +96,15 @@ pub enum Style {
     EmptyDirectory,
 }
 
+/// So long an incomplete save is waited for without a debounce time.
+const INCOMPLETE: Duration = Duration::from_millis(100);
+
 /// How a watcher that has seen a step must take it: so long it may wait for the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// This many files are whole: 1 ms each.
+    /// This many files are whole: 1 ms each, or the debounce time.
     Whole(u32),
-    /// More must follow: the settle time.
+    /// More must follow: 100 ms, or the debounce time.
     Partial,
     /// Nothing that anyone must notice.
     Nothing,
@@ -118,7 +123,7 @@ pub struct Edit {
     steps: Vec<(i64, i64, After)>,
     /// When the last step began that made a difference to the content.
     pub effect_ns: i64,
-    settle: Duration,
+    debounce: Duration,
     /// Whether the end of a save is told to the watcher; else everything is taken for partial.
     tells_close: bool,
 }
@@ -130,8 +135,8 @@ pub fn now_ns() -> i64 {
 }
 
 impl Edit {
-    fn new(style: Style, settle: Duration, tells_close: bool) -> Edit {
-        Edit { style, touched: Vec::new(), near: Vec::new(), steps: Vec::new(), effect_ns: 0, settle, tells_close }
+    fn new(style: Style, debounce: Duration, tells_close: bool) -> Edit {
+        Edit { style, touched: Vec::new(), near: Vec::new(), steps: Vec::new(), effect_ns: 0, debounce, tells_close }
     }
 
     fn step<T>(&mut self, after: After, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -176,9 +181,11 @@ impl Edit {
         }
         let too_long = |pair: &&[(i64, i64, After)]| {
             let bound = match pair[0].2 {
-                After::Whole(files) if self.tells_close => Duration::from_millis(u64::from(files)).min(self.settle),
+                After::Whole(files) if self.tells_close => {
+                    Duration::from_millis(u64::from(files)).min(INCOMPLETE).max(self.debounce)
+                }
                 After::Nothing => return false,
-                _ => self.settle,
+                _ => self.debounce.max(INCOMPLETE),
             };
             Duration::from_nanos(u64::try_from(pair[1].1 - pair[0].0).unwrap_or(0)) > bound * 4 / 5
         };
@@ -211,15 +218,21 @@ impl Edit {
 #[derive(Debug)]
 pub struct Editor {
     pub tree: Tree,
-    pub settle: Duration,
+    debounce: Duration,
     pub tells_close: bool,
+    large: bool,
     token: usize,
 }
 
 impl Editor {
     /// Of a tree.
-    pub fn new(tree: Tree, settle: Duration, tells_close: bool) -> Editor {
-        Editor { tree, settle, tells_close, token: 0 }
+    pub fn new(tree: Tree, debounce: Duration, tells_close: bool, large: bool) -> Editor {
+        Editor { tree, debounce, tells_close, large, token: 0 }
+    }
+
+    /// So long an incomplete save is waited for.
+    pub fn incomplete(&self) -> Duration {
+        self.debounce.max(INCOMPLETE)
     }
 
     /// A content that was never there; all are of one size.
@@ -277,9 +290,11 @@ impl Editor {
             Style::CreateNew | Style::Burst | Style::HardLink | Style::DeepDirectory if self.tree.files.len() > 120 => {
                 Style::Delete
             }
+            // Polling cannot tell it from a chmod, and before a watch is there nobody is told of it.
+            Style::SameStamp if !self.tells_close || self.large => Style::OlderInPlace,
             style => style,
         };
-        let mut edit = Edit::new(style, self.settle, self.tells_close);
+        let mut edit = Edit::new(style, self.debounce, self.tells_close);
         self.perform(&mut edit, random)
             .map_err(|error| io::Error::other(format!("{style:?} of {:?}: {error}", edit.touched)))?;
         Ok(edit)
@@ -328,6 +343,12 @@ impl Editor {
                 let (token, past) = (self.token(), past(random));
                 in_place(edit, &path, &token, Duration::ZERO)?;
                 edit.effect(After::Whole(1), || set_times(&path, past))
+            }
+            Style::SameStamp => {
+                let path = self.file(edit, random);
+                let time = fs::metadata(&path)?.modified()?;
+                in_place(edit, &path, &self.token(), Duration::ZERO)?;
+                edit.effect(After::Whole(1), || set_times(&path, time))
             }
             Style::Vim => {
                 let path = self.file(edit, random);

@@ -4,6 +4,7 @@
 
 mod edits;
 mod options;
+mod pause;
 mod random;
 mod round;
 mod run;

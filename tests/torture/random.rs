@@ -1,7 +1,5 @@
 //! Chance that can be had again: splitmix64, by a seed.
 
-use std::time::Duration;
-
 /// A sequence that follows from its seed.
 #[derive(Debug)]
 pub struct Random(u64);
@@ -34,10 +32,5 @@ impl Random {
     /// One of several.
     pub fn pick<'a, T>(&mut self, among: &'a [T]) -> &'a T {
         &among[self.below(among.len())]
-    }
-
-    /// A duration between two numbers of microseconds.
-    pub fn micros(&mut self, from: usize, to: usize) -> Duration {
-        Duration::from_micros(u64::try_from(from + self.below(to - from)).expect("64 bits hold any index"))
     }
 }

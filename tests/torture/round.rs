@@ -178,12 +178,12 @@ impl Round {
         let tree = Tree::make(root.clone(), large, &mut random)?;
         let poll = backend == "poll";
         let slow = Duration::from_millis(*random.pick(&[0, 0, 0, 3, 40, 200]));
-        let settle = Duration::from_millis(*random.pick(&[100, 100, 100, 40]));
+        let debounce = Duration::from_millis(*random.pick(&[0, 0, 0, 150]));
         let interval = Duration::from_millis(*random.pick(if poll && !large { &[50, 150, 300] } else { &[1000] }));
         let (events, records, stderr) = (top.join("events.jsonl"), top.join("records"), top.join("stderr"));
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
-        command.args(["--backend", backend, "-w", "*.txt", "--interval", &ms(interval), "--settle", &ms(settle)]);
+        command.args(["--backend", backend, "-w", "*.txt", "--interval", &ms(interval), "--debounce", &ms(debounce)]);
         command.arg("--events").arg(&events).arg("--").arg(env!("CARGO_BIN_EXE_probe")).arg("record").arg(&records);
         command.arg(slow.as_millis().to_string()).args(&tree.hot).current_dir(&root);
         command.env("XDG_RUNTIME_DIR", runtime);
@@ -194,10 +194,10 @@ impl Round {
         }
         let supervisor = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?).spawn()?;
         let name = format!(
-            "{backend}, {} tree, seed {seed} (stop {}, settle {}, interval {}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
+            "{backend}, {} tree, seed {seed} (stop {}, debounce {}, interval {}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
             options.tree,
             ms(slow),
-            ms(settle),
+            ms(debounce),
             ms(interval),
             crate::options::ROUND,
             options.tree,
@@ -211,7 +211,7 @@ impl Round {
             name,
             large,
             random,
-            editor: Editor::new(tree, settle, !poll),
+            editor: Editor::new(tree, debounce, !poll, large),
             events: Lines::of(events),
             records: Lines::of(records),
             stderr,
@@ -299,7 +299,7 @@ impl Round {
 
     /// What is no save, alone, and then one save: nothing but that save may be told.
     fn fence(&mut self) -> Result<(), String> {
-        self.settle_down(self.editor.settle + Duration::from_millis(60))?;
+        self.settle_down(self.editor.incomplete() + Duration::from_millis(60))?;
         if self.large {
             // What is armed after the start may count a chmod.
             self.wait("the watches", Round::is_armed)?;
@@ -313,15 +313,15 @@ impl Round {
     }
 
     fn quiet_point(&mut self) -> Result<(), String> {
-        // What was saved in the moment of a start may lead to one more, a settle time later.
-        let linger = self.editor.settle + Duration::from_millis(60) + self.random.micros(0, 30_000);
+        // What was saved in the moment of a start may lead to one more, a quiet time later.
+        let linger = self.editor.incomplete() + Duration::from_millis(60) + self.random.micros(0, 30_000);
         self.settle_down(linger)?;
         self.check()
     }
 
     /// Waits until the command that runs is right, and for so long after the last restart.
     fn settle_down(&mut self, linger: Duration) -> Result<(), String> {
-        let linger = if self.poll { linger + self.interval + self.editor.settle } else { linger };
+        let linger = if self.poll { linger + self.interval + self.editor.incomplete() } else { linger };
         let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
         loop {
             self.wait("the quiet point", Round::is_right)?;
@@ -350,7 +350,8 @@ impl Round {
             return;
         };
         let late = Duration::from_nanos(u64::try_from(began - last.end_ns()).unwrap_or(0));
-        let expected = self.slow + self.editor.settle * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
+        let expected =
+            self.slow + self.editor.incomplete() * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
         let expected = if self.large { expected + LARGE_ARMING } else { expected };
         self.tally.latest = self.tally.latest.max(late);
         if late > expected + LATE {

@@ -85,7 +85,8 @@ impl Sandbox {
     /// Gives any command this directory and its environment.
     pub fn furnish(&self, command: &mut Command) {
         command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
-        for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
+        let of_a_caller = ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_LOG"];
+        for name in ["CI", "NO_COLOR"].into_iter().chain(of_a_caller) {
             command.env_remove(name);
         }
     }

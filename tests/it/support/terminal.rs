@@ -107,7 +107,7 @@ impl Drop for Terminal {
 
 /// Both sides, close-on-exec from the first moment: other tests start programs just now, and a terminal is only hung up
 /// when nobody has it.
-fn pty() -> nix::Result<(OwnedFd, OwnedFd)> {
+pub fn pty() -> nix::Result<(OwnedFd, OwnedFd)> {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
     grantpt(&master)?;
     unlockpt(&master)?;

@@ -1,0 +1,58 @@
+//! Advice on the words of a command: what was meant by one that cannot begin, and whether another reloader is inside.
+//!
+//! Pure, apart from the looks at files that are handed in. Nothing here changes what is run.
+
+mod line;
+mod meant;
+mod reloader;
+mod tools;
+
+use std::ffi::OsString;
+
+use self::meant::meant;
+use crate::config::Config;
+use crate::exit_code::CommandStatus;
+use crate::filter::Filter;
+
+/// The status of a command that could not begin, with a guess at what was meant.
+pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
+    let guess = |why: String| match meant(&texts(&config.command), config.directory.as_path()) {
+        Some(guess) => format!("{why}; {guess}"),
+        None => why,
+    };
+    match status {
+        CommandStatus::NotFound(why) => CommandStatus::NotFound(guess(why)),
+        CommandStatus::CannotRun(why) => CommandStatus::CannotRun(guess(why)),
+        other => other,
+    }
+}
+
+/// What is to be said of a second reloader inside, if there is one and it watches what counts here.
+pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let script = |name: &str| package_script(config, name);
+    let found = reloader::find(&texts(&config.command), &environment, &script)?;
+    found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
+}
+
+/// Whether files of this name count, in one of the places where there may be some.
+fn is_watched(name: &str, config: &Config, filter: &Filter) -> bool {
+    let bases = config.watch.iter().flat_map(|pattern| [Some(pattern.base.as_path()), pattern.base.parent()]);
+    let bases = bases.flatten().filter(|base| base.is_dir());
+    let source = config.directory.join("src");
+    let mut places = bases.chain([config.directory.as_path(), source.as_path()]);
+    let extension = std::path::Path::new(name).extension();
+    let named = config.watch.iter().any(|pattern| extension.is_some() && pattern.base.extension() == extension);
+    named || places.any(|place| filter.decide(&place.join(name)).counts)
+}
+
+/// The line behind `npm run NAME`.
+fn package_script(config: &Config, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(config.directory.join("package.json")).ok()?;
+    let package: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(package.get("scripts")?.get(name)?.as_str()?.to_owned())
+}
+
+fn texts(words: &[OsString]) -> Vec<String> {
+    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}

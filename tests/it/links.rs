@@ -1,0 +1,74 @@
+//! Symlinks that lead out of what is watched: followed, and said if that is much; or left alone with `--no-follow`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use crate::limits::assert_one_complaint;
+use crate::support::Sandbox;
+use crate::support::watched::{assert_restart, on_every_backend, watch};
+
+/// A tree with links into and out of itself. Outside are some directories with some files each.
+fn tree(directories: usize, files: usize) -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new();
+    let outside = sandbox.beside().join("outside");
+    for directory in 0..directories {
+        let path = outside.join(format!("d{directory}"));
+        fs::create_dir_all(&path).unwrap();
+        for file in 0..files {
+            fs::write(path.join(format!("{file}.py")), "out").unwrap();
+        }
+    }
+    fs::write(outside.join("single.py"), "out").unwrap();
+    fs::write(outside.join("named.py"), "out").unwrap();
+    sandbox.write("lib/in.py", "in");
+    sandbox.write("data/in.txt", "in");
+    symlink(&outside, sandbox.path("out")).unwrap();
+    symlink("../outside/single.py", sandbox.path("single.py")).unwrap();
+    symlink("../outside/named.py", sandbox.path("named.py")).unwrap();
+    symlink("data/in.txt", sandbox.path("in.py")).unwrap();
+    (sandbox, outside)
+}
+
+on_every_backend! {
+    fn what_a_symlink_leads_to_counts_unless_it_lies_outside_and_is_not_to_be_followed(backend) {
+        let (sandbox, outside) = tree(2, 2);
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        fs::write(outside.join("d1/1.py"), "two").unwrap();
+        assert_restart(&mut session, 2, &["1.py"]);
+        fs::write(outside.join("single.py"), "two").unwrap();
+        assert!(session.wait_armed(3)["changes"].to_string().contains("single.py"));
+        assert_eq!(session.stop().count("degraded"), 0);
+
+        let mut session = watch(&sandbox, backend, &["-w", "*.py", "-w", "named.py", "--no-follow"]);
+        for name in ["d1/1.py", "single.py", "d0/new.py"] {
+            fs::write(outside.join(name), "three").unwrap();
+        }
+        // One that comes, and one that turns, are left alone too.
+        symlink("../outside/d0", sandbox.path("lib/out")).unwrap();
+        symlink("../outside/single.py", sandbox.path("lib/single.py")).unwrap();
+        fs::write(outside.join("d0/0.py"), "three").unwrap();
+        sandbox.write("data/in.txt", "two");
+        assert_restart(&mut session, 2, &["in.py"]);
+        // What was named is meant.
+        fs::write(outside.join("named.py"), "two").unwrap();
+        assert_restart(&mut session, 3, &["named.py"]);
+        session.stop();
+    }
+
+    fn a_symlink_into_something_large_is_said_once_with_its_count(backend) {
+        let (sandbox, outside) = tree(120, 3);
+        let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+        sandbox.write("lib/in.py", "two");
+        session.wait_armed(2);
+        let words = [
+            "root/out leads out of the tree to ", outside.to_str().unwrap(),
+            "362 files in 121 directories are watched there", "--no-follow leaves such symlinks out",
+        ];
+        assert_one_complaint(&session.stop(), &words);
+        let ended = watch(&sandbox, backend, &["-w", "*.py", "--no-follow"]).stop();
+        let watching = ended.events.iter().find(|seen| seen["event"] == "watching").unwrap();
+        assert!(watching["directories"].as_u64() < Some(10), "{watching}");
+        assert_eq!(ended.count("degraded"), 0);
+    }
+}
