@@ -15,7 +15,7 @@
 //! |----------------------------|------------------------|-------------------------------------------------------|
 //! | killed by that signal      | at any time            | stop the rest: it had no handler                      |
 //! | exited with 128+n          | within 10 s            | the same: its parent, a shell or tini, says so        |
-//! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if the signal came within 5 s of the start or of another one: it may have been ending by then |
+//! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if there was another signal within 5 s before it: the first may have broken it |
 //! | in another way             | at any other time      | report, idle                                          |
 //!
 //! The end of a command that ended well and left others behind is reported when they are gone, when something else happens,
@@ -36,8 +36,8 @@ const ABANDONED: Duration = Duration::from_millis(600);
 /// take a while.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
-/// A command that ends so soon after its start or a first change may have been ending when a later change came: a
-/// master whose workers fail to boot takes a while to give up.
+/// A command that exits so soon after two changes may have been ending when the second came: a master whose workers fail
+/// to boot takes a while to give up.
 const GIVING_UP: Duration = Duration::from_secs(5);
 
 /// Whatever is alive so long after the end of the command's first process has been set aside.
@@ -139,7 +139,6 @@ pub struct Machine {
     waits: bool,
     grace: Duration,
     state: State,
-    started: Option<Instant>,
     signalled: Option<Signalled>,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
     left: Option<(Instant, Report)>,
@@ -162,7 +161,6 @@ impl Machine {
             waits: on_exit == OnExit::Wait,
             grace,
             state: State::Running,
-            started: None,
             signalled: None,
             left: None,
             main_ended: false,
@@ -186,10 +184,7 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Started { pid } => {
-                self.started = Some(now);
-                actions.push(Action::Report(Report::Started { pid }));
-            }
+            Input::Started { pid } => actions.push(Action::Report(Report::Started { pid })),
             Input::Ended { status, ran } => self.ended(status, ran, now, &mut actions),
             // During a stop it is no news: the stop continues it.
             Input::Suspended { pid } if matches!(self.state, State::Running) => {
@@ -291,10 +286,7 @@ impl Machine {
             CommandStatus::Signaled { signal, .. } => *signal == number,
             CommandStatus::CannotRun(_) | CommandStatus::NotFound(_) => false,
             CommandStatus::Exited(_) if status.code() == ExitCode::of_signal(number) && within(AFTERMATH) => true,
-            CommandStatus::Exited(_) => {
-                let young = self.started.is_some_and(|started| signalled.last <= started + GIVING_UP);
-                self.waits && within(GIVING_UP) && (young || signalled.first < signalled.last)
-            }
+            CommandStatus::Exited(_) => self.waits && within(GIVING_UP) && signalled.first < signalled.last,
         };
         unheard.then_some(signalled)
     }

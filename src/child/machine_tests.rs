@@ -301,11 +301,9 @@ fn a_command_that_ends_by_the_signal_for_a_change_is_started_for_that_change() {
         // What a shell or a small init makes of it.
         (CommandStatus::Exited(129), OnExit::Exit, hour, second * 9, true),
         (CommandStatus::Exited(129), OnExit::Wait, hour, second * 11, false),
-        // Another end is its own, unless it may have begun before the signal came.
-        (CommandStatus::Exited(3), OnExit::Wait, second * 4, second, true),
-        (CommandStatus::Exited(0), OnExit::Wait, second * 4, second * 4, true),
-        (CommandStatus::Exited(3), OnExit::Wait, second * 4, second * 6, false),
-        (CommandStatus::Exited(3), OnExit::Wait, second * 6, second, false),
+        // Another end is its own.
+        (CommandStatus::Exited(3), OnExit::Wait, second, second, false),
+        (CommandStatus::Exited(0), OnExit::Wait, second, second, false),
         (CommandStatus::Exited(3), OnExit::Exit, second, second, false),
         (CommandStatus::Exited(3), OnExit::Restart, second, second, false),
         (killed_by(15), OnExit::Wait, second, second, false),
@@ -367,16 +365,26 @@ fn nothing_is_lost_when_the_signal_ends_a_command_between_two_saves() {
 #[test]
 fn a_second_signal_may_come_to_a_command_that_the_first_has_broken() {
     let long = Duration::from_secs(60);
-    for (second, starts) in [(None, false), (Some(Duration::from_secs(1)), true), (Some(Duration::from_secs(6)), false)]
-    {
-        let (mut machine, now) = signalling(OnExit::Wait, long);
+    let (soon, late) = (Duration::from_secs(1), Duration::from_secs(6));
+    for (on_exit, second, starts) in [
+        (OnExit::Wait, None, false),
+        (OnExit::Wait, Some(soon), true),
+        (OnExit::Wait, Some(late), false),
+        (OnExit::Exit, Some(soon), false),
+        (OnExit::Restart, Some(soon), false),
+    ] {
+        let (mut machine, now) = signalling(on_exit, long);
         machine.step(settled(set(false)), now);
         let last = now + second.unwrap_or_default();
         if second.is_some() {
             machine.step(settled(set(false)), last);
         }
         let said = machine.step(end(CommandStatus::Exited(3)), last + Duration::from_millis(500));
-        assert_eq!(matches!(said[0], Action::Report(Report::Unheard { .. })), starts, "{second:?}: {said:?}");
+        assert_eq!(
+            matches!(said[0], Action::Report(Report::Unheard { .. })),
+            starts,
+            "{on_exit:?}, {second:?}: {said:?}"
+        );
     }
 }
 

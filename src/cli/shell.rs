@@ -83,9 +83,8 @@ impl Scanner<'_> {
                 Some(' ' | '\t') => {}
                 Some('\\') if ahead.next() == Some('\n') => {}
                 Some('\n') => {
-                    return self.rest.clone().all(|character| matches!(character, ' ' | '\t' | '\n')).then(|| {
-                        self.rest.by_ref().for_each(drop);
-                    });
+                    let last = self.rest.all(|character| matches!(character, ' ' | '\t' | '\n'));
+                    return last.then_some(());
                 }
                 _ => return Some(()),
             }
@@ -175,7 +174,7 @@ impl Scanner<'_> {
             _ => return Some(()),
         };
         self.rest.next();
-        while let Some(character) = self.rest.next() {
+        for character in self.rest.by_ref() {
             if character == close {
                 return Some(());
             }

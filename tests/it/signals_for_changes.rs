@@ -111,8 +111,10 @@ fn a_save_while_the_command_gives_up_is_not_lost() {
     let mut session = start(&sandbox, &[], &["sh", "-c", script]);
     session.wait_armed(1);
     wait_said(&session, "1 up");
-    sandbox.write("a.txt", "good");
-    session.wait("changed");
+    for content in ["bad", "good"] {
+        sandbox.write("a.txt", content);
+        session.wait("changed");
+    }
     sandbox.write("go", "");
     assert_eq!(names(&session.wait_started(2)), ["a.txt"]);
     let ended = session.stop();
