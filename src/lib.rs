@@ -23,7 +23,7 @@
 //! 3 filter settle stop restart protocol
 //! 2 config event ignore_files
 //! 1 os pattern      the operating system, all unsafe; patterns
-//! 0 change generation exit_code error
+//! 0 change escape generation exit_code error
 //! ```
 //!
 //! # Words
@@ -37,6 +37,7 @@ mod cli;
 mod command;
 mod config;
 mod error;
+mod escape;
 mod event;
 mod exit_code;
 mod filter;

@@ -13,6 +13,7 @@ use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
+use crate::escape::{escaped, escaped_lines};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
 use crate::os;
@@ -30,21 +31,22 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
-        Parsed::Wrong(text) => Err(Error::usage(text)),
+        Parsed::Wrong(text) => Err(Error::Words(text)),
     };
     ended.unwrap_or_else(|error| {
         complain(&error);
         match error {
-            Error::Usage(_) | Error::Mistakes(_) => ExitCode::USAGE,
+            Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
             Error::Own(_) => ExitCode::OWN_FAILURE,
         }
     })
 }
 
 fn complain(error: &Error) {
-    let sentences = match error {
-        Error::Mistakes(sentences) => sentences.clone(),
-        Error::Usage(sentence) | Error::Own(sentence) => vec![sentence.clone()],
+    let sentences: Vec<String> = match error {
+        Error::Mistakes(sentences) => sentences.iter().map(|sentence| escaped(sentence).into_owned()).collect(),
+        Error::Usage(sentence) | Error::Own(sentence) => vec![escaped(sentence).into_owned()],
+        Error::Words(text) => vec![escaped_lines(text)],
     };
     for sentence in sentences {
         // Nothing can be done about a standard error that takes nothing.
@@ -85,7 +87,8 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
         _ => "leads to a restart".to_owned(),
     };
-    print(&format!("a change {place}{} {effect}: {}\n", shown.display(), decision.rule))?;
+    let answer = format!("a change {place}{} {effect}: {}", shown.display(), decision.rule);
+    print(&format!("{}\n", escaped(&answer)))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 

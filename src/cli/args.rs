@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, CommandFactory, Parser};
 
+use crate::escape::escaped;
+
 /// What `--help` says after the options.
 const EXAMPLES: &str = "\
 Examples:
@@ -177,13 +179,39 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Text(error.to_string())
         }
-        Err(error) => {
+        Err(mut error) => {
+            escape_words(&mut error);
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
             // After `--` stands the command, so this tip of clap's would run a misspelt flag.
             let lines: Vec<&str> = text.lines().filter(|line| !line.contains("as a value, use '-- ")).collect();
             Parsed::Wrong(lines.join("\n") + misplaced(&error))
         }
+    }
+}
+
+/// The words that the user gave stand in the text, whose line ends are clap's: a line end in a word must not be one of them.
+fn escape_words(error: &mut clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    let shown = |text: &String| escaped(text).into_owned();
+    let contexts: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .filter(|(kind, _)| *kind != ContextKind::Usage)
+        .filter_map(|(kind, value)| {
+            let value = match value {
+                ContextValue::String(text) => ContextValue::String(shown(text)),
+                ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(shown).collect()),
+                ContextValue::StyledStr(text) => ContextValue::StyledStr(shown(&text.to_string()).into()),
+                ContextValue::StyledStrs(texts) => {
+                    ContextValue::StyledStrs(texts.iter().map(|text| shown(&text.to_string()).into()).collect())
+                }
+                _ => return None,
+            };
+            Some((kind, value))
+        })
+        .collect();
+    for (kind, value) in contexts {
+        error.insert(kind, value);
     }
 }
 

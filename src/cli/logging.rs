@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use crate::config::Verbosity;
+use crate::escape::escaped;
 use crate::os::fd::write_if_ready;
 
 /// Turns the decisions on, for this process and the children it forks.
@@ -28,8 +29,8 @@ struct Voice;
 
 impl Write for Voice {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = [b"reloadrun: ", line.trim_ascii_start()].concat();
-        write_if_ready(io::stderr().as_fd(), &text);
+        let text = format!("reloadrun: {}\n", escaped(String::from_utf8_lossy(line).trim()));
+        write_if_ready(io::stderr().as_fd(), text.as_bytes());
         Ok(line.len())
     }
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
+use crate::escape::escaped;
 use crate::event::{Event, Watching, What};
 
 /// Clears the screen and the scroll-back, and goes to the top left corner (ECMA-48 ED 2, xterm ED 3, CUP).
-const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
+pub const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 
 /// Writes lines for people.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Human {
     kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
+    /// The config file in use: the first line names it.
+    config: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +35,7 @@ enum Tone {
 impl Human {
     /// For paths shown relative to `directory`.
     pub fn new(directory: PathBuf, color: bool, verbosity: Verbosity, clear: bool) -> Human {
-        Human { directory, color, verbosity, clear, kept: String::new(), first: None }
+        Human { directory, color, verbosity, clear, kept: String::new(), first: None, config: None }
     }
 
     /// Takes over what a new configuration says.
@@ -51,7 +54,10 @@ impl Human {
         // The first line waits for the watcher, but not so long that the command's end comes before its name.
         let overtaken = matches!(event.what, What::Exited { .. } | What::Changed { .. } | What::Finished { .. });
         let first = self.first.take_if(|_| overtaken);
-        let first = first.map(|(command, pid)| self.line(Tone::Good, &format!("running {command} (pid {pid})")));
+        let first = first.map(|(command, pid)| {
+            let config = self.config_in_use();
+            self.line(Tone::Good, &format!("{config}running {command} (pid {pid})"))
+        });
         let own = self.own_text(event);
         if let (true, What::ConfigRejected { .. } | What::Degraded { .. }, Some(text)) = (self.clear, &event.what, &own)
         {
@@ -85,7 +91,10 @@ impl Human {
                 return Some(self.line(Tone::Good, &sentence));
             }
             What::Watching(watching) => match self.first.take() {
-                Some((command, pid)) => (Tone::Good, format!("{}; running {command} (pid {pid})", watched(watching))),
+                Some((command, pid)) => {
+                    let config = self.config_in_use();
+                    (Tone::Good, format!("{config}{}; running {command} (pid {pid})", watched(watching)))
+                }
                 None if verbose || number.number() == 1 => (Tone::Plain, watched(watching)),
                 None => return None,
             },
@@ -107,17 +116,28 @@ impl Human {
                 (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
             }
             What::Waiting { .. } => (Tone::Plain, "waiting for a change".to_owned()),
-            What::ConfigLoaded { path } if verbose => (Tone::Plain, format!("read {path}")),
+            What::ConfigLoaded { path } => {
+                self.config = Some(path.clone());
+                if !verbose {
+                    return None;
+                }
+                (Tone::Plain, format!("read {path}"))
+            }
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::ConfigLoaded { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+            What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }
         };
         Some(self.line(tone, &sentence))
+    }
+
+    /// `using reloadrun.toml; `, once.
+    fn config_in_use(&mut self) -> String {
+        self.config.take().map(|path| format!("using {}; ", self.shown(Path::new(&path)))).unwrap_or_default()
     }
 
     fn restarted(
@@ -149,11 +169,7 @@ impl Human {
     }
 
     fn line(&self, tone: Tone, sentence: &str) -> String {
-        // A path may hold anything, line ends and escape sequences included.
-        let mut line = String::with_capacity(sentence.len());
-        for character in sentence.chars() {
-            if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
-        }
+        let line = escaped(sentence);
         let color = match tone {
             Tone::Plain => "2",
             Tone::Good => "32",

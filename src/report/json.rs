@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use crate::change::{Change, ChangeSet};
+use crate::escape::escaped_json;
 use crate::event::{Event, What};
 use crate::exit_code::CommandStatus;
 
@@ -22,7 +23,8 @@ pub fn line(event: &Event, monotonic_ns: i64, wall: SystemTime, left_out: u64) -
     if let Value::Object(details) = details(&event.what) {
         object.extend(details);
     }
-    Value::Object(object).to_string() + "\n"
+    // With `--events -` it may go to a terminal.
+    escaped_json(&(Value::Object(object).to_string() + "\n")).into_owned()
 }
 
 fn details(what: &What) -> Value {

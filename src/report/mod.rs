@@ -1,5 +1,8 @@
 //! Telling: every event goes to everyone who listens, and nobody who listens slowly holds anything up.
 
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
 mod human;
 mod json;
 
@@ -9,6 +12,7 @@ use std::time::SystemTime;
 use self::human::Human;
 use crate::config::{Color, Config, EventsTarget};
 use crate::error::{Error, Result};
+use crate::escape::escaped;
 use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
 use crate::os::fd::{Written, adopt, standard_error, write_if_ready};
@@ -126,7 +130,7 @@ impl Reporter {
 /// Says one line on standard error, at once or never: for a child that has no supervisor to report to.
 pub fn say(sentence: &str) {
     if let Ok(stderr) = standard_error() {
-        write_if_ready(stderr.as_fd(), format!("reloadrun: {sentence}\n").as_bytes());
+        write_if_ready(stderr.as_fd(), format!("reloadrun: {}\n", escaped(sentence)).as_bytes());
     }
 }
 
