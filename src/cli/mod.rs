@@ -4,3 +4,4 @@ pub mod args;
 mod file;
 pub mod logging;
 pub mod resolve;
+pub mod trust;

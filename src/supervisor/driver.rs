@@ -104,6 +104,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         let path = path.display().to_string();
         driver.tell(What::ConfigLoaded { path });
     }
+    driver.tell_hints();
     if is_hidden() {
         let message =
             "there is no /proc here, so processes that leave the command's process group cannot be found; mount it"
@@ -286,6 +287,12 @@ impl Driver<'_> {
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
+    fn tell_hints(&mut self) {
+        for message in self.host.config().hints.clone() {
+            self.tell(What::Hint { message });
+        }
+    }
+
     fn spawn(&mut self, request: StartRequest) -> Option<ExitCode> {
         if self.host.config_moved_on() {
             // Saved while no child was there to see it.
@@ -333,6 +340,7 @@ impl Driver<'_> {
                 self.machine.adapt(rules(self.host.config()));
                 self.reporter.adapt(self.host.config());
                 self.tell(What::ConfigLoaded { path });
+                self.tell_hints();
             }
             Err(mistakes) => self.tell(What::ConfigRejected { path, mistakes }),
         }

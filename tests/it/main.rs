@@ -28,4 +28,5 @@ mod support;
 mod terminal;
 mod tmux;
 mod trees;
+mod trust;
 mod watching;
