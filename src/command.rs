@@ -52,16 +52,17 @@ impl Command {
         config: &Config,
         generation: Generation,
         changes: &ChangeSet,
-        lockfile: &Path,
+        lockfile: Option<&Path>,
     ) -> Result<Executable, CommandStatus> {
-        let own: [(&str, OsString); 3] = [
-            ("RELOADRUN_LOCKFILE", lockfile.into()),
-            ("RELOADRUN_GENERATION", generation.to_string().into()),
-            ("RELOADRUN_CHANGED", changed_variable(changes).into()),
+        let own: [(&str, Option<OsString>); 3] = [
+            // Where there is none, one of a reloadrun around this one must not be taken for ours.
+            ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
+            ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
+            ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
-        environment.extend(own.map(|(key, value)| (key.into(), value)));
+        environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         Executable::find(&config.command, &config.directory, &environment)
     }
 

@@ -33,8 +33,10 @@ pub struct Ties {
     pub inherited: Option<OwnedFd>,
     /// Where it leaves what the next one should know.
     pub legacy: OwnedFd,
-    /// The heartbeat to feel.
-    pub lockfile: PathBuf,
+    /// The heartbeat to feel: in the file at this path,
+    pub lockfile: Option<PathBuf>,
+    /// or, where there is none, in what is open here.
+    pub heartbeat: Option<OwnedFd>,
     /// The supervisor's pid.
     pub supervisor: i32,
     /// The group the command joins, when it shares the terminal.

@@ -85,13 +85,13 @@ impl<'a> Driver<'a> {
         os::process::become_subreaper().map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
-        let pulse = Pulse::of(&ties.lockfile, ties.supervisor, config.interval);
+        let pulse = Pulse::of(ties.lockfile.as_deref(), ties.heartbeat.take(), ties.supervisor, config.interval);
         if os::process::parent_pid() != ties.supervisor {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
         let mut settler = Settler::new(config.settle);
-        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile);
+        let prepared = Command::prepare(config, request.generation, &request.changes, ties.lockfile.as_deref());
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts(&mut settler);

@@ -28,23 +28,36 @@ pub struct ChildEnds {
     pub inherited: Option<OwnedFd>,
     /// Where it leaves what the next one should know.
     pub legacy: OwnedFd,
+    /// The heartbeat, where it has no path.
+    pub heartbeat: Option<OwnedFd>,
 }
 
 impl ChildProcess {
-    /// Forks a child that runs `body` with its ends of the pipes, and with what the one before has left.
+    /// Forks a child that runs `body` with its ends of the pipes, with what the one before has left, and with the
+    /// heartbeat where that has no path.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
     pub fn start(
         inherited: Option<OwnedFd>,
+        heartbeat: Option<OwnedFd>,
         body: impl FnOnce(ChildEnds) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         let (legacy, child_legacy) = os::fd::pipe()?;
-        let ends = ChildEnds { reports: child_reports, directives: child_directives, inherited, legacy: child_legacy };
+        let ends = ChildEnds {
+            reports: child_reports,
+            directives: child_directives,
+            inherited,
+            legacy: child_legacy,
+            heartbeat,
+        };
         let pid = os::process::fork_child(|| {
-            let kept = [&ends.reports, &ends.directives, &ends.legacy].into_iter().chain(&ends.inherited);
+            let kept = [&ends.reports, &ends.directives, &ends.legacy]
+                .into_iter()
+                .chain(&ends.inherited)
+                .chain(&ends.heartbeat);
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;

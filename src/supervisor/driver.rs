@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
@@ -26,6 +26,9 @@ use crate::report::Reporter;
 
 /// How long the leavings of a dead child are waited for after KILL.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// After so long it is known whether the directory of a private lockfile goes as well as the file.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
 
 /// Everything that reaches the supervisor as an input.
 const SIGNALS: [Signal; 10] = [
@@ -73,7 +76,9 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let refused =
         |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
     let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    host.writes_to(heartbeat.path());
+    if let Some(path) = heartbeat.path() {
+        host.writes_to(path);
+    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&SIGNALS).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -176,8 +181,10 @@ impl Driver<'_> {
         }
         let now = Instant::now();
         if now >= self.next_beat {
-            self.next_beat = now + self.host.config().interval;
-            inputs.push(Input::Beat(self.heartbeat.beat()));
+            let beat = self.heartbeat.beat();
+            let interval = self.host.config().interval;
+            self.next_beat = now + if beat == Beat::Missed { interval.min(SECOND_LOOK) } else { interval };
+            inputs.push(Input::Beat(beat));
             if std::mem::take(&mut self.to_tidy) {
                 // Once more: what somebody had a share in a moment ago.
                 self.heartbeat.tidy();
@@ -298,16 +305,17 @@ impl Driver<'_> {
             // Saved while no child was there to see it.
             self.read_config();
         }
-        let lockfile = self.heartbeat.path().to_owned();
+        let lockfile = self.heartbeat.path_for_child().map(Path::to_owned);
+        let heartbeat = if lockfile.is_none() { self.heartbeat.descriptor_for_child() } else { None };
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         if let Some(terminal) = &mut self.terminal {
             terminal.lend();
         }
         self.reporter.clear();
         let host = &*self.host;
-        let started = ChildProcess::start(self.legacy.take(), |ends| {
-            let ChildEnds { reports, directives, inherited, legacy } = ends;
-            let ties = Ties { reports, directives, inherited, legacy, lockfile, supervisor, terminal_group };
+        let started = ChildProcess::start(self.legacy.take(), heartbeat, |ends| {
+            let ChildEnds { reports, directives, inherited, legacy, heartbeat } = ends;
+            let ties = Ties { reports, directives, inherited, legacy, lockfile, heartbeat, supervisor, terminal_group };
             host.be_child(&request, ties)
         });
         match started {
@@ -324,7 +332,7 @@ impl Driver<'_> {
         if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
             && generation == Generation::FIRST
         {
-            let path = self.heartbeat.path().display();
+            let path = self.heartbeat.path().unwrap_or(Path::new("")).display();
             let message = format!(
                 "cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same",
                 os::reason(&error)

@@ -391,7 +391,7 @@ impl Machine {
             Beat::Removed if !matches!(self.phase, Phase::Ending(..)) => {
                 self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), now, actions);
             }
-            Beat::Removed => {}
+            Beat::Removed | Beat::Missed => {}
             Beat::Failed(reason) => {
                 if !std::mem::replace(&mut self.beat_failed, true) {
                     let message = format!(
