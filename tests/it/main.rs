@@ -14,6 +14,7 @@ mod init;
 mod limits;
 mod lockfile;
 mod mounts;
+mod names;
 mod on_exit;
 mod output;
 mod own_outputs;
