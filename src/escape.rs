@@ -20,16 +20,17 @@ pub fn escaped_lines(text: &str) -> String {
 
 /// The same for JSON that was written by a program. It has such characters only inside of strings, where `\u202e` means
 /// the same, so a reader sees no difference. The line end behind it stays.
-pub fn escaped_json(json: &str) -> Cow<'_, str> {
-    let (json, end) = json.strip_suffix('\n').map_or((json, ""), |line| (line, "\n"));
-    let mut line = replaced(json, |character, line| {
+pub fn escaped_json(json: String) -> String {
+    let body = json.strip_suffix('\n').unwrap_or(&json);
+    let escaped = replaced(body, |character, line| {
         let mut units = [0; 2];
         character.encode_utf16(&mut units).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
     });
-    if !end.is_empty() {
-        line.to_mut().push_str(end);
+    match escaped {
+        Cow::Borrowed(_) => json,
+        Cow::Owned(line) if body.len() < json.len() => line + "\n",
+        Cow::Owned(line) => line,
     }
-    line
 }
 
 fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
@@ -91,7 +92,7 @@ pub mod tests {
             ("\u{2028}\u{2029}\u{ad}\u{61c}\u{e0041}", "\\u{2028}\\u{2029}\\u{ad}\\u{61c}\\u{e0041}"),
         ] {
             assert_eq!(escaped(text), shown);
-            assert_eq!(escaped_json(&format!("\"{text}\"")).matches("\\u{").count(), 0);
+            assert_eq!(escaped_json(format!("\"{text}\"")).matches("\\u{").count(), 0);
         }
         assert_harmless(&escaped(HOSTILE));
         assert_eq!(escaped_lines("one\n\x1btwo\n"), "one\n\\u{1b}two\n");
@@ -136,7 +137,7 @@ pub mod tests {
     #[test]
     fn json_stays_the_same_json() {
         let json = serde_json::json!({ "path": HOSTILE }).to_string() + "\n";
-        let line = escaped_json(&json);
+        let line = escaped_json(json);
         assert_harmless(&line);
         assert!(line.ends_with("\"}\n") && line.lines().count() == 1);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["path"], HOSTILE);

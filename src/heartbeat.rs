@@ -132,7 +132,7 @@ impl Heartbeat {
         let content = Content { pid: std::process::id(), generation, command, started };
         let line = serde_json::to_string(&content).map_err(std::io::Error::other)? + "\n";
         // Somebody will show it on a terminal.
-        file.write(&escaped_json(&line))
+        file.write(&escaped_json(line))
     }
 
     /// One beat.

@@ -3,6 +3,7 @@
 //! The main thread starts the command, because the command is killed when the thread that started it ends; it
 //! waits for everything at one place. The watcher thread rings a bell when it has something to say.
 
+use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::os;
 use crate::os::fd::wait_readable;
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
-use crate::protocol::{Decoder, Directive, Report, StartRequest, Ties, encode};
+use crate::protocol::{Decoder, Directive, Report, StartRequest, Ties, encode_report};
 use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
@@ -34,6 +35,9 @@ use crate::watch::{SharedSnapshot, Watcher, give};
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
 const HEAD_START: Duration = Duration::from_millis(5);
+
+/// So much is written to the supervisor at once: the usual reports in one piece, as much as a pipe holds.
+const REPORTS: usize = 64 * 1024;
 
 /// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
 const LARGE: usize = 100;
@@ -262,9 +266,9 @@ impl<'a> Driver<'a> {
 
     /// All in one write, so that the supervisor wakes up once.
     fn report(&self, reports: &[Report]) {
-        let lines: Vec<u8> = reports.iter().flat_map(encode).collect();
-        // A supervisor that is gone shows at the other pipe.
-        let _ = os::fd::write_all(&self.ties.reports, &lines);
+        // As it is made: the changes of a burst are megabytes. A supervisor that is gone shows at the other pipe.
+        let mut pipe = BufWriter::with_capacity(REPORTS, os::fd::Writer(&self.ties.reports));
+        let _ = reports.iter().try_for_each(|report| encode_report(report, &mut pipe)).and_then(|()| pipe.flush());
     }
 }
 

@@ -74,7 +74,8 @@ pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> R
         None => File::default(),
     };
     let home = canonical(config_file.parent().unwrap_or(&here));
-    let mut resolver = Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home };
+    let mut resolver =
+        Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home, pieces: 0 };
     let chosen = resolver.directory_key();
     let config = resolver.config(chosen, &config_file, needs_command);
     match config {
@@ -113,6 +114,9 @@ fn config_file(args: &Args, environment: &Environment, here: &Path) -> Result<(P
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
+/// As many patterns are taken, of both kinds together. Every file is held against them.
+const MOST_PATTERNS: usize = 10_000;
+
 /// Looks for each setting in the flags first, then in the file; collects what is wrong.
 struct Resolver<'a> {
     args: &'a Args,
@@ -122,6 +126,8 @@ struct Resolver<'a> {
     here: &'a Path,
     /// The directory of the config file, where its relative paths begin.
     home: &'a Path,
+    /// How many patterns there are, of both kinds.
+    pieces: usize,
 }
 
 impl Resolver<'_> {
@@ -227,6 +233,13 @@ impl Resolver<'_> {
             identity: &|path| identity(path, directory),
         };
         let mut patterns = Vec::new();
+        let pieces = texts.iter().map(|given| pattern::split(given).len()).sum::<usize>();
+        self.pieces += pieces;
+        if self.pieces > MOST_PATTERNS {
+            let all = self.pieces;
+            self.mistakes.push(format!("{shown}: {all} patterns are too many, at most {MOST_PATTERNS} of watch and ignore together; a directory or a wildcard stands for all that it matches"));
+            return patterns;
+        }
         for given in &texts {
             let pieces = pattern::split(given);
             for text in &pieces {

@@ -98,6 +98,20 @@ pub fn write_all(descriptor: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// A descriptor to write to, waiting where it must.
+#[derive(Debug)]
+pub struct Writer<'a>(pub &'a OwnedFd);
+
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// At most this much is written in one go: a pipe that polls as writable has room for it (POSIX PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::exit_code::ChildEnd;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Report, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, encode};
 
 /// A living child.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct ChildProcess {
     directives: OwnedFd,
     legacy: OwnedFd,
     decoder: Decoder,
+    pieces: Pieces,
 }
 
 /// The ends of the pipes that the child keeps.
@@ -61,7 +62,7 @@ impl ChildProcess {
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
-        Ok(ChildProcess { pid, reports, directives, legacy, decoder: Decoder::default() })
+        Ok(ChildProcess { pid, reports, directives, legacy, decoder: Decoder::default(), pieces: Pieces::default() })
     }
 
     /// Lets go of it; what it leaves to the next one remains.
@@ -84,7 +85,10 @@ impl ChildProcess {
         let mut buffer = vec![0; 64 * 1024];
         match os::fd::read_some(&self.reports, &mut buffer) {
             Ok(0) | Err(_) => None,
-            Ok(count) => Some(self.decoder.push(&buffer[..count])),
+            Ok(count) => {
+                let reports = self.decoder.push(&buffer[..count]).into_iter();
+                Some(reports.filter_map(|report| self.pieces.take(report)).collect())
+            }
         }
     }
 

@@ -248,6 +248,8 @@ impl Machine {
                 actions.push(Action::Tell(What::Started { pid, command, changes, stop_ms, restart_ms }));
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
+            // Put together before it comes here.
+            Report::Some { .. } => {}
             Report::Changed { changes, noticed_ns, response } => {
                 self.backoff.reset();
                 let action = match response {
