@@ -62,21 +62,22 @@ impl Command {
         config: &Config,
         generation: Generation,
         changes: &ChangeSet,
-        lockfile: &Path,
+        lockfile: Option<&Path>,
         supervisor: i32,
     ) -> Result<Executable, CommandStatus> {
         // As `cd` would set it: by the name that led there, as long as it does.
         let named = &config.named_directory;
         let shown = if same_file(named, &config.directory) { named } else { &config.directory };
-        let own: [(&str, OsString); 4] = [
-            ("PWD", shown.into()),
-            ("RELOADRUN_LOCKFILE", lockfile.into()),
-            ("RELOADRUN_GENERATION", generation.to_string().into()),
-            ("RELOADRUN_CHANGED", changed_variable(changes).into()),
+        let own: [(&str, Option<OsString>); 4] = [
+            ("PWD", Some(shown.into())),
+            // Where there is none, one of a reloadrun around this one must not be taken for ours.
+            ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
+            ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
+            ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
-        environment.extend(own.map(|(key, value)| (key.into(), value)));
+        environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
         let supervisor = supervisor.to_string();
         let activated = environment.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);

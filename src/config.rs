@@ -55,6 +55,8 @@ pub struct Config {
     pub color: Color,
     /// How much to say.
     pub verbosity: Verbosity,
+    /// What is to be told of it, though nothing is wrong.
+    pub hints: Vec<String>,
 }
 
 /// How to learn of changes.
@@ -185,6 +187,7 @@ pub mod tests {
             clear: false,
             color: Color::Auto,
             verbosity: Verbosity::Normal,
+            hints: Vec::new(),
         }
     }
 }

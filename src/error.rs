@@ -10,6 +10,9 @@ pub enum Error {
     /// Several of them at once, one sentence each.
     #[error("{}", .0.join("\n"))]
     Mistakes(Vec<String>),
+    /// Wrong words on the command line: a text of several lines, in which the words that the user gave are escaped.
+    #[error("{0}")]
+    Words(String),
     /// Our own failure: the system refused something that reloadrun cannot do without.
     #[error("{0}")]
     Own(String),

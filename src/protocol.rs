@@ -2,6 +2,7 @@
 //!
 //! The end of either stream means that the other side is gone.
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
 use crate::damping::Damping;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
@@ -37,8 +38,10 @@ pub struct Ties {
     pub inherited: Option<OwnedFd>,
     /// Where it leaves what the next one should know.
     pub legacy: OwnedFd,
-    /// The heartbeat to feel.
-    pub lockfile: PathBuf,
+    /// The heartbeat to feel: in the file at this path,
+    pub lockfile: Option<PathBuf>,
+    /// or, where there is none, in what is open here.
+    pub heartbeat: Option<OwnedFd>,
     /// The supervisor's pid.
     pub supervisor: i32,
     /// The group the command joins, when it shares the terminal.
@@ -58,6 +61,11 @@ pub enum Report {
     Watching(Watching),
     /// These files came just before the command's start, where nobody saw them come.
     Came(ChangeSet),
+    /// Some of the files of the [`Report::Changed`] that comes next: those of a burst come in pieces.
+    Some {
+        /// The files.
+        changes: ChangeSet,
+    },
     /// These files changed. In the restart mode the stop has begun or is over.
     Changed {
         /// The files.
@@ -192,14 +200,63 @@ pub enum Directive {
 
 /// One message as a line.
 pub fn encode(message: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).expect("messages are plain data");
-    line.push(b'\n');
+    let mut line = Vec::new();
+    encode_to(message, &mut line).expect("memory takes everything");
     line
+}
+
+/// One message as a line, to wherever.
+///
+/// # Errors
+/// Nobody takes it.
+pub fn encode_to(message: &impl Serialize, mut to: impl Write) -> std::io::Result<()> {
+    serde_json::to_writer(&mut to, message)?;
+    to.write_all(b"\n")
+}
+
+/// So many changes go into one message: a line must be whole before it can be read.
+const PIECE: usize = 500;
+
+/// A report as lines, to wherever: the changes of a burst in pieces.
+///
+/// # Errors
+/// Nobody takes it.
+pub fn encode_report(report: &Report, mut to: impl Write) -> std::io::Result<()> {
+    let Report::Changed { changes, noticed_ns, quiet, response } = report else { return encode_to(report, to) };
+    let mut pieces = changes.pieces(PIECE);
+    let last = pieces.next_back().unwrap_or_default();
+    pieces.try_for_each(|changes| encode_to(&Report::Some { changes }, &mut to))?;
+    encode_to(&Report::Changed { changes: last, noticed_ns: *noticed_ns, quiet: *quiet, response: *response }, to)
+}
+
+/// Puts the pieces of [`encode_report`] together again.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    changes: Vec<Change>,
+}
+
+impl Pieces {
+    /// Takes one report in, and gives back what is whole.
+    pub fn take(&mut self, report: Report) -> Option<Report> {
+        match report {
+            Report::Some { changes } => {
+                self.changes.extend(changes.into_changes());
+                None
+            }
+            Report::Changed { changes, noticed_ns, quiet, response } if !self.changes.is_empty() => {
+                let before = std::mem::take(&mut self.changes);
+                let changes = ChangeSet::new(before.into_iter().chain(changes.into_changes()));
+                Some(Report::Changed { changes, noticed_ns, quiet, response })
+            }
+            whole => Some(whole),
+        }
+    }
 }
 
 /// Turns a stream of bytes back into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    /// The beginning of a line that has not come to its end.
     buffer: Vec<u8>,
 }
 
@@ -207,18 +264,24 @@ impl Decoder {
     /// Takes in what arrived and gives back the messages that are complete. A line that is no message (a newer
     /// child's, never ours) is left out.
     pub fn push<M: DeserializeOwned>(&mut self, bytes: &[u8]) -> Vec<M> {
-        self.buffer.extend_from_slice(bytes);
-        let Some(end) = self.buffer.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
-        let rest = self.buffer.split_off(end + 1);
-        let lines = std::mem::replace(&mut self.buffer, rest);
-        lines.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        let mut messages = Vec::new();
+        // Each byte is looked at once: a burst of many files is a line of many megabytes, which comes in small pieces.
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.buffer.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                messages.extend(serde_json::from_slice(&self.buffer).ok());
+                // Not cleared: the room of a long line is given back.
+                self.buffer = Vec::new();
+            }
+        }
+        messages
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Decoder, Directive, Report, Response, StopReason, encode};
-    use crate::change::ChangeSet;
+    use super::{Decoder, Directive, PIECE, Pieces, Report, Response, StopReason, encode, encode_report};
+    use crate::change::{Change, ChangeKind, ChangeSet, Look};
     use crate::exit_code::CommandStatus;
     use std::time::Duration;
 
@@ -241,6 +304,32 @@ mod tests {
             let mut decoder = Decoder::default();
             let received: Vec<Report> = bytes.chunks(size).flat_map(|chunk| decoder.push(chunk)).collect();
             assert_eq!(received, sent, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn the_changes_of_a_burst_come_in_pieces_and_are_whole_again() {
+        let change = |number: usize| Change {
+            path: format!("/a/{number:06}").into(),
+            kind: ChangeKind::Modified,
+            rule: "r".into(),
+            config: false,
+            open: false,
+            seen: Look::ABSENT,
+        };
+        for count in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7] {
+            let changes = ChangeSet::new((0..count).map(change));
+            let sent = [
+                Report::Changed { changes, noticed_ns: 5, quiet: Duration::ZERO, response: Response::Restart },
+                Report::Started { pid: 7 },
+            ];
+            let mut bytes = Vec::new();
+            sent.iter().for_each(|report| encode_report(report, &mut bytes).unwrap());
+            assert!(bytes.split(|byte| *byte == b'\n').all(|line| line.len() < 200 * PIECE), "no line is long");
+            let (mut decoder, mut pieces) = (Decoder::default(), Pieces::default());
+            let reports = bytes.chunks(1000).flat_map(|chunk| decoder.push(chunk)).collect::<Vec<Report>>();
+            let received: Vec<Report> = reports.into_iter().filter_map(|report| pieces.take(report)).collect();
+            assert_eq!(received, sent, "{count}");
         }
     }
 

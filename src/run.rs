@@ -13,6 +13,7 @@ use crate::cli::logging;
 use crate::cli::resolve::{Environment, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
+use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
 use crate::os;
@@ -35,12 +36,12 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
-        Parsed::Wrong(text) => Err(Error::usage(text)),
+        Parsed::Wrong(text) => Err(Error::Words(text)),
     };
     ended.unwrap_or_else(|error| {
         complain(&error);
         match error {
-            Error::Usage(_) | Error::Mistakes(_) => ExitCode::USAGE,
+            Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
             Error::Own(_) => ExitCode::OWN_FAILURE,
         }
     })
@@ -50,6 +51,7 @@ fn complain(error: &Error) {
     match error {
         Error::Mistakes(sentences) => report::complain(sentences),
         Error::Usage(sentence) | Error::Own(sentence) => report::complain(std::slice::from_ref(sentence)),
+        Error::Words(text) => report::complain_in_lines(text),
     }
 }
 
@@ -87,7 +89,7 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);
-    print(&format!("a change {place}{} {effect}: {rule}\n", shown.display()))?;
+    print(&format!("{}\n", escaped(&format!("a change {place}{} {effect}: {rule}", shown.display()))))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 

@@ -28,7 +28,7 @@ use crate::os::fd::{Wanted, wait_ready};
 use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::tree::Process;
-use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode};
+use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
 use crate::report;
 use crate::settle::Settler;
 use crate::stop::StopAction;
@@ -96,13 +96,14 @@ impl<'a> Driver<'a> {
         os::fd::make_non_blocking(&ties.reports).map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
         let (inbox, voice) = inbox().map_err(system)?;
-        let pulse = Pulse::of(&ties.lockfile, ties.supervisor, config.interval);
+        let pulse = Pulse::of(ties.lockfile.as_deref(), ties.heartbeat.take(), ties.supervisor, config.interval);
         if os::process::parent_pid() != ties.supervisor {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
         let mut settler = Settler::new(config.debounce);
-        let prepared = Command::prepare(config, request.generation, &request.changes, &ties.lockfile, ties.supervisor);
+        let lockfile = ties.lockfile.as_deref();
+        let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
         let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
         watcher.command_starts(&mut settler);
@@ -350,7 +351,9 @@ impl<'a> Driver<'a> {
 
     /// All in one write, so that the supervisor wakes up once.
     fn report(&mut self, reports: &[Report]) {
-        self.unsent.extend(reports.iter().flat_map(encode));
+        for report in reports {
+            encode_report(report, &mut self.unsent).expect("a vector takes everything");
+        }
         self.send_reports();
     }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, CommandFactory, Parser};
 
 use super::words;
+use crate::escape::{escaped, escaped_lines};
 
 /// What `--help` says after the options.
 const EXAMPLES: &str = "\
@@ -199,10 +200,37 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Text(error.to_string())
         }
-        Err(error) => {
+        Err(mut error) => {
             let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            Parsed::Wrong(with_tip(&error, tip(&error, &words)))
+            let tip = tip(&error, &words);
+            escape_words(&mut error);
+            Parsed::Wrong(with_tip(&error, tip.map(|tip| escaped_lines(&tip))))
         }
+    }
+}
+
+/// The words that the user gave stand in the text, whose line ends are clap's: a line end in a word must not be one of them.
+fn escape_words(error: &mut clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    let shown = |text: &String| escaped(text).into_owned();
+    let contexts: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .filter(|(kind, _)| *kind != ContextKind::Usage)
+        .filter_map(|(kind, value)| {
+            let value = match value {
+                ContextValue::String(text) => ContextValue::String(shown(text)),
+                ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(shown).collect()),
+                ContextValue::StyledStr(text) => ContextValue::StyledStr(shown(&text.to_string()).into()),
+                ContextValue::StyledStrs(texts) => {
+                    ContextValue::StyledStrs(texts.iter().map(|text| shown(&text.to_string()).into()).collect())
+                }
+                _ => return None,
+            };
+            Some((kind, value))
+        })
+        .collect();
+    for (kind, value) in contexts {
+        error.insert(kind, value);
     }
 }
 

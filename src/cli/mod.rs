@@ -5,4 +5,5 @@ mod file;
 pub mod logging;
 pub mod resolve;
 mod shell;
+pub mod trust;
 mod words;

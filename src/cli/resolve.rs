@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
+use super::trust::{self, CONFIG_FILE};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
-
-const CONFIG_FILE: &str = "reloadrun.toml";
 
 /// What the environment has to say.
 #[derive(Debug, Clone)]
@@ -73,14 +72,20 @@ impl Environment {
 /// One sentence for each mistake.
 pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
     let here = environment.directory(args)?;
-    let config_file = find_config_file(args, environment, &here)?;
-    let file = if config_file.is_file() { read(&config_file)? } else { File::default() };
+    let (config_file, text) = config_file(args, environment, &here).map_err(|mistake| vec![mistake])?;
+    let file = match &text {
+        Some(found) => File::read(Path::new(&trust::shown(&config_file)), &found.text)?,
+        None => File::default(),
+    };
     let home = canonical(config_file.parent().unwrap_or(&here));
-    let mut resolver = Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home };
+    let mut resolver =
+        Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home, pieces: 0 };
     let chosen = resolver.directory_key();
     let config = resolver.config(chosen, &config_file, needs_command);
     match config {
-        Some(config) if resolver.mistakes.is_empty() => Ok(config),
+        Some(config) if resolver.mistakes.is_empty() => {
+            Ok(Config { hints: text.and_then(|found| found.caution).into_iter().collect(), ..config })
+        }
         _ => Err(resolver.mistakes),
     }
 }
@@ -101,26 +106,20 @@ fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<Path
     }
 }
 
-fn find_config_file(args: &Args, environment: &Environment, here: &Path) -> Result<PathBuf, Vec<String>> {
-    if let Some(given) = &args.config {
-        let path = normalized(&here.join(environment.expanded(given)));
-        let mistake = match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => return Ok(path),
-            Ok(_) => "this is no file",
-            Err(_) => "there is no such file",
-        };
-        return Err(vec![format!("--config {}: {mistake}", Path::new(given).display())]);
-    }
-    let found = here.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE)).find(|path| path.is_file());
-    Ok(found.unwrap_or_else(|| here.join(CONFIG_FILE)))
+/// The config file, and its text where it is there.
+fn config_file(args: &Args, environment: &Environment, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
+    let Some(given) = &args.config else { return trust::found_from(here) };
+    let path = normalized(&here.join(environment.expanded(given)));
+    let mistake = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => return trust::named(&path).map(|text| (path, Some(text))),
+        Ok(_) => "this is no file",
+        Err(_) => "there is no such file",
+    };
+    Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
-fn read(path: &Path) -> Result<File, Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![format!("cannot read {}: {}", path.display(), reason(&error))])?;
-    let here = std::env::current_dir().unwrap_or_default();
-    File::read(path.strip_prefix(here).unwrap_or(path), &text)
-}
+/// As many patterns are taken, of both kinds together. Every file is held against them.
+const MOST_PATTERNS: usize = 10_000;
 
 /// Looks for each setting in the flags first, then in the file; collects what is wrong.
 struct Resolver<'a> {
@@ -131,6 +130,8 @@ struct Resolver<'a> {
     here: &'a Path,
     /// The directory of the config file, where its relative paths begin.
     home: &'a Path,
+    /// How many patterns there are, of both kinds.
+    pieces: usize,
 }
 
 impl Resolver<'_> {
@@ -201,6 +202,7 @@ impl Resolver<'_> {
                 &[("auto", Color::Auto), ("always", Color::Always), ("never", Color::Never)],
             ),
             verbosity: self.verbosity(),
+            hints: Vec::new(),
         };
         (self.mistakes.is_empty()).then_some(config)
     }
@@ -267,6 +269,13 @@ impl Resolver<'_> {
             identity: &|path| identity(path, directory),
         };
         let mut patterns = Vec::new();
+        let pieces = texts.iter().map(|given| pattern::split(given).len()).sum::<usize>();
+        self.pieces += pieces;
+        if self.pieces > MOST_PATTERNS {
+            let all = self.pieces;
+            self.mistakes.push(format!("{shown}: {all} patterns are too many, at most {MOST_PATTERNS} of watch and ignore together; a directory or a wildcard stands for all that it matches"));
+            return patterns;
+        }
         for given in &texts {
             let pieces = pattern::split(given);
             for text in &pieces {

@@ -578,3 +578,33 @@ fn a_config_file_that_cannot_be_read_is_a_mistake() {
     let mistakes = place.try_resolve("", &[]).unwrap_err();
     assert!(mistakes.len() == 1 && mistakes[0].contains("reloadrun.toml"), "{mistakes:?}");
 }
+
+#[test]
+fn ten_thousand_patterns_are_taken_and_not_one_more() {
+    let place = Place::with(&[]);
+    let patterns = |count: usize| (0..count).map(|number| format!("*.{number}")).collect::<Vec<_>>().join(";");
+    assert_eq!(place.resolve("", &["-w", &patterns(6000), "-i", &patterns(4000)]).watch.len(), 6000);
+    let mistakes = place.try_resolve("", &["-w", &patterns(6000), "-i", &patterns(4001)]).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("-i: 10001 patterns are too many, at most 10000 of watch and ignore"),
+        "{mistakes:?}"
+    );
+    let place = Place::with(&[("reloadrun.toml", &format!("watch = '{}'\n", patterns(100_000)))]);
+    let mistakes = place.try_resolve("", &[]).unwrap_err();
+    assert!(mistakes[0].contains("reloadrun.toml:1: watch: 100000 patterns are too many"), "{mistakes:?}");
+}
+
+#[test]
+fn a_config_file_of_more_than_a_mebibyte_is_refused() {
+    let text = "#".repeat(1024 * 1024 - 1) + "\n";
+    let place = Place::with(&[("reloadrun.toml", &text), ("large.toml", &format!("{text}#"))]);
+    place.resolve("", &[]);
+    for words in [&["-c", "large.toml"][..], &[]] {
+        if words.is_empty() {
+            fs::rename(place.root.join("large.toml"), place.root.join("reloadrun.toml")).unwrap();
+        }
+        let mistakes = place.try_resolve("", words).unwrap_err();
+        assert!(mistakes[0].contains("it is larger than 1 MiB"), "{mistakes:?}");
+    }
+}

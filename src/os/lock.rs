@@ -1,8 +1,8 @@
 //! The file behind the heartbeat: created safely, locked, touched by descriptor, never through a symlink.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
+
+use super::fs::mtime_ns;
+use super::way::own_user;
 
 /// Why the lock cannot be had.
 #[derive(Debug)]
@@ -96,7 +100,15 @@ impl LockedFile {
     /// # Errors
     /// The system's: a file system that has become read-only.
     pub fn touch(&self) -> Result<(), Errno> {
-        futimens(self.file.as_fd(), &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)
+        touch(self.file.as_fd())
+    }
+
+    /// One more descriptor for it, which holds the lock as well.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
     }
 
     /// Whether this very file is still what the path names.
@@ -112,14 +124,19 @@ impl LockedFile {
     }
 }
 
-/// Removes those of these files whose owner is dead, and with whom nobody shares: `is_ours` knows their first line, or they
-/// are empty, since their owner died early. Whoever is about to lock one of them finds that its path names it no more,
-/// and begins again.
+/// Removes those of these files whose owner is dead, and with whom nobody shares: they are of the kind that we make, and
+/// `is_ours` knows their first line, or they are empty, since their owner died early. Whoever is about to lock one of them
+/// finds that its path names it no more, and begins again.
 pub fn remove_dead(candidates: impl IntoIterator<Item = PathBuf>, is_ours: fn(&str) -> bool) {
     for path in candidates {
         let Ok(file) = open(&path, false) else { continue };
-        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.uid() == own_user());
-        if !regular {
+        let as_we_make_them = |metadata: &Metadata| {
+            metadata.is_file()
+                && metadata.uid() == own_user()
+                && metadata.mode() & 0o7777 == 0o600
+                && metadata.nlink() == 1
+        };
+        if !file.metadata().is_ok_and(|metadata| as_we_make_them(&metadata)) {
             continue;
         }
         if let Ok(dead) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
@@ -136,25 +153,72 @@ fn is_empty_or(line: &str, is_ours: fn(&str) -> bool) -> bool {
     line.is_empty() || is_ours(line)
 }
 
-fn own_user() -> u32 {
-    // SAFETY: geteuid(2) takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
-}
-
-/// A part in somebody's lockfile, besides the lock: as long as it lives, a new owner waits. The command never holds it.
+/// A file whose modification time is felt. As long as it lives, a new owner of that lockfile waits. The command never
+/// holds it.
 #[derive(Debug)]
-pub struct Share {
-    _file: File,
+pub struct Felt(File);
+
+impl Felt {
+    /// Takes part in the file at `path`.
+    pub fn at(path: &Path) -> Option<Felt> {
+        let file = open(path, false).ok()?;
+        // An OFD lock: it goes with the descriptor, and has nothing to do with flock(2), which is the owner's. A file
+        // system that knows no such locks has nobody wait.
+        let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_RDLCK)));
+        Some(Felt(file))
+    }
+
+    /// What is open here.
+    pub fn of(descriptor: OwnedFd) -> Felt {
+        Felt(File::from(descriptor))
+    }
+
+    /// When it was last touched, nanoseconds since the epoch. That it has lost its name does not matter.
+    pub fn beat(&self) -> Option<i64> {
+        self.0.metadata().ok().map(|metadata| mtime_ns(&metadata))
+    }
 }
 
-impl Share {
-    /// Takes part in the file at `path`; `None` where the file system knows no such locks.
-    pub fn of(path: &Path) -> Option<Share> {
-        let file = open(path, false).ok()?;
-        // An OFD lock: it goes with the descriptor, and has nothing to do with flock(2), which is the owner's.
-        fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_RDLCK))).ok()?;
-        Some(Share { _file: file })
+/// A file without a name, in memory.
+#[derive(Debug)]
+pub struct Memory(OwnedFd);
+
+impl Memory {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub fn new() -> Result<Memory, Errno> {
+        memfd_create(c"reloadrun heartbeat", MFdFlags::MFD_CLOEXEC).map(Memory)
     }
+
+    /// Sets the modification time to now.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn touch(&self) -> Result<(), Errno> {
+        touch(&self.0)
+    }
+
+    /// One more descriptor for it.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+fn touch(file: impl AsFd) -> Result<(), Errno> {
+    futimens(file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)
+}
+
+/// A number that nobody can guess; `None` where the kernel has none to give.
+pub fn random() -> Option<u128> {
+    let mut bytes = [0; 16];
+    // SAFETY: the buffer is ours, and 16 bytes long.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    (usize::try_from(count) == Ok(bytes.len())).then(|| u128::from_ne_bytes(bytes))
 }
 
 /// Waits for those who share in this file.

@@ -1,6 +1,6 @@
 //! Events as calm single lines, for people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::line::{Tone, line, shown};
@@ -10,7 +10,7 @@ use crate::event::{Event, Watching, What};
 use crate::generation::Generation;
 
 /// Clears the screen and the scroll-back, and goes to the top left corner (ECMA-48 ED 2, xterm ED 3, CUP).
-const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
+pub const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 
 /// Writes lines for people.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Human {
     waits: Option<String>,
     /// The change that the command is being stopped for, until it is said.
     unsaid: Option<String>,
+    /// The config file in use: the first line names it.
+    config: Option<String>,
 }
 
 impl Human {
@@ -44,6 +46,7 @@ impl Human {
             watched: None,
             waits: None,
             unsaid: None,
+            config: None,
         }
     }
 
@@ -68,7 +71,10 @@ impl Human {
         // The first line waits for the watcher, but not so long that the command's end comes before its name.
         let overtaken = matches!(event.what, What::Exited { .. } | What::Changed { .. } | What::Finished { .. });
         let first = self.first.take_if(|_| overtaken);
-        let first = first.map(|(command, pid)| self.line(Tone::Good, &format!("running {command} (pid {pid})")));
+        let first = first.map(|(command, pid)| {
+            let config = self.config_in_use();
+            self.line(Tone::Good, &format!("{config}running {command} (pid {pid})"))
+        });
         let own = self.own_text(event);
         if let (true, What::ConfigRejected { .. } | What::Degraded { .. }, Some(text)) = (self.clear, &event.what, &own)
         {
@@ -117,7 +123,10 @@ impl Human {
                 return Some(self.line(Tone::Good, &sentence));
             }
             What::Watching(watching) => match self.first.take() {
-                Some((command, pid)) => (Tone::Good, format!("{}; running {command} (pid {pid})", watched(watching))),
+                Some((command, pid)) => {
+                    let config = self.config_in_use();
+                    (Tone::Good, format!("{config}{}; running {command} (pid {pid})", watched(watching)))
+                }
                 None if verbose || number.number() == 1 => (Tone::Plain, watched(watching)),
                 None => return None,
             },
@@ -149,21 +158,31 @@ impl Human {
             What::Waiting { delay_ms: Some(delay), .. } => {
                 (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
             }
-            What::ConfigLoaded { path } if verbose => (Tone::Plain, format!("read {path}")),
+            What::ConfigLoaded { path } => {
+                self.config = Some(path.clone());
+                if !verbose {
+                    return None;
+                }
+                (Tone::Plain, format!("read {path}"))
+            }
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::Waiting { .. }
-            | What::ConfigLoaded { .. }
-            | What::Stopping { .. }
-            | What::Stopped { .. }
-            | What::Finished { .. } => {
+            What::Waiting { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }
         };
         Some(self.line(tone, &sentence))
+    }
+
+    /// `using reloadrun.toml; `, once.
+    fn config_in_use(&mut self) -> String {
+        self.config
+            .take()
+            .map(|path| format!("using {}; ", shown(Path::new(&path), &self.directory)))
+            .unwrap_or_default()
     }
 
     fn restarted(

@@ -1,39 +1,56 @@
 //! Events as JSON lines, for programs; `docs/events.md` is their contract.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
-use crate::change::{Change, ChangeSet};
+use crate::change::{Change, ChangeKind, ChangeSet};
+use crate::escape::escaped_json;
 use crate::event::{Event, What};
 use crate::exit_code::CommandStatus;
 
 /// One event as one line. `left_out` counts the lines that nobody took, and is told where there are any.
 pub fn line(event: &Event, monotonic_ns: i64, wall: SystemTime, left_out: u64) -> String {
-    let mut object = Map::new();
-    object.insert("event".into(), event.what.name().into());
-    object.insert("generation".into(), event.generation.number().into());
-    object.insert("monotonic_ns".into(), monotonic_ns.into());
-    object.insert("time".into(), humantime::format_rfc3339_micros(wall).to_string().into());
+    let mut object: BTreeMap<String, Field> = BTreeMap::new();
+    object.insert("event".into(), Field::Value(event.what.name().into()));
+    object.insert("generation".into(), Field::Value(event.generation.number().into()));
+    object.insert("monotonic_ns".into(), Field::Value(monotonic_ns.into()));
+    object.insert("time".into(), Field::Value(humantime::format_rfc3339_micros(wall).to_string().into()));
     if left_out > 0 {
-        object.insert("left_out".into(), left_out.into());
+        object.insert("left_out".into(), Field::Value(left_out.into()));
     }
     if let Value::Object(details) = details(&event.what) {
-        object.extend(details);
+        object.extend(details.into_iter().map(|(key, value)| (key, Field::Value(value))));
     }
-    Value::Object(object).to_string() + "\n"
+    if let What::Started { changes, .. } | What::Changed { changes, .. } = &event.what {
+        object.insert("changes".into(), Field::Changes(Changes(changes)));
+    }
+    let json = serde_json::to_string(&object).expect("events are plain data") + "\n";
+    // With `--events -` it may go to a terminal.
+    escaped_json(json)
+}
+
+/// A value of an event.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Value(Value),
+    Changes(Changes<'a>),
 }
 
 fn details(what: &What) -> Value {
     match what {
         What::ConfigLoaded { path } => json!({ "path": path }),
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
-        What::Started { pid, command, changes, stop_ms, restart_ms } => json!({
-            "pid": pid, "command": command, "changes": changes_of(changes), "stop_ms": stop_ms, "restart_ms": restart_ms,
+        What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
+            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
         What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
-        What::Changed { changes, action } => json!({ "changes": changes_of(changes), "action": action }),
+        What::Changed { action, changes: _ } => json!({ "action": action }),
         What::Stopping { signal, reason } => json!({ "signal": signal, "reason": reason }),
         What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => json!({
             "signal": signal, "reason": reason, "took_ms": took_ms, "kill_in_ms": kill_in_ms, "main_ended": main_ended,
@@ -52,14 +69,32 @@ fn details(what: &What) -> Value {
     }
 }
 
-fn changes_of(changes: &ChangeSet) -> Value {
-    let value = |change: &Change| {
-        let mut value = json!({ "path": change.path.to_string_lossy(), "kind": change.kind, "rule": change.rule });
-        if change.path.to_str().is_none() {
-            // JSON is text, and many readers refuse half a surrogate pair.
-            value["bytes"] = change.path.as_os_str().as_bytes().into();
+/// The changes as they are written, one after the other: those of a burst would take a hundred megabytes as values.
+struct Changes<'a>(&'a ChangeSet);
+
+impl Serialize for Changes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(OneChange::of))
+    }
+}
+
+#[derive(Serialize)]
+struct OneChange<'a> {
+    /// Of a path that is no text: JSON is text, and many readers refuse half a surrogate pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<&'a [u8]>,
+    kind: ChangeKind,
+    path: Cow<'a, str>,
+    rule: &'a str,
+}
+
+impl OneChange<'_> {
+    fn of(change: &Change) -> OneChange<'_> {
+        OneChange {
+            bytes: change.path.to_str().is_none().then(|| change.path.as_os_str().as_bytes()),
+            kind: change.kind,
+            path: change.path.to_string_lossy(),
+            rule: &change.rule,
         }
-        value
-    };
-    changes.iter().map(value).collect()
+    }
 }

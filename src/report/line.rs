@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::change::seen_from;
+use crate::escape::escaped;
 
 /// What kind of news it is: it decides the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +32,7 @@ pub fn line(tone: Tone, color: bool, sentence: &str) -> String {
 pub fn paragraph(text: &str) -> String {
     let mut lines = text.split('\n');
     let first = line(Tone::Bad, false, lines.next().unwrap_or_default());
-    lines.fold(first, |text, next| text + &escaped(next) + "\n")
-}
-
-/// A path may hold anything, line ends and escape sequences included.
-fn escaped(sentence: &str) -> String {
-    let mut text = String::with_capacity(sentence.len());
-    for character in sentence.chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-    }
-    text
+    lines.fold(first, |text, next| text + &*escaped(next) + "\n")
 }
 
 /// A path as it is shown: relative to the directory where it is near it.

@@ -1,5 +1,8 @@
 //! Telling: every event goes to everyone who listens, and nobody who listens slowly holds anything up.
 
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
 mod human;
 mod json;
 mod line;
@@ -169,10 +172,18 @@ pub fn say(sentence: &str) {
     put(&line(Tone::Bad, false, sentence));
 }
 
-/// Says the sentences of an error on standard error, and waits a little where nobody takes them.
+/// Says the sentences of an error on standard error, a line each, and waits a little where nobody takes them.
 pub fn complain(sentences: &[String]) {
+    last_words(&sentences.iter().map(|sentence| line(Tone::Bad, false, sentence)).collect::<String>());
+}
+
+/// The same for an error whose line ends are ours.
+pub fn complain_in_lines(text: &str) {
+    last_words(&paragraph(text));
+}
+
+fn last_words(text: &str) {
     if let Ok(stderr) = standard_error() {
-        let text: String = sentences.iter().map(|sentence| paragraph(sentence)).collect();
         write_until(stderr.as_fd(), text.as_bytes(), Instant::now() + LAST_WORDS);
     }
 }

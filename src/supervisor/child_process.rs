@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::exit_code::ChildEnd;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Report, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, encode};
 
 /// A living child.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct ChildProcess {
     outbox: Outbox,
     legacy: OwnedFd,
     decoder: Decoder,
+    pieces: Pieces,
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
@@ -65,29 +66,43 @@ pub struct ChildEnds {
     pub inherited: Option<OwnedFd>,
     /// Where it leaves what the next one should know.
     pub legacy: OwnedFd,
+    /// The heartbeat, where it has no path.
+    pub heartbeat: Option<OwnedFd>,
 }
 
 impl ChildProcess {
-    /// Forks a child that runs `body` with its ends of the pipes, and with what the one before has left.
+    /// Forks a child that runs `body` with its ends of the pipes, with what the one before has left, and with the
+    /// heartbeat where that has no path.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
     pub fn start(
         inherited: Option<OwnedFd>,
+        heartbeat: Option<OwnedFd>,
         body: impl FnOnce(ChildEnds) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
         let (legacy, child_legacy) = os::fd::pipe()?;
-        let ends = ChildEnds { reports: child_reports, directives: child_directives, inherited, legacy: child_legacy };
+        let ends = ChildEnds {
+            reports: child_reports,
+            directives: child_directives,
+            inherited,
+            legacy: child_legacy,
+            heartbeat,
+        };
         let pid = os::process::fork_child(|| {
-            let kept = [&ends.reports, &ends.directives, &ends.legacy].into_iter().chain(&ends.inherited);
+            let kept = [&ends.reports, &ends.directives, &ends.legacy]
+                .into_iter()
+                .chain(&ends.inherited)
+                .chain(&ends.heartbeat);
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
-        let decoder = Decoder::default();
-        Ok(ChildProcess { pid, collected: false, reports, directives, outbox: Outbox::default(), legacy, decoder })
+        let (decoder, pieces) = (Decoder::default(), Pieces::default());
+        let outbox = Outbox::default();
+        Ok(ChildProcess { pid, collected: false, reports, directives, outbox, legacy, decoder, pieces })
     }
 
     /// Lets go of it; what it leaves to the next one remains.
@@ -115,7 +130,10 @@ impl ChildProcess {
         let mut buffer = vec![0; 64 * 1024];
         match os::fd::read_some(&self.reports, &mut buffer) {
             Ok(0) | Err(_) => None,
-            Ok(count) => Some(self.decoder.push(&buffer[..count])),
+            Ok(count) => {
+                let reports = self.decoder.push(&buffer[..count]).into_iter();
+                Some(reports.filter_map(|report| self.pieces.take(report)).collect())
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
 use crate::os::process::{Harvest, own_pid, quoted, reap};
@@ -38,6 +38,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 const SWEEP_BLINDLY: Duration = Duration::from_secs(1);
 /// So many files are looked at for a remedy.
 const MOST_LOOKS: usize = 20_000;
+
+/// After so long it is known whether the directory of a private lockfile goes as well as the file.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -74,7 +77,9 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let refused =
         |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
     let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    host.writes_to(heartbeat.path());
+    if let Some(path) = heartbeat.path() {
+        host.writes_to(path);
+    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -103,6 +108,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         let path = path.display().to_string();
         driver.tell(What::ConfigLoaded { path });
     }
+    driver.tell_hints();
     if is_hidden() {
         let message =
             "there is no /proc here, so processes that leave the command's process group cannot be found; mount it"
@@ -190,8 +196,10 @@ impl Driver<'_> {
         }
         let now = Instant::now();
         if now >= self.next_beat {
-            self.next_beat = now + self.host.config().interval;
-            inputs.push(Input::Beat(self.heartbeat.beat()));
+            let beat = self.heartbeat.beat();
+            let interval = self.host.config().interval;
+            self.next_beat = now + if beat == Beat::Missed { interval.min(SECOND_LOOK) } else { interval };
+            inputs.push(Input::Beat(beat));
             if output_is_unread() {
                 inputs.push(Input::Unread { all: error_is_unread() });
             }
@@ -310,6 +318,12 @@ impl Driver<'_> {
         self.reporter.tell(&Event { generation: self.machine.generation(), what });
     }
 
+    fn tell_hints(&mut self) {
+        for message in self.host.config().hints.clone() {
+            self.tell(What::Hint { message });
+        }
+    }
+
     /// Says what goes on and what to type against it; the same remedy once.
     fn tell_series(&mut self, series: &Series) {
         let config = self.host.config();
@@ -357,7 +371,8 @@ impl Driver<'_> {
             self.read_config();
         }
         let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
-        let lockfile = self.heartbeat.path().to_owned();
+        let lockfile = self.heartbeat.path_for_child().map(Path::to_owned);
+        let heartbeat = if lockfile.is_none() { self.heartbeat.descriptor_for_child() } else { None };
         let (supervisor, terminal_group) = (own_pid(), self.terminal_group);
         if let Some(terminal) = &mut self.terminal {
             terminal.lend();
@@ -365,9 +380,9 @@ impl Driver<'_> {
         self.reporter.clear();
         self.started_file_ns = os::clock::file_clock_ns();
         let host = &*self.host;
-        let started = ChildProcess::start(self.legacy.take(), |ends| {
-            let ChildEnds { reports, directives, inherited, legacy } = ends;
-            let ties = Ties { reports, directives, inherited, legacy, lockfile, supervisor, terminal_group };
+        let started = ChildProcess::start(self.legacy.take(), heartbeat, |ends| {
+            let ChildEnds { reports, directives, inherited, legacy, heartbeat } = ends;
+            let ties = Ties { reports, directives, inherited, legacy, lockfile, heartbeat, supervisor, terminal_group };
             host.be_child(&request, ties)
         });
         match started {
@@ -384,7 +399,7 @@ impl Driver<'_> {
         if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
             && generation == Generation::FIRST
         {
-            let path = self.heartbeat.path().display();
+            let path = self.heartbeat.path().unwrap_or(Path::new("")).display();
             let message = format!(
                 "cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same",
                 os::reason(&error)
@@ -401,6 +416,7 @@ impl Driver<'_> {
                 self.remedies.clear();
                 self.reporter.adapt(self.host.config());
                 self.tell(What::ConfigLoaded { path });
+                self.tell_hints();
             }
             Err(mistakes) => self.tell(What::ConfigRejected { path, mistakes }),
         }

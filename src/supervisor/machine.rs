@@ -292,6 +292,8 @@ impl Machine {
             }
             Report::Watching(watching) => actions.push(Action::Tell(What::Watching(watching))),
             Report::Came(files) => self.damping.came(files.paths()),
+            // Put together before it comes here.
+            Report::Some { .. } => {}
             Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 // What ends the command from here on is the save, and not a key that it has outlived.
@@ -499,7 +501,7 @@ impl Machine {
             Beat::Removed if !matches!(self.phase, Phase::Ending(..)) => {
                 self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), now, actions);
             }
-            Beat::Removed => {}
+            Beat::Removed | Beat::Missed => {}
             Beat::Failed(reason) => {
                 if !std::mem::replace(&mut self.beat_failed, true) {
                     let message = format!(

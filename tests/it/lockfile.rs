@@ -305,3 +305,86 @@ fn a_lockfile_inside_of_what_is_watched_restarts_nothing() {
     session.wait_started(2);
     session.stop().assert_code(143);
 }
+
+#[test]
+fn without_a_place_for_a_private_lockfile_it_runs_and_says_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.txt", "one");
+    let script = "echo \"${RELOADRUN_LOCKFILE-unset} $RELOADRUN_GENERATION\"; exec sleep 600";
+    let arguments = ["--interval", "20ms", "-w", "app.txt", "--", "sh", "-c", script];
+    let mut session = sandbox.start_with(arguments, |command| {
+        command.env("XDG_RUNTIME_DIR", "/proc/nowhere").env("TMPDIR", "/proc/nowhere").env("RELOADRUN_LOCKFILE", "/x");
+    });
+    session.wait_armed(1);
+    sandbox.write("app.txt", "two");
+    session.wait_armed(2);
+    // Paced by what is tested: a child that feels no beat would end after five seconds of looks.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    sandbox.write("app.txt", "three");
+    session.wait_armed(3);
+    let ended = session.stop();
+    ended.assert_code(143);
+    assert_eq!(ended.stdout, "unset 1\nunset 2\nunset 3\n");
+    assert!(!ended.stderr.contains("lockfile") && ended.count("degraded") == 0, "{ended:#?}");
+}
+
+#[test]
+fn without_a_place_the_supervisors_death_and_its_standstill_end_the_command_all_the_same() {
+    let sandbox = Sandbox::new();
+    let mut session = sandbox.start_with(["--", "sleep", "600"], |command| {
+        command.env("XDG_RUNTIME_DIR", "/proc/nowhere").env("TMPDIR", "/proc/nowhere");
+    });
+    let command = pid_of(&session.wait_armed(1));
+    let child = session.child_pid();
+    signal(session.pid(), "KILL");
+    session.wait_until("the end of child and command", || ![child, command].into_iter().any(is_alive));
+    session.wait_end();
+}
+
+#[test]
+fn a_given_lockfile_that_cannot_be_had_is_an_error() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.command(["--lockfile", "/proc/nowhere/it.lock", "--", "true"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot create the lockfile /proc/nowhere/it.lock"));
+}
+
+#[test]
+fn the_end_of_the_directory_of_a_private_lockfile_ends_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.txt", "one");
+    let script = "echo \"${RELOADRUN_LOCKFILE-unset}\"; exec sleep 600";
+    let mut session = sandbox.start(["--interval", "50ms", "-w", "app.txt", "--", "sh", "-c", script]);
+    session.wait_armed(1);
+    session.wait_until("the environment", || session.stdout().ends_with('\n'));
+    let first = session.stdout();
+    assert!(Path::new(first.trim()).exists(), "{first}");
+    fs::remove_dir_all(sandbox.runtime()).expect("ours");
+    // Paced by what is tested: a child that feels no beat would end after five seconds of looks.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    sandbox.write("app.txt", "two");
+    session.wait_armed(2);
+    // The next login.
+    fs::create_dir(sandbox.runtime()).expect("ours");
+    sandbox.write("app.txt", "three");
+    session.wait_armed(3);
+    let ended = session.stop();
+    ended.assert_code(143);
+    assert_eq!(ended.stdout, format!("{first}unset\nunset\n"), "{ended:#?}");
+    assert_eq!((ended.count("started"), ended.count("degraded")), (3, 0), "{ended:#?}");
+}
+
+#[test]
+fn nobody_can_take_the_place_of_a_private_lockfile() {
+    let sandbox = Sandbox::new();
+    // All the names that were given before, and directories and links besides.
+    for pid in 1..60_000 {
+        let path = sandbox.runtime().join(format!("reloadrun-{pid}.lock"));
+        if pid % 3 == 0 { fs::create_dir(path).expect("ours") } else { symlink("/nowhere", path).expect("ours") }
+    }
+    let mut session = sandbox.start(["--", "sh", "-c", "echo $RELOADRUN_LOCKFILE; exec sleep 600"]);
+    session.wait_armed(1);
+    session.wait_until("the environment", || session.stdout().ends_with('\n'));
+    assert!(Path::new(session.stdout().trim()).starts_with(sandbox.runtime()), "{}", session.stdout());
+    session.stop().assert_code(143);
+}

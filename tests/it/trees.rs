@@ -279,22 +279,42 @@ fn private_lockfiles_of_the_killed_are_removed_by_the_next_start_and_those_of_th
         dead.wait_until("the end of the command", || !is_alive(command));
         dead.wait_end();
     }
-    let name = |pid: i32| format!("reloadrun-{pid}.lock");
-    let others = ["reloadrun-1.lock.txt", "reloadrun-x.lock", "reloadrun-7.lock"];
-    for other in others {
-        fs::write(sandbox.runtime().join(other), "not ours").expect("ours");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = sandbox.runtime().join(name);
+        fs::write(&path, text).expect("ours");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("ours");
+    };
+    // A user's own files, empty ones among them, whatever they are called.
+    let content = "{\"pid\":1,\"generation\":1}\n";
+    let others = [
+        "reloadrun-2024.lock".to_owned(),
+        "reloadrun-7-8.lock".to_owned(),
+        "reloadrun-x.lock".to_owned(),
+        "reloadrun-1.lock.txt".to_owned(),
+        format!("reloadrun-{secret}.lock"),
+        format!("reloadrun-7-{secret}.lock"),
+        format!("reloadrun-8-{secret}.lock"),
+    ];
+    for (name, text) in others.iter().zip(["", "", "", "", content, "not ours", content]) {
+        // As it is made by us, but for the last one: its mode is not ours.
+        write(name, text, if name.starts_with("reloadrun-8") { 0o644 } else { 0o600 });
     }
     // Of one that was killed before it could write.
-    fs::write(sandbox.runtime().join("reloadrun-9.lock"), "").expect("ours");
+    write(&format!("reloadrun-9-{secret}.lock"), "", 0o600);
     let mut living = sandbox.start(["--", "sleep", "600"]);
     living.wait_started(1);
     let mut next = sandbox.start(["--", "sleep", "600"]);
     next.wait_started(1);
-    let mut expected: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
-    expected.extend([name(living.pid()), name(next.pid())]);
-    expected.sort();
-    next.wait_until("the end of the dead files", || files() == expected);
+    let is_of = |name: &str, pid: i32| name.starts_with(&format!("reloadrun-{pid}-"));
+    next.wait_until("the end of the dead files", || {
+        let files = files();
+        let of_living = |name: &&String| is_of(name, living.pid()) || is_of(name, next.pid());
+        files.len() == others.len() + 2 && files.iter().filter(of_living).count() == 2
+    });
     next.stop().assert_code(143);
     living.stop().assert_code(143);
-    assert_eq!(files().len(), others.len(), "{:?}", files());
+    let mut others = others.to_vec();
+    others.sort();
+    assert_eq!(files(), others);
 }

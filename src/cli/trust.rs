@@ -1,0 +1,195 @@
+//! The config file: which one it is, whether it is obeyed, and its text.
+//!
+//! A config file names a command, so whoever writes it runs what they like as the user who obeys it. One that was named
+//! with `-c` is the user's choice. One that was found by itself may lie in a directory where others write (`/tmp`), so its
+//! owner decides. See docs/decisions/0016-whose-config-file-is-obeyed.md.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::os::fs::FileId;
+use crate::os::reason;
+use crate::os::way::{UserId, Way, own_user, user_shown};
+
+/// Its name.
+pub const CONFIG_FILE: &str = "reloadrun.toml";
+
+/// A config file is written by hand. Its values take up to a hundred times its size in memory.
+const LARGEST: u64 = 1024 * 1024;
+
+/// The right of everybody to write.
+const BY_EVERYBODY: u32 = 0o002;
+
+/// A config file that is there.
+#[derive(Debug)]
+pub struct Text {
+    /// What stands in it.
+    pub text: String,
+    /// What is to be told of it all the same.
+    pub caution: Option<String>,
+}
+
+/// The config file for a start in `start`: the nearest one there or above. Where there is none, the first of these
+/// places, without a text.
+///
+/// # Errors
+/// It may not be obeyed, or it cannot be read: a sentence with the remedy.
+pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
+    let mut candidates = start.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE));
+    let Some(path) = candidates.find(|path| path.is_file()) else { return Ok((start.join(CONFIG_FILE), None)) };
+    let shown = shown(&path);
+    let way = Way::to(&path).map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
+    let caution = judge(&shown, &Facts::of(&way, start))?;
+    let text =
+        way.file.and_then(|file| if way.is_file { Ok(file) } else { Err(std::io::ErrorKind::InvalidInput.into()) });
+    let text = read(text, &shown)?;
+    Ok((path, Some(Text { text, caution })))
+}
+
+/// The text of a config file that the user named.
+///
+/// # Errors
+/// It cannot be read.
+pub fn named(path: &Path) -> Result<Text, String> {
+    read(File::open(path), &shown(path)).map(|text| Text { text, caution: None })
+}
+
+/// The path as the user knows it.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("{shown}: it is larger than 1 MiB, which no config file needs; is it the right file?"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        format!("{shown}:{line}: this is no UTF-8 text; save the file as UTF-8")
+    })
+}
+
+/// What decides whether a config file is obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    owner: UserId,
+    link_owners: Vec<UserId>,
+    mode: u32,
+    /// Whether everybody can write the directory that holds it, and that is not the one we were started in.
+    exposed: bool,
+    user: UserId,
+    start_owner: Option<UserId>,
+}
+
+impl Facts {
+    fn of(way: &Way, start: &Path) -> Facts {
+        use std::os::unix::fs::MetadataExt;
+        let started_in = std::fs::metadata(start).ok();
+        let start_id = started_in.as_ref().map(FileId::from);
+        let exposed = |place: &crate::os::way::Place| place.mode & BY_EVERYBODY != 0 && Some(place.id) != start_id;
+        Facts {
+            owner: way.owner,
+            link_owners: way.link_owners.clone(),
+            mode: way.mode,
+            exposed: way.places.iter().any(exposed),
+            user: own_user(),
+            start_owner: started_in.map(|metadata| metadata.uid()),
+        }
+    }
+
+    fn trusts(&self, owner: UserId) -> bool {
+        owner == self.user || owner == 0 || Some(owner) == self.start_owner
+    }
+}
+
+/// Whether it is obeyed, and what is to be told of it then.
+fn judge(shown: &str, facts: &Facts) -> Result<Option<String>, String> {
+    let stranger = |owner: UserId| {
+        format!(
+            "belongs to {}: neither to you, nor to root, nor to the owner of the directory you are in. So it is not obeyed; if you trust it, name it with -c {shown}",
+            user_shown(owner)
+        )
+    };
+    if let Some(owner) = facts.link_owners.iter().find(|owner| !facts.trusts(**owner)) {
+        return Err(format!("{shown}: a symlink on the way to this config file {}", stranger(*owner)));
+    }
+    if !facts.trusts(facts.owner) {
+        return Err(format!("{shown}: this config file {}", stranger(facts.owner)));
+    }
+    if facts.mode & BY_EVERYBODY == 0 {
+        return Ok(None);
+    }
+    let open = format!("{shown}: everybody can write this config file (mode {:03o})", facts.mode & 0o777);
+    if facts.exposed {
+        return Err(format!(
+            "{open} and the directory it is in. So it is not obeyed; `chmod o-w {shown}`, or name it with -c {shown}"
+        ));
+    }
+    Ok(Some(format!("{open}, and whoever does chooses what you run; `chmod o-w {shown}` takes that right away")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, judge};
+
+    const ME: u32 = 1000;
+    const OTHER: u32 = 1001;
+    const STRANGER: u32 = 4_000_000;
+
+    fn verdict(owner: u32, links: &[u32], mode: u32, exposed: bool, user: u32, start_owner: u32) -> &'static str {
+        let link_owners = links.to_vec();
+        let facts = Facts { owner, link_owners, mode, exposed, user, start_owner: Some(start_owner) };
+        match judge("../reloadrun.toml", &facts) {
+            Ok(None) => "obeyed",
+            Ok(Some(caution)) if caution.contains("chmod o-w ../reloadrun.toml") => "told",
+            Err(sentence) if sentence.contains("-c ../reloadrun.toml") => "refused",
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_owner_decides_and_then_whether_others_can_exchange_it() {
+        for (owner, links, mode, exposed, user, start_owner, expected) in [
+            (ME, &[][..], 0o644, false, ME, ME, "obeyed"),
+            (ME, &[], 0o664, true, ME, ME, "obeyed"),
+            (0, &[], 0o644, true, ME, ME, "obeyed"),
+            (OTHER, &[], 0o644, false, ME, ME, "refused"),
+            (OTHER, &[], 0o600, false, ME, 0, "refused"),
+            // Somebody else's directory, entered by choice; a container's root on a bind mount.
+            (OTHER, &[], 0o644, false, ME, OTHER, "obeyed"),
+            (OTHER, &[], 0o644, false, 0, OTHER, "obeyed"),
+            (OTHER, &[], 0o644, true, 0, ME, "refused"),
+            (ME, &[OTHER], 0o644, false, ME, ME, "refused"),
+            (ME, &[ME, OTHER, 0], 0o644, false, ME, ME, "refused"),
+            (ME, &[ME, 0], 0o644, false, ME, ME, "obeyed"),
+            (OTHER, &[ME], 0o644, false, ME, ME, "refused"),
+            (ME, &[], 0o666, false, ME, ME, "told"),
+            (ME, &[], 0o777, false, ME, ME, "told"),
+            (ME, &[], 0o666, true, ME, ME, "refused"),
+            (0, &[], 0o646, true, ME, ME, "refused"),
+            (OTHER, &[], 0o666, false, ME, ME, "refused"),
+        ] {
+            assert_eq!(
+                verdict(owner, links, mode, exposed, user, start_owner),
+                expected,
+                "owner {owner}, links {links:?}, mode {mode:o}, exposed {exposed}, user {user}, start {start_owner}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_owner() {
+        let facts =
+            Facts { owner: STRANGER, link_owners: vec![], mode: 0o644, exposed: false, user: ME, start_owner: None };
+        let sentence = judge("x", &facts).unwrap_err();
+        assert!(sentence.contains("belongs to uid 4000000"), "{sentence}");
+        let sentence = judge("x", &Facts { link_owners: vec![STRANGER], owner: ME, ..facts }).unwrap_err();
+        assert!(sentence.contains("a symlink on the way") && sentence.contains("uid 4000000"), "{sentence}");
+    }
+}

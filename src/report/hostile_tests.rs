@@ -1,0 +1,110 @@
+//! No message, of whatever kind, lets a hostile name through to a terminal or a log.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::human::Human;
+use super::json;
+use crate::change::{Change, ChangeKind, ChangeSet, Look};
+use crate::config::Verbosity;
+use crate::escape::tests::{HOSTILE, assert_harmless};
+use crate::event::{Event, Watching, What};
+use crate::exit_code::{CommandStatus, ExitCode};
+use crate::generation::Generation;
+
+fn hostile() -> String {
+    HOSTILE.to_owned()
+}
+
+fn changes() -> ChangeSet {
+    let change = |path: String| Change {
+        path: PathBuf::from(path),
+        kind: ChangeKind::Modified,
+        rule: hostile(),
+        config: false,
+        open: false,
+        seen: Look::ABSENT,
+    };
+    ChangeSet::new([change(format!("/{HOSTILE}")), change(format!("/x/{HOSTILE}"))])
+}
+
+/// Every kind of event, each text in it hostile.
+fn every_event() -> Vec<What> {
+    let watching = |polled| Watching {
+        patterns: vec![hostile()],
+        root: hostile(),
+        directories: 2,
+        files: 3,
+        backend: hostile(),
+        polled,
+    };
+    vec![
+        What::ConfigLoaded { path: hostile() },
+        What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
+        What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
+        What::Watching(watching(1)),
+        What::Watching(Watching { patterns: vec![], ..watching(0) }),
+        What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
+        What::Changed { changes: changes(), action: format!("signal:{HOSTILE}") },
+        What::Changed { changes: changes(), action: hostile() },
+        What::Stopping { signal: hostile(), reason: hostile() },
+        What::Stopped { took_ms: 1.0, killed: true },
+        What::Stopped { took_ms: 1.0, killed: false },
+        What::Exited { status: CommandStatus::Exited(1), ran_ms: 1.0 },
+        What::Exited { status: CommandStatus::Signaled { signal: 9, name: hostile(), core: true }, ran_ms: 1.0 },
+        What::Exited { status: CommandStatus::NotFound(hostile()), ran_ms: 1.0 },
+        What::Exited { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0 },
+        What::Waiting { waiting_for: "change", delay_ms: None },
+        What::Waiting { waiting_for: "delay", delay_ms: Some(1.0) },
+        What::Degraded { message: hostile() },
+        What::Hint { message: hostile() },
+        What::StillStopping {
+            signal: hostile(),
+            reason: "change".into(),
+            took_ms: 500.0,
+            kill_in_ms: Some(4500.0),
+            main_ended: false,
+        },
+        What::Finished { code: ExitCode::USAGE, reason: hostile() },
+    ]
+}
+
+/// One number for each kind, without a wildcard: who adds a kind comes by here.
+fn number(what: &What) -> usize {
+    match what {
+        What::ConfigLoaded { .. } => 0,
+        What::ConfigRejected { .. } => 1,
+        What::Started { .. } => 2,
+        What::Watching(_) => 3,
+        What::Changed { .. } => 4,
+        What::Stopping { .. } => 5,
+        What::Stopped { .. } => 6,
+        What::Exited { .. } => 7,
+        What::Waiting { .. } => 8,
+        What::Degraded { .. } => 9,
+        What::Hint { .. } => 10,
+        What::Finished { .. } => 11,
+        What::StillStopping { .. } => 12,
+    }
+}
+
+#[test]
+fn every_event_is_harmless_as_a_line_and_as_json() {
+    let mut seen = [false; 13];
+    for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
+        let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
+        for what in every_event() {
+            seen[number(&what)] = true;
+            let event = Event { generation: Generation::FIRST, what };
+            let json = json::line(&event, 1, SystemTime::UNIX_EPOCH, 0);
+            assert_harmless(&json);
+            assert_eq!(json.lines().count(), 1);
+            let text = human.text(&event).unwrap_or_default();
+            assert_harmless(&text);
+            assert!(text.lines().all(|line| line.starts_with("reloadrun: ")), "{text}");
+        }
+        let cleared = human.clear().expect("it clears");
+        assert_harmless(cleared.strip_prefix(super::human::CLEAR).expect("that first"));
+    }
+    assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+}
