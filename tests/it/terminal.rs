@@ -483,7 +483,8 @@ fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
     let shown = terminal.shown();
     let (full, after) = shown.split_once("there").expect("it was there");
     // What is said is not said to the alternate screen, where it would be lost.
-    let (sequences, _) = after.split_once("reloadrun: the command had to be killed").expect("that is said");
+    let (sequences, _) =
+        after.split_once("reloadrun: app.txt changed; the command had to be killed").expect("that is said");
     assert!(!full.contains(MAIN_SCREEN));
     for off in [
         MAIN_SCREEN,
