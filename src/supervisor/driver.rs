@@ -11,7 +11,7 @@ use super::child_process::{ChildEnds, ChildProcess};
 use super::job::Job;
 use super::machine::{Action, Input, Machine, Rules};
 use crate::change::ChangeSet;
-use crate::config::{Config, OnChange, Shape};
+use crate::config::{Config, Shape};
 use crate::damping::Series;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
@@ -310,8 +310,7 @@ impl Driver<'_> {
             .map(|pattern| pattern.base.clone())
             .collect();
         let others = |directory: &Path, reach: Reach| self.others(directory, reach);
-        let action = if config.on_change == OnChange::Restart { "restart" } else { "signal" };
-        let place = Place { directory: &config.directory, named: &named, others: &others, action };
+        let place = Place { directory: &config.directory, named: &named, others: &others };
         let (message, remedy) = remedy::sentence(series, &place);
         if self.remedies.insert(remedy) {
             self.tell(What::Degraded { message });
