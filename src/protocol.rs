@@ -72,7 +72,7 @@ pub enum Report {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
-        /// How long nothing had changed before, since the start or the last signal.
+        /// How long nothing had changed before, since the start.
         quiet: Duration,
         /// What was done about it.
         response: Response,

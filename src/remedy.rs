@@ -22,8 +22,6 @@ pub struct Place<'a> {
     pub named: &'a [PathBuf],
     /// The files in a directory, or also below it, that count and do not belong to the series.
     pub others: &'a dyn Fn(&Path, Reach) -> Vec<PathBuf>,
-    /// What a restart is called here: `restart`, `signal`.
-    pub action: &'a str,
 }
 
 /// How far to look.
@@ -37,8 +35,7 @@ pub enum Reach {
 
 /// The sentence. The remedy is its last part, and alone, to be told once.
 pub fn sentence(series: &Series, place: &Place) -> (String, String) {
-    let Place { directory, action, .. } = place;
-    let shown: Vec<String> = series.files.iter().map(|file| shown(file, directory)).collect();
+    let shown: Vec<String> = series.files.iter().map(|file| shown(file, place.directory)).collect();
     let (files, they, them) = match &shown[..] {
         [one] => (one.clone(), "it", "it"),
         [one, two] => (format!("{one} and {two}"), "them", "them"),
@@ -46,16 +43,15 @@ pub fn sentence(series: &Series, place: &Place) -> (String, String) {
         [] => ("files".to_owned(), "them", "them"),
     };
     let (soon, longest) = (plain(SOON), plain(LONGEST));
-    let start = if *action == "restart" { "a start" } else { "a signal" };
     let waits = if series.waits {
-        format!("from now on such {action}s wait, up to {longest} each")
+        format!("from now on such restarts wait, up to {longest} each")
     } else {
-        format!("after 60 of them such {action}s wait, up to {longest} each")
+        format!("after 60 of them such restarts wait, up to {longest} each")
     };
     let remedy = remedy(&series.files, place);
     let count = series.restarts;
     let sentence = format!(
-        "{files} changed within {soon} of {start}, {count} {action}s in a row; {waits}. If the command itself writes {they}, leave {them} out: {remedy}"
+        "{files} changed within {soon} of a start, {count} restarts in a row; {waits}. If the command itself writes {they}, leave {them} out: {remedy}"
     );
     (sentence, remedy)
 }

@@ -13,7 +13,7 @@ fn said(files: &[&str], others: &[&str], named: &[&str]) -> (String, String) {
         };
         others.iter().filter(is_in).cloned().collect()
     };
-    let place = Place { directory: Path::new("/p"), named: &absolute(named), others: &look, action: "restart" };
+    let place = Place { directory: Path::new("/p"), named: &absolute(named), others: &look };
     sentence(&Series { files: absolute(files), restarts: 6, waits: true }, &place)
 }
 

@@ -112,7 +112,7 @@ impl<'a> Driver<'a> {
         let inherited = ties.inherited.take();
         let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
-        let hold = Hold::new(request.damping.clone(), Instant::now());
+        let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
         let change_signal = match config.on_change {
             OnChange::Signal(signal) => Some(signal),
             OnChange::Restart => None,

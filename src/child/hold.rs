@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::change::ChangeSet;
 use crate::damping::{Damping, SOON};
 use crate::settle::Settler;
 
@@ -14,8 +13,9 @@ use crate::settle::Settler;
 #[derive(Debug)]
 pub struct Hold {
     damping: Damping,
-    /// The command's start, or when it got the last signal.
     start: Instant,
+    /// Whether a change leads to a signal while the command runs: that is no restart, and does not wait.
+    signals: bool,
     pending: Option<Pending>,
 }
 
@@ -41,8 +41,8 @@ pub struct Passed {
 
 impl Hold {
     /// The command starts now.
-    pub fn new(damping: Damping, start: Instant) -> Hold {
-        Hold { damping, start, pending: None }
+    pub fn new(damping: Damping, signals: bool, start: Instant) -> Hold {
+        Hold { damping, start, signals, pending: None }
     }
 
     /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
@@ -57,7 +57,8 @@ impl Hold {
         let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));
         pending.quiet = pending.quiet.max(quiet.unwrap_or_default());
         pending.last = last;
-        let wait = if pending.quiet > SOON { None } else { self.damping.wait(settler.changes()) };
+        let at_once = pending.quiet > SOON || self.signals && ended.is_none();
+        let wait = if at_once { None } else { self.damping.wait(settler.changes()) };
         if wait.is_none() && pending.waits {
             pending.noticed = now;
         }
@@ -77,19 +78,13 @@ impl Hold {
         !files.is_empty()
     }
 
-    /// These changes have passed.
-    pub fn pass(&mut self, changes: &ChangeSet, now: Instant) -> Passed {
+    /// What was pending has passed.
+    pub fn pass(&mut self, now: Instant) -> Passed {
         let pending = self.pending.take();
-        let passed = Passed {
+        Passed {
             noticed: pending.map_or(now, |pending| pending.noticed),
             quiet: pending.map_or(Duration::ZERO, |pending| pending.quiet),
-        };
-        if !changes.is_empty() {
-            // As the supervisor counts them: after a signal this child goes on.
-            self.damping.restart(changes, passed.quiet);
-            self.start = now;
         }
-        passed
     }
 }
 

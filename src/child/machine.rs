@@ -77,7 +77,7 @@ pub enum Input {
         changes: ChangeSet,
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
-        /// How long nothing had changed before, since the start or the last signal.
+        /// How long nothing had changed before, since the start.
         quiet: Duration,
     },
     /// The supervisor said something.

@@ -178,7 +178,7 @@ impl WatchThread {
             None => return false,
         };
         self.watcher.accept(&changes);
-        let Passed { noticed, quiet } = self.hold.pass(&changes, now);
+        let Passed { noticed, quiet } = self.hold.pass(now);
         let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
         self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, quiet });
         true

@@ -13,7 +13,7 @@ use super::machine::{Action, Input, Machine, Rules};
 use super::signals::awaited;
 use crate::change::ChangeSet;
 use crate::command::out_of_reach;
-use crate::config::{Config, OnChange};
+use crate::config::Config;
 use crate::damping::Series;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
@@ -331,8 +331,7 @@ impl Driver<'_> {
             .map(|pattern| pattern.base.clone())
             .collect();
         let others = |directory: &Path, reach: Reach| self.others(directory, reach);
-        let action = if config.on_change == OnChange::Restart { "restart" } else { "signal" };
-        let place = Place { directory: &config.directory, named: &named, others: &others, action };
+        let place = Place { directory: &config.directory, named: &named, others: &others };
         let (message, remedy) = remedy::sentence(series, &place);
         if self.remedies.insert(remedy) {
             self.tell(What::Degraded { message });

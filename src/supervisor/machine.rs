@@ -305,12 +305,12 @@ impl Machine {
                     Response::Signal => self.rules.on_change.to_string(),
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
-                if self.changes.is_empty() {
-                    actions.extend(self.damping.restart(&changes, quiet).map(Action::TellSeries));
-                } else {
-                    self.damping.join(&changes);
-                }
                 if response != Response::Signal {
+                    if self.changes.is_empty() {
+                        actions.extend(self.damping.restart(&changes, quiet).map(Action::TellSeries));
+                    } else {
+                        self.damping.join(&changes);
+                    }
                     self.noticed_ns.get_or_insert(noticed_ns);
                     self.restart_at = None;
                     self.changes = std::mem::take(&mut self.changes).merge(changes);

@@ -610,10 +610,8 @@ fn series(count: u64, kind: ChangeKind, response: Response) -> (Bench, Vec<Strin
         let changes = ChangeSet::new([change]);
         let report = Report::Changed { changes, noticed_ns: 1_000_000, quiet: Duration::ZERO, response };
         let said = bench.says(Input::Report(report));
-        if response != Response::Signal {
-            bench.step(leaving(ChildEnd::Reload));
-            bench.step(started());
-        }
+        bench.step(leaving(ChildEnd::Reload));
+        bench.step(started());
         said
     });
     let said = said.collect();
@@ -622,7 +620,7 @@ fn series(count: u64, kind: ChangeKind, response: Response) -> (Bench, Vec<Strin
 
 #[test]
 fn a_series_is_told_after_its_change_once_at_the_sixth_or_the_tenth() {
-    for response in [Response::Restart, Response::Start, Response::Signal] {
+    for response in [Response::Restart, Response::Start] {
         for (kind, at) in [(ChangeKind::Created, 6), (ChangeKind::Modified, 10)] {
             let (_, said) = series(20, kind, response);
             for (index, said) in said.iter().enumerate() {
@@ -635,6 +633,15 @@ fn a_series_is_told_after_its_change_once_at_the_sixth_or_the_tenth() {
             }
         }
     }
+}
+
+#[test]
+fn signals_are_no_series() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    for _ in 0..70 {
+        assert_eq!(bench.says(changed(false, Response::Signal)), "tell changed");
+    }
+    assert!(!bench.machine.damping().is_in_series());
 }
 
 #[test]
