@@ -88,7 +88,7 @@ fn nothing_of_a_config_file_reaches_the_terminal_as_it_is() {
         // Raw, which TOML takes in comments only in part: its own message must be harmless too.
         format!("interval = \"{}\"\n", HOSTILE.replace(['\n', '\x1b', '\r'], "")),
         format!("interval \u{202e}= 3\n{HOSTILE}"),
-        format!("[a\u{202e}]\nb = 1\n[a\u{202e}]\n"),
+        "[a\u{202e}]\nb = 1\n[a\u{202e}]\n".to_owned(),
     ] {
         sandbox.write("reloadrun.toml", &text);
         assert_harmless(&said_or_not(&sandbox, &[]), &text);
