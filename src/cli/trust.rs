@@ -2,7 +2,7 @@
 //!
 //! A config file names a command, so whoever writes it runs what they like as the user who obeys it. One that was named
 //! with `-c` is the user's choice. One that was found by itself may lie in a directory where others write (`/tmp`), so its
-//! owner decides. See docs/decisions/0016-whose-config-file-is-obeyed.md.
+//! owner decides. See docs/decisions/0020-whose-config-file-is-obeyed.md.
 
 use std::fs::File;
 use std::io::Read;
