@@ -7,14 +7,15 @@ use std::time::SystemTime;
 use crate::support::watched::{assert_fence, assert_restart, on_every_backend, run, set_time};
 use crate::support::{Sandbox, Session};
 
-/// So it says, with -v, that the digests of a generation are made.
+/// So the inner log says that the digests of a generation are made.
 const KNOWN: &str = "the contents are known";
 
 /// Watches by content; the command does nothing for a long time.
 fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
-    let fixed = ["--backend", backend, "--interval", "100ms", "--compare", "content", "-v"];
+    let fixed = ["--backend", backend, "--interval", "100ms", "--compare", "content"];
     let command = ["--", "sleep", "600"];
-    let mut session = sandbox.start(fixed.iter().chain(arguments).chain(&command));
+    let words = fixed.iter().chain(arguments).chain(&command);
+    let mut session = sandbox.start_with(words, |command| drop(command.env("RELOADRUN_LOG", "debug")));
     session.wait_armed(1);
     wait_known(&session, 1);
     session
