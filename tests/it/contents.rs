@@ -15,7 +15,9 @@ fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
     let fixed = ["--backend", backend, "--interval", "100ms", "--compare", "content"];
     let command = ["--", "sleep", "600"];
     let words = fixed.iter().chain(arguments).chain(&command);
-    let mut session = sandbox.start_with(words, |command| drop(command.env("RELOADRUN_LOG", "debug")));
+    let mut session = sandbox.start_with(words, |command| {
+        command.env("RELOADRUN_LOG", "debug");
+    });
     session.wait_armed(1);
     wait_known(&session, 1);
     session

@@ -35,7 +35,7 @@ fn no_word_of_the_command_line_reaches_the_terminal_as_it_is() {
         "-C",
         "--backend",
         "--interval",
-        "--settle",
+        "--debounce",
         "--on-change",
         "--on-exit",
         "--stop-signal",

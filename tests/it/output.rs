@@ -212,7 +212,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
         (&["--no-ignore"], "x.tmp", 0, "everything that is not ignored"),
         (&[], "node_modules/x/index.js", 1, "'node_modules/' in the built-in ignore list"),
         (&[], "reloadrun.toml", 0, "the config file"),
-        (&["--lockfile", "it.lock"], "it.lock", 1, "reloadrun's own file"),
+        (&["--lockfile", "it.lock"], "it.lock", 1, "reloadrun or the command writes it"),
         (&["-C", "conf", "-w", "*.toml"], "conf/app.toml", 0, "-w '*.toml'"),
     ];
     for (arguments, path, code, rule) in cases {
