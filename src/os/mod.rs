@@ -11,6 +11,7 @@ pub mod inotify;
 pub mod lock;
 mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod signals;
 pub mod tether;
 pub mod tree;

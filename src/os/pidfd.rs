@@ -49,7 +49,7 @@ impl Process {
     }
 }
 
-fn open(pid: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open(2) reads two integers.
     let number = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     let number = i32::try_from(number).map_err(|_| Errno::EBADF)?;
