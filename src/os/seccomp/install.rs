@@ -10,11 +10,29 @@ use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt::ReceiveTimeout};
 use nix::sys::time::TimeVal;
 
+use super::listener::Listener;
 use super::program::program;
-use super::{Listener, Untraceable};
 
 /// The answer of a thread comes in microseconds. Without one the new process must end: nobody would serve its calls.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a command cannot be traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untraceable {
+    /// There is no table of system calls for this machine.
+    Architecture,
+    /// The kernel did not take the filter. EBUSY: somebody else listens already. EINVAL, ENOSYS: it has no user
+    /// notification. EPERM, EACCES: it is forbidden.
+    Filter(Errno),
+    /// The listener could not be handed over.
+    HandOver(Errno),
+    /// The process ended before it came to its filter.
+    NeverBegun,
+    /// The memory of a traced process cannot be read.
+    Memory,
+    /// No call arrived in time.
+    Silence,
+}
 
 /// What a process needs to put itself under the filter, made ready before it is forked.
 #[derive(Debug)]

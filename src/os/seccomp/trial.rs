@@ -9,10 +9,10 @@ use nix::libc;
 use nix::poll::PollTimeout;
 use nix::unistd::{ForkResult, Pid, fork};
 
+use super::calls::Gap;
 use super::found::Sighting;
-use super::install::{Installation, Performed, Received, prepare};
+use super::install::{Installation, Performed, Received, Untraceable, prepare};
 use super::listener::{Arrival, Reader};
-use super::{Gap, Untraceable};
 
 /// All of it takes some milliseconds.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -85,6 +85,7 @@ fn watch(received: &Received) -> Result<(), Untraceable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::seccomp::found::Found;
 
     /// Where seccomp cannot be used at all, this says so instead of passing.
     #[test]
@@ -101,7 +102,7 @@ mod tests {
         let (process, found) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| {
                 let received = receiver.receive().unwrap();
-                let found = super::super::Found::new().unwrap();
+                let found = Found::new().unwrap();
                 received.listener.serve(&found);
                 found.take()
             });

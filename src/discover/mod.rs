@@ -1,0 +1,12 @@
+//! Which files a command depends on, and which it makes: what was seen of its system calls becomes sets of files.
+
+mod look;
+mod place;
+mod rules;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+pub use look::learn;
+pub use place::Places;
+pub use sets::{Discovery, Entry, First, Gap, NewNames, Role, Verdict, most};

@@ -1,0 +1,235 @@
+//! The sets themselves. Whether a call succeeded is not known, so a file counts as it was right after the call.
+//!
+//! A trace with a gap (see [`Gap`]) is incomplete: what it has found counts, what it has not found says nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::place::Places;
+use super::rules;
+use crate::os::seccomp::Access;
+
+pub use crate::os::seccomp::Gap;
+
+/// What is at a path, through symlinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Something that has no content of its own: a socket, a pipe, a device.
+    Other,
+}
+
+/// A path, and what was there right after a call had named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// Absolute, without `.` and `..`; symlinks stay, because they may be turned.
+    pub name: PathBuf,
+    /// Where it leads, if symlinks are on the way.
+    pub target: Option<PathBuf>,
+    /// What is there.
+    pub node: Node,
+}
+
+/// What a path is to the command. Of several, the first in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It writes, makes or removes it.
+    Written,
+    /// It executes it.
+    Executed,
+    /// It reads it.
+    Read,
+    /// It asks what it is.
+    Asked,
+    /// It lists this directory.
+    Listed,
+    /// It asks for it, and it is absent.
+    Missed,
+}
+
+/// So many paths of each role are kept. What a directory walk of a tool only asks about (git status, a bundler) has no
+/// end otherwise.
+pub fn most(role: Role) -> usize {
+    match role {
+        Role::Written | Role::Executed | Role::Read => 1 << 16,
+        Role::Asked | Role::Listed | Role::Missed => 1 << 12,
+    }
+}
+
+/// The first call that named a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First {
+    /// The number of the thread that made it.
+    pub thread: i32,
+    /// The name of the call.
+    pub call: &'static str,
+    /// When.
+    pub when: Instant,
+}
+
+/// One path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is to the command.
+    pub role: Role,
+    /// The first call that named it.
+    pub first: First,
+    /// How often it was opened for writing.
+    pub writes: u32,
+    /// Where it leads, if symlinks are on the way.
+    pub target: Option<PathBuf>,
+}
+
+/// Whether a change of a path counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The command depends on it.
+    Counts,
+    /// The command makes it itself.
+    Own,
+    /// It is compiled from a file that counts.
+    Compiled,
+    /// The system or a toolchain installed it.
+    Installed,
+    /// It is absent from a place where an installation or a build makes files.
+    NotMissed,
+}
+
+/// The names in a listed directory that count when they are new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewNames {
+    /// Nothing in it was read, so nothing is known about its files.
+    All,
+    /// Those with the extension of a file in it that was read. The empty one stands for names without.
+    With(BTreeSet<OsString>),
+}
+
+/// All that was found out about a command.
+#[derive(Debug)]
+pub struct Discovery {
+    places: Places,
+    entries: BTreeMap<PathBuf, Entry>,
+    counts: BTreeMap<Role, usize>,
+    too_many: BTreeSet<Role>,
+    /// Each with the thread that it was first seen of.
+    gaps: BTreeMap<Gap, i32>,
+    /// Directories that were renamed: with everything in them they are the command's own.
+    moved: BTreeSet<PathBuf>,
+}
+
+impl Discovery {
+    /// Nothing yet.
+    pub fn new(places: Places) -> Discovery {
+        Discovery {
+            places,
+            entries: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            too_many: BTreeSet::new(),
+            gaps: BTreeMap::new(),
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// Notes that the trace is incomplete, and of which thread.
+    pub fn add_gap(&mut self, gap: Gap, thread: i32) {
+        self.gaps.entry(gap).or_insert(thread);
+    }
+
+    /// Takes in what a call does with a path.
+    pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
+        if looked.node == Node::Directory && access == Access::Place && first.call.starts_with("rename") {
+            self.moved.insert(looked.name.clone());
+        }
+        let Some(role) = role(access, looked.node) else { return };
+        self.insert(looked.name.clone(), role, first, looked.target.clone());
+        // The target counts as well as the link. What removes or replaces a link leaves its target alone.
+        if let Some(target) = &looked.target
+            && !matches!(access, Access::Remove | Access::Place)
+        {
+            self.insert(target.clone(), role, first, None);
+        }
+    }
+
+    fn insert(&mut self, path: PathBuf, role: Role, first: First, target: Option<PathBuf>) {
+        if !Places::has_files(&path) {
+            return;
+        }
+        let known = self.entries.get(&path).map(|entry| entry.role);
+        let count = self.counts.entry(role).or_default();
+        if known.is_none_or(|known| role < known) {
+            if *count >= most(role) {
+                self.too_many.insert(role);
+                return;
+            }
+            *count += 1;
+            if let Some(known) = known {
+                self.counts.entry(known).and_modify(|count| *count -= 1);
+            }
+        }
+        let entry = self.entries.entry(path).or_insert(Entry { role, first, writes: 0, target: None });
+        entry.role = entry.role.min(role);
+        entry.target = target.or(entry.target.take());
+        entry.writes += u32::from(role == Role::Written);
+    }
+
+    /// Every path, in order, and whether a change of it counts.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, &Entry, Verdict)> {
+        self.entries.iter().map(|(path, entry)| (path.as_path(), entry, self.verdict(path, entry)))
+    }
+
+    fn verdict(&self, path: &Path, entry: &Entry) -> Verdict {
+        if entry.role == Role::Written || path.ancestors().any(|part| self.moved.contains(part)) {
+            Verdict::Own
+        } else if rules::is_compiled(path) {
+            Verdict::Compiled
+        } else if !self.places.counts(path) {
+            Verdict::Installed
+        } else if entry.role == Role::Missed && !Places::can_be_missed(path) {
+            Verdict::NotMissed
+        } else {
+            Verdict::Counts
+        }
+    }
+
+    /// Which new names in a listed directory count.
+    pub fn new_names(&self, directory: &Path) -> NewNames {
+        let below = self.entries.range(directory.to_owned()..).take_while(|(path, _)| path.starts_with(directory));
+        let here = below.filter(|(path, entry)| {
+            path.parent() == Some(directory) && matches!(entry.role, Role::Executed | Role::Read | Role::Asked)
+        });
+        let extensions: BTreeSet<OsString> =
+            here.map(|(path, _)| path.extension().unwrap_or_default().to_owned()).collect();
+        if extensions.is_empty() { NewNames::All } else { NewNames::With(extensions) }
+    }
+
+    /// Of what there is more than is kept.
+    pub fn too_many(&self) -> impl Iterator<Item = Role> {
+        self.too_many.iter().copied()
+    }
+
+    /// What makes it incomplete, each with the first thread that it was seen of.
+    pub fn gaps(&self) -> impl Iterator<Item = (Gap, i32)> {
+        self.gaps.iter().map(|(gap, thread)| (*gap, *thread))
+    }
+}
+
+/// What a call makes of a path; `None` for what no change can concern. A directory is never the command's own: that
+/// `mkdir -p src` was tried says nothing about `src`.
+fn role(access: Access, node: Node) -> Option<Role> {
+    match (node, access) {
+        (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
+        (Node::Directory | Node::Other, _) => None,
+        (Node::File | Node::Absent, Access::Write | Access::Alter | Access::Place | Access::Remove) => Some(Role::Written),
+        (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
+        (Node::File, Access::Execute) => Some(Role::Executed),
+        (Node::File, Access::Read | Access::List) => Some(Role::Read),
+        (Node::File, Access::Stat) => Some(Role::Asked),
+    }
+}
