@@ -182,8 +182,11 @@ fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, words: &[&s
 #[test]
 fn at_the_limit_of_watches_the_rest_is_polled_and_that_is_said_once() {
     let namespace = Namespace::of_users("echo 6 > /proc/sys/user/max_inotify_watches");
-    let words =
-        ["the limit of 6 watched directories", "`sysctl user.max_inotify_watches=N`", "the rest is polled every 100ms"];
+    let words = [
+        "limit of 6 watched directories is reached",
+        "`sysctl user.max_inotify_watches=N`",
+        "the rest is polled every 100ms",
+    ];
     for backend in ["inotify", "notify"] {
         nothing_is_lost(backend, &namespace, "the limit of inotify watches", &words);
     }
@@ -192,8 +195,11 @@ fn at_the_limit_of_watches_the_rest_is_polled_and_that_is_said_once() {
 #[test]
 fn without_an_inotify_instance_everything_is_polled_and_that_is_said_once() {
     let namespace = Namespace::of_users("echo 0 > /proc/sys/user/max_inotify_instances");
-    let words =
-        ["the limit of 0 instances", "`sysctl user.max_inotify_instances=N`", "everything is polled every 100ms"];
+    let words = [
+        "limit of 0 inotify instances is reached",
+        "`sysctl user.max_inotify_instances=N`",
+        "everything is polled every 100ms",
+    ];
     for backend in ["inotify", "notify"] {
         nothing_is_lost(backend, &namespace, "the limit of inotify instances", &words);
     }
