@@ -44,7 +44,7 @@ impl Watcher {
         while Instant::now() < until && self.start.walk.ahead() <= most_ahead {
             let Some((directory, depth)) = self.start.walk.next() else {
                 self.reconcile(settler);
-                self.coverage.complain_of_links(&self.snapshot);
+                self.coverage.tell_links(&self.snapshot);
                 let mut snapshot = self.snapshot.lock();
                 snapshot.complete();
                 snapshot.memory = self.start.memory();

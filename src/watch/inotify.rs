@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::Errno;
 use crate::os::fd::wait_readable;
 use crate::os::inotify::{Happening, Inotify, Watch, What};
+use crate::os::{Errno, reason};
 
 /// Watches by the kernel's numbers. Both maps are kept so that a lost directory costs nothing but itself: a
 /// search through all watches for each makes `rm -rf` of a large tree quadratic.
@@ -72,7 +72,7 @@ impl Backend for InotifyBackend {
             Errno::ENOSPC => Refusal::no_more_watches(self.watches.len()),
             Errno::EACCES | Errno::EPERM => Refusal::Denied,
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
-            errno => Refusal::Other(errno.desc().to_lowercase()),
+            errno => Refusal::Other(reason(errno)),
         })?;
         if let Some(former) = self.watches.insert(directory.to_owned(), watch)
             && former != watch

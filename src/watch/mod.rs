@@ -35,7 +35,6 @@ use tracing::info;
 use self::backend::{Entry, Notice};
 use self::clocks::device;
 use self::contents::Contents;
-pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 pub use self::handover::give;
@@ -47,6 +46,7 @@ use self::start::Start;
 use self::walk::{Depth, Walk};
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
+use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::{Filter, Rule};
 use crate::os;
@@ -100,11 +100,9 @@ impl Watcher {
         self.filter.hints(self.snapshot.len() > 0)
     }
 
-    /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<Complaint> {
-        let about_rules = self.filter.complaints().into_iter();
-        let about_rules = about_rules.map(|message| Complaint { lasting: Some(message.clone()), message });
-        self.coverage.complaints().into_iter().chain(about_rules).collect()
+    /// What is not as good as it should be and was not told yet.
+    pub fn degraded(&mut self) -> Vec<Degraded> {
+        self.coverage.degraded().into_iter().chain(self.filter.degraded()).collect()
     }
 
     /// Waits for changes until the instant has come, and pushes them into the settler.
@@ -166,7 +164,7 @@ impl Watcher {
     fn take_in(&mut self, notice: Notice, settler: &mut Settler) {
         match notice {
             Notice::Overflow => {
-                self.coverage.complain_of_overflow();
+                self.coverage.tell(Degraded::QueueOverflow);
                 self.coverage.watch_again();
                 self.look_again(&self.coverage.all(), settler);
             }
@@ -256,7 +254,7 @@ impl Watcher {
             self.enter(&directory);
         }
         if self.start.walk.ahead() == 0 {
-            self.coverage.complain_of_links(&self.snapshot);
+            self.coverage.tell_links(&self.snapshot);
         }
     }
 
