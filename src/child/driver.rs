@@ -19,6 +19,7 @@ use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
+use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
@@ -90,7 +91,7 @@ impl<'a> Driver<'a> {
         mut ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
-        let system = |errno: os::Errno| errno.desc().to_lowercase();
+        let system = |errno: os::Errno| os::reason(errno);
         os::process::become_subreaper().map_err(system)?;
         os::fd::make_non_blocking(&ties.reports).map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
@@ -148,7 +149,7 @@ impl<'a> Driver<'a> {
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
-        thread.start(armed).map_err(|error| no_thread(&error))?;
+        thread.start(armed).map_err(no_thread)?;
         Ok(driver)
     }
 
@@ -168,7 +169,7 @@ impl<'a> Driver<'a> {
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
     fn listen_to_signals(&self, voice: Voice) -> Result<(), String> {
         ctrlc::set_handler(move || voice.input(Input::Interrupted)).map_err(|error| match error {
-            ctrlc::Error::System(error) => no_thread(&error),
+            ctrlc::Error::System(error) => no_thread(error),
             error => error.to_string(),
         })?;
         // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
@@ -296,8 +297,7 @@ impl<'a> Driver<'a> {
     }
 
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {
-        let message = self.command.as_ref()?.signal(signal?).err()?;
-        Some(Report::Degraded { message, lasting: None })
+        self.command.as_ref()?.signal(signal?).err().map(Report::Degraded)
     }
 
     fn stop(&mut self, step: StopAction) -> Option<Report> {
@@ -310,15 +310,13 @@ impl<'a> Driver<'a> {
                 // Somebody may have come within reach this very moment.
                 command.kill_all();
                 let (refused, left) = (command.left_out_of_reach(), command.left());
-                let message = if !refused.is_empty() {
+                return Some(Report::Degraded(if !refused.is_empty() {
                     out_of_reach(&refused)
                 } else if left.is_empty() {
-                    "processes that /proc does not show are left behind".to_owned()
+                    Degraded::HiddenProcesses
                 } else {
-                    let left: Vec<i32> = left.iter().map(|process| process.pid).collect();
-                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
-                };
-                return Some(Report::Degraded { message, lasting: None });
+                    Degraded::SurvivedKill { pids: left.iter().map(|process| process.pid).collect() }
+                }));
             }
         }
         None
@@ -375,6 +373,6 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn no_thread(error: &std::io::Error) -> String {
+fn no_thread(error: std::io::Error) -> String {
     format!("no thread can be had ({}); is the limit of processes reached (ulimit -u)?", os::reason(error))
 }

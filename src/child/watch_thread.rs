@@ -1,6 +1,7 @@
 //! The watcher thread of a child.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,12 @@ use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
 use crate::change::{Change, ChangeSet};
+use crate::degraded::Degraded;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
 use crate::strays::Strays;
-use crate::watch::{Complaint, Wait, Watcher};
+use crate::watch::{Wait, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
 const SLICE: Duration = Duration::from_millis(20);
@@ -102,8 +104,8 @@ impl WatchThread {
                 watcher = lock();
             }
             watcher.look();
-            for Complaint { message, lasting } in watcher.complaints() {
-                self.voice.report(Report::Degraded { message, lasting });
+            for degraded in watcher.degraded() {
+                self.voice.report(Report::Degraded(degraded));
             }
             let now = Instant::now();
             if told == Told::Quiet {
@@ -187,11 +189,8 @@ impl WatchThread {
     }
 }
 
-/// Somebody writes all the time. Said once in a run: it does not end by itself.
+/// Somebody writes all the time.
 fn never_quiet(changes: &ChangeSet) -> Report {
-    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
-    let message = format!(
-        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
-    );
-    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
+    let path = changes.paths().next().unwrap_or(Path::new("")).to_owned();
+    Report::Degraded(Degraded::NeverQuiet { path })
 }

@@ -19,6 +19,7 @@ use super::snapshot::Shared;
 use super::walk::{Bounds, Depth, Walk};
 use crate::change::Look;
 use crate::config;
+use crate::degraded::{Degraded, Topic};
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
@@ -44,22 +45,12 @@ pub struct Coverage {
     no_follow: bool,
     /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
     ways_out: BTreeMap<PathBuf, PathBuf>,
-    complaints: Vec<Complaint>,
-    complained: HashSet<String>,
+    /// What is not as good as it should be and was not told yet.
+    untold: Vec<Degraded>,
+    /// What of it this generation has told.
+    told: HashSet<Topic>,
     footing: Footing,
 }
-
-/// Something that is not as good as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
-    /// The sentence.
-    pub message: String,
-    /// What it is about, if that lasts: the next generation will find it again.
-    pub lasting: Option<String>,
-}
-
-/// What a complaint about a limit of the system is about.
-const LIMIT: &str = "limit";
 
 /// A symlink into something with more than this is said.
 const MANY_DIRECTORIES: usize = 100;
@@ -93,15 +84,12 @@ impl Coverage {
             ahead: Walk::default(),
             mounts: Mounts::new(config.interval),
             footing: Footing::new(config.interval),
-            complaints: Vec::new(),
-            complained: HashSet::new(),
+            untold: Vec::new(),
+            told: HashSet::new(),
         };
         match backend(config.backend) {
             Ok(backend) => coverage.backend = backend,
-            Err(reason) => {
-                let interval = shown(config.interval);
-                coverage.complain("backend", format!("{reason}; until then everything is polled every {interval}"));
-            }
+            Err(refusal) => coverage.tell(refusal.told(None, config.interval)),
         }
         coverage
     }
@@ -137,9 +125,9 @@ impl Coverage {
         self.backend.tells_close()
     }
 
-    /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<Complaint> {
-        std::mem::take(&mut self.complaints)
+    /// What is not as good as it should be and was not told yet.
+    pub fn degraded(&mut self) -> Vec<Degraded> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Every directory there is to look at.
@@ -266,15 +254,8 @@ impl Coverage {
         };
         let Some(name) = named.filter(may_enter).cloned() else { return false };
         self.polled.insert(directory.to_owned());
-        self.complain(
-            &format!("named {}", directory.display()),
-            format!(
-                "{} may be entered but not listed, so nothing tells of changes in it; {} is polled every {} (--interval)",
-                directory.display(),
-                name.display(),
-                shown(self.interval)
-            ),
-        );
+        let (directory, interval) = (directory.to_owned(), self.interval);
+        self.tell(Degraded::EnteredNotListed { directory, file: name, interval });
         true
     }
 
@@ -343,23 +324,21 @@ impl Coverage {
                 }
                 let looks = listing.looks();
                 for (path, _) in &looks {
-                    self.complain_of_mount(path);
+                    self.tell_mount(path);
                 }
                 looks
             }
             Err(error) => {
                 match error.kind() {
                     ErrorKind::PermissionDenied if self.polls_by_name(directory) => return self.named_in(directory),
-                    ErrorKind::PermissionDenied => self.complain_of_directory(directory),
+                    ErrorKind::PermissionDenied => {
+                        self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() });
+                    }
                     ErrorKind::NotFound | ErrorKind::NotADirectory => {}
-                    _ => self.complain(
-                        "unlisted",
-                        format!(
-                            "{} cannot be read ({}), so changes in it may go unnoticed",
-                            directory.display(),
-                            os::reason(&error)
-                        ),
-                    ),
+                    _ => self.tell(Degraded::UnlistedDirectory {
+                        directory: directory.to_owned(),
+                        reason: os::reason(error),
+                    }),
                 }
                 Vec::new()
             }
@@ -378,26 +357,18 @@ impl Coverage {
 
     /// Watches the entries of one directory, or polls it where no events come.
     pub fn watch(&mut self, directory: &Path) {
-        let (shown_path, interval) = (directory.display(), shown(self.interval));
+        let interval = self.interval;
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
             Some(Silence::Whole(name)) => {
                 self.polled.insert(directory.to_owned());
-                self.complain(
-                    name,
-                    format!(
-                        "{shown_path} is on {name}, which tells of no changes; it is polled every {interval} (--interval)"
-                    ),
-                );
+                let (directory, file_system) = (directory.to_owned(), name.to_owned());
+                self.tell(Degraded::Polled { directory, file_system, interval });
                 return;
             }
             Some(Silence::Below(name)) if self.mounts.layers_are_within_reach(directory) => {
                 self.polled.insert(directory.to_owned());
-                self.complain(
-                    name,
-                    format!(
-                        "{shown_path} is on {name}: changes made through it are told at once; those made below it, in its lower layers, are found by polling every {interval} (--interval) or, in a large tree, more seldom"
-                    ),
-                );
+                let (directory, file_system) = (directory.to_owned(), name.to_owned());
+                self.tell(Degraded::Layered { directory, file_system, interval });
             }
             Some(Silence::Below(_)) | None => {}
         }
@@ -405,78 +376,42 @@ impl Coverage {
             Ok(()) => {
                 self.watched.insert(directory.to_owned());
             }
-            Err(Refusal::Poll) => {
-                self.polled.insert(directory.to_owned());
-            }
-            Err(Refusal::Limit(reason) | Refusal::Other(reason)) => {
-                self.polled.insert(directory.to_owned());
-                self.complain(LIMIT, format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
-            }
             Err(Refusal::Denied) if self.polls_by_name(directory) => {}
-            Err(Refusal::Denied) => self.complain_of_directory(directory),
+            Err(Refusal::Denied) => self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() }),
             Err(Refusal::Gone) => {}
+            Err(refusal) => {
+                self.polled.insert(directory.to_owned());
+                self.tell(refusal.told(Some(directory), interval));
+            }
         }
     }
 
     /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
     /// was done, and not to the one where we see it.
-    fn complain_of_mount(&mut self, path: &Path) {
+    fn tell_mount(&mut self, path: &Path) {
         if !self.mounts.is_on(path) {
             return;
         }
         if self.distrustful {
             self.polled.extend(path.parent().map(Path::to_owned));
         }
-        let shown = path.display();
-        self.complain(
-            &format!("mount {shown}"),
-            format!(
-                "{shown} is a mount of its own (a subPath volume, or a bind-mounted file): a new file renamed into its place where it comes from never arrives here; mount the directory instead"
-            ),
-        );
-    }
-
-    fn complain_of_directory(&mut self, directory: &Path) {
-        self.complain(
-            "denied",
-            format!(
-                "{} cannot be read, so changes in it go unnoticed; make it readable, or leave it out with -i",
-                directory.display()
-            ),
-        );
+        self.tell(Degraded::MountedFile { path: path.to_owned() });
     }
 
     /// Says of each symlink that led out of the tree into something large how much that is.
-    pub fn complain_of_links(&mut self, snapshot: &Shared) {
+    pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
             let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
             let files = snapshot.below(&link).len();
             if directories > MANY_DIRECTORIES || files > MANY_FILES {
-                let message = format!(
-                    "{} leads out of the tree to {}: {files} files in {directories} directories are watched there; --no-follow leaves such symlinks out, -i this one",
-                    link.display(),
-                    real.display()
-                );
-                self.complain(&format!("link {}", link.display()), message);
+                self.tell(Degraded::LargeLink { link, target: real, files, directories });
             }
         }
     }
 
-    /// Says once what lasts.
-    fn complain(&mut self, about: &str, message: String) {
-        if self.complained.insert(about.to_owned()) {
-            // The numbers in the sentence about a limit are never the same.
-            let lasting = if about == LIMIT { about.to_owned() } else { message.clone() };
-            self.complaints.push(Complaint { message, lasting: Some(lasting) });
-        }
-    }
-
-    /// Says that the queue overflowed, once a generation.
-    pub fn complain_of_overflow(&mut self) {
-        if self.complained.insert("overflow".to_owned()) {
-            let message = "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)";
-            self.complaints.push(Complaint { message: message.to_owned(), lasting: None });
-        }
+    /// Tells each topic once a generation.
+    pub fn tell(&mut self, degraded: impl Into<Option<Degraded>>) {
+        self.untold.extend(degraded.into().filter(|degraded| self.told.insert(degraded.topic())));
     }
 
     /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
@@ -508,13 +443,12 @@ impl Coverage {
 }
 
 /// The chosen source of notices, or why it cannot be had.
-fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, String> {
-    let made: Result<Box<dyn Backend>, Refusal> = match chosen {
+fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, Refusal> {
+    match chosen {
         config::Backend::Auto | config::Backend::Inotify => InotifyBackend::new().map(|backend| Box::new(backend) as _),
         config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
         config::Backend::Poll => Ok(Box::new(PollBackend)),
-    };
-    made.map_err(|refusal| if let Refusal::Limit(reason) = refusal { reason } else { "no events can be had".into() })
+    }
 }
 
 /// The nearest directory above a path that exists.
@@ -525,8 +459,4 @@ fn anchor(path: &Path) -> Option<&Path> {
 /// The paths of a set that are a directory or lie below it.
 fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
     set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
-}
-
-fn shown(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }

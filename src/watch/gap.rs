@@ -55,7 +55,7 @@ impl Gap {
         while Instant::now() < until && survey.coverage.ahead() <= most_ahead {
             let Some((directory, looks)) = survey.coverage.arm_next() else {
                 self.reconcile(survey);
-                survey.coverage.complain_of_links(&survey.ledger.snapshot);
+                survey.coverage.tell_links(&survey.ledger.snapshot);
                 let mut snapshot = survey.ledger.snapshot.lock();
                 snapshot.complete();
                 snapshot.memory = survey.ledger.start.memory();

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::Errno;
 use crate::os::inotify::{Happening, Inotify, Watch, What};
+use crate::os::{Errno, reason};
 
 /// So many times the queue is read before its events are worked off.
 const MOST_READS: usize = 256;
@@ -73,7 +73,7 @@ impl Backend for InotifyBackend {
             Errno::ENOSPC => Refusal::no_more_watches(self.watches.len()),
             Errno::EACCES | Errno::EPERM => Refusal::Denied,
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
-            errno => Refusal::Other(errno.desc().to_lowercase()),
+            errno => Refusal::Other(reason(errno)),
         })?;
         if let Some(former) = self.watches.insert(directory.to_owned(), watch)
             && former != watch

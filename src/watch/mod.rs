@@ -40,7 +40,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::coverage::Complaint;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 use self::gap::Gap;
@@ -53,6 +52,7 @@ pub use self::wait::{Door, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
 use crate::config::Config;
+use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::Filter;
 use crate::os;
@@ -104,11 +104,9 @@ impl Watcher {
         self.filter.hints(self.survey.ledger.snapshot.len() > 0)
     }
 
-    /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<Complaint> {
-        let about_rules = self.filter.complaints().into_iter();
-        let about_rules = about_rules.map(|message| Complaint { lasting: Some(message.clone()), message });
-        self.survey.coverage.complaints().into_iter().chain(about_rules).collect()
+    /// What is not as good as it should be and was not told yet.
+    pub fn degraded(&mut self) -> Vec<Degraded> {
+        self.survey.coverage.degraded().into_iter().chain(self.filter.degraded()).collect()
     }
 
     /// Takes what the child before has left, if anything.

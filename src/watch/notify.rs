@@ -51,13 +51,13 @@ impl NotifyBackend {
         let (sender, events) = channel();
         let bell = Arc::new(Bell::new().map_err(Refusal::no_instance)?);
         let mut backend = NotifyBackend { shards: Vec::new(), sender, events, bell, watched: BTreeMap::new() };
-        room_for(DESCRIPTORS).map_err(Refusal::too_many_files)?;
+        room_for(DESCRIPTORS).map_err(Refusal::OpenFilesLimit)?;
         match backend.begin_shard() {
             Ok(()) => Ok(backend),
             Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => {
                 Err(Refusal::no_instance(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))
             }
-            Err(error) => Err(Refusal::Limit(format!("the notify backend cannot start: {error}"))),
+            Err(error) => Err(Refusal::Other(error.to_string())),
         }
     }
 

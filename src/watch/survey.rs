@@ -19,6 +19,7 @@ use super::ledger::Ledger;
 use super::rule_clock::RuleClock;
 use super::walk::{Depth, Walk};
 use crate::change::Look;
+use crate::degraded::Degraded;
 use crate::filter::Filter;
 use crate::ignore_files::RulesChanged;
 use crate::os;
@@ -87,7 +88,7 @@ impl Survey {
             self.ledger.enter(&directory);
         }
         if !self.coverage.is_arming() {
-            self.coverage.complain_of_links(&self.ledger.snapshot);
+            self.coverage.tell_links(&self.ledger.snapshot);
         }
     }
 
@@ -106,7 +107,7 @@ impl Survey {
     fn take_in(&mut self, notice: Notice) {
         match notice {
             Notice::Overflow => {
-                self.coverage.complain_of_overflow();
+                self.coverage.tell(Degraded::QueueOverflow);
                 self.coverage.watch_again();
                 self.look_again(&self.coverage.all());
             }
