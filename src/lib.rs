@@ -19,9 +19,10 @@
 //! 6 cli             words and keys become a Config
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
+//! 5 print_watched   runs a command once and prints which files it names
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
-//! 2 config event damping ignore_files program
+//! 2 config event damping discover ignore_files program
 //! 1 os pattern degraded   the operating system, all unsafe; patterns; what can be worse than it should be
 //! 0 change escape generation exit_code error
 //! ```
@@ -39,6 +40,7 @@ mod command;
 mod config;
 mod damping;
 mod degraded;
+mod discover;
 mod error;
 mod escape;
 mod event;
@@ -49,6 +51,7 @@ mod heartbeat;
 mod ignore_files;
 mod os;
 mod pattern;
+mod print_watched;
 mod program;
 mod protocol;
 mod remedy;

@@ -19,6 +19,7 @@ use crate::filter::{Filter, OwnFiles, Rule};
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
+use crate::print_watched;
 use crate::protocol::{StartRequest, Ties};
 use crate::report;
 use crate::supervisor::{self, Host};
@@ -72,6 +73,9 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     if let Some(path) = &args.explain {
         let here = environment.directory(&args).map_err(Error::Mistakes)?;
         return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
+    }
+    if let Some(format) = args.print_watched {
+        return print_watched::run(&config, &Filter::new(&config, own_files(&config)), format, &dispositions);
     }
     let own = own_files(&config);
     let filter = Arc::new(Filter::new(&config, own.clone()));

@@ -6,6 +6,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 
 use super::words;
 use crate::escape::{escaped, escaped_lines};
+use crate::print_watched::Format;
 
 /// What `--help` says after the options.
 const EXAMPLES: &str = "\
@@ -157,6 +158,22 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "What to say")]
     pub explain: Option<OsString>,
 
+    /// Run the command once and print which files it reads, writes, lists and misses; as text or json [default: text]
+    ///
+    /// Each with what a change of it does. The lines come on standard error when the command has ended; its exit code is
+    /// that of reloadrun. Nothing is watched.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with = "explain",
+        hide_possible_values = true,
+        help_heading = "What to say"
+    )]
+    pub print_watched: Option<Format>,
+
     /// Config file [default: reloadrun.toml in the directory or above it]
     #[arg(short, long, value_name = "FILE", help_heading = "Other")]
     pub config: Option<OsString>,
@@ -271,7 +288,7 @@ pub fn keys() -> Vec<String> {
     let command = Args::command();
     let names = command.get_arguments().filter_map(|argument| argument.get_long());
     let mut keys: Vec<String> =
-        names.filter(|name| !["help", "version", "config", "explain"].contains(name)).map(str::to_owned).collect();
+        names.filter(|name| !["help", "version", "config", "explain", "print-watched"].contains(name)).map(str::to_owned).collect();
     keys.push("command".to_owned());
     keys
 }

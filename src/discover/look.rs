@@ -9,7 +9,7 @@ use super::place::Places;
 use super::rules::{named_interpreter, source_of};
 use super::sets::{Discovery, First, Looked, Node};
 use crate::os::fs::identity;
-use crate::os::seccomp::{Access, Sighting};
+use crate::os::seccomp::{Access, Sighting, gains_rights};
 
 /// Takes in what was seen of a command that runs in this directory.
 pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
@@ -23,11 +23,13 @@ pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
             if let Some(source) = source_of(&looked.name) {
                 discovery.add(&look(&source, directory), Access::Stat, first);
             }
-            if *access == Access::Execute
-                && looked.node == Node::File
-                && let Some(interpreter) = interpreter(&looked.name)
-            {
-                discovery.add(&look(&interpreter, directory), Access::Execute, first);
+            if *access == Access::Execute && looked.node == Node::File {
+                if let Some(interpreter) = interpreter(&looked.name) {
+                    discovery.add(&look(&interpreter, directory), Access::Execute, first);
+                }
+                if gains_rights(&looked.name) {
+                    discovery.add_privileged(looked.name);
+                }
             }
         }
     }

@@ -4,9 +4,7 @@ mod look;
 mod place;
 mod rules;
 mod sets;
-#[cfg(test)]
-mod tests;
 
 pub use look::learn;
 pub use place::Places;
-pub use sets::{Discovery, Entry, First, Gap, NewNames, Role, Verdict, most};
+pub use sets::{Discovery, Entry, Gap, NewNames, Role, Verdict, most};

@@ -122,6 +122,8 @@ pub struct Discovery {
     gaps: BTreeMap<Gap, i32>,
     /// Directories that were renamed: with everything in them they are the command's own.
     moved: BTreeSet<PathBuf>,
+    /// Programs that gain rights when they are executed.
+    privileged: BTreeSet<PathBuf>,
 }
 
 impl Discovery {
@@ -134,12 +136,23 @@ impl Discovery {
             too_many: BTreeSet::new(),
             gaps: BTreeMap::new(),
             moved: BTreeSet::new(),
+            privileged: BTreeSet::new(),
         }
     }
 
     /// Notes that the trace is incomplete, and of which thread.
     pub fn add_gap(&mut self, gap: Gap, thread: i32) {
         self.gaps.entry(gap).or_insert(thread);
+    }
+
+    /// Notes that a program gains rights when it is executed.
+    pub fn add_privileged(&mut self, program: PathBuf) {
+        self.privileged.insert(program);
+    }
+
+    /// Programs that were executed and gain rights by that, unless they are traced for an ordinary user.
+    pub fn privileged(&self) -> impl Iterator<Item = &Path> {
+        self.privileged.iter().map(PathBuf::as_path)
     }
 
     /// Takes in what a call does with a path.

@@ -80,7 +80,8 @@ impl Found {
         }
     }
 
-    pub(super) fn end(&self) {
+    /// Nothing more is to come.
+    pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.bell.ring();
     }

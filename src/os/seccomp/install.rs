@@ -162,9 +162,12 @@ impl Receiver {
     /// Waits for the new process, takes its listener and lets it go on. The [`Installation`] has to be dropped by the
     /// process that made it when the new process has started or could not: that ends the wait if nothing came.
     ///
+    /// Before the new process goes on, `hold` is called with our pid and the number of the listener, so that a second
+    /// process can [`take`] it and hold it open in case this one dies.
+    ///
     /// # Errors
     /// The process runs untraced, or has to be started again; why.
-    pub fn receive(self) -> Result<Received, Untraceable> {
+    pub fn receive(self, hold: impl FnOnce(i32, RawFd)) -> Result<Received, Untraceable> {
         let mut message: Message = [0; 3];
         let count = loop {
             // SAFETY: recv(2) writes at most the size of the message.
@@ -184,6 +187,9 @@ impl Receiver {
             return Err(Untraceable::Filter(Errno::from_raw(-number)));
         }
         let taken = take(pid, number);
+        if let Ok(listener) = &taken {
+            hold(std::process::id().cast_signed(), listener.as_raw_fd());
+        }
         let answer = [if taken.is_ok() { SERVED } else { NOT_SERVED }];
         let _ = nix::sys::socket::send(self.far.as_raw_fd(), &answer, nix::sys::socket::MsgFlags::MSG_NOSIGNAL);
         let listener = Listener::new(taken.map_err(Untraceable::HandOver)?);

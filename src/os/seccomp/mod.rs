@@ -14,6 +14,5 @@ mod trial;
 pub use calls::{Access, Gap};
 pub use found::{Found, Sighting};
 pub use install::{Installation, Performed, Received, Receiver, Untraceable, prepare, take};
-pub use listener::Listener;
 pub use rights::gains_rights;
 pub use trial::trial;

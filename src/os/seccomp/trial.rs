@@ -31,7 +31,7 @@ pub fn trial() -> Result<(), Untraceable> {
     let (installation, receiver) = prepare()?;
     let (process, received) = std::thread::scope(|scope| {
         // It answers while the process waits for it.
-        let received = scope.spawn(|| receiver.receive());
+        let received = scope.spawn(|| receiver.receive(|_, _| ()));
         let process = begin(&installation);
         drop(installation);
         (process, received.join().unwrap_or(Err(Untraceable::NeverBegun)))
@@ -101,7 +101,7 @@ mod tests {
         let (installation, receiver) = prepare().unwrap();
         let (process, found) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| {
-                let received = receiver.receive().unwrap();
+                let received = receiver.receive(|_, _| ()).unwrap();
                 let found = Found::new().unwrap();
                 received.listener.serve(&found);
                 found.take()
@@ -135,7 +135,7 @@ mod tests {
         let (installation, receiver) = prepare().map_err(|_| Errno::EINVAL)?;
         let performed = installation.perform();
         drop(installation);
-        match receiver.receive() {
+        match receiver.receive(|_, _| ()) {
             Err(Untraceable::Filter(errno)) if performed == Performed::Untraced => Err(errno),
             _ => Ok(()),
         }

@@ -1,0 +1,180 @@
+//! The process that starts the command, serves its calls and prints.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::print::{self, Format, Trace};
+use crate::change::ChangeSet;
+use crate::command::Command;
+use crate::config::Config;
+use crate::discover::{Discovery, Places, learn};
+use crate::exit_code::{CommandStatus, ExitCode};
+use crate::filter::Filter;
+use crate::generation::Generation;
+use crate::os::fd::{close_all_but, read_some, wait_readable, write_all};
+use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_group, parent_pid};
+use crate::os::seccomp::{Found, Received, Receiver, Untraceable, prepare, trial};
+use crate::os::signals::{Dispositions, Signal, SignalStream};
+use crate::os::spawn::Group;
+use crate::report;
+
+/// The signals that ask for the end, and those that are passed on.
+pub const PASSED_ON: [Signal; 6] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+
+/// What the host offers to the holder: its pid and the number of the listener. The answer is one byte.
+pub type Offer = [u8; 8];
+
+/// How often processes are killed that do not end by that.
+const KILL_AGAIN: Duration = Duration::from_millis(50);
+
+/// What may not be killed is left after so many times.
+const KILLS: u32 = 40;
+
+/// What ties the host to the holder.
+#[derive(Debug)]
+pub struct Ties<'a> {
+    /// The pid of the holder.
+    pub holder: i32,
+    /// The group of the command.
+    pub group: Group,
+    /// For the [`Offer`].
+    pub to_holder: &'a OwnedFd,
+    /// For the answer.
+    pub from_holder: &'a OwnedFd,
+}
+
+/// Runs the command and prints; the life of the host.
+pub fn run(
+    config: &Config,
+    filter: &Filter,
+    format: Format,
+    dispositions: &Dispositions,
+    ties: &Ties<'_>,
+) -> ExitCode {
+    let fails = |sentence: String, code: ExitCode| {
+        report::complain(&[sentence]);
+        code
+    };
+    close_all_but(&[ties.to_holder, ties.from_holder]);
+    lead_own_group();
+    let _ = become_subreaper();
+    continue_at_parents_end();
+    let mut awaited = PASSED_ON.to_vec();
+    awaited.extend([Signal::CHLD, Signal::CONT]);
+    let Ok(signals) = SignalStream::of(&awaited) else {
+        return fails("cannot trace the command: no descriptor is left".into(), ExitCode::OWN_FAILURE);
+    };
+    let ready = trial().and_then(|()| Ok((prepare()?, Found::new().map_err(Untraceable::HandOver)?)));
+    let ((installation, receiver), found) = match ready {
+        Ok((ends, found)) => (ends, Arc::new(found)),
+        Err(why) => return fails(print::untraceable(why), ExitCode::OWN_FAILURE),
+    };
+    let mut executable =
+        match Command::prepare(config, Generation::FIRST, &ChangeSet::default(), None, ties.holder) {
+            Ok(executable) => executable,
+            Err(status) => return fails(print::cannot_start(&status), status.code()),
+        };
+    executable.trace(installation);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| serve(receiver, &found, ties));
+        let learning = scope.spawn(|| learn_all(&found, config));
+        let command = Command::start(&executable, ties.group, dispositions);
+        // Its end of the hand-over is closed by that.
+        drop(executable);
+        let status = match command {
+            Ok(command) => wait(command, config, &signals, ties.holder),
+            Err(status) => status,
+        };
+        // Processes that may not be ended would keep the loop going.
+        found.end();
+        let discovery = learning.join().unwrap_or_else(|_| Discovery::new(places(config)));
+        if !status.ran() {
+            return fails(print::cannot_start(&status), status.code());
+        }
+        match serving.join() {
+            Ok(Ok(no_new_privileges)) => {
+                let trace = Trace { discovery: &discovery, config, filter, began, no_new_privileges };
+                print::print(&trace, format);
+            }
+            Ok(Err(why)) => report::complain(&[print::untraceable(why)]),
+            Err(_) => {}
+        }
+        status.code()
+    })
+}
+
+/// Serves the calls; says whether the command had to give up gaining rights.
+fn serve(receiver: Receiver, found: &Found, ties: &Ties<'_>) -> Result<bool, Untraceable> {
+    let received = receiver.receive(|pid, number| {
+        let mut offer = Offer::default();
+        offer[..4].copy_from_slice(&pid.to_ne_bytes());
+        offer[4..].copy_from_slice(&number.to_ne_bytes());
+        // The holder is gone if this fails, and the end of this process is near.
+        if write_all(ties.to_holder, &offer).is_ok() {
+            let _ = read_some(ties.from_holder, &mut [0]);
+        }
+    });
+    let Received { listener, no_new_privileges } = received.inspect_err(|_| found.end())?;
+    listener.serve(found);
+    Ok(no_new_privileges)
+}
+
+/// Looks at what was found, in a thread that may be kept waiting by a file system.
+fn learn_all(found: &Found, config: &Config) -> Discovery {
+    let mut discovery = Discovery::new(places(config));
+    loop {
+        let has_ended = found.has_ended();
+        for sighting in found.take() {
+            learn(&mut discovery, &sighting, &config.directory);
+        }
+        if has_ended {
+            return discovery;
+        }
+        let _ = wait_readable([found.as_fd()], None);
+    }
+}
+
+fn places(config: &Config) -> Places {
+    Places::new(&config.directory, std::env::home_dir().as_deref())
+}
+
+/// Waits for the end of the command and of all that it started.
+fn wait(mut command: Command, config: &Config, signals: &SignalStream, holder: i32) -> CommandStatus {
+    let mut status = None;
+    let mut kill_at = None;
+    let mut kills = 0;
+    loop {
+        let _ = wait_readable([signals.as_fd()], kill_at);
+        while let Some(received) = signals.next() {
+            match received.signal {
+                Signal::CHLD | Signal::CONT => {}
+                Signal::USR1 | Signal::USR2 => drop(command.signal(received.signal)),
+                signal if kill_at.is_none() => {
+                    command.ask(signal, config.stop_group);
+                    kill_at = Some(Instant::now() + config.stop_timeout);
+                }
+                _ => kill_at = Some(Instant::now()),
+            }
+        }
+        if parent_pid() != holder && kills == 0 {
+            kill_at = Some(Instant::now());
+        }
+        let collected = command.collect();
+        if let Some(ended) = collected.leader {
+            status = Some(ended);
+            command.ask_rest(config.stop_signal);
+            kill_at = kill_at.or(Some(Instant::now() + config.stop_timeout));
+        }
+        if kill_at.is_some_and(|at| at <= Instant::now()) {
+            command.kill_all();
+            kills += 1;
+            kill_at = Some(Instant::now() + KILL_AGAIN);
+        }
+        if let (Some(status), true) = (&status, collected.tree_gone || kills > KILLS) {
+            return status.clone();
+        }
+    }
+}
