@@ -200,10 +200,10 @@ impl Discovery {
     fn verdict(&self, path: &Path, entry: &Entry) -> Verdict {
         if entry.role == Role::Written || path.ancestors().any(|part| self.moved.contains(part)) {
             Verdict::Own
-        } else if rules::is_compiled(path) {
-            Verdict::Compiled
         } else if !self.places.counts(path) {
             Verdict::Installed
+        } else if rules::is_compiled(path) {
+            Verdict::Compiled
         } else if entry.role == Role::Missed && !Places::can_be_missed(path) {
             Verdict::NotMissed
         } else {

@@ -53,10 +53,10 @@ fn text(trace: &Trace<'_>) -> String {
     let directory = &trace.config.directory;
     let mut lines = String::new();
     let mut say = |sentence: &str| lines.push_str(&line(Tone::Plain, false, sentence));
-    let mut installed = 0;
+    let mut left_out = 0;
     for (path, entry, verdict) in trace.discovery.entries() {
-        if verdict == Verdict::Installed || verdict == Verdict::NotMissed {
-            installed += 1;
+        if !matches!(verdict, Verdict::Counts | Verdict::Own) {
+            left_out += 1;
             continue;
         }
         let decision = watch::explain(trace.filter, path);
@@ -70,8 +70,8 @@ fn text(trace: &Trace<'_>) -> String {
         let note = note(trace, path, entry, verdict);
         say(&format!("{:<8} {}: {effect}: {rule}{note}", name(entry.role), shown(path, directory)));
     }
-    if installed > 0 {
-        say(&format!("{installed} more paths belong to the system, to a toolchain or to what an installation makes"));
+    if left_out > 0 {
+        say(&format!("{left_out} more paths belong to the system or to a toolchain, or are compiled from others"));
     }
     for sentence in warnings(trace) {
         lines.push_str(&line(Tone::Bad, false, &sentence));
@@ -83,7 +83,6 @@ fn text(trace: &Trace<'_>) -> String {
 fn note(trace: &Trace<'_>, path: &Path, entry: &Entry, verdict: Verdict) -> String {
     match (verdict, entry.role) {
         (Verdict::Own, _) => "; the command makes it itself".to_owned(),
-        (Verdict::Compiled, _) => "; it is compiled from a file that was asked for".to_owned(),
         (_, Role::Listed) => match trace.discovery.new_names(path) {
             NewNames::All => String::new(),
             NewNames::With(extensions) => {
@@ -128,7 +127,7 @@ fn json(trace: &Trace<'_>) -> String {
         })
         .to_string();
         let target = entry.target.as_deref().map_or_else(|| "null".to_owned(), json_string);
-        lines.push_str(&format!("{{\"path\":{},\"target\":{target},{}\n", json_string(path), &rest[1..]));
+        push(&mut lines, format!("{{\"path\":{},\"target\":{target},{}", json_string(path), &rest[1..]));
     }
     let gaps: Vec<&str> = trace.discovery.gaps().map(|(gap, _)| gap_name(gap)).collect();
     let too_many: Vec<&str> = trace.discovery.too_many().map(name).collect();
@@ -137,8 +136,13 @@ fn json(trace: &Trace<'_>) -> String {
         "complete": gaps.is_empty() && too_many.is_empty(), "gaps": gaps, "too_many": too_many,
         "without_rights": without_rights,
     });
-    lines.push_str(&format!("{end}\n"));
-    escaped_json(lines)
+    push(&mut lines, end.to_string());
+    lines
+}
+
+fn push(lines: &mut String, object: String) {
+    lines.push_str(&escaped_json(object));
+    lines.push('\n');
 }
 
 fn name(role: Role) -> &'static str {

@@ -29,6 +29,9 @@ mod out_of_reach;
 mod output;
 mod own_outputs;
 mod patterns;
+mod print_watched;
+mod print_watched_faults;
+mod print_watched_strace;
 mod quiet;
 #[path = "../torture/random.rs"]
 mod random;

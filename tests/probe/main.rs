@@ -10,6 +10,7 @@ mod heard;
 mod mirror;
 mod record;
 mod rooted;
+mod storm;
 mod tree;
 
 use std::env::ArgsOs;
@@ -24,13 +25,15 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 7] = [
+const SPECIMENS: [Specimen; 9] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
     Specimen { name: "mirror", words: "DIR, with /dev/fuse as standard input", run: mirror::run },
+    Specimen { name: "opens", words: "FILE COUNT", run: storm::opens },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
     Specimen { name: "rooted", words: "FILE", run: rooted::run },
+    Specimen { name: "storm", words: "DIR", run: storm::run },
     Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },
 ];
 
