@@ -87,7 +87,7 @@ fn compare(sandbox: &Sandbox, what: &str, command: &[&str], expected: &[&str]) {
         .iter()
         .filter(|(path, _)| match path.is_absolute() {
             true => !seen.contains(path) && concerns(path),
-            false => !seen.iter().any(|seen| seen.ends_with(path)) && !path.is_dir() && path != Path::new(""),
+            false => !seen.iter().any(|seen| seen.ends_with(path)) && !sandbox.path(path).is_dir(),
         })
         .map(|(_, line)| line)
         .collect();
