@@ -110,7 +110,7 @@ impl<'a> Driver<'a> {
         watcher.command_starts(&mut settler);
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let inherited = ties.inherited.take();
+        let inherited = ties.watch_state.memory.try_clone().ok();
         let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
@@ -265,17 +265,19 @@ impl<'a> Driver<'a> {
                     reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
                 }
                 Action::Leave(how) => {
-                    reports.push(Report::Leaving { end: how });
                     end = Some(how);
                 }
             }
         }
         // From here on nothing more becomes known: what changes now, the next one has to find.
-        let frozen = end.map(|_| snapshot.lock());
+        let frozen = end.map(|end| (end, snapshot.lock()));
+        if let Some((end, frozen)) = &frozen {
+            let hands_over = give(frozen, &self.ties.watch_state.memory);
+            reports.push(Report::Leaving { end: *end, hands_over });
+        }
         self.report(&reports);
-        if let Some(frozen) = frozen {
+        if frozen.is_some() {
             self.send_last_reports();
-            give(&frozen, &self.ties.legacy);
         }
         end
     }

@@ -1,7 +1,7 @@
 //! inotify, as one readable queue of plain events.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -90,6 +90,23 @@ impl Inotify {
     /// What has happened and was not read yet, oldest first; at most a buffer full, empty when there is nothing.
     pub fn read(&self) -> Vec<Happening> {
         self.0.read_events().map(|events| events.into_iter().filter_map(happening).collect()).unwrap_or_default()
+    }
+}
+
+/// Goes on with a queue that another process made: its watches and unread events stay as they are. Exactly one process
+/// may read a queue at a time, because two readers split the events.
+impl From<OwnedFd> for Inotify {
+    fn from(queue: OwnedFd) -> Inotify {
+        // SAFETY: the descriptor is owned and is given up here; that it is no inotify instance shows as an error of read(2)
+        // and inotify_add_watch(2).
+        Inotify(unsafe { Nix::from_raw_fd(queue.into_raw_fd()) })
+    }
+}
+
+/// The queue alone, to be held or handed on without reading it.
+impl From<Inotify> for OwnedFd {
+    fn from(inotify: Inotify) -> OwnedFd {
+        inotify.0.into()
     }
 }
 

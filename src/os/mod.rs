@@ -9,6 +9,7 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod lock;
+pub mod memory;
 mod pidfd;
 pub mod process;
 pub mod signals;

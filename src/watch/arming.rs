@@ -31,7 +31,7 @@ use crate::settle::{Progress, Settler};
 impl Watcher {
     /// Takes what the child before has left, if anything.
     pub fn inherit(&mut self, from: OwnedFd) {
-        if let Some(bytes) = handover::receive(from) {
+        if let Some(bytes) = handover::receive(&from) {
             self.start.inherits = true;
             self.start.remember(handover::memory(&bytes));
             self.snapshot.lock().inherit(bytes);

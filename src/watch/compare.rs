@@ -70,7 +70,7 @@ impl Watcher {
     /// back the files that came in the moment between that child and this one, where `in_series` asks for them.
     pub fn take_over(&mut self, inherited: Option<OwnedFd>, in_series: bool) -> Vec<PathBuf> {
         let wanted = in_series || self.contents.matter();
-        let left = inherited.filter(|_| wanted).and_then(handover::receive);
+        let left = inherited.filter(|_| wanted).and_then(|from| handover::receive(&from));
         if let Some(before) = left.and_then(|bytes| handover::understand(&bytes)) {
             if in_series {
                 self.start.came =

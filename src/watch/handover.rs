@@ -1,20 +1,16 @@
-//! What one child leaves to the next: how every file looked when it let go, through a pipe.
+//! What one child leaves to the next: how every file looked when it let go, in a file in memory.
 //!
 //! Of a large tree only a part is armed before the command starts. What was saved before the rest is armed, a file
 //! tells by itself; that it is gone, or that its directory has moved, only those can tell who knew it before.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use super::snapshot::{Digest, Directory, File, Memory, Snapshot};
 use crate::change::Stamp;
-use crate::os::Errno;
-use crate::os::fd::{read_until_end, write_all};
-
-/// So long the last one may take to tell; it does nothing else then.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::os::memory as memory_file;
 
 /// So much is written at once.
 const CHUNK: usize = 64 * 1024;
@@ -25,40 +21,48 @@ const ALL_TOLD: &[u8] = b"all told";
 /// A directory, its inode and its files.
 type Record = (OsString, u64, Vec<(OsString, Stamp, Option<Digest>)>);
 
-/// Writes everything; a reader that wants none of it is no mistake. What is not known yet is told as it was told to
-/// us; nothing is told that would not be whole.
-pub fn give(snapshot: &Snapshot, to: &OwnedFd) {
-    // The pipe is broken when nobody reads, and then there is nothing to do.
-    let _ = if snapshot.is_complete() {
-        write(snapshot, to)
-    } else if let Some(mut before) = snapshot.inherited().and_then(|bytes| understand(&bytes)) {
-        snapshot.directories().for_each(|(path, directory)| before.take_in(path.to_owned(), directory.clone()));
-        before.memory = snapshot.memory.clone();
-        write(&before, to)
-    } else {
-        Ok(())
+/// Writes everything, and says whether it is whole. What this child does not know yet is written as the child before wrote
+/// it; what would not be whole is not written.
+pub fn give(snapshot: &Snapshot, to: &OwnedFd) -> bool {
+    if snapshot.is_complete() {
+        return write(snapshot, to).is_ok();
+    }
+    let Some(mut before) = snapshot.inherited().and_then(|bytes| understand(&bytes)) else {
+        // The next child must not take what an earlier one left for the word of this one.
+        let _ = memory_file::clear(to);
+        return false;
     };
+    snapshot.directories().for_each(|(path, directory)| before.take_in(path.to_owned(), directory.clone()));
+    before.memory = snapshot.memory.clone();
+    write(&before, to).is_ok()
 }
 
-fn write(snapshot: &Snapshot, to: &OwnedFd) -> Result<(), Errno> {
+fn write(snapshot: &Snapshot, to: &OwnedFd) -> io::Result<()> {
+    memory_file::clear(to)?;
+    let mut written = 0;
+    let mut put = |bytes: &[u8]| {
+        let at = written;
+        written += bytes.len() as u64;
+        memory_file::write_at(to, bytes, at)
+    };
     let bytes = Vec::with_capacity(CHUNK * 2);
-    let mut bytes = postcard::to_extend(&snapshot.memory, bytes).map_err(|_| Errno::EINVAL)?;
+    let mut bytes = postcard::to_extend(&snapshot.memory, bytes).map_err(io::Error::other)?;
     for (path, directory) in snapshot.directories() {
         let files: Vec<(&OsStr, &Stamp, &Option<Digest>)> =
             directory.files.iter().map(|(name, file)| (&**name, &file.stamp, &file.digest)).collect();
-        bytes = postcard::to_extend(&(path.as_os_str(), directory.inode, files), bytes).map_err(|_| Errno::EINVAL)?;
+        bytes = postcard::to_extend(&(path.as_os_str(), directory.inode, files), bytes).map_err(io::Error::other)?;
         if bytes.len() >= CHUNK {
-            write_all(to, &bytes)?;
+            put(&bytes)?;
             bytes.clear();
         }
     }
     bytes.extend_from_slice(ALL_TOLD);
-    write_all(to, &bytes)
+    put(&bytes)
 }
 
-/// What was left to us, as it came, if it is whole. Read early, so that whoever writes can go.
-pub fn receive(from: OwnedFd) -> Option<Vec<u8>> {
-    let mut bytes = read_until_end(from, Instant::now() + PATIENCE).ok()?;
+/// What was left to us, as it came, if it is whole.
+pub fn receive(from: &OwnedFd) -> Option<Vec<u8>> {
+    let mut bytes = memory_file::read(from).ok()?;
     let length = bytes.strip_suffix(ALL_TOLD)?.len();
     bytes.truncate(length);
     Some(bytes)
@@ -109,13 +113,11 @@ mod tests {
     }
 
     fn handed_over(snapshot: &Snapshot) -> Option<Vec<u8>> {
-        let (from, to) = os::fd::pipe().unwrap();
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| receive(from));
-            give(snapshot, &to);
-            drop(to);
-            reader.join().unwrap()
-        })
+        let memory = os::memory::create(c"test").unwrap();
+        let whole = give(snapshot, &memory);
+        let received = receive(&memory);
+        assert_eq!(received.is_some(), whole);
+        received
     }
 
     #[test]
@@ -147,10 +149,9 @@ mod tests {
         left.complete();
         let bytes = [handed_over(&left).unwrap(), b"all told".to_vec()].concat();
         for length in (0..bytes.len()).step_by(97) {
-            let (from, to) = os::fd::pipe().unwrap();
-            os::fd::write_all(&to, &bytes[..length]).unwrap();
-            drop(to);
-            assert!(receive(from).is_none(), "cut off after {length} bytes");
+            let memory = os::memory::create(c"test").unwrap();
+            os::memory::write_at(&memory, &bytes[..length], 0).unwrap();
+            assert!(receive(&memory).is_none(), "cut off after {length} bytes");
         }
     }
 }
