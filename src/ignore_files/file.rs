@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::rules::Rules;
 
 /// So much of a file is read. Ignore files are written by hand.
 pub const MOST_BYTES: usize = 1 << 20;
 
 /// How a file looks: what is not as it was has been written, replaced or made readable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     inode: (u64, u64),
     size: u64,

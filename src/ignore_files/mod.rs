@@ -10,6 +10,7 @@
 mod file;
 mod git_config;
 mod glob;
+mod kept;
 mod repository;
 mod rules;
 
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
+pub use self::kept::Kept;
 use self::repository::Repository;
 pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
@@ -73,9 +75,20 @@ struct State {
     /// What has a say and lies where nobody watches.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
+    /// What another process knew; `None` where this process is the first.
+    before: Option<Before>,
     /// What cannot be honoured and was not told yet.
     untold: Vec<Flaw>,
     told: HashSet<Flaw>,
+}
+
+/// What the process before this one knew, as long as this one has not looked itself.
+#[derive(Debug, Default)]
+struct Before {
+    /// How each ignore file looked.
+    files: HashMap<PathBuf, Stamp>,
+    /// The ignore files, and the `.git`s, that this process has looked at.
+    seen: HashSet<PathBuf>,
 }
 
 /// What is known of a directory.
@@ -135,11 +148,29 @@ impl IgnoreFiles {
         None
     }
 
+    /// What is known, for a process that goes on with it.
+    pub fn keep(&self) -> Kept {
+        let state = self.lock();
+        let read = state.files.values().filter_map(|file| Some((file.path.clone(), file.stamp?)));
+        let unread = state.before.iter().flat_map(|before| &before.files).map(|(path, stamp)| (path.clone(), *stamp));
+        Kept::new(unread.chain(read), &state.outside, &state.repositories)
+    }
+
+    /// Goes on with what another process knew. Nothing is read now; each ignore file is read when it is first needed, and if
+    /// it does not look as it did, that is a change of the rules.
+    pub fn resume(&self, kept: Kept) {
+        let mut state = self.lock();
+        let (files, outside, repositories) = kept.into_parts();
+        state.before = Some(Before { files, seen: HashSet::new() });
+        state.outside = outside;
+        state.repositories = repositories;
+    }
+
     /// Tells what a listing shows: whether a directory has an entry that [`IgnoreFiles::is_concerned_by`] names. If not,
     /// none is looked for; if it has, and is known already, changes are noticed.
     pub fn enter(&self, directory: &Path, has_any: bool) {
         let known = self.lock().directories.get(directory).map(|known| known.own);
-        match known {
+        match known.or_else(|| self.was_known(directory)) {
             Some(own) if own || has_any => {
                 for name in NAMES.iter().chain([&ROOT_MARK]) {
                     self.refresh(&directory.join(name));
@@ -158,10 +189,13 @@ impl IgnoreFiles {
     pub fn refresh(&self, path: &Path) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
         // Of what was never asked about nothing is known that could be wrong.
-        let Some(fold) =
-            self.lock().directories.get(directory).map(|known| known.level.as_ref().is_some_and(|level| level.fold))
-        else {
-            return;
+        let fold = {
+            let state = self.lock();
+            match state.directories.get(directory) {
+                Some(known) => known.level.as_ref().is_some_and(|level| level.fold),
+                None if state.before.is_some() => false,
+                None => return,
+            }
         };
         let changed = if name == ROOT_MARK {
             let now = Repository::begins_at(directory).then(|| Repository::at(directory, &self.environment));
@@ -220,18 +254,57 @@ impl IgnoreFiles {
         }
     }
 
-    /// Whether an ignore file says something else than it did.
+    /// Whether the process before this one knew an ignore file or a repository in this directory; `None` if not.
+    fn was_known(&self, directory: &Path) -> Option<bool> {
+        let state = self.lock();
+        let before = state.before.as_ref()?;
+        let own = NAMES.iter().any(|name| before.files.contains_key(&directory.join(name)));
+        (own || state.repositories.contains_key(directory)).then_some(true)
+    }
+
+    /// Whether an ignore file says something else than it did. What the process before this one has read is told by the
+    /// stamp alone.
     fn differs(&self, path: &Path, follow: bool, fold: bool) -> bool {
         let known = self.lock().files.get(path).cloned();
+        if let Some(differs) = self.first_look(path, follow, fold) {
+            return differs;
+        }
         let now = self.read(path, follow, fold);
         let content =
             |file: &Option<Arc<IgnoreFile>>| file.as_ref().map_or(Vec::new(), |file| file.rules.content().to_vec());
         content(&known) != content(&now)
     }
 
+    /// Reads an ignore file that this process has not looked at, and the one before it may have. Says whether it looks
+    /// otherwise than then; `None` if this process has looked at it before, or is the first.
+    fn first_look(&self, path: &Path, follow: bool, fold: bool) -> Option<bool> {
+        let then = {
+            let mut state = self.lock();
+            let before = state.before.as_mut()?;
+            if !before.seen.insert(path.to_owned()) {
+                return None;
+            }
+            before.files.remove(path)
+        };
+        let now = self.read(path, follow, fold).and_then(|file| file.stamp);
+        Some(now != then)
+    }
+
+    /// The same for the `.git` of a directory.
+    fn first_look_at_root(&self, directory: &Path, now: Option<&Repository>) -> bool {
+        let mut state = self.lock();
+        let Some(before) = state.before.as_mut() else { return false };
+        before.seen.insert(directory.join(ROOT_MARK)) && state.repositories.get(directory) != now
+    }
+
     /// Forgets what was concluded from a file.
     fn forget(&self, file: &Path, below: &Path) {
         let mut state = self.lock();
+        let State { before, repositories, .. } = &mut *state;
+        if let Some(before) = before {
+            let roots = repositories.keys().filter(|root| root.starts_with(below)).map(|root| root.join(ROOT_MARK));
+            before.seen.extend(roots.chain([file.to_owned()]));
+        }
         state.directories.retain(|directory, _| !directory.starts_with(below));
         state.repositories.retain(|root, _| !root.starts_with(below));
         state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::changed_at(file) });
@@ -251,14 +324,22 @@ impl IgnoreFiles {
         };
         let own = NAMES.iter().map(|name| (directory.join(name), *name != NOT_FOLLOWED));
         let common = repository.iter().flat_map(|known| [Some(known.exclude.clone()), known.settings.excludes.clone()]);
-        let candidates = own.chain(common.flatten().map(|path| (path, true)));
+        let candidates: Vec<(PathBuf, bool)> = own.chain(common.flatten().map(|path| (path, true))).collect();
+        let mut changed: Vec<PathBuf> = candidates
+            .iter()
+            .filter(|(path, follow)| self.first_look(path, *follow, fold) == Some(true))
+            .map(|(path, _)| path.clone())
+            .collect();
+        changed.extend(self.first_look_at_root(directory, repository.as_ref()).then(|| directory.join(ROOT_MARK)));
         let files: Vec<Arc<IgnoreFile>> =
-            candidates.filter_map(|(path, follow)| self.read(&path, follow, fold)).collect();
+            candidates.iter().filter_map(|(path, follow)| self.read(path, *follow, fold)).collect();
         let own = is_root || !files.is_empty();
         let level =
             if own { Some(Arc::new(Level { directory: directory.to_owned(), files, above, fold })) } else { above };
         self.watch_for(directory, repository.as_ref());
         let mut state = self.lock();
+        let changed = changed.iter().map(|file| (directory.to_owned(), file::changed_at(file)));
+        state.changes.extend(changed.map(|(below, since_ns)| RulesChanged { below, since_ns }));
         state.repositories.extend(repository.map(|repository| (directory.to_owned(), repository)));
         state.directories.insert(directory.to_owned(), Known { level: level.clone(), own });
         level

@@ -359,3 +359,69 @@ fn what_lies_above_the_base_is_looked_at_now_and_then() {
     files.look_around();
     assert_eq!(tree.of(&files, "x/base/b").as_deref(), Some(".gitignore:1: b"));
 }
+
+#[test]
+fn a_process_that_goes_on_finds_what_changed_in_between_whatever_it_is_asked_first() {
+    let start = [
+        (".git/info/exclude", "e\n"),
+        ("x/.gitignore", "a\n"),
+        ("x/y/", ""),
+        ("z/", ""),
+        ("../home/.gitconfig", "[core]\nexcludesFile = ~/mine\n"),
+        ("../home/mine", "m\n"),
+    ];
+    let remove = |tree: &Tree, name: &str| fs::remove_file(tree.root.join(name)).unwrap();
+    type Step<'a> = &'a dyn Fn(&Tree);
+    let cases: [(&str, Step<'_>, Option<&str>, Option<&str>); 8] = [
+        ("nothing", &|_| {}, None, Some("x/.gitignore:1: a")),
+        ("x/.gitignore", &|tree| drop(tree.write("x/.gitignore", "\na\n")), Some("x"), Some("x/.gitignore:2: a")),
+        ("x/.gitignore", &|tree| remove(tree, "x/.gitignore"), Some("x"), None),
+        ("x/y/.ignore", &|tree| drop(tree.write("x/y/.ignore", "!a\n")), Some("x/y"), Some("x/y/.ignore:1: !a")),
+        ("x/y/.git", &|tree| drop(tree.write("x/y/.git/", "")), Some("x/y"), None),
+        (".git/info/exclude", &|tree| drop(tree.write(".git/info/exclude", "\n")), Some(""), Some("x/.gitignore:1: a")),
+        ("../home/mine", &|tree| drop(tree.write("../home/mine", "\n")), Some(""), Some("x/.gitignore:1: a")),
+        (
+            "../home/.gitconfig",
+            &|tree| drop(tree.write("../home/.gitconfig", "\n")),
+            Some(""),
+            Some("x/.gitignore:1: a"),
+        ),
+    ];
+    for generations in [1, 2] {
+        for asks_first in [true, false] {
+            for (name, change, below, rule) in &cases {
+                let tree = Tree::with(&start);
+                let mut files = tree.files("");
+                for path in ["x/y/a", "z/a"] {
+                    tree.of(&files, path);
+                }
+                // A generation in which nobody asks hands on what it was handed.
+                for _ in 0..generations {
+                    let next = tree.files("");
+                    next.resume(files.keep());
+                    files = next;
+                }
+                assert_eq!(changed(&files), [] as [&Path; 0]);
+                change(&tree);
+                if asks_first {
+                    tree.of(&files, "x/y/a");
+                }
+                let path = tree.root.join(name);
+                if IgnoreFiles::is_concerned_by(path.file_name().unwrap()) {
+                    files.refresh(&path);
+                }
+                files.look_around();
+                assert_eq!(tree.of(&files, "x/y/a").as_deref(), *rule, "{name}, asked first: {asks_first}");
+                let mut found = changed(&files);
+                found.dedup();
+                let expected: Vec<PathBuf> =
+                    below.iter().map(|below| tree.root.join(below).components().collect()).collect();
+                // Whoever asks first finds the repository; otherwise all that any repository goes by is one.
+                let everything = below == &Some("") && found == [Path::new("/")];
+                assert!(found == expected || everything, "{name}, asked first: {asks_first}: {found:?}");
+                files.look_around();
+                assert!(changed(&files).is_empty(), "{name} is told once");
+            }
+        }
+    }
+}

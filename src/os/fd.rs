@@ -87,42 +87,6 @@ pub fn read_to_end(descriptor: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a stream to its end, but no longer than until the instant.
-///
-/// # Errors
-/// The system's; `TimedOut` when the end has not come by then.
-pub fn read_until_end(descriptor: OwnedFd, until: Instant) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        if !wait_readable([descriptor.as_fd()], Some(until))?[0] {
-            if Instant::now() >= until {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            continue;
-        }
-        match read_some(&descriptor, &mut buffer)? {
-            0 => return Ok(bytes),
-            count => bytes.extend_from_slice(&buffer[..count]),
-        }
-    }
-}
-
-/// Writes all of it, waiting where it must.
-///
-/// # Errors
-/// EPIPE when nobody reads any more.
-pub fn write_all(descriptor: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match nix::unistd::write(descriptor, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
 /// Writes what is taken at once, to a descriptor that does not block.
 ///
 /// # Errors

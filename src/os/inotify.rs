@@ -1,14 +1,17 @@
 //! inotify, as one readable queue of plain events.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent, WatchDescriptor};
+use nix::libc;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent};
 
-/// A watched directory, as the kernel numbers it. A number is not used again while the queue lives.
-pub type Watch = WatchDescriptor;
+/// A watched directory, as the kernel numbers it. A number is not used again while the queue lives, whichever process
+/// reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Watch(pub i32);
 
 /// What is asked of the kernel, and no more: never OPEN or ACCESS, which would wake us for every read.
 /// MODIFY is there for writers that never close, ATTRIB for `touch` and restored times.
@@ -79,17 +82,35 @@ impl Inotify {
     /// # Errors
     /// ENOSPC at `fs.inotify.max_user_watches`; EACCES, ENOENT, ENOTDIR.
     pub fn add(&self, directory: &Path) -> Result<Watch, Errno> {
-        self.0.add_watch(directory, MASK)
+        self.0.add_watch(directory, MASK).map(|watch| Watch(watch.as_raw()))
     }
 
     /// Ends a watch. That it is gone already is no error.
     pub fn remove(&self, watch: Watch) {
-        let _ = self.0.rm_watch(watch);
+        // SAFETY: inotify_rm_watch(2) takes two integers.
+        unsafe { libc::inotify_rm_watch(self.0.as_fd().as_raw_fd(), watch.0) };
     }
 
     /// What has happened and was not read yet, oldest first; at most a buffer full, empty when there is nothing.
     pub fn read(&self) -> Vec<Happening> {
         self.0.read_events().map(|events| events.into_iter().filter_map(happening).collect()).unwrap_or_default()
+    }
+}
+
+/// Goes on with a queue that another process made: its watches and unread events stay as they are. Exactly one process
+/// may read a queue at a time, because two readers split the events.
+impl From<OwnedFd> for Inotify {
+    fn from(queue: OwnedFd) -> Inotify {
+        // SAFETY: the descriptor is owned and is given up here; that it is no inotify instance shows as an error of read(2)
+        // and inotify_add_watch(2).
+        Inotify(unsafe { Nix::from_raw_fd(queue.into_raw_fd()) })
+    }
+}
+
+/// The queue alone, to be held or handed on without reading it.
+impl From<Inotify> for OwnedFd {
+    fn from(inotify: Inotify) -> OwnedFd {
+        inotify.0.into()
     }
 }
 
@@ -115,7 +136,12 @@ fn happening(event: InotifyEvent) -> Option<Happening> {
         (AddWatchFlags::IN_MOVED_TO, What::MovedTo),
     ];
     let (_, what) = table.into_iter().find(|(flag, _)| event.mask.contains(*flag))?;
-    Some(Happening { watch: event.wd, what, name: event.name, directory: event.mask.contains(AddWatchFlags::IN_ISDIR) })
+    Some(Happening {
+        watch: Watch(event.wd.as_raw()),
+        what,
+        name: event.name,
+        directory: event.mask.contains(AddWatchFlags::IN_ISDIR),
+    })
 }
 
 /// A limit of the system, and how it is set.

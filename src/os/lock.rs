@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use super::fs::mtime_ns;
+use super::memory;
 use super::way::own_user;
 
 /// Why the lock cannot be had.
@@ -189,7 +189,7 @@ impl Memory {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> Result<Memory, Errno> {
-        memfd_create(c"reloadrun heartbeat", MFdFlags::MFD_CLOEXEC).map(Memory)
+        memory::create(c"reloadrun heartbeat").map(Memory)
     }
 
     /// Sets the modification time to now.

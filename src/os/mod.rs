@@ -9,6 +9,8 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod lock;
+pub mod map;
+pub mod memory;
 mod pidfd;
 pub mod process;
 pub mod signals;
