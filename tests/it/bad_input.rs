@@ -54,15 +54,15 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["-w", "["], &["-w", "'['", "invalid pattern"]),
         (&["-w", "*.py;{a"], &["-w", "{a", "invalid pattern"]),
         (&["-w", "!*.py"], &["--ignore '*.py'"]),
-        (&["--stop-signal", "FOO"], &["--stop-signal 'FOO'", "no such signal", "kill -l"]),
+        (&["--stop-signal", "FOO"], &["--stop-signal 'FOO'", "unknown signal", "kill -l"]),
         (&["--stop-signal", "TREM"], &["--stop-signal 'TREM'", "did you mean TERM"]),
-        (&["--on-change", "signal:FOO"], &["--on-change 'signal:FOO'", "no such signal"]),
+        (&["--on-change", "signal:FOO"], &["--on-change 'signal:FOO'", "unknown signal"]),
         (&["--on-change", "reload"], &["--on-change 'reload'", "restart", "signal:HUP"]),
         (&["--interval", "0"], &["--interval '0'", "at least 10ms"]),
-        (&["--interval", "soon"], &["--interval 'soon'", "a duration is expected", "500ms"]),
+        (&["--interval", "soon"], &["--interval 'soon'", "expected a duration", "500ms"]),
         (&["--debounce", "2d"], &["--debounce '2d'", "at most one day"]),
-        (&["--settle", "1s"], &["unexpected argument '--settle'", "it is called --debounce here"]),
-        (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "a duration is expected"]),
+        (&["--settle", "1s"], &["unexpected argument '--settle'", "the option is --debounce here"]),
+        (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "expected a duration"]),
         (&["--on-exit", "rstart"], &["--on-exit 'rstart'", "wait, exit, restart", "did you mean restart"]),
         (&["--backend", "kqueue"], &["--backend 'kqueue'", "auto, inotify, notify, poll"]),
         (&["--color", "sometimes"], &["--color 'sometimes'", "auto, always, never"]),
@@ -100,7 +100,7 @@ fn events_that_cannot_go_where_they_should_are_no_start() {
 #[test]
 fn without_a_command_there_are_two_places_to_write_one() {
     let sandbox = Sandbox::new();
-    let expected = ["no command is given", "after --", "reloadrun.toml"];
+    let expected = ["no command given", "after --", "reloadrun.toml"];
     refused(&sandbox, sandbox.command::<&str>([]), &expected);
     refused(&sandbox, sandbox.command(["-w", "*.py", "--"]), &expected);
 }
@@ -136,7 +136,7 @@ fn a_directory_that_may_not_be_read_is_refused() {
     let closed = sandbox.path("closed");
     fs::create_dir(&closed).expect("a fresh directory");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("it is ours");
-    let expected = ["--directory closed", "may not be read"];
+    let expected = ["--directory closed", "permission denied"];
     if fs::read_dir(&closed).is_err() {
         refuse(&sandbox, ["-C", "closed"], &expected);
     } else {
@@ -165,9 +165,9 @@ fn a_config_file_tells_all_its_mistakes_at_once() {
         &sandbox,
         [] as [&str; 0],
         &[
-            "reloadrun.toml:1: watch must be a text or a list of texts, not a number",
+            "reloadrun.toml:1: watch must be a string or a list of strings, not a number",
             "reloadrun.toml:3: intervall: unknown key; did you mean interval?",
-            "reloadrun.toml:4: clear must be true or false, not a text",
+            "reloadrun.toml:4: clear must be true or false, not a string",
         ],
     );
     assert_eq!(ended.stderr.lines().count(), 3, "one line each:\n{}", ended.stderr);
@@ -185,11 +185,11 @@ fn a_config_file_whose_values_have_no_meaning_tells_all_of_them_too() {
         &sandbox,
         [] as [&str; 0],
         &[
-            "reloadrun.toml:1: interval '0': it must be at least 10ms",
-            "reloadrun.toml:2: stop-signal 'TRM': there is no such signal; did you mean TERM",
-            "reloadrun.toml:3: on-exit 'stop': it must be one of wait, exit, restart",
+            "reloadrun.toml:1: interval '0': must be at least 10ms",
+            "reloadrun.toml:2: stop-signal 'TRM': unknown signal; did you mean TERM",
+            "reloadrun.toml:3: on-exit 'stop': must be one of wait, exit, restart",
             "reloadrun.toml:4: watch '['",
-            "reloadrun.toml:5: directory nowhere: there is no such directory",
+            "reloadrun.toml:5: directory nowhere: no such directory",
         ],
     );
     assert_eq!(ended.stderr.lines().count(), 5, "one line each:\n{}", ended.stderr);

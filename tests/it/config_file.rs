@@ -110,7 +110,7 @@ fn a_bad_file_is_reported_the_last_good_one_stays_and_repair_is_noticed() {
     ended.assert_code(143);
     for part in [
         "reloadrun: reloadrun.toml:2: intervall: unknown key; did you mean interval?\n",
-        "reloadrun: reloadrun.toml:3: clear must be true or false, not a text\n",
+        "reloadrun: reloadrun.toml:3: clear must be true or false, not a string\n",
         "was changed and cannot be used; the last good one stays\n",
     ] {
         assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
@@ -172,7 +172,7 @@ fn a_file_that_is_removed_together_with_its_command_leaves_the_last_good_one() {
     session.wait_armed(1);
     fs::remove_file(sandbox.path("reloadrun.toml")).expect("it is there");
     let rejected = session.wait("config_rejected");
-    assert!(rejected["mistakes"][0].as_str().is_some_and(|text| text.starts_with("no command is given")), "{rejected}");
+    assert!(rejected["mistakes"][0].as_str().is_some_and(|text| text.starts_with("no command given")), "{rejected}");
     session.wait_armed(2);
     session.wait_until("the same command", || session.stdout().ends_with("2\n"));
     save(&sandbox, "command = 'echo back; exec sleep 600'\n");

@@ -21,8 +21,8 @@ fn words_of_other_tools_lead_to_ours_before_the_pointer_to_the_help() {
         (&["--exec", "python3 app.py"], "-- python3 app.py"),
         (&["-x", "run"], "-- cargo run"),
         (&["--delay", "2s"], "--debounce"),
-        (&["-r"], "leave it out"),
-        (&["--restart"], "leave it out"),
+        (&["-r"], "not needed"),
+        (&["--restart"], "not needed"),
         (&["-n"], "no shell"),
         (&["-s", "HUP"], "--on-change signal:HUP"),
         (&["--signal", "INT"], "--stop-signal INT"),
@@ -58,7 +58,7 @@ fn a_command_that_cannot_begin_is_told_with_what_was_meant() {
     sandbox.write("app.py", "");
     sandbox.script("tool", "true");
     for (command, code, expected) in [
-        (&["sh -e app.sh"][..], 127, "each word stands for itself; write: -- sh -e app.sh"),
+        (&["sh -e app.sh"][..], 127, "the program and its arguments must be separate words; write: -- sh -e app.sh"),
         (&["./tool.sh"], 127, "there is no ./tool.sh\n"),
         (&["tool", "x"], 127, "did you mean ./tool x?"),
         (&["app.py"], 127, "app.py?"),
@@ -127,7 +127,7 @@ fn a_second_reloader_inside_is_told_once_with_what_turns_it_off() {
         (&debug, &["-w", "*.toml", "--", "flask", "run"], None),
         (&[], &["-w", "*.html", "--", "vite"], Some("-w 'package.json'")),
         (&[], &["-w", "package.json", "--", "vite"], None),
-        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("itself")),
+        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("directly")),
     ] {
         let told = hints(&sandbox, environment, arguments);
         let told: Vec<&String> =

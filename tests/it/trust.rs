@@ -144,7 +144,7 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"good\n"[..]), "{output:?}");
         assert_eq!(fs::metadata(sandbox.path("one/reloadrun.toml")).expect("there").mode() & 0o777, mode);
-        let lines = said.lines().filter(|line| line.contains("everybody can write this config file")).count();
+        let lines = said.lines().filter(|line| line.contains("everyone can write to this config file")).count();
         assert_eq!(lines, usize::from(told), "{said}");
     }
 }
@@ -163,7 +163,10 @@ fn what_everybody_can_write_in_a_directory_that_everybody_can_write_is_refused_f
         assert!(said.contains("mode 666") && said.contains("chmod o-w") && said.contains("-c "), "{said}");
         let output = start("open");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("everybody can write this config file"), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("everyone can write to this config file"),
+            "{output:?}"
+        );
         // Ours alone, it is obeyed from below as well.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("ours");
         assert_eq!(start("open/work").status.code(), Some(0));
