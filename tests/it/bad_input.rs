@@ -68,7 +68,7 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["--color", "sometimes"], &["--color 'sometimes'", "auto, always, never"]),
         (&["-q", "-v"], &["--quiet", "--verbose"]),
         (&["-C", "missing"], &["--directory missing", "no such directory"]),
-        (&["-C", "file.txt"], &["--directory file.txt", "no directory"]),
+        (&["-C", "file.txt"], &["--directory file.txt", "not a directory"]),
         (&["-c", "missing.toml"], &["--config missing.toml", "no such file"]),
         (&["-c", "."], &["--config .", "no file"]),
         (&["--wacth", "*.py"], &["--wacth", "--watch"]),
@@ -120,7 +120,7 @@ fn a_glob_that_the_shell_expanded_is_recognised() {
             None => command.env_remove(name),
         };
     }
-    refused(&sandbox, command, &["'b.py'", "patterns need quotes", "-w '*.py'"]);
+    refused(&sandbox, command, &["'b.py'", "quote the patterns", "-w '*.py'"]);
 }
 
 #[test]
@@ -231,13 +231,13 @@ fn a_lockfile_that_is_a_symlink_or_no_file_is_refused_and_left_alone() {
     let sandbox = Sandbox::new();
     sandbox.write("target", "precious");
     symlink("target", sandbox.path("link.lock")).expect("a fresh name");
-    refuse(&sandbox, ["--lockfile", "link.lock"], &["link.lock", "is a symlink or no regular file"]);
+    refuse(&sandbox, ["--lockfile", "link.lock"], &["link.lock", "is a symlink or not a regular file"]);
     assert_eq!(sandbox.read("target"), "precious");
     assert!(sandbox.path("link.lock").is_symlink());
     fs::create_dir(sandbox.path("directory.lock")).expect("a fresh name");
     refuse(&sandbox, ["--lockfile", "directory.lock"], &["directory.lock"]);
     assert!(Command::new("mkfifo").arg(sandbox.path("fifo.lock")).status().is_ok_and(|status| status.success()));
-    refuse(&sandbox, ["--lockfile", "fifo.lock"], &["fifo.lock", "is a symlink or no regular file"]);
+    refuse(&sandbox, ["--lockfile", "fifo.lock"], &["fifo.lock", "is a symlink or not a regular file"]);
 }
 
 #[test]

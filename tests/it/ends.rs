@@ -293,6 +293,6 @@ fn a_file_that_is_no_lockfile_is_not_taken_for_one() {
     sandbox.write("app.py", "print('precious')\n");
     let ended = sandbox.start(["--lockfile", "app.py", "--", "sleep", "600"]).wait_end();
     ended.assert_code(2);
-    assert!(ended.stderr.contains("is no lockfile"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is not a reloadrun lockfile"), "{}", ended.stderr);
     assert_eq!(sandbox.read("app.py"), "print('precious')\n");
 }
