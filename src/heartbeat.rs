@@ -106,8 +106,8 @@ impl Heartbeat {
         }
     }
 
-    /// The path at which the next child opens the file; `None` if it is no longer there. The child must open it anew:
-    /// a copy of our descriptor would share the lock.
+    /// The path at which the next child opens the file; `None` for a private file that is no longer there. The child must
+    /// open it itself: a copy of our descriptor would share the lock.
     pub fn path_for_child(&self) -> Option<&Path> {
         match &self.file {
             Kept::Named { file, path, directory } => (directory.is_none() || file.is_at(path)).then_some(path),
