@@ -29,7 +29,7 @@ pub struct Way {
     pub file: io::Result<File>,
     /// Its owner.
     pub owner: UserId,
-    /// Its permissions.
+    /// Its mode bits (permissions, set-uid, set-gid, sticky).
     pub mode: u32,
     /// Whether it is a regular file.
     pub is_file: bool,
@@ -44,7 +44,7 @@ pub struct Way {
 pub struct Place {
     /// Its identity.
     pub id: FileId,
-    /// Its permissions.
+    /// Its mode bits.
     pub mode: u32,
 }
 
