@@ -1,4 +1,4 @@
-//! Whatever is wrong is said before anything starts: in sentences, on standard error, with exit code 2.
+//! All mistakes of the user are reported before anything starts: on standard error, with exit code 2.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,11 +8,11 @@ use std::process::Command;
 use super::ends::{left_out, wrapped};
 use crate::support::{Ended, Sandbox, Session};
 
-/// What nothing of may happen: the command leaves this beside the root.
+/// A file that the command creates; it must not exist if the command was not started.
 const COMMAND: [&str; 4] = ["--", "sh", "-c", "touch ../marker"];
 
-/// Starts reloadrun with wrong arguments and the marker command, and asserts that it said what is expected, and
-/// did nothing.
+/// Starts reloadrun with wrong arguments and the marker command, and asserts that it prints the expected message and
+/// starts nothing.
 fn refuse<S: AsRef<OsStr>>(sandbox: &Sandbox, arguments: impl IntoIterator<Item = S>, expected: &[&str]) -> Ended {
     let mut command = sandbox.command([OsStr::new("--events"), sandbox.events().as_os_str()]);
     command.args(arguments).args(COMMAND);
@@ -37,7 +37,7 @@ fn refused(sandbox: &Sandbox, command: Command, expected: &[&str]) -> Ended {
 }
 
 #[test]
-fn the_marker_command_leaves_its_marker_when_it_is_started() {
+fn the_marker_command_creates_the_marker_when_it_is_started() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(COMMAND);
     session.wait("exited");
@@ -82,7 +82,7 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
 }
 
 #[test]
-fn events_that_cannot_go_where_they_should_are_no_start() {
+fn a_target_of_events_that_cannot_be_opened_is_refused() {
     let sandbox = Sandbox::new();
     let cases: &[(&str, &[&str])] = &[
         ("fd:9", &["--events fd:9", "not open"]),
@@ -98,7 +98,7 @@ fn events_that_cannot_go_where_they_should_are_no_start() {
 }
 
 #[test]
-fn without_a_command_there_are_two_places_to_write_one() {
+fn a_missing_command_is_refused_with_the_two_ways_to_give_one() {
     let sandbox = Sandbox::new();
     let expected = ["no command given", "after --", "reloadrun.toml"];
     refused(&sandbox, sandbox.command::<&str>([]), &expected);
@@ -124,14 +124,14 @@ fn a_glob_that_the_shell_expanded_is_recognised() {
 }
 
 #[test]
-fn a_word_where_none_belongs_leads_to_the_two_dashes() {
+fn an_unexpected_word_gets_the_tip_about_the_two_dashes() {
     let sandbox = Sandbox::new();
     let command = sandbox.command(["python", "app.py"]);
     refused(&sandbox, command, &["'python'", "the command comes after --"]);
 }
 
 #[test]
-fn a_directory_that_may_not_be_read_is_refused() {
+fn a_directory_without_read_permission_is_refused() {
     let sandbox = Sandbox::new();
     let closed = sandbox.path("closed");
     fs::create_dir(&closed).expect("a fresh directory");
@@ -140,7 +140,7 @@ fn a_directory_that_may_not_be_read_is_refused() {
     if fs::read_dir(&closed).is_err() {
         refuse(&sandbox, ["-C", "closed"], &expected);
     } else {
-        // Root reads everything; nobody must first get through to the sandbox and the program.
+        // Root can read everything, so the test runs as `nobody`, who needs access to the sandbox and the program.
         for path in [sandbox.beside(), &sandbox.runtime()] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
         }
@@ -158,7 +158,7 @@ fn a_directory_that_may_not_be_read_is_refused() {
 }
 
 #[test]
-fn a_config_file_tells_all_its_mistakes_at_once() {
+fn all_mistakes_of_a_config_file_are_reported_at_once() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\n");
     let ended = refuse(
@@ -175,7 +175,7 @@ fn a_config_file_tells_all_its_mistakes_at_once() {
 }
 
 #[test]
-fn a_config_file_whose_values_have_no_meaning_tells_all_of_them_too() {
+fn all_invalid_values_of_a_config_file_are_reported_at_once() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "reloadrun.toml",
@@ -196,21 +196,21 @@ fn a_config_file_whose_values_have_no_meaning_tells_all_of_them_too() {
 }
 
 #[test]
-fn a_config_file_that_is_no_toml_tells_the_line() {
+fn a_syntax_error_in_a_config_file_is_reported_with_its_line() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = '*.py'\ninterval = = 3\n");
     refuse(&sandbox, [] as [&str; 0], &["reloadrun.toml:2: "]);
 }
 
 #[test]
-fn a_lockfile_in_use_names_its_holder_and_leaves_it_alone() {
+fn a_lockfile_in_use_is_refused_with_the_pid_of_its_owner() {
     let sandbox = Sandbox::new();
     let lockfile = sandbox.beside().join("it.lock");
     let lockfile = lockfile.to_str().expect("plain");
     let mut holder = sandbox.start(["--lockfile", lockfile, "--", "sleep", "600"]);
     let started = holder.wait_started(1);
     let before = fs::read_to_string(lockfile).expect("the holder made it");
-    // Not through `refuse`: the event stream is the holder's.
+    // Not with `refuse`, because the owner uses the event stream.
     let output = sandbox.command(["--lockfile", lockfile]).args(COMMAND).output().expect("reloadrun starts");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
@@ -227,7 +227,7 @@ fn a_lockfile_in_use_names_its_holder_and_leaves_it_alone() {
 }
 
 #[test]
-fn a_lockfile_that_is_a_symlink_or_no_file_is_refused_and_left_alone() {
+fn a_lockfile_that_is_a_symlink_or_not_a_file_is_refused_and_not_changed() {
     let sandbox = Sandbox::new();
     sandbox.write("target", "precious");
     symlink("target", sandbox.path("link.lock")).expect("a fresh name");
@@ -241,7 +241,7 @@ fn a_lockfile_that_is_a_symlink_or_no_file_is_refused_and_left_alone() {
 }
 
 #[test]
-fn every_wrong_flag_is_told_at_once() {
+fn all_wrong_flags_are_reported_at_once() {
     let sandbox = Sandbox::new();
     let ended = refuse(
         &sandbox,

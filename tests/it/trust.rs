@@ -1,4 +1,4 @@
-//! Whose config file is obeyed: in directories where others write, as root and as another user.
+//! Which config files are trusted: in directories where others can write, as root and as another user.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -9,11 +9,11 @@ use super::ends::{left_out, wrapped};
 use crate::support::namespace::is_root;
 use crate::support::{Sandbox, Session};
 
-/// Nobody has these on a machine of ours.
+/// User IDs that do not exist on the machine.
 const MALLORY: u32 = 54_321;
 const ALICE: u32 = 54_322;
 
-/// Says so where the tests cannot be another user.
+/// Whether the test can run as another user; prints a message if not.
 fn can_be_others(what: &str) -> bool {
     if !is_root() {
         left_out(&format!("{what}: only root can give files to others"));
@@ -21,7 +21,7 @@ fn can_be_others(what: &str) -> bool {
     is_root()
 }
 
-/// A sandbox that other users can pass through, with a directory `shared` of mode 1777, and `shared/work` of this owner.
+/// A sandbox that other users can enter, with a directory `shared` of mode 1777 and `shared/work` of this owner.
 fn shared(owner: u32) -> Sandbox {
     let sandbox = Sandbox::new();
     for path in [sandbox.beside(), sandbox.root()] {
@@ -47,7 +47,7 @@ fn config(sandbox: &Sandbox, name: &str, text: &str, owner: u32, mode: u32) {
 /// As a user with this number, in this directory.
 fn as_user(sandbox: &Sandbox, user: u32, below: &str, arguments: &[&str]) -> Command {
     let built = sandbox.command::<&str>([]);
-    // Others need not be able to read the directory that this was built in.
+    // A copy of the program, because other users may not be able to read the build directory.
     let program = sandbox.beside().join("reloadrun");
     if !program.exists() {
         let from = built.get_program();
@@ -65,7 +65,7 @@ fn run(sandbox: &Sandbox, user: u32, below: &str, arguments: &[&str]) -> Output 
     as_user(sandbox, user, below, arguments).output().expect("it starts")
 }
 
-/// What it says when a config file is refused: code 2, nothing on standard output.
+/// The message of a refused config file, with exit code 2 and nothing on standard output.
 fn refusal(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing ran");
@@ -75,7 +75,7 @@ fn refusal(output: &Output) -> String {
 const EVIL: &str = "command = ['echo', 'evil']\non-exit = 'exit'\n";
 
 #[test]
-fn a_strangers_config_file_is_refused_with_its_owner_and_the_remedy() {
+fn a_config_file_of_another_user_is_refused_with_its_owner_and_the_remedy() {
     if !can_be_others("a stranger's config file") {
         return;
     }
@@ -96,7 +96,7 @@ fn a_strangers_config_file_is_refused_with_its_owner_and_the_remedy() {
 }
 
 #[test]
-fn a_file_of_ours_of_root_or_of_the_owner_of_the_start_directory_is_obeyed() {
+fn a_config_file_of_the_user_of_root_or_of_the_owner_of_the_start_directory_is_used() {
     if !can_be_others("config files of several owners") {
         return;
     }
@@ -134,7 +134,7 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
         [("002", "one/two", 0o664, false), ("000", "one", 0o666, true), ("000", "one/two", 0o666, true)]
     {
         let _ = fs::remove_dir_all(sandbox.path("one"));
-        // A directory above that everybody can write would be the other case.
+        // No directory above may be writable by everyone, which would be the other case.
         fs::create_dir(sandbox.path("one")).expect("ours");
         let script =
             format!("umask {umask} && printf %s \"$0\" > reloadrun.toml && mkdir two && cd ../{below} && exec \"$@\"");
@@ -150,7 +150,7 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
 }
 
 #[test]
-fn what_everybody_can_write_in_a_directory_that_everybody_can_write_is_refused_from_below() {
+fn a_writable_file_in_a_writable_directory_above_the_start_directory_is_refused() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("open/work")).expect("ours");
     for mode in [0o777, 0o1777] {
@@ -167,14 +167,14 @@ fn what_everybody_can_write_in_a_directory_that_everybody_can_write_is_refused_f
             String::from_utf8_lossy(&output.stderr).contains("everyone can write to this config file"),
             "{output:?}"
         );
-        // Ours alone, it is obeyed from below as well.
+        // When only the user can write to it, it is used from below as well.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("ours");
         assert_eq!(start("open/work").status.code(), Some(0));
     }
 }
 
 #[test]
-fn the_owner_of_a_symlink_on_the_way_counts_too() {
+fn the_owner_of_a_symlink_in_the_path_counts_too() {
     if !can_be_others("a stranger's symlink") {
         return;
     }
@@ -187,21 +187,21 @@ fn the_owner_of_a_symlink_on_the_way_counts_too() {
     give(&link, MALLORY);
     let said = refusal(&start());
     assert!(said.contains("a symlink on the way") && said.contains(&format!("uid {MALLORY}")), "{said}");
-    // Of a directory in the middle.
+    // A symlink to a directory in the middle of the path.
     fs::remove_file(&link).expect("ours");
     symlink("../hop/reloadrun.toml", &link).expect("a fresh name");
     symlink("mine", &hop).expect("a fresh name");
     assert_eq!(start().status.code(), Some(0), "all of it is ours");
     give(&hop, MALLORY);
     assert!(refusal(&start()).contains("a symlink on the way"));
-    // And the file behind a link of ours.
+    // And a foreign file behind the user's own symlink.
     give(&hop, 0);
     chown(sandbox.path("mine/reloadrun.toml"), Some(MALLORY), None).expect("root may");
     assert!(refusal(&start()).contains("this config file belongs to"));
 }
 
 #[test]
-fn what_is_created_or_given_away_while_it_runs_is_told_and_not_obeyed() {
+fn a_foreign_config_file_created_or_given_away_during_a_run_is_reported_and_not_used() {
     if !can_be_others("a stranger's config file while we run") {
         return;
     }
@@ -211,7 +211,7 @@ fn what_is_created_or_given_away_while_it_runs_is_told_and_not_obeyed() {
     command.args(["--events", sandbox.events().to_str().expect("plain")]).args(arguments);
     let mut session = Session::start(command, &sandbox);
     session.wait_armed(1);
-    // Whole at once, as its writer would see to.
+    // Renamed into place, so that it is complete at once.
     config(&sandbox, "evil", "stop-signal = 'KILL'\nevents = '/nonexistent'\n", MALLORY, 0o644);
     fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("ours");
     let rejected = session.wait("config_rejected");
@@ -220,7 +220,7 @@ fn what_is_created_or_given_away_while_it_runs_is_told_and_not_obeyed() {
         "{rejected}"
     );
     session.wait_armed(2);
-    // Ours again, and changed: obeyed.
+    // It belongs to the user again and has changed, so it is used.
     config(&sandbox, "good", "stop-signal = 'INT'\n", 0, 0o644);
     fs::rename(sandbox.path("good"), sandbox.path("shared/reloadrun.toml")).expect("ours");
     session.wait("config_loaded");
@@ -250,7 +250,7 @@ fn the_first_line_names_the_config_file_in_use() {
         session.stderr()
     );
     session.stop().assert_code(143);
-    // Found above, and with a command that ends before the watcher is in place.
+    // Found in a parent directory, with a command that exits before the watches are set up.
     sandbox.write("reloadrun.toml", "on-exit = 'exit'\n");
     sandbox.write("below/a.txt", "");
     let output = sandbox.command(["--", "true"]).current_dir(sandbox.path("below")).output().expect("it starts");

@@ -1,7 +1,7 @@
-//! `probe stamp FILE [WATCHED]`: the new command, whose first instruction is a look at the clock.
+//! `probe stamp FILE [WATCHED]`: a command that first reads the clock.
 //!
 //! It appends one line, `MONOTONIC_NS PID LENGTH`, to FILE (which may be a FIFO) in one write(2), and sleeps. LENGTH
-//! is that of WATCHED, or -1: it tells whether this command started after a save or in the middle of it.
+//! is the length of WATCHED, or -1: it shows whether this command started after a save or in the middle of it.
 
 use std::env::ArgsOs;
 use std::fs::{self, OpenOptions};
@@ -19,7 +19,7 @@ const LINE: usize = 64;
 
 /// Stamps, then sleeps until a signal ends it.
 pub fn run(mut words: ArgsOs) -> Ended {
-    // First of all; the arguments can wait.
+    // The time comes first, before the arguments are read.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|errno| errno.to_string())?;
     let file = words.next().ok_or("stamp needs a FILE")?;
     let length = words.next().and_then(|path| fs::metadata(path).ok()).map_or(-1, |watched| i128::from(watched.len()));
@@ -30,7 +30,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
         OpenOptions::new().append(true).create(true).open(&file)?.write_all(&line.get_ref()[..end])
     });
     written.map_err(|error| format!("cannot append to {}: {error}", file.display()))?;
-    // The floor program has no way to end its command when it is killed itself.
+    // The floor program cannot end its command when it is killed itself.
     set_pdeathsig(Signal::SIGKILL).map_err(|errno| errno.to_string())?;
     loop {
         pause();
