@@ -390,7 +390,7 @@ impl<'a> Running<'a> {
     /// Asserts that only these workers answer, with only this answer.
     fn assert_only_these_answer(&self, code: &str, config: &str) {
         for _ in 0..10 * self.workers.len() {
-            let answer = apps::get(self.port, "/").expect("somebody answers");
+            let answer = apps::get(self.port, "/").expect("the server answers");
             assert!(says(&answer, code, config), "{answer}");
             assert!(self.workers.contains(&pid(&answer)), "{answer} is none of {:?}", self.workers);
         }
@@ -476,7 +476,7 @@ fn interrupt(session: Session, sandbox: &Sandbox, starts: u64, changes: usize) {
 }
 
 fn assert_port_is_free(port: u16) {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("nobody listens any more");
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("no process listens any more");
 }
 
 /// Whether an answer of a fixture has these words.

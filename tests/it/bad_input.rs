@@ -135,14 +135,14 @@ fn a_directory_without_read_permission_is_refused() {
     let sandbox = Sandbox::new();
     let closed = sandbox.path("closed");
     fs::create_dir(&closed).expect("a fresh directory");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("the test owns it");
     let expected = ["--directory closed", "permission denied"];
     if fs::read_dir(&closed).is_err() {
         refuse(&sandbox, ["-C", "closed"], &expected);
     } else {
         // Root can read everything, so the test runs as `nobody`, who needs access to the sandbox and the program.
         for path in [sandbox.beside(), &sandbox.runtime()] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
         }
         let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
         let mut probe = wrapped(&nobody, &sandbox.command(["--version"]), &sandbox);
@@ -154,7 +154,7 @@ fn a_directory_without_read_permission_is_refused() {
             left_out("a directory that may not be read: privileges cannot be dropped here");
         }
     }
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("the test owns it");
 }
 
 #[test]

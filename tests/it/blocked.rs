@@ -32,10 +32,10 @@ fn wait_until(what: &str, fact: impl Fn() -> bool) {
 fn wait_end(child: &mut Child, what: &str) -> ExitStatus {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        match child.try_wait().expect("it is ours") {
+        match child.try_wait().expect("the test owns it") {
             Some(status) => return status,
             None if Instant::now() >= deadline => {
-                child.kill().expect("it is ours");
+                child.kill().expect("the test owns it");
                 panic!("{what}: it does not end");
             }
             None => std::thread::sleep(Duration::from_millis(2)),
@@ -79,11 +79,11 @@ fn restart_and_end(sandbox: &Sandbox, what: &str, mut command: Command) {
 /// The two sides of a terminal whose master is not read.
 fn frozen() -> (OwnedFd, OwnedFd) {
     // Close-on-exec: other tests start programs at the same time, which must not inherit it.
-    pty().expect("a terminal can be had")
+    pty().expect("a terminal is available")
 }
 
 fn clone(descriptor: &OwnedFd) -> OwnedFd {
-    descriptor.try_clone().expect("a descriptor can be had")
+    descriptor.try_clone().expect("a descriptor is available")
 }
 
 /// reloadrun as the shell starts it, with this descriptor as number 9.
@@ -131,7 +131,7 @@ fn events_to_a_stopped_terminal_do_not_block_reloadrun() {
 #[test]
 fn a_full_pipe_does_not_block_reloadrun() {
     let sandbox = Sandbox::new();
-    let (_reader, writer) = std::io::pipe().expect("a pipe can be had");
+    let (_reader, writer) = std::io::pipe().expect("a pipe is available");
     let mut command = chatty(&sandbox, &["-v", "--events", "-"]);
     command.stderr(writer);
     restart_and_end(&sandbox, "a pipe for everything", command);
@@ -142,7 +142,7 @@ fn a_full_pipe_does_not_block_reloadrun() {
     command.arg(&fifo).stderr(Stdio::null());
     restart_and_end(&sandbox, "a FIFO without a reader", command);
 
-    let (_other, socket) = UnixStream::pair().expect("sockets can be had");
+    let (_other, socket) = UnixStream::pair().expect("sockets are available");
     let command = with_descriptor_9(&sandbox, socket.into(), &["-q", "--events", "fd:9"]);
     restart_and_end(&sandbox, "a socket", command);
 }
@@ -150,9 +150,9 @@ fn a_full_pipe_does_not_block_reloadrun() {
 #[test]
 fn the_open_files_of_the_command_stay_blocking() {
     let sandbox = Sandbox::new();
-    let (_reader, writer) = std::io::pipe().expect("a pipe can be had");
+    let (_reader, writer) = std::io::pipe().expect("a pipe is available");
     let mut command = sandbox.command(["-v", "--on-exit", "exit", "--", "true"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer.try_clone().expect("a descriptor can be had"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer.try_clone().expect("a descriptor is available"));
     assert_eq!(command.status().expect("it starts").code(), Some(0));
     let flags = nix::fcntl::fcntl(writer.as_fd(), nix::fcntl::FcntlArg::F_GETFL).expect("it is open");
     assert_eq!(flags & nix::libc::O_NONBLOCK, 0, "a command that shares it would lose what it writes");
@@ -223,7 +223,7 @@ fn a_reached_file_size_limit_is_treated_as_a_full_disk() {
         let events = fs::metadata(sandbox.events()).expect("it was made").len();
         assert!(events <= u64::from(blocks) * 512);
         // The written events end in the middle of a line, so they cannot be parsed as JSON.
-        fs::remove_file(sandbox.events()).expect("it is there");
+        fs::remove_file(sandbox.events()).expect("it exists");
         session.stop().assert_code(143);
     }
     // The command is killed by the limit, as without reloadrun.
@@ -266,9 +266,9 @@ fn without_any_reader_it_ends_and_with_a_silent_command_it_keeps_running() {
     let arguments = ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "echo x; exec sleep 600"];
     // `reloadrun ... 2>&1 | head -1`
     let (mut child, reader) = {
-        let (reader, writer) = std::io::pipe().expect("a pipe can be had");
+        let (reader, writer) = std::io::pipe().expect("a pipe is available");
         let mut command = sandbox.command(arguments);
-        let second = writer.try_clone().expect("a descriptor can be had");
+        let second = writer.try_clone().expect("a descriptor is available");
         command.stdin(Stdio::null()).stdout(second).stderr(writer);
         (command.spawn().expect("it starts"), reader)
     };
@@ -281,7 +281,7 @@ fn without_any_reader_it_ends_and_with_a_silent_command_it_keeps_running() {
     drop(out);
     // The test needs ten heartbeats, so it must sleep.
     std::thread::sleep(Duration::from_secs(1));
-    assert!(child.try_wait().expect("it is ours").is_none());
+    assert!(child.try_wait().expect("the test owns it").is_none());
     signal(pid(&child), "TERM");
     assert_eq!(wait_end(&mut child, "the end").code(), Some(143));
 }

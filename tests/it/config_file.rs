@@ -8,7 +8,7 @@ use crate::support::{Sandbox, Session};
 fn save(sandbox: &Sandbox, text: &str) {
     let new = sandbox.beside().join("reloadrun.toml.new");
     fs::write(&new, text).expect("the sandbox is writable");
-    fs::rename(new, sandbox.path("reloadrun.toml")).expect("it is ours");
+    fs::rename(new, sandbox.path("reloadrun.toml")).expect("the test owns it");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn after_the_removal_of_a_file_with_the_command_the_last_good_one_stays() {
     save(&sandbox, "command = 'echo $RELOADRUN_GENERATION; exec sleep 600'\n");
     let mut session = sandbox.start::<&str>([]);
     session.wait_armed(1);
-    fs::remove_file(sandbox.path("reloadrun.toml")).expect("it is there");
+    fs::remove_file(sandbox.path("reloadrun.toml")).expect("it exists");
     let rejected = session.wait("config_rejected");
     assert!(rejected["mistakes"][0].as_str().is_some_and(|text| text.starts_with("no command given")), "{rejected}");
     session.wait_armed(2);
@@ -186,11 +186,11 @@ fn after_the_removal_of_a_file_with_the_command_the_last_good_one_stays() {
 fn a_file_given_by_name_is_watched_wherever_it_is() {
     let sandbox = Sandbox::new();
     let file = sandbox.beside().join("mine.toml");
-    fs::write(&file, "stop-signal = 'INT'\n").expect("ours");
+    fs::write(&file, "stop-signal = 'INT'\n").expect("the test owns it");
     let mut session = sandbox.start(["-c", "../mine.toml", "-w", "a.txt", "--", "sleep", "600"]);
     assert_eq!(session.wait("config_loaded")["path"], file.to_str().expect("plain"));
     session.wait_armed(1);
-    fs::write(&file, "stop-signal = 'QUIT'\n").expect("ours");
+    fs::write(&file, "stop-signal = 'QUIT'\n").expect("the test owns it");
     session.wait("config_loaded");
     session.wait_armed(2);
     let ended = session.stop();

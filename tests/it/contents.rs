@@ -44,7 +44,7 @@ on_every_backend! {
                 sandbox.write("app.tmp", "one");
                 fs::rename(sandbox.path("app.tmp"), &app).unwrap();
             }),
-            ("removed and made anew", &|| {
+            ("removed and created again", &|| {
                 fs::remove_file(&app).unwrap();
                 sandbox.write("app.py", "one");
             }),

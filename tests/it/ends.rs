@@ -79,7 +79,7 @@ pub fn furnished() -> Sandbox {
     sandbox.write("plain", "no program");
     sandbox.write("directory/file", "");
     let orphan = sandbox.script("orphan", "");
-    fs::write(orphan, "#!/no/such/interpreter\n").expect("it is ours");
+    fs::write(orphan, "#!/no/such/interpreter\n").expect("the test owns it");
     sandbox
 }
 
@@ -147,7 +147,7 @@ fn a_signal_to_reloadrun_ends_the_running_command_with_the_stop_signal() {
         session.signal(name);
         let ended = session.wait_end();
         ended.assert_code(code);
-        assert_eq!(ended.stdout, "ready\nasked\n", "it hears TERM, whatever reloadrun got");
+        assert_eq!(ended.stdout, "ready\nasked\n", "the command gets TERM, whichever signal reloadrun got");
         assert!(!is_alive(pid));
         let stopping = ended.events.iter().find(|event| event["event"] == "stopping").expect("it was stopped");
         assert_eq!((&stopping["signal"], &stopping["reason"]), (&"SIGTERM".into(), &"request".into()));
@@ -188,7 +188,7 @@ fn a_second_signal_ends_the_grace_period() {
     session.wait_until("the trap", || session.stdout() == "ready\n");
     session.signal("TERM");
     session.wait("stopping");
-    assert!(is_alive(pid), "TERM is ignored, and the grace is an hour");
+    assert!(is_alive(pid), "TERM is ignored, and the grace period is an hour");
     session.signal("INT");
     let ended = session.wait_end();
     ended.assert_code(143);

@@ -161,7 +161,7 @@ fn a_slow_stop_of_leftover_processes_is_reported_as_such_and_with_q_not_at_all()
         let arguments = ["--stop-signal", "INT", "--stop-timeout", "1h", "--", "sh", "-c", family];
         let mut session = sandbox.start(if quiet { &["-q"][..] } else { &[] }.iter().chain(&arguments));
         session.wait_started(1);
-        session.wait_until("the deaf one", || session.stdout() == "ready\n");
+        session.wait_until("the command that ignores TERM", || session.stdout() == "ready\n");
         session.signal("TERM");
         let told = session.wait("still_stopping");
         assert_eq!((&told["signal"], &told["main_ended"]), (&"SIGINT".into(), &true.into()));

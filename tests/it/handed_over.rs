@@ -220,7 +220,7 @@ fn pwd_is_the_directory_of_the_command_by_the_name_that_the_user_knows() {
         // A PWD that does not name the directory, or is not set, is not used.
         for pwd in ["PWD=/", "PWD=.", "PWD=relative", "--unset=PWD"] {
             let lying: Vec<&str> = wrapper.iter().copied().chain(["env", pwd]).collect();
-            let real = fs::canonicalize(sandbox.path(from)).expect("there").display().to_string();
+            let real = fs::canonicalize(sandbox.path(from)).expect("it exists").display().to_string();
             assert_eq!(said(&sandbox, &lying, Some(&[]), &show), format!("{real}\n{real}\n"), "from {from}, {pwd}");
         }
     }

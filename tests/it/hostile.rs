@@ -77,7 +77,7 @@ fn when_no_process_can_be_created_it_is_reported_and_tried_again() {
     let poor = ["setpriv", &user, "--clear-groups", "prlimit", "--nproc=3"];
     let arguments = ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "sleep 600 & sleep 600 & wait"];
     let Some(mut session) = start_in(&sandbox, &poor, &arguments) else {
-        return left_out("the limit of processes: no other user can be had here");
+        return left_out("the limit of processes: no other user can be used here");
     };
     // Supervisor, child and its first thread: the limit does not allow the second thread.
     let degraded = session.wait("degraded");
@@ -145,7 +145,7 @@ fn in_a_bare_container_it_needs_only_a_directory_for_its_lockfile() {
     let bare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &shell, "sh", "env", &temporary];
     let command = "echo \"$RELOADRUN_LOCKFILE\"; touch /denied 2>/dev/null && echo writable; exec sleep 600";
     let Some(mut session) = start_in(&sandbox, &bare, &["-w", "app.txt", "--", "sh", "-c", command]) else {
-        return left_out("a bare container: nothing can be mounted here, or no other user can be had");
+        return left_out("a bare container: nothing can be mounted here, or no other user can be used");
     };
     session.wait_armed(1);
     sandbox.write("app.txt", "two");
@@ -175,7 +175,7 @@ fn a_working_directory_may_be_deleted_and_created_again() {
         "cat app.txt; exec sleep 600",
     ]);
     session.wait_armed(1);
-    fs::remove_dir_all(&place).expect("it is ours");
+    fs::remove_dir_all(&place).expect("the test owns it");
     let exited = session.wait("exited");
     assert_eq!(exited["code"], 126, "{}", session.account());
     assert!(exited["status"].as_str().is_some_and(|text| text.contains("its directory")), "{exited}");
@@ -196,10 +196,10 @@ fn restarts_work_after_the_binary_of_reloadrun_was_deleted_or_replaced() {
     copy.env("XDG_RUNTIME_DIR", sandbox.runtime()).env(crate::support::sandbox::MARK, "1").env_remove("CI");
     let mut session = Session::start(copy, &sandbox);
     session.wait_armed(1);
-    fs::remove_file(&program).expect("it is ours");
+    fs::remove_file(&program).expect("the test owns it");
     sandbox.write("app.txt", "two");
     session.wait_armed(2);
-    fs::write(&program, "no program at all").expect("it is ours");
+    fs::write(&program, "no program at all").expect("the test owns it");
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
     session.stop().assert_code(143);
@@ -233,7 +233,7 @@ fn a_thousand_generations_leak_nothing_in_the_supervisor() {
     let mut armed = 0;
     let mut early = [0; 4];
     for generation in 2..=GENERATIONS {
-        fs::write(&files[generation as usize / 20], generation.to_string()).expect("it is ours");
+        fs::write(&files[generation as usize / 20], generation.to_string()).expect("the test owns it");
         let deadline = Instant::now() + Duration::from_secs(60);
         while armed < generation {
             let mut more = String::new();
@@ -263,7 +263,7 @@ fn a_standard_error_that_is_closed_or_has_no_reader_changes_nothing() {
         let silent = ["bash", "-c", shell, "bash"];
         let arguments = ["-w", "app.txt", "--", "sh", "-c", "echo $RELOADRUN_GENERATION; exec sleep 600"];
         let Some(mut session) = start_in(&sandbox, &silent, &arguments) else {
-            return left_out("a closed standard error: there is no bash");
+            return left_out("a closed standard error: bash is not installed");
         };
         session.wait_armed(1);
         session.wait_until("the first command", || session.stdout() == "1\n");
@@ -285,7 +285,7 @@ fn removing_the_directory_of_a_given_lockfile_ends_it_like_removing_the_lockfile
     let mut session =
         sandbox.start(["--interval", "100ms", "--lockfile", &lockfile, "-w", "*.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
-    fs::remove_dir_all(&place).expect("it is ours");
+    fs::remove_dir_all(&place).expect("the test owns it");
     let ended = session.wait_end();
     ended.assert_code(0);
     assert!(ended.events.iter().any(|event| event["reason"] == "the lockfile was removed"), "{ended:#?}");

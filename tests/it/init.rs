@@ -9,7 +9,7 @@ fn as_init(sandbox: &Sandbox, arguments: &[&str]) -> Option<Session> {
     let container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let probe = wrapped(&container, &sandbox.command(["--version"]), sandbox).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        left_out("reloadrun as PID 1: no new pid namespace can be had here");
+        left_out("reloadrun as PID 1: no pid namespace can be created here");
         return None;
     }
     let mut inner = sandbox.command(["--events", sandbox.events().to_str().expect("plain")]);

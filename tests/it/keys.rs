@@ -121,7 +121,7 @@ fn ctrl_backslash_ends_reloadrun_only_together_with_the_command() {
 fn one_ctrl_c_ends_the_first_process_of_a_pid_namespace() {
     let container = ["unshare", "--fork", "--pid", "--mount-proc"];
     if !Command::new(container[0]).args(&container[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        return left_out("Ctrl-C to reloadrun as PID 1: no new pid namespace can be had here");
+        return left_out("Ctrl-C to reloadrun as PID 1: no pid namespace can be created here");
     }
     for options in [&[][..], &["--on-exit", "wait"]] {
         let Desk { terminal, session, .. } = Desk::within(&container, options, &["cat"]);

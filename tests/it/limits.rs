@@ -57,12 +57,12 @@ fn overflow(sandbox: &Sandbox, session: &Session, most: usize) {
     for round in 0..=most {
         let path = sandbox.path(["x.pyc", "a/x.pyc"][round % 2]);
         fs::write(&path, "").expect("it can be written");
-        fs::remove_file(&path).expect("it is there");
+        fs::remove_file(&path).expect("it exists");
     }
     sandbox.write("a/app.py", "saved in the flood");
     sandbox.write("new/deep/new.py", "new");
-    fs::remove_file(sandbox.path("b/gone.py")).expect("it is there");
-    fs::remove_dir_all(sandbox.path("c")).expect("it is there");
+    fs::remove_file(sandbox.path("b/gone.py")).expect("it exists");
+    fs::remove_dir_all(sandbox.path("c")).expect("it exists");
     sandbox.write("c/again.py", "in a new directory of the old name");
     signal(child, "CONT");
 }
@@ -234,7 +234,7 @@ fn an_unreadable_directory_is_reported_once_and_the_rest_works() {
     for backend in ["inotify", "notify", "poll"] {
         let sandbox = many_directories();
         let closed = sandbox.path("d3");
-        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("the test owns it");
         mode(0o000);
         let namespace = Namespace::of_no_privileges(
             "if ls d3; then echo 'everything can be read here' >&2; exit 1; fi 2>/dev/null",
@@ -305,7 +305,7 @@ fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_repor
         sandbox.write("closed/app.toml", "one");
         sandbox.write("closed/unnamed.toml", "one");
         let closed = sandbox.path("closed");
-        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("the test owns it");
         // The directory can be entered but not listed, as with mode 711 for other users.
         mode(0o311);
         let arguments = [
@@ -338,9 +338,9 @@ fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_repor
             assert_told(&sandbox, &mut session, name, content);
         }
         sandbox.write("closed/aside", "three, aside");
-        fs::rename(sandbox.path("closed/aside"), sandbox.path("closed/app.toml")).expect("it is ours");
+        fs::rename(sandbox.path("closed/aside"), sandbox.path("closed/app.toml")).expect("the test owns it");
         assert_eq!(names(&session.wait("changed")), ["app.toml"]);
-        fs::remove_file(sandbox.path("closed/app.toml")).expect("it is there");
+        fs::remove_file(sandbox.path("closed/app.toml")).expect("it exists");
         assert_eq!(names(&session.wait("changed")), ["app.toml"]);
         sandbox.write("closed/unnamed.toml", "nobody asked for it");
         assert_told(&sandbox, &mut session, "fence.py", "another fence");

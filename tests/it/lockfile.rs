@@ -36,7 +36,7 @@ fn the_lockfile_is_private_and_names_the_pid_and_the_command_in_one_line() {
     let mut session = sandbox.start(["--lockfile", &text, "-w", "app.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
     let first = content(&path);
-    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
     assert_eq!(
         (&first["pid"], &first["generation"], &first["command"]),
         (&session.pid().into(), &1.into(), &"sleep 600".into())
@@ -50,7 +50,7 @@ fn the_lockfile_is_private_and_names_the_pid_and_the_command_in_one_line() {
     assert_eq!((&second["pid"], &second["generation"]), (&first["pid"], &2.into()));
     assert!(second["started"].as_str() > first["started"].as_str());
     session.stop().assert_code(143);
-    assert!(!path.exists(), "it goes with its owner");
+    assert!(!path.exists(), "it is removed with its owner");
 }
 
 #[test]
@@ -58,10 +58,11 @@ fn without_a_name_it_is_a_private_file_in_the_runtime_directory() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "sleep", "600"]);
     session.wait_started(1);
-    let files: Vec<_> = fs::read_dir(sandbox.runtime()).expect("there").flatten().map(|entry| entry.path()).collect();
+    let files: Vec<_> =
+        fs::read_dir(sandbox.runtime()).expect("it exists").flatten().map(|entry| entry.path()).collect();
     let [file] = &files[..] else { panic!("one file: {files:?}") };
     assert_eq!(content(file)["pid"], session.pid());
-    assert_eq!(fs::metadata(file).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(file).expect("it exists").permissions().mode() & 0o777, 0o600);
     session.stop().assert_code(143);
     assert!(!file.exists());
 }
@@ -98,15 +99,15 @@ fn removing_the_lockfile_ends_everything_with_0() {
         let pid = pid_of(&session.wait_started(1));
         let file = match name {
             Some(name) => sandbox.beside().join(name),
-            None => fs::read_dir(sandbox.runtime()).expect("there").flatten().next().expect("a lockfile").path(),
+            None => fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile").path(),
         };
-        fs::remove_file(&file).expect("it is there");
+        fs::remove_file(&file).expect("it exists");
         let ended = session.wait_end();
         ended.assert_code(0);
         assert!(!is_alive(pid), "the command is gone");
         let finished = ended.events.last().expect("there are events");
         assert_eq!((&finished["code"], &finished["reason"]), (&0.into(), &"the lockfile was removed".into()));
-        assert!(!file.exists(), "and nobody makes it again");
+        assert!(!file.exists(), "it is not created again");
     }
 }
 
@@ -116,7 +117,7 @@ fn removing_the_lockfile_also_ends_a_waiting_reloadrun() {
     let (path, text) = lockfile(&sandbox);
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sh", "-c", "exit 9"]);
     session.wait("waiting");
-    fs::remove_file(&path).expect("it is there");
+    fs::remove_file(&path).expect("it exists");
     session.wait_end().assert_code(0);
 }
 
@@ -125,17 +126,17 @@ fn a_symlink_in_its_place_ends_everything_and_its_target_is_not_touched() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     let target = sandbox.beside().join("target");
-    fs::write(&target, "precious").expect("ours");
+    fs::write(&target, "precious").expect("the test owns it");
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sleep", "600"]);
     let pid = pid_of(&session.wait_started(1));
     let before = mtime(&target);
     symlink(&target, sandbox.beside().join("new")).expect("a fresh name");
-    fs::rename(sandbox.beside().join("new"), &path).expect("ours");
+    fs::rename(sandbox.beside().join("new"), &path).expect("the test owns it");
     let ended = session.wait_end();
     ended.assert_code(0);
     assert!(!is_alive(pid));
-    assert_eq!((fs::read_to_string(&target).expect("there"), mtime(&target)), ("precious".to_owned(), before));
-    assert!(path.is_symlink(), "what is not ours is not ours to remove");
+    assert_eq!((fs::read_to_string(&target).expect("it exists"), mtime(&target)), ("precious".to_owned(), before));
+    assert!(path.is_symlink(), "a symlink in its place is not removed");
 }
 
 #[test]
@@ -145,10 +146,10 @@ fn another_file_in_its_place_ends_everything_and_stays() {
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sleep", "600"]);
     session.wait_started(1);
     let new = sandbox.beside().join("new");
-    fs::write(&new, "somebody else's").expect("ours");
-    fs::rename(new, &path).expect("ours");
+    fs::write(&new, "other content").expect("the test owns it");
+    fs::rename(new, &path).expect("the test owns it");
     session.wait_end().assert_code(0);
-    assert_eq!(fs::read_to_string(&path).expect("there"), "somebody else's");
+    assert_eq!(fs::read_to_string(&path).expect("it exists"), "other content");
 }
 
 #[test]
@@ -156,12 +157,12 @@ fn the_lockfile_of_a_killed_reloadrun_is_replaced() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     fs::write(&path, "{\"pid\":1,\"generation\":7,\"command\":\"a very long command that is not ours\"}\nand more\n")
-        .expect("ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("ours");
+        .expect("the test owns it");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the test owns it");
     let mut session = sandbox.start(["--lockfile", &text, "--", "sleep", "600"]);
     session.wait_started(1);
     assert_eq!(content(&path)["pid"], session.pid());
-    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
     session.stop().assert_code(143);
 }
 
@@ -182,7 +183,7 @@ fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() 
     let ended = session.wait_end();
     assert_eq!(ended.code(), None, "it was killed");
     assert!(ended.stderr.contains("reloadrun: the supervisor is gone; ending the command\n"), "{}", ended.stderr);
-    assert!(path.exists(), "nobody was left to remove it");
+    assert!(path.exists(), "no process was left to remove it");
     let mut next = sandbox.start(["--lockfile", &text, "--", "sleep", "600"]);
     next.wait_started(1);
     assert_eq!(content(&path)["pid"], next.pid());
@@ -359,13 +360,13 @@ fn removing_the_directory_of_a_private_lockfile_does_not_end_it() {
     session.wait_until("the environment", || session.stdout().ends_with('\n'));
     let first = session.stdout();
     assert!(Path::new(first.trim()).exists(), "{first}");
-    fs::remove_dir_all(sandbox.runtime()).expect("ours");
+    fs::remove_dir_all(sandbox.runtime()).expect("the test owns it");
     // The test must sleep: a child that sees no beat would end after five seconds of looks.
     std::thread::sleep(std::time::Duration::from_secs(7));
     sandbox.write("app.txt", "two");
     session.wait_armed(2);
     // The next login creates the directory again.
-    fs::create_dir(sandbox.runtime()).expect("ours");
+    fs::create_dir(sandbox.runtime()).expect("the test owns it");
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
     let ended = session.stop();
@@ -380,7 +381,11 @@ fn a_private_lockfile_cannot_be_created_beforehand_by_another_user() {
     // All names that older versions used, also as directories and symlinks.
     for pid in 1..60_000 {
         let path = sandbox.runtime().join(format!("reloadrun-{pid}.lock"));
-        if pid % 3 == 0 { fs::create_dir(path).expect("ours") } else { symlink("/nowhere", path).expect("ours") }
+        if pid % 3 == 0 {
+            fs::create_dir(path).expect("the test owns it")
+        } else {
+            symlink("/nowhere", path).expect("the test owns it")
+        }
     }
     let mut session = sandbox.start(["--", "sh", "-c", "echo $RELOADRUN_LOCKFILE; exec sleep 600"]);
     session.wait_armed(1);

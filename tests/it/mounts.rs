@@ -26,10 +26,10 @@ fn assert_every_edit_is_found(session: &mut Session, source: &Path) {
         assert_eq!(told("app.py"), "modified");
     }
     let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-    File::options().write(true).open(&app).and_then(|file| file.set_modified(yesterday)).expect("it is ours");
+    File::options().write(true).open(&app).and_then(|file| file.set_modified(yesterday)).expect("the test owns it");
     assert_eq!(told("app.py"), "modified");
     fs::write(source.join("app.tmp"), "renamed").expect("it can be written");
-    fs::rename(source.join("app.tmp"), &app).expect("it is ours");
+    fs::rename(source.join("app.tmp"), &app).expect("the test owns it");
     assert_eq!(told("app.py"), "modified");
     fs::write(source.join("new.py"), "new").expect("it can be written");
     assert_eq!(told("new.py"), "created");
@@ -38,9 +38,9 @@ fn assert_every_edit_is_found(session: &mut Session, source: &Path) {
     assert_eq!(told("far.py"), "created");
     fs::write(source.join("deep/deeper/far.py"), "farther").expect("it can be written");
     assert_eq!(told("far.py"), "modified");
-    fs::remove_file(source.join("new.py")).expect("it is there");
+    fs::remove_file(source.join("new.py")).expect("it exists");
     assert_eq!(told("new.py"), "deleted");
-    fs::remove_dir_all(source.join("deep")).expect("it is there");
+    fs::remove_dir_all(source.join("deep")).expect("it exists");
     assert_eq!(told("far.py"), "deleted");
 }
 
@@ -278,7 +278,7 @@ fn a_file_that_is_a_mount_of_its_own_is_reported_once_and_edits_in_place_are_fou
         }
         // A new file that replaces it at the source is never visible here.
         fs::write(source.join("new"), "renamed").expect("it can be written");
-        fs::rename(source.join("new"), &from).expect("it is ours");
+        fs::rename(source.join("new"), &from).expect("the test owns it");
         sandbox.write("conf/beside.py", "told");
         assert_eq!(names(&session.wait_armed(generation + 1)), ["beside.py"]);
         let ended = session.stop();

@@ -109,7 +109,7 @@ fn the_name_of_the_directory_is_escaped() {
         return left_out("a directory with a hostile name: this file system takes none");
     }
     for text in ["x = 1\n", "interval = 'x'\n"] {
-        fs::write(directory.join("reloadrun.toml"), text).expect("ours");
+        fs::write(directory.join("reloadrun.toml"), text).expect("the test owns it");
         let named = directory.join("reloadrun.toml");
         assert_harmless(&said(&sandbox, &["-c", named.to_str().expect("UTF-8")]), text);
         let _ = fs::remove_file(&named);
@@ -136,6 +136,6 @@ fn the_names_of_changed_files_are_escaped() {
         assert_harmless(&ended.stderr, "a change");
         assert!(ended.stderr.contains("\\u{202e}"), "{}", ended.stderr);
     }
-    let events = fs::read_to_string(sandbox.events()).expect("there");
+    let events = fs::read_to_string(sandbox.events()).expect("it exists");
     assert_harmless(&events, "the event stream");
 }

@@ -155,11 +155,11 @@ fn paths_near_the_directory_are_shown_relative() {
     let sandbox = Sandbox::new();
     let shared = sandbox.beside().join("shared");
     fs::create_dir(&shared).expect("a fresh directory");
-    fs::write(shared.join("lib.py"), "").expect("it is ours");
-    fs::write(shared.join(".ignore"), "*.log\n").expect("it is ours");
+    fs::write(shared.join("lib.py"), "").expect("the test owns it");
+    fs::write(shared.join(".ignore"), "*.log\n").expect("the test owns it");
     let mut session = sandbox.start(["-w", "../shared/**", "--", "sleep", "600"]);
     session.wait_armed(1);
-    fs::write(shared.join("lib.py"), "x").expect("it is ours");
+    fs::write(shared.join("lib.py"), "x").expect("the test owns it");
     session.wait_started(2);
     let ended = session.stop();
     assert!(ended.stderr.contains("reloadrun: ../shared/lib.py changed"), "{}", ended.stderr);
@@ -170,7 +170,7 @@ fn paths_near_the_directory_are_shown_relative() {
 
 #[test]
 fn the_flask_recipe_of_the_guide_covers_the_templates_of_every_package() {
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide.md")).expect("it is there");
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide.md")).expect("it exists");
     let recipe = guide.lines().find(|line| line.starts_with("reloadrun") && line.contains("flask --app app run"));
     let recipe = recipe.expect("the guide has a recipe for Flask");
     let patterns = recipe.split('\'').nth(1).expect("it has patterns");

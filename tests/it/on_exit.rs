@@ -88,7 +88,7 @@ fn as_the_init_of_a_container_the_default_is_to_exit() {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        return left_out("reloadrun as PID 1: no new pid namespace can be had here");
+        return left_out("reloadrun as PID 1: no pid namespace can be created here");
     }
     let events = sandbox.events();
     let events = ["--events", events.to_str().expect("plain")];
@@ -116,7 +116,7 @@ fn the_delay_grows_and_a_change_resets_it_and_starts_at_once() {
     let waited = started["monotonic_ns"].as_u64().expect("a number") - last["monotonic_ns"].as_u64().expect("a number");
     assert!(Duration::from_nanos(waited) < Duration::from_millis(1600), "it started only after {waited} ns");
     assert_eq!(session.wait("waiting")["delay_ms"], 100.0);
-    assert_eq!(session.wait("waiting")["delay_ms"], 200.0, "and grows anew");
+    assert_eq!(session.wait("waiting")["delay_ms"], 200.0, "the delay grows again");
     let ended = session.stop();
     let starts: Vec<_> = ended.events.iter().filter(|event| event["event"] == "started").collect();
     for (pair, least) in starts.windows(2).zip([100, 200, 400, 800]) {

@@ -52,7 +52,7 @@ fn pid_in(session: &Session, path: &PathBuf) -> i32 {
 #[test]
 fn a_descendant_that_may_not_be_signalled_is_named_and_not_waited_for() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     for (shell, alone) in [
         // A descendant, one in another session, and the command itself.
@@ -89,7 +89,7 @@ fn a_descendant_that_may_not_be_signalled_is_named_and_not_waited_for() {
 #[test]
 fn a_process_out_of_reach_that_ends_with_the_others_is_not_reported() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     // As in `server | sudo tee log`.
     let command =
@@ -110,7 +110,7 @@ fn a_process_out_of_reach_that_ends_with_the_others_is_not_reported() {
 #[test]
 fn a_change_signal_that_may_not_be_sent_is_reported() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     let mut session =
         start_as_user(&sandbox, &["--on-change", "signal:HUP", "-w", "app.txt", "--", &program, "rooted", "../it"]);
@@ -204,7 +204,7 @@ class Program(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
 whole = Program(len(code), ctypes.addressof(buffer))
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(whole), 0, 0):
-    sys.exit('no filter can be had')
+    sys.exit('no filter is available')
 try:
     os.pidfd_open(os.getpid())
     sys.exit('the filter does nothing')

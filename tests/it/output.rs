@@ -144,7 +144,7 @@ fn a_path_with_special_characters_is_one_line() {
 
 /// The output of reloadrun when standard error is a terminal.
 fn said_to_a_terminal(sandbox: &Sandbox, arguments: &[&str], touch: impl FnOnce(&mut Command)) -> String {
-    let terminal = nix::pty::openpty(None, None).expect("a terminal can be had");
+    let terminal = nix::pty::openpty(None, None).expect("a terminal is available");
     let mut command = sandbox.command(arguments);
     command.args(["--on-exit", "exit", "--", "no-such-program-anywhere"]).env("TERM", "xterm");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave);
@@ -227,7 +227,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
         }
     }
     assert!(!sandbox.beside().join("marker").exists());
-    assert_eq!(fs::read_dir(sandbox.runtime()).expect("there").count(), 0, "no lockfile either");
+    assert_eq!(fs::read_dir(sandbox.runtime()).expect("it exists").count(), 0, "no lockfile either");
     let (code, said, _) = run(&sandbox, &["--on-change", "signal:HUP", "--explain", "app.py"]);
     assert_eq!(
         (code, &*said),
@@ -310,7 +310,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "waiting" => &["for", "delay_ms"],
         "degraded" => &["message"],
         "finished" => &["code", "reason"],
-        other => panic!("nobody knows the event {other}"),
+        other => panic!("unknown event {other}"),
     }
 }
 
@@ -355,7 +355,7 @@ fn the_event_stream_has_all_events_with_the_documented_keys() {
     signal(session.child_pid(), "KILL");
     session.wait("degraded");
     session.wait_armed(3);
-    fs::write(sandbox.beside().join("end"), "").expect("ours");
+    fs::write(sandbox.beside().join("end"), "").expect("the test owns it");
     sandbox.write("app.txt", "two");
     let exited = session.wait("exited");
     assert_eq!(
@@ -473,5 +473,5 @@ fn a_reader_of_events_that_closes_does_not_end_reloadrun() {
     let pid = i32::try_from(child.id()).expect("pids are small");
     assert!(is_alive(pid));
     signal(pid, "TERM");
-    assert_eq!(child.wait().expect("it is ours").code(), Some(143));
+    assert_eq!(child.wait().expect("the test owns it").code(), Some(143));
 }

@@ -87,21 +87,21 @@ on_every_backend! {
             for millis in [0, 3, 20, 50] {
                 let path = sandbox.write("y.tmp", "x");
                 pause(millis);
-                fs::remove_file(path).expect("it is there");
+                fs::remove_file(path).expect("it exists");
                 let path = sandbox.write("targetXYZ/CACHEDIR.TAG", "x");
                 pause(millis);
-                fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("it is ours");
-                fs::remove_dir_all(sandbox.path("target")).expect("it is ours");
+                fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("the test owns it");
+                fs::remove_dir_all(sandbox.path("target")).expect("the test owns it");
             }
             assert_eq!(session.starts(), 1, "{arguments:?}: {}", session.account());
             sandbox.write(".a.txt.AbCd", "new");
             pause(3);
-            fs::rename(sandbox.path(".a.txt.AbCd"), sandbox.path("a.txt")).expect("it is ours");
+            fs::rename(sandbox.path(".a.txt.AbCd"), sandbox.path("a.txt")).expect("the test owns it");
             assert_restart(&mut session, 2, &["a.txt"]);
             // New names that stay are changes, and only the last name of each file is reported.
             sandbox.write("b.tmp", "new");
             pause(3);
-            fs::rename(sandbox.path("b.tmp"), sandbox.path("b.txt")).expect("it is ours");
+            fs::rename(sandbox.path("b.tmp"), sandbox.path("b.txt")).expect("the test owns it");
             assert_restart(&mut session, 3, &["b.txt"]);
             assert_eq!(session.stop().count("started"), 3);
         }
@@ -116,7 +116,7 @@ on_every_backend! {
         assert_fence(&sandbox, &mut session, 2);
         sandbox.write("Cargo.lock", "another lock");
         assert_restart(&mut session, 3, &["Cargo.lock"]);
-        fs::remove_file(sandbox.path("Cargo.lock")).expect("it is there");
+        fs::remove_file(sandbox.path("Cargo.lock")).expect("it exists");
         assert_restart(&mut session, 4, &["Cargo.lock"]);
         session.stop();
         let mut session = watch(&sandbox, backend, &["-w", "*.lock"]);
@@ -162,7 +162,7 @@ fn a_save_whose_writer_pauses_waits_for_the_debounce_time_when_that_is_longer() 
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "one");
     let mut session = watch(&sandbox, "inotify", &["-w", "*.py", "--debounce", "1500ms"]);
-    fs::remove_file(sandbox.path("app.py")).expect("it is there");
+    fs::remove_file(sandbox.path("app.py")).expect("it exists");
     pause(400);
     sandbox.write("app.py", "two");
     assert_restart(&mut session, 2, &["app.py"]);

@@ -144,7 +144,7 @@ fn start_server(sandbox: &Sandbox) -> (Session, Value) {
     let last = session.wait_armed(10);
     // Each generation has written one.
     session.wait_until("the output that waits", || sandbox.path("out").read_dir().is_ok_and(|out| out.count() >= 10));
-    fs::remove_file(&permission).expect("it is there");
+    fs::remove_file(&permission).expect("it exists");
     (session, last)
 }
 
@@ -176,7 +176,7 @@ fn a_change_that_is_undone_during_the_delay_does_not_restart() {
     let (mut session, _) = start_server(&sandbox);
     let newest = sandbox.path("out").read_dir().unwrap().map(|entry| entry.unwrap());
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).expect("ten of them");
-    fs::remove_file(newest.path()).expect("it is there");
+    fs::remove_file(newest.path()).expect("it exists");
     // Longer than the delay: nothing may happen.
     std::thread::sleep(Duration::from_secs(9));
     assert_eq!(session.starts(), 10, "{}", session.account());

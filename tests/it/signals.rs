@@ -25,7 +25,7 @@ const FENCE: i32 = 10;
 
 /// Number and meaning of each signal in the documented table.
 fn table() -> Vec<(i32, String)> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signals.md")).expect("it is there");
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signals.md")).expect("it exists");
     let rows = text.lines().filter(|line| line.starts_with("| ") && line[2..].starts_with(char::is_numeric));
     let table: Vec<(i32, String)> = rows
         .flat_map(|row| {

@@ -448,9 +448,10 @@ fn with_nohup_it_survives_the_terminal_and_with_setsid_it_has_none() {
             // TERM ends the outer setsid alone.
             let supervisor: i32 = {
                 let started = session.events();
-                let lockfile = fs::read_dir(sandbox.runtime()).expect("there").flatten().next().expect("a lockfile");
+                let lockfile =
+                    fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile");
                 let content: serde_json::Value =
-                    serde_json::from_slice(&fs::read(lockfile.path()).expect("there")).expect("JSON");
+                    serde_json::from_slice(&fs::read(lockfile.path()).expect("it exists")).expect("JSON");
                 assert!(!started.is_empty());
                 pid_of(&content)
             };

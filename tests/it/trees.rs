@@ -267,7 +267,7 @@ fn a_grandchild_that_keeps_stdout_open_does_not_delay_the_end() {
 fn the_next_start_removes_private_lockfiles_of_killed_supervisors_and_keeps_those_in_use() {
     let sandbox = Sandbox::new();
     let files = || {
-        let entries = fs::read_dir(sandbox.runtime()).expect("there").flatten();
+        let entries = fs::read_dir(sandbox.runtime()).expect("it exists").flatten();
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
@@ -282,8 +282,8 @@ fn the_next_start_removes_private_lockfiles_of_killed_supervisors_and_keeps_thos
     let secret = "0123456789abcdef0123456789abcdef";
     let write = |name: &str, text: &str, mode: u32| {
         let path = sandbox.runtime().join(name);
-        fs::write(&path, text).expect("ours");
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("ours");
+        fs::write(&path, text).expect("the test owns it");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("the test owns it");
     };
     // Files of the user, also empty ones, with similar names.
     let content = "{\"pid\":1,\"generation\":1}\n";

@@ -25,11 +25,11 @@ fn can_be_others(what: &str) -> bool {
 fn shared(owner: u32) -> Sandbox {
     let sandbox = Sandbox::new();
     for path in [sandbox.beside(), sandbox.root()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
     }
-    fs::set_permissions(sandbox.runtime(), fs::Permissions::from_mode(0o1777)).expect("ours");
-    fs::create_dir_all(sandbox.path("shared/work")).expect("ours");
-    fs::set_permissions(sandbox.path("shared"), fs::Permissions::from_mode(0o1777)).expect("ours");
+    fs::set_permissions(sandbox.runtime(), fs::Permissions::from_mode(0o1777)).expect("the test owns it");
+    fs::create_dir_all(sandbox.path("shared/work")).expect("the test owns it");
+    fs::set_permissions(sandbox.path("shared"), fs::Permissions::from_mode(0o1777)).expect("the test owns it");
     give(&sandbox.path("shared/work"), owner);
     sandbox
 }
@@ -40,7 +40,7 @@ fn give(path: &Path, owner: u32) {
 
 fn config(sandbox: &Sandbox, name: &str, text: &str, owner: u32, mode: u32) {
     let path = sandbox.write(name, text);
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the test owns it");
     chown(&path, Some(owner), Some(owner)).expect("root may");
 }
 
@@ -51,7 +51,7 @@ fn as_user(sandbox: &Sandbox, user: u32, below: &str, arguments: &[&str]) -> Com
     let program = sandbox.beside().join("reloadrun");
     if !program.exists() {
         let from = built.get_program();
-        fs::hard_link(from, &program).or_else(|_| fs::copy(from, &program).map(drop)).expect("ours");
+        fs::hard_link(from, &program).or_else(|_| fs::copy(from, &program).map(drop)).expect("the test owns it");
     }
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
@@ -121,7 +121,7 @@ fn a_config_file_of_the_user_of_root_or_of_the_owner_of_the_start_directory_is_u
                 (Some(0), &b"good\n"[..], &b""[..]),
                 "{what}"
             );
-            fs::remove_file(sandbox.path(name)).expect("ours");
+            fs::remove_file(sandbox.path(name)).expect("the test owns it");
         }
     }
 }
@@ -135,7 +135,7 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
     {
         let _ = fs::remove_dir_all(sandbox.path("one"));
         // No directory above may be writable by everyone, which would be the other case.
-        fs::create_dir(sandbox.path("one")).expect("ours");
+        fs::create_dir(sandbox.path("one")).expect("the test owns it");
         let script =
             format!("umask {umask} && printf %s \"$0\" > reloadrun.toml && mkdir two && cd ../{below} && exec \"$@\"");
         let inner = sandbox.command::<&str>([]);
@@ -143,7 +143,7 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
         let output = command.current_dir(sandbox.path("one")).output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"good\n"[..]), "{output:?}");
-        assert_eq!(fs::metadata(sandbox.path("one/reloadrun.toml")).expect("there").mode() & 0o777, mode);
+        assert_eq!(fs::metadata(sandbox.path("one/reloadrun.toml")).expect("it exists").mode() & 0o777, mode);
         let lines = said.lines().filter(|line| line.contains("everyone can write to this config file")).count();
         assert_eq!(lines, usize::from(told), "{said}");
     }
@@ -152,11 +152,11 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
 #[test]
 fn a_writable_file_in_a_writable_directory_above_the_start_directory_is_refused() {
     let sandbox = Sandbox::new();
-    fs::create_dir_all(sandbox.path("open/work")).expect("ours");
+    fs::create_dir_all(sandbox.path("open/work")).expect("the test owns it");
     for mode in [0o777, 0o1777] {
-        fs::set_permissions(sandbox.path("open"), fs::Permissions::from_mode(mode)).expect("ours");
+        fs::set_permissions(sandbox.path("open"), fs::Permissions::from_mode(mode)).expect("the test owns it");
         let path = sandbox.write("open/reloadrun.toml", EVIL);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the test owns it");
         let start =
             |below: &str| sandbox.command::<&str>([]).current_dir(sandbox.path(below)).output().expect("it starts");
         let said = refusal(&start("open/work"));
@@ -168,7 +168,7 @@ fn a_writable_file_in_a_writable_directory_above_the_start_directory_is_refused(
             "{output:?}"
         );
         // When only the user can write to it, it is used from below as well.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("the test owns it");
         assert_eq!(start("open/work").status.code(), Some(0));
     }
 }
@@ -183,15 +183,15 @@ fn the_owner_of_a_symlink_in_the_path_counts_too() {
     let (link, hop) = (sandbox.path("shared/reloadrun.toml"), sandbox.path("hop"));
     symlink("../mine/reloadrun.toml", &link).expect("a fresh name");
     let start = || run(&sandbox, 0, "shared/work", &[]);
-    assert_eq!(start().status.code(), Some(0), "all of it is ours");
+    assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&link, MALLORY);
     let said = refusal(&start());
     assert!(said.contains("a symlink on the way") && said.contains(&format!("uid {MALLORY}")), "{said}");
     // A symlink to a directory in the middle of the path.
-    fs::remove_file(&link).expect("ours");
+    fs::remove_file(&link).expect("the test owns it");
     symlink("../hop/reloadrun.toml", &link).expect("a fresh name");
     symlink("mine", &hop).expect("a fresh name");
-    assert_eq!(start().status.code(), Some(0), "all of it is ours");
+    assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&hop, MALLORY);
     assert!(refusal(&start()).contains("a symlink on the way"));
     // And a foreign file behind the user's own symlink.
@@ -213,7 +213,7 @@ fn a_foreign_config_file_created_or_given_away_during_a_run_is_reported_and_not_
     session.wait_armed(1);
     // Renamed into place, so that it is complete at once.
     config(&sandbox, "evil", "stop-signal = 'KILL'\nevents = '/nonexistent'\n", MALLORY, 0o644);
-    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     let rejected = session.wait("config_rejected");
     assert!(
         rejected["mistakes"][0].as_str().is_some_and(|text| text.contains(&format!("uid {MALLORY}"))),
@@ -222,11 +222,11 @@ fn a_foreign_config_file_created_or_given_away_during_a_run_is_reported_and_not_
     session.wait_armed(2);
     // It belongs to the user again and has changed, so it is used.
     config(&sandbox, "good", "stop-signal = 'INT'\n", 0, 0o644);
-    fs::rename(sandbox.path("good"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("good"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     session.wait("config_loaded");
     session.wait_armed(3);
     config(&sandbox, "evil", "stop-signal = 'QUIT'\n", MALLORY, 0o644);
-    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     session.wait("config_rejected");
     session.wait_armed(4);
     let ended = session.stop();

@@ -65,7 +65,7 @@ impl Sandbox {
     /// Writes an executable shell script below the root.
     pub fn script(&self, name: impl AsRef<Path>, body: &str) -> PathBuf {
         let path = self.write(name, format!("#!/bin/sh\n{body}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
         path
     }
 
