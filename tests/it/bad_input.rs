@@ -70,7 +70,7 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["-C", "missing"], &["--directory missing", "no such directory"]),
         (&["-C", "file.txt"], &["--directory file.txt", "not a directory"]),
         (&["-c", "missing.toml"], &["--config missing.toml", "no such file"]),
-        (&["-c", "."], &["--config .", "no file"]),
+        (&["-c", "."], &["--config .", "not a file"]),
         (&["--wacth", "*.py"], &["--wacth", "--watch"]),
         (&["--lockfile", "missing/it.lock"], &["lockfile", "missing/it.lock", "no such file or directory"]),
     ];

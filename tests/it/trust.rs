@@ -186,7 +186,7 @@ fn the_owner_of_a_symlink_in_the_path_counts_too() {
     assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&link, MALLORY);
     let said = refusal(&start());
-    assert!(said.contains("a symlink on the way") && said.contains(&format!("uid {MALLORY}")), "{said}");
+    assert!(said.contains("a symlink in the path") && said.contains(&format!("uid {MALLORY}")), "{said}");
     // A symlink to a directory in the middle of the path.
     fs::remove_file(&link).expect("the test owns it");
     symlink("../hop/reloadrun.toml", &link).expect("a fresh name");
