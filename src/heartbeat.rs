@@ -14,8 +14,8 @@ use crate::escape::escaped_json;
 use crate::generation::Generation;
 use crate::os::fs::FileId;
 use crate::os::lock::{Felt, LockedFile, Memory, Refusal, random, remove_dead};
-use crate::os::reason;
 use crate::os::tree::Process;
+use crate::os::{Errno, reason};
 
 /// The supervisor's side: holds the lock, touches the file, removes it at the end.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub enum Beat {
     /// This is the first beat that does not find the private file. At the next beat it is known whether its directory was
     /// removed as well.
     Missed,
-    /// The file could not be touched; the reason.
-    Failed(String),
+    /// The file could not be touched.
+    Failed(Errno),
 }
 
 /// The lockfile's one line.
@@ -79,9 +79,9 @@ impl Heartbeat {
             None => match private_file(private_directories()) {
                 Some(named) => named,
                 None => Kept::Nameless(Memory::new().map_err(|errno| {
-                    let reason = errno.desc().to_lowercase();
                     Error::own(format!(
-                        "cannot create a private lockfile ({reason}); choose a path with --lockfile PATH"
+                        "cannot create a private lockfile ({}); choose a path with --lockfile PATH",
+                        reason(errno)
                     ))
                 })?),
             },
@@ -164,7 +164,7 @@ impl Heartbeat {
         self.missed = false;
         match touched {
             Ok(()) => Beat::Steady,
-            Err(errno) => Beat::Failed(errno.desc().to_lowercase()),
+            Err(errno) => Beat::Failed(errno),
         }
     }
 }
@@ -228,7 +228,7 @@ fn sentence(path: &Path, refusal: Refusal) -> String {
             format!("the lockfile {shown} is a symlink or not a regular file; remove it, or choose another file")
         }
         Refusal::NotOurs => format!("the lockfile {shown} exists and is not a reloadrun lockfile; choose another name"),
-        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(&error)),
+        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(error)),
     }
 }
 

@@ -22,7 +22,7 @@
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
 //! 2 config event damping ignore_files
-//! 1 os pattern      system calls and all unsafe code; patterns
+//! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
 //! 0 change escape generation exit_code error
 //! ```
 //!
@@ -38,6 +38,7 @@ mod cli;
 mod command;
 mod config;
 mod damping;
+mod degraded;
 mod error;
 mod escape;
 mod event;

@@ -101,7 +101,7 @@ fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<Path
             std::io::ErrorKind::NotFound => format!("{place} {shown}: no such directory"),
             std::io::ErrorKind::NotADirectory => format!("{place} {shown}: not a directory"),
             std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: permission denied"),
-            _ => format!("{place} {shown}: {}", reason(&error)),
+            _ => format!("{place} {shown}: {}", reason(error)),
         }),
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::rules::{MOST_GLOBS, MOST_RULES, Rules};
+use super::rules::Rules;
 
 /// The most bytes read from an ignore file.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -56,13 +56,24 @@ pub struct IgnoreFile {
     pub stamp: Option<Stamp>,
 }
 
+/// Why an ignore file is not used, or only in part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// It is a symlink, which git does not follow either.
+    IsLink(PathBuf),
+    /// It has more than [`MOST_BYTES`], or too many rules or globs: only the first of them are used.
+    TooLarge(PathBuf),
+    /// It cannot be read.
+    Unreadable(PathBuf, ErrorKind),
+}
+
 /// The result of looking for an ignore file.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The file, if it exists.
     pub file: Option<Arc<IgnoreFile>>,
-    /// A message about what is wrong with it.
-    pub complaint: Option<String>,
+    /// What is wrong with it.
+    pub flaw: Option<Flaw>,
 }
 
 /// Reads an ignore file, unless it has the same stamp as the `known` one.
@@ -72,39 +83,26 @@ pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile
     let metadata = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
     let Ok(metadata) = metadata else { return Found::default() };
     if metadata.is_symlink() {
-        let complaint = format!("{} is a symlink, which git does not read; replace it with a file", path.display());
-        return Found { file: None, complaint: Some(complaint) };
+        return Found { file: None, flaw: Some(Flaw::IsLink(path.to_owned())) };
     }
     if !metadata.is_file() {
         return Found::default();
     }
     let stamp = Some(Stamp::of(&metadata));
     if let Some(known) = known.filter(|known| known.stamp == stamp && known.rules.folds() == fold) {
-        return Found { file: Some(Arc::clone(known)), complaint: None };
+        return Found { file: Some(Arc::clone(known)), flaw: None };
     }
-    let (rules, complaint) = match content(path) {
+    let (rules, flaw) = match content(path) {
         Ok((content, whole)) => {
             let rules = Rules::of(content, fold);
-            let complaint = (!whole || !rules.is_whole()).then(|| {
-                format!(
-                    "{} is too large: only the first {MOST_BYTES} bytes are used, with at most {MOST_RULES} rules, {MOST_GLOBS} of them with wildcards",
-                    path.display()
-                )
-            });
-            (rules, complaint)
+            let flaw = (!whole || !rules.is_whole()).then(|| Flaw::TooLarge(path.to_owned()));
+            (rules, flaw)
         }
         // It was removed since.
         Err(error) if error.kind() == ErrorKind::NotFound => return Found::default(),
-        Err(error) => {
-            let complaint = format!(
-                "{} cannot be read ({}), so its rules are not used; make it readable",
-                path.display(),
-                error.kind()
-            );
-            (Rules::of(Vec::new(), fold), Some(complaint))
-        }
+        Err(error) => (Rules::of(Vec::new(), fold), Some(Flaw::Unreadable(path.to_owned(), error.kind()))),
     };
-    Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), complaint }
+    Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), flaw }
 }
 
 /// The content of a file up to the limit, and whether that is all. A line that is cut off is dropped.

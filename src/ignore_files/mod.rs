@@ -19,9 +19,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
 use self::repository::Repository;
+pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
 /// The names of ignore files, the one that wins first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
@@ -71,8 +73,9 @@ struct State {
     /// Files that influence the rules and are not in a watched directory.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
-    complaints: Vec<String>,
-    told: HashSet<String>,
+    /// Flaws that were not returned yet.
+    untold: Vec<Flaw>,
+    told: HashSet<Flaw>,
 }
 
 /// The cached facts about a directory.
@@ -195,9 +198,9 @@ impl IgnoreFiles {
         std::mem::take(&mut self.lock().changes)
     }
 
-    /// Messages about ignore files that cannot be used, or only in part; each is returned once.
-    pub fn complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.lock().complaints)
+    /// The ignore files that cannot be used, or only in part; each is returned once.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        std::mem::take(&mut self.lock().untold)
     }
 
     /// Checks a file that applies to whole repositories: an exclude file or a configuration file.
@@ -295,10 +298,10 @@ impl IgnoreFiles {
             Some(file) => drop(state.files.insert(path.to_owned(), Arc::clone(file))),
             None => drop(state.files.remove(path)),
         }
-        if let Some(complaint) = found.complaint
-            && state.told.insert(complaint.clone())
+        if let Some(flaw) = found.flaw
+            && state.told.insert(flaw.clone())
         {
-            state.complaints.push(complaint);
+            state.untold.push(flaw);
         }
         found.file
     }

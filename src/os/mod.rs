@@ -19,8 +19,9 @@ pub mod way;
 
 pub use nix::errno::Errno;
 
-/// The system's error message in lower case, without the error number.
-pub fn reason(error: &std::io::Error) -> String {
+/// The system's error message in lower case, without the error number. All messages use this function.
+pub fn reason(error: impl Into<std::io::Error>) -> String {
+    let error = error.into();
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string().to_lowercase(),

@@ -254,7 +254,7 @@ fn reason(errno: Errno) -> String {
         Errno::EAGAIN => "the limit of processes is reached (ulimit -u)".into(),
         Errno::ENOMEM => "there is no memory for another process".into(),
         Errno::EMFILE | Errno::ENFILE => "the limit of open files is reached (ulimit -n)".into(),
-        errno => errno.desc().to_lowercase(),
+        errno => super::reason(errno),
     }
 }
 
@@ -338,7 +338,7 @@ fn outcome(executable: &Executable, child: Pid, failure: OwnedFd) -> Result<i32,
     let (step, errno) = (i32::from_ne_bytes([a, b, c, d]), Errno::from_raw(i32::from_ne_bytes(rest)));
     let _ = nix::sys::wait::waitpid(child, None);
     Err(CommandStatus::CannotRun(if step == IN_DIRECTORY {
-        format!("its directory {}: {}", executable.directory.to_string_lossy(), errno.desc().to_lowercase())
+        format!("its directory {}: {}", executable.directory.to_string_lossy(), super::reason(errno))
     } else {
         format!("{}: {}", executable.program.to_string_lossy(), reason(errno))
     }))

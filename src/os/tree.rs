@@ -3,7 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 
+use nix::errno::Errno;
+use nix::libc;
+
+use super::pidfd;
 use super::process::own_pid;
+use super::signals::Signal;
 
 /// A process that is running, stopped, or a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,44 @@ impl Process {
         // If only the main thread has ended (pthread_exit), ps shows a zombie, but the process is still running.
         let state = if state == 'Z' && threads != "1" && threads != "0" { state_of_a_thread(pid) } else { state };
         Some(Process { pid, parent, group, session, state, started })
+    }
+
+    /// Sends a signal to this process, and never to a later one with the same pid.
+    ///
+    /// # Errors
+    /// ESRCH when it has ended, EPERM when this user may not signal it.
+    pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        self.send(signal.number())
+    }
+
+    /// Whether it exists and this user may not signal it: sudo or another set-uid program has changed its user.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.send(0) == Err(Errno::EPERM)
+    }
+
+    fn send(&self, number: i32) -> Result<(), Errno> {
+        match pidfd::open(self.pid) {
+            Ok(descriptor) => {
+                // The pidfd was opened by pid. The start time confirms that it is the right process.
+                self.confirm()?;
+                match pidfd::send(&descriptor, number) {
+                    // Before Linux 5.1, or forbidden by a seccomp filter.
+                    Err(Errno::ENOSYS | Errno::EPERM) => {}
+                    sent => return sent,
+                }
+            }
+            Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+            // Before Linux 5.3, or forbidden by a seccomp filter, or no descriptor is left.
+            Err(_) => {}
+        }
+        self.confirm()?;
+        // SAFETY: kill(2) reads two integers.
+        Errno::result(unsafe { libc::kill(self.pid, number) }).map(drop)
+    }
+
+    fn confirm(&self) -> Result<(), Errno> {
+        let same = Process::of(self.pid).is_some_and(|now| now.started == self.started);
+        if same { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
     /// The name, as `ps -o comm` shows it; empty when the process has ended.
@@ -154,6 +197,10 @@ fn by_scan(root: i32, without: &[i32]) -> Vec<Process> {
 #[cfg(test)]
 mod tests {
     use super::{Process, by_children_files, by_scan};
+    use crate::os::signals::Signal;
+    use nix::errno::Errno;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
 
     #[test]
     fn both_methods_of_reading_the_tree_find_the_same_children() {
@@ -174,5 +221,26 @@ mod tests {
         if let Some(listed) = listed {
             assert!(holds_all(&listed), "{listed:?} lacks one of {pids:?}");
         }
+    }
+
+    #[test]
+    fn a_process_that_reuses_a_pid_is_not_signalled() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        let earlier = Process { started: process.started - 1, ..process };
+        assert_eq!(earlier.signal(Signal::KILL), Err(Errno::ESRCH));
+        assert!(!earlier.is_out_of_reach());
+        // An earlier KILL would show up as the signal that ended it.
+        process.signal(Signal::TERM).unwrap();
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::TERM.number()));
+        assert_eq!(process.signal(Signal::KILL), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn real_time_signals_are_delivered_too() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        process.signal("RTMIN+1".parse().unwrap()).unwrap();
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(35));
     }
 }

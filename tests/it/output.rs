@@ -308,7 +308,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "stopped" => &["took_ms", "killed"],
         "exited" => &["code", "status", "ran_ms"],
         "waiting" => &["for", "delay_ms"],
-        "degraded" => &["message"],
+        "degraded" => &["kind", "message"],
         "finished" => &["code", "reason"],
         other => panic!("unknown event {other}"),
     }
@@ -353,7 +353,7 @@ fn the_event_stream_has_all_events_with_the_documented_keys() {
     session.wait("config_rejected");
     session.wait_armed(2);
     signal(session.child_pid(), "KILL");
-    session.wait("degraded");
+    assert_eq!(session.wait("degraded")["kind"], "child_died");
     session.wait_armed(3);
     fs::write(sandbox.beside().join("end"), "").expect("the test owns it");
     sandbox.write("app.txt", "two");
