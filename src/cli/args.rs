@@ -132,29 +132,29 @@ pub struct Args {
     pub stop_timeout: Option<String>,
 
     /// Clear the terminal before each start
-    #[arg(long, help_heading = "What to say")]
+    #[arg(long, help_heading = "Output")]
     pub clear: bool,
 
     /// Colour: auto, always or never [default: auto]
-    #[arg(long, value_name = "WHEN", help_heading = "What to say")]
+    #[arg(long, value_name = "WHEN", help_heading = "Output")]
     pub color: Option<String>,
 
     /// Print errors only
-    #[arg(short, long, help_heading = "What to say")]
+    #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
 
     /// Print every decision
-    #[arg(short, long, help_heading = "What to say")]
+    #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
     /// Write events as JSON lines to a file, to - (standard error) or to fd:N
-    #[arg(long, value_name = "PATH", help_heading = "What to say")]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub events: Option<OsString>,
 
     /// Print whether a change to PATH would restart, and why; run nothing
     ///
     /// Exits with 0 if it would, with 1 if it would not.
-    #[arg(long, value_name = "PATH", help_heading = "What to say")]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub explain: Option<OsString>,
 
     /// Config file [default: reloadrun.toml in the directory or above it]

@@ -359,7 +359,7 @@ impl<'a> Running<'a> {
         Running { server, session, sandbox, port, command, generation: 1, saves: 0, workers: BTreeSet::new() }
     }
 
-    /// Waits until this is answered, and gives back the pid that answers.
+    /// Waits until this is answered, and returns the pid in the answer.
     fn wait_for(&self, path: &str, code: &str, config: &str) -> i32 {
         pid(&apps::wait_for_answer(self.port, path, DEADLINE, |answer| says(answer, code, config)))
     }

@@ -136,7 +136,7 @@ fn if_the_signal_ends_a_shell_the_old_tree_is_stopped_first_and_a_hint_names_the
     assert!(!is_alive(orphan), "{}", session.account());
     let ended = session.stop();
     let hints = hints(&ended.events);
-    let told = hints.iter().find(|hint| hint.contains("did not reach")).expect("it is told");
+    let told = hints.iter().find(|hint| hint.contains("did not reach")).expect("the hint");
     assert!(told.contains(&format!("server.sh {orphan}")) || told.contains(&format!("server.sh ({orphan})")), "{told}");
     assert!(told.contains("Write `exec` before the program that sh runs"), "{told}");
     assert_eq!((ended.count("waiting"), ended.count("exited")), (0, 0), "{ended:#?}");

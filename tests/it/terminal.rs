@@ -485,7 +485,7 @@ fn a_restart_of_a_full_screen_program_restores_the_terminal() {
     let (full, after) = shown.split_once("there").expect("it was there");
     // Messages must not go to the alternate screen, where they would disappear.
     let (sequences, _) =
-        after.split_once("reloadrun: app.txt changed; the command had to be killed").expect("that is said");
+        after.split_once("reloadrun: app.txt changed; the command had to be killed").expect("the line");
     assert!(!full.contains(MAIN_SCREEN));
     for off in [
         MAIN_SCREEN,

@@ -193,7 +193,7 @@ fn the_owner_of_a_symlink_in_the_path_counts_too() {
     symlink("mine", &hop).expect("a fresh name");
     assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&hop, MALLORY);
-    assert!(refusal(&start()).contains("a symlink on the way"));
+    assert!(refusal(&start()).contains("a symlink in the path"));
     // And a foreign file behind the user's own symlink.
     give(&hop, 0);
     chown(sandbox.path("mine/reloadrun.toml"), Some(MALLORY), None).expect("root may");

@@ -15,7 +15,7 @@ const LONGEST: u32 = 900;
 
 /// Ends the main thread; the other thread waits for the removal of the file.
 pub fn run(mut words: ArgsOs) -> Ended {
-    // SAFETY: SIG_IGN runs no code of ours.
+    // SAFETY: SIG_IGN runs no handler of this program.
     let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
     nix::unistd::alarm::set(LONGEST);
     let path = PathBuf::from(words.next().ok_or("headless needs a FILE")?);

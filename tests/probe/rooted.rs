@@ -19,7 +19,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
     // SAFETY: setuid(2) reads an integer.
     Errno::result(unsafe { libc::setuid(0) }).map_err(|errno| format!("the probe is not set-uid root: {errno}"))?;
     // A terminal can still send it signals.
-    // SAFETY: SIG_IGN runs no code of ours.
+    // SAFETY: SIG_IGN runs no handler of this program.
     let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
     nix::unistd::alarm::set(LONGEST);
     let path = PathBuf::from(words.next().ok_or("rooted needs a FILE")?);

@@ -14,7 +14,7 @@ use nix::unistd::pause;
 
 use super::Ended;
 
-/// Three numbers of 20 characters at the most, two blanks, the end of the line.
+/// Three numbers of at most 20 characters, two blanks, the end of the line.
 const LINE: usize = 64;
 
 /// Stamps, then sleeps until a signal ends it.

@@ -247,7 +247,7 @@ impl Tree {
 
 fn deafen() {
     for deaf in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
-        // SAFETY: SIG_IGN runs no code of ours.
+        // SAFETY: SIG_IGN runs no handler of this program.
         let _ = unsafe { signal(deaf, SigHandler::SigIgn) };
     }
 }

@@ -125,7 +125,7 @@ fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, over: &AtomicBool) {
         }
         match nix::unistd::read(master.as_fd(), &mut buffer) {
             Ok(count @ 1..) => {
-                shown.lock().expect("nobody panics with it").extend_from_slice(&buffer[..count]);
+                shown.lock().expect("no thread panics while it holds the lock").extend_from_slice(&buffer[..count]);
             }
             // No process has the slave open at the moment.
             _ => std::thread::sleep(STEP),
