@@ -1,6 +1,6 @@
-//! Removes stale compiled Python files. CPython accepts a `.pyc` if the size of the source and its time in whole seconds
-//! match, so a fast restart after a small edit could run the old code. Before a start, and before a signal that makes the
-//! command import again, the compiled files of the changed sources are removed.
+//! Removes stale compiled Python files. CPython accepts a `.pyc` if the size of the source and its time in whole
+//! seconds match, so a fast restart after a small edit could run the old code. Before a start, and before a signal that
+//! makes the command import again, the compiled files of the changed sources are removed.
 //!
 //! Only `<stem>.*.pyc` in the caches of a changed source are removed, and never through a symlink. The caches are
 //! `__pycache__` beside the source and, as `importlib` has it (`cache_from_source`), the same path below
@@ -71,8 +71,8 @@ impl Caches {
         }
     }
 
-    /// The directories below the prefixes that can hold compiled files of `directory`. Python builds the path from its own
-    /// name of the directory, so all names of it are tried.
+    /// The directories below the prefixes that can hold compiled files of `directory`. Python builds the path from its
+    /// own name of the directory, so all names of it are tried.
     fn mirrors(&self, directory: &Path) -> Vec<Directory> {
         if self.prefixes.is_empty() {
             return Vec::new();

@@ -84,8 +84,8 @@ impl Damping {
         all.then(|| FIRST.saturating_mul(1 << self.waited.min(8)).min(LONGEST))
     }
 
-    /// Takes in a restart for these changes. `quiet` is the time from the start, or from the last change, to the first of
-    /// them. Returns the series when it must be reported, once per series.
+    /// Takes in a restart for these changes. `quiet` is the time from the start, or from the last change, to the first
+    /// of them. Returns the series when it must be reported, once per series.
     pub fn restart(&mut self, changes: &ChangeSet, quiet: Duration) -> Option<Series> {
         if changes.has_config() || quiet > LONGEST {
             self.reset();

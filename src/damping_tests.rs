@@ -47,7 +47,8 @@ fn damped_from_the_sixth_on() -> Vec<u128> {
 
 #[test]
 fn a_build_with_fresh_names_is_delayed_from_the_sixth_restart_on() {
-    // New names each time; the same names, new at first; each file deleted before it is rewritten; more names each time.
+    // New names each time; the same names, new at first; each file deleted before it is rewritten; more names each
+    // time.
     let names = |number: usize| set([created(&format!("/out/{number}.js"))]);
     let same = |number: usize| {
         let kind = if number == 0 { ChangeKind::Created } else { ChangeKind::Modified };

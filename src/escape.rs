@@ -1,7 +1,8 @@
 //! Escapes text from outside (file names, keys and values, command line words) before it reaches a terminal or a log.
 //!
-//! A file name can contain any character. Printed unchanged, an escape sequence could clear the screen, a line end could
-//! forge a message of reloadrun, and a bidirectional override could display another name. All output is escaped here.
+//! A file name can contain any character. Printed unchanged, an escape sequence could clear the screen, a line end
+//! could forge a message of reloadrun, and a bidirectional override could display another name. All output is escaped
+//! here.
 
 use std::borrow::Cow;
 

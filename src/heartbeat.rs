@@ -46,8 +46,8 @@ pub enum Beat {
     Steady,
     /// The file was removed or replaced: the user wants reloadrun to end.
     Removed,
-    /// This is the first beat that does not find the private file. At the next beat it is known whether its directory was
-    /// removed as well.
+    /// This is the first beat that does not find the private file. At the next beat it is known whether its directory
+    /// was removed as well.
     Missed,
     /// The file could not be touched.
     Failed(Errno),
@@ -67,8 +67,8 @@ impl Heartbeat {
     /// refuse a file, the heartbeat uses memory.
     ///
     /// # Errors
-    /// `Usage` if the given path is in use, is not a regular file or cannot be created. `Own` if there is not even memory
-    /// for a private heartbeat.
+    /// `Usage` if the given path is in use, is not a regular file or cannot be created. `Own` if there is not even
+    /// memory for a private heartbeat.
     pub fn begin(path: Option<&Path>) -> Result<Heartbeat> {
         let file = match path {
             Some(path) => {
@@ -106,8 +106,8 @@ impl Heartbeat {
         }
     }
 
-    /// The path at which the next child opens the file; `None` for a private file that is no longer there. The child must
-    /// open it itself: a copy of our descriptor would share the lock.
+    /// The path at which the next child opens the file; `None` for a private file that is no longer there. The child
+    /// must open it itself: a copy of our descriptor would share the lock.
     pub fn path_for_child(&self) -> Option<&Path> {
         match &self.file {
             Kept::Named { file, path, directory } => (directory.is_none() || file.is_at(path)).then_some(path),
@@ -115,8 +115,8 @@ impl Heartbeat {
         }
     }
 
-    /// A descriptor for the next child where there is no file to open; then sharing the lock does no harm. `None` when no
-    /// descriptor is left.
+    /// A descriptor for the next child where there is no file to open; then sharing the lock does no harm. `None` when
+    /// no descriptor is left.
     pub fn descriptor_for_child(&self) -> Option<OwnedFd> {
         match &self.file {
             Kept::Named { file, .. } => file.duplicate().ok(),
@@ -145,8 +145,8 @@ impl Heartbeat {
                     let is_there = |id: &FileId| path.parent().and_then(FileId::of) == Some(*id);
                     match directory {
                         None => return Beat::Removed,
-                        // Only at the second beat in a row: `rm -r` and logind (at logout) remove the file first and its
-                        // directory a moment later.
+                        // Only at the second beat in a row: `rm -r` and logind (at logout) remove the file first and
+                        // its directory a moment later.
                         Some(id) if is_there(id) && std::mem::replace(&mut self.missed, true) => return Beat::Removed,
                         Some(id) if is_there(id) => {
                             // If this fails, the child misses one beat.
@@ -183,8 +183,8 @@ fn private_directories() -> impl Iterator<Item = PathBuf> {
     runtime.into_iter().chain([std::env::temp_dir()])
 }
 
-/// Creates a private file in the first directory that accepts one. Its name is random, so that other users cannot create
-/// it beforehand in a directory like `/tmp`.
+/// Creates a private file in the first directory that accepts one. Its name is random, so that other users cannot
+/// create it beforehand in a directory like `/tmp`.
 fn private_file(directories: impl Iterator<Item = PathBuf>) -> Option<Kept> {
     directories.into_iter().find_map(|directory| {
         let name = format!("reloadrun-{}-{:032x}.lock", std::process::id(), random()?);
@@ -234,8 +234,8 @@ fn sentence(path: &Path, refusal: Refusal) -> String {
 
 /// The child's side, the pulse: looks at the file once an interval and counts the looks that found no new beat.
 ///
-/// It counts looks instead of time, because what delays the beats also delays the looks: a suspended laptop, a Ctrl-Z, a
-/// machine under load. A clock that is set has no influence either.
+/// It counts looks instead of time, because what delays the beats also delays the looks: a suspended laptop, a Ctrl-Z,
+/// a machine under load. A clock that is set has no influence either.
 #[derive(Debug)]
 pub struct Pulse {
     felt: Option<Felt>,

@@ -1,6 +1,6 @@
 //! Strays: descendants of the command that left its process group. Each gets a tether (see `os::tether`) as soon as it
-//! is seen: the kernel kills it when this process ends. This covers the case that supervisor and child are killed in the
-//! same moment, so that neither can clean up.
+//! is seen: the kernel kills it when this process ends. This covers the case that supervisor and child are killed in
+//! the same moment, so that neither can clean up.
 
 use std::collections::HashMap;
 

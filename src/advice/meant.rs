@@ -1,5 +1,5 @@
-//! Guesses what was meant by a command that cannot be started: several words quoted as one, a shell line, a file that is
-//! not executable.
+//! Guesses what was meant by a command that cannot be started: several words quoted as one, a shell line, a file that
+//! is not executable.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Detects whether the command reloads by itself. Then each save takes effect twice, or a restart discards state that the
-//! command would keep.
+//! Detects whether the command reloads by itself. Then each save takes effect twice, or a restart discards state that
+//! the command would keep.
 
 use super::line::{Scripts, Simple, programs};
 use super::tools::{PAGES, SERVERS, SITES, STAYERS, Sources, WATCHERS};

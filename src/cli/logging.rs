@@ -1,7 +1,8 @@
-//! The output beside the events: with `-v` one line for each decision, for people; with `RELOADRUN_LOG` the internal log.
+//! The output beside the events: with `-v` one line for each decision, for people; with `RELOADRUN_LOG` the internal
+//! log.
 //!
-//! Both use tracing. A decision has the level INFO and the fields `path` and `rule`; everything else has the level DEBUG.
-//! Writing a line never blocks: printing decisions must not change their timing.
+//! Both use tracing. A decision has the level INFO and the fields `path` and `rule`; everything else has the level
+//! DEBUG. Writing a line never blocks: printing decisions must not change their timing.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
@@ -53,8 +54,8 @@ pub fn begin(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Parses a level or a list of `target=level`. tracing takes any other word as the name of a target, so a misspelt level
-/// would print nothing; it is an error here.
+/// Parses a level or a list of `target=level`. tracing takes any other word as the name of a target, so a misspelt
+/// level would print nothing; it is an error here.
 fn filter(text: &str) -> std::result::Result<Targets, ()> {
     if text.is_empty() {
         return Ok(Targets::new());

@@ -217,8 +217,8 @@ impl Resolver<'_> {
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
     }
 
-    /// The command's directory by the name that a shell would use after `cd`: based on the caller's `PWD`, with symlinks
-    /// kept.
+    /// The command's directory by the name that a shell would use after `cd`: based on the caller's `PWD`, with
+    /// symlinks kept.
     fn named_directory(&self, from_file: bool) -> PathBuf {
         let Environment { current, named, .. } = self.environment;
         let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
@@ -249,8 +249,8 @@ impl Resolver<'_> {
         (Vec::new(), false)
     }
 
-    /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file names
-    /// one.
+    /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file
+    /// names one.
     fn patterns(&mut self, kind: Kind, given: &[OsString], chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
         let (key, flag) = match kind {
             Kind::Watch => ("watch", "-w"),

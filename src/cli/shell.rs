@@ -1,5 +1,5 @@
-//! Puts `exec` before a shell line that is one simple command (POSIX.1-2017, XCU 2.9.1), so that the program replaces the
-//! shell and gets its signals. bash does so by itself, dash does not.
+//! Puts `exec` before a shell line that is one simple command (POSIX.1-2017, XCU 2.9.1), so that the program replaces
+//! the shell and gets its signals. bash does so by itself, dash does not.
 
 use std::iter::Peekable;
 use std::str::Chars;

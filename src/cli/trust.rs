@@ -1,8 +1,8 @@
 //! Finds the config file, decides whether to use it, and reads it.
 //!
 //! A config file names a command, so its author can run any program as the user who starts reloadrun. A file given with
-//! `-c` is the user's choice. A file that reloadrun found may lie in a directory where others can write (`/tmp`), so its
-//! owner must be trusted. See docs/decisions/0020-whose-config-file-is-obeyed.md.
+//! `-c` is the user's choice. A file that reloadrun found may lie in a directory where others can write (`/tmp`), so
+//! its owner must be trusted. See docs/decisions/0020-whose-config-file-is-obeyed.md.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! Options of other tools (nodemon, watchexec, entr, cargo-watch, watchmedo, watchfiles, reflex, air, uvicorn) and their
-//! names here. Pure; the answer is one line, or nothing where there is no good guess.
+//! Options of other tools (nodemon, watchexec, entr, cargo-watch, watchmedo, watchfiles, reflex, air, uvicorn) and
+//! their names here. Pure; the answer is one line, or nothing where there is no good guess.
 
 use std::str::FromStr;
 
@@ -271,7 +271,8 @@ fn one_word(text: &str) -> String {
     quoted(&[text.into()])
 }
 
-/// The long option that was probably meant: at most two letters differ, or the name is the beginning of just one option.
+/// The long option that was probably meant: at most two letters differ, or the name is the beginning of just one
+/// option.
 fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = name.to_lowercase().replace('_', "-");
     let plain = plain.as_str();

@@ -1,5 +1,5 @@
-//! The ignore rules of git: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and also `.ignore`, which has the
-//! same syntax and wins over a `.gitignore` in the same directory.
+//! The ignore rules of git: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and also `.ignore`, which has
+//! the same syntax and wins over a `.gitignore` in the same directory.
 //!
 //! A repository begins at the nearest directory with a `.git`, and no rule from above applies in it. Outside of any
 //! repository, only `.gitignore` and `.ignore` apply, from the directory where watching begins.
@@ -136,8 +136,8 @@ impl IgnoreFiles {
     }
 
     /// Takes in the result of a directory listing: whether the directory has an entry for which
-    /// [`IgnoreFiles::is_concerned_by`] holds. If not, no ignore file is searched for in it; if so, and the directory is
-    /// cached, its ignore files are checked for changes.
+    /// [`IgnoreFiles::is_concerned_by`] holds. If not, no ignore file is searched for in it; if so, and the directory
+    /// is cached, its ignore files are checked for changes.
     pub fn enter(&self, directory: &Path, has_any: bool) {
         let known = self.lock().directories.get(directory).map(|known| known.own);
         match known {
@@ -175,8 +175,8 @@ impl IgnoreFiles {
         }
     }
 
-    /// Checks the files that influence the rules and are not in watched directories: above the bases, in `.git` and in the
-    /// home directory. Must be called periodically.
+    /// Checks the files that influence the rules and are not in watched directories: above the bases, in `.git` and in
+    /// the home directory. Must be called periodically.
     pub fn look_around(&self) {
         let outside: Vec<(PathBuf, Option<Stamp>)> =
             self.lock().outside.iter().map(|(path, stamp)| (path.clone(), *stamp)).collect();

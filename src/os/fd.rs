@@ -402,7 +402,8 @@ fn for_all_but(kept: &[RawFd], flags: u32) {
 }
 
 fn close_range(first: u32, last: u32, flags: u32) {
-    // SAFETY: close_range(2) takes three integers; the callers guarantee that the closed descriptors are not used again.
+    // SAFETY: close_range(2) takes three integers; the callers guarantee that the closed descriptors are not used
+    // again.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0;
     if done {
         return;

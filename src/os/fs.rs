@@ -56,7 +56,8 @@ impl FileId {
         std::fs::metadata(path).ok().map(|metadata| FileId::from(&metadata))
     }
 
-    /// The identity of the regular file open as this descriptor; `None` for terminals, pipes, devices and closed numbers.
+    /// The identity of the regular file open as this descriptor; `None` for terminals, pipes, devices and closed
+    /// numbers.
     pub fn of_descriptor(number: i32) -> Option<FileId> {
         let metadata = std::fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
         metadata.is_file().then(|| FileId::from(&metadata))
@@ -133,8 +134,8 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-/// File systems on which changes can happen without this kernel seeing them, by `f_type` of statfs(2) (linux/magic.h and
-/// the sources of the file systems), with the name to display.
+/// File systems on which changes can happen without this kernel seeing them, by `f_type` of statfs(2) (linux/magic.h
+/// and the sources of the file systems), with the name to display.
 const SILENT: &[(u32, &str)] = &[
     (0x6969, "NFS"),
     (0xFF53_4D42, "CIFS"),

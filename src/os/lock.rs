@@ -44,13 +44,15 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. A file left over from a dead owner is replaced: its lock
-    /// is free, and `is_ours` accepts its first line or it is empty. Children of the dead owner are waited for, up to 3 s.
+    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. A file left over from a dead owner is replaced: its
+    /// lock is free, and `is_ours` accepts its first line or it is empty. Children of the dead owner are waited for, up
+    /// to 3 s.
     ///
     /// # Errors
     /// See [`Refusal`].
     pub fn create(path: &Path, is_ours: fn(&str) -> bool) -> Result<LockedFile, Refusal> {
-        // A round fails only if another process creates or replaces the file in the same moment, so a few rounds are enough.
+        // A round fails only if another process creates or replaces the file in the same moment, so a few rounds are
+        // enough.
         for _ in 0..16 {
             match open(path, true) {
                 Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -164,8 +166,8 @@ impl Felt {
     /// Opens the file at `path` and takes the shared lock.
     pub fn at(path: &Path) -> Option<Felt> {
         let file = open(path, false).ok()?;
-        // An OFD lock belongs to the descriptor and is independent of the owner's flock(2). On a file system without such
-        // locks, a new owner does not wait.
+        // An OFD lock belongs to the descriptor and is independent of the owner's flock(2). On a file system without
+        // such locks, a new owner does not wait.
         let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_RDLCK)));
         Some(Felt(file))
     }

@@ -1,5 +1,5 @@
-//! Signals to processes by pidfd. The kernel may reuse a pid as soon as its process was reaped; a pidfd always refers to
-//! the same process.
+//! Signals to processes by pidfd. The kernel may reuse a pid as soon as its process was reaped; a pidfd always refers
+//! to the same process.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

@@ -1,5 +1,6 @@
-//! Random faults: commands with process trees of all kinds, and at random moments a signal to one or two of the processes. A
-//! second later either everything runs again correctly, or no process is left. `docs/faults.md` describes its use.
+//! Random faults: commands with process trees of all kinds, and at random moments a signal to one or two of the
+//! processes. A second later either everything runs again correctly, or no process is left. `docs/faults.md` describes
+//! its use.
 
 mod fault;
 mod options;

@@ -177,8 +177,8 @@ impl Round {
         self.clean();
     }
 
-    /// A stray gets its tether when it is seen, once an interval, and the first process of a pid namespace cannot get one. This
-    /// gap is known; without `--gap` such faults are not injected.
+    /// A stray gets its tether when it is seen, once an interval, and the first process of a pid namespace cannot get
+    /// one. This gap is known; without `--gap` such faults are not injected.
     fn keep_out_of_the_gap(&self, fault: &mut Fault) {
         let both = fault.hits(Role::Supervisor) && fault.hits(Role::Child) && fault.signal == Signal::SIGKILL;
         if self.gap || !both || !self.strays {

@@ -1,7 +1,7 @@
 //! Compares the ignore rules with git itself: random trees with nested repositories, submodules, linked worktrees,
-//! excludes and unusual ignore files. For each path it compares the verdict of `git check-ignore` with ours, including the
-//! deciding file and line. Then it edits ignore files and compares again. `cargo gitignores --seed 7 --verdicts 100000` is a
-//! long run.
+//! excludes and unusual ignore files. For each path it compares the verdict of `git check-ignore` with ours, including
+//! the deciding file and line. Then it edits ignore files and compares again. `cargo gitignores --seed 7 --verdicts
+//! 100000` is a long run.
 
 mod lines;
 mod options;

@@ -270,7 +270,8 @@ impl World {
                     7 => "[include]\n\tpath = included\n".into(),
                     8 => format!("[includeIf \"gitdir:{}\"]\n\tpath = included\n", random.pick(&conditions)),
                     _ => {
-                        // A path is quoted like any other value: `#` and `;` need quotes, and quoted text needs backslashes.
+                        // A path is quoted like any other value: `#` and `;` need quotes, and quoted text needs
+                        // backslashes.
                         let path = included.to_str().unwrap_or("included").replace('\\', "\\\\").replace('"', "\\\"");
                         let meant = random.pick(&["TOP/", "~/"]);
                         format!("[includeIf \"gitdir/i:{meant}\"]\n\tpath = \"{path}\"\n")

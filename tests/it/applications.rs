@@ -33,7 +33,8 @@ struct Server {
     importers: usize,
     /// The exit code when its code is broken.
     failures: &'static [i32],
-    /// Whether it leaves bytecode beside its code: Python writes bytecode for imported modules, not for the main script.
+    /// Whether it leaves bytecode beside its code: Python writes bytecode for imported modules, not for the main
+    /// script.
     bytecode: bool,
 }
 
@@ -409,8 +410,8 @@ impl<'a> Running<'a> {
         self.saves += 1;
     }
 
-    /// Saves, and asserts that the next generation starts, for this file alone, and that no process of the previous one is
-    /// left.
+    /// Saves, and asserts that the next generation starts, for this file alone, and that no process of the previous one
+    /// is left.
     fn save_restarts(&mut self, file: &str, from: &str, to: &str) {
         let before = command_tree(&self.sandbox);
         self.save(file, from, to);

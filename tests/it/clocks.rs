@@ -1,5 +1,5 @@
-//! A clock that differs from the file system's, as with NFS, virtiofs and WSL: no change is lost, and none counts twice.
-//! In these tests a preloaded library shifts reloadrun's clock; the kernel's file times are not shifted.
+//! A clock that differs from the file system's, as with NFS, virtiofs and WSL: no change is lost, and none counts
+//! twice. In these tests a preloaded library shifts reloadrun's clock; the kernel's file times are not shifted.
 
 use std::process::Command;
 

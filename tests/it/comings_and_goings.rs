@@ -1,5 +1,5 @@
-//! Created and removed files and directories: deep directories created at once, roots and names that do not exist yet, roots
-//! deleted and created again, moves in, out and across.
+//! Created and removed files and directories: deep directories created at once, roots and names that do not exist yet,
+//! roots deleted and created again, moves in, out and across.
 
 use std::collections::BTreeMap;
 use std::fs;

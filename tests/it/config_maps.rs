@@ -1,5 +1,5 @@
-//! ConfigMaps and Secrets of Kubernetes, updated like the kubelet's atomic writer: one restart for each swap, with the new
-//! content.
+//! ConfigMaps and Secrets of Kubernetes, updated like the kubelet's atomic writer: one restart for each swap, with the
+//! new content.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,8 +26,8 @@ impl Volume {
         Volume { path, swaps: 0, links_first: false }
     }
 
-    /// Publishes these keys, which may have slashes, and their values, in the steps of the kubelet's `AtomicWriter.Write`.
-    /// Returns how long the visible steps took.
+    /// Publishes these keys, which may have slashes, and their values, in the steps of the kubelet's
+    /// `AtomicWriter.Write`. Returns how long the visible steps took.
     fn publish(&mut self, keys: &[(&str, &str)]) -> Duration {
         self.swaps += 1;
         let former = fs::read_link(self.path.join("..data")).ok();
@@ -153,7 +153,8 @@ on_every_backend! {
             let mut generation = 1;
             let mut expect = |took: Duration, changed: &[&str], read: [&str; 2]| {
                 generation += 1;
-                // If the time between swap and symlinks is longer than the wait for a whole file, they count as two saves.
+                // If the time between swap and symlinks is longer than the wait for a whole file, they count as two
+                // saves.
                 if took < Duration::from_millis(1) {
                     return assert_run(&mut session, generation, changed, &read);
                 }

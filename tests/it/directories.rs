@@ -1,5 +1,5 @@
-//! Many changes at once, and entries that change their type: git and tar in a tree, directories replaced by symlinks, files
-//! replaced by directories.
+//! Many changes at once, and entries that change their type: git and tar in a tree, directories replaced by symlinks,
+//! files replaced by directories.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -45,10 +45,10 @@ fn branch(sandbox: &Sandbox, name: &str) {
     git(sandbox, &["checkout", "-q", "main"]);
 }
 
-/// How many restarts this burst of writes may cause: one, and one more for each pause in it that was longer than the wait
-/// at that point (1 ms for each file so far, up to 100 ms). The pauses are computed from the file times. On an idle machine
-/// there are none. Files within 5 ms of a pause belong to the restart that it caused. Ten restarts are too many on any
-/// machine.
+/// How many restarts this burst of writes may cause: one, and one more for each pause in it that was longer than the
+/// wait at that point (1 ms for each file so far, up to 100 ms). The pauses are computed from the file times. On an
+/// idle machine there are none. Files within 5 ms of a pause belong to the restart that it caused. Ten restarts are too
+/// many on any machine.
 fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
     let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
     let mut times: Vec<u128> = (0..FILES)

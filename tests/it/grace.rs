@@ -60,7 +60,8 @@ fn saves_during_a_stop_never_kill_and_are_among_the_changes_of_the_next_start() 
     }
 }
 
-/// Like that server, with a worker in its process group that records its signals and ends on TERM with its own children.
+/// Like that server, with a worker in its process group that records its signals and ends on TERM with its own
+/// children.
 const LEADS: &str = "$PROBE heard ../heard TERM & echo $! > ../worker
 trap 'echo TERM >> ../leader; while ! test -e ../drained; do sleep 0.01; done; exit 0' TERM
 echo > ../ready; while :; do sleep 0.01; done";

@@ -1,5 +1,5 @@
-//! The command inherits from the caller the same as without reloadrun: descriptors, sockets of systemd, ignored and blocked
-//! signals, the name of the directory.
+//! The command inherits from the caller the same as without reloadrun: descriptors, sockets of systemd, ignored and
+//! blocked signals, the name of the directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -214,8 +214,8 @@ fn growth(pid: i32) -> [usize; 4] {
     [count("fd"), count("task"), resident.unwrap_or(0), children.split_whitespace().count()]
 }
 
-/// The same, as soon as only the present child is left. Older children have sent their last report, but the kernel needs
-/// time to remove their watches, so several may still be exiting on a busy machine.
+/// The same, as soon as only the present child is left. Older children have sent their last report, but the kernel
+/// needs time to remove their watches, so several may still be exiting on a busy machine.
 fn settled_growth(session: &Session) -> [usize; 4] {
     session.wait_until("the end of the children before", || growth(session.pid())[3] == 1);
     growth(session.pid())

@@ -59,7 +59,8 @@ fn overflow(sandbox: &Sandbox, session: &Session, most: usize) {
         let stat = fs::read_to_string(format!("/proc/{child}/task/{child}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     });
-    // Ignored names fill the queue as well. Each round is three events, and no two in a row are equal, so none are merged.
+    // Ignored names fill the queue as well. Each round is three events, and no two in a row are equal, so none are
+    // merged.
     for round in 0..=most {
         let path = sandbox.path(["x.pyc", "a/x.pyc"][round % 2]);
         fs::write(&path, "").expect("it can be written");
@@ -157,7 +158,8 @@ fn many_directories() -> Sandbox {
     sandbox
 }
 
-/// Under a limit, a save in each directory is reported. After some restarts, the limit has still been reported only once.
+/// Under a limit, a save in each directory is reported. After some restarts, the limit has still been reported only
+/// once.
 fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, kind: &str, words: &[&str]) {
     let sandbox = many_directories();
     let mut session = match namespace.start(&sandbox, &arguments(&[&GO_ON[..], &["--backend", backend]].concat())) {

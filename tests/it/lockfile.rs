@@ -81,8 +81,8 @@ fn the_lockfile_is_touched_once_an_interval() {
     }
     assert!(beats.is_sorted(), "{beats:?}");
     let nanoseconds = |(seconds, rest): (i64, i64)| seconds * 1_000_000_000 + rest;
-    // There are at least four intervals between the second and the last beat, so it is not touched too often. (File times
-    // have a resolution of some milliseconds.)
+    // There are at least four intervals between the second and the last beat, so it is not touched too often. (File
+    // times have a resolution of some milliseconds.)
     let took = nanoseconds(beats[5]) - nanoseconds(beats[1]);
     assert!(took >= 4 * 90_000_000, "four beats within {took} ns");
     assert_eq!(session.starts(), 1);
@@ -197,8 +197,8 @@ fn on_a_full_disk_it_runs_and_restarts_and_reports_it_once() {
     sandbox.write("app.txt", "one");
     let disk = sandbox.beside().join("disk");
     fs::create_dir(&disk).expect("a fresh name");
-    // The mount is private to this process and its children, and ends with them. tmpfs rounds its size up to whole pages,
-    // so the only page is filled.
+    // The mount is private to this process and its children, and ends with them. tmpfs rounds its size up to whole
+    // pages, so the only page is filled.
     let shell = format!(
         "mount -t tmpfs -o size=4k none '{}' && head -c 65536 /dev/zero > '{0}/filler' 2>/dev/null; [ -s '{0}/filler' ] && exec \"$@\"",
         disk.display()

@@ -1,5 +1,5 @@
-//! Places where changes send no events or are never visible: file systems in user space, the layers below an overlay, files
-//! that are mounts of their own. Every mount is private to the tested reloadrun and ends with it.
+//! Places where changes send no events or are never visible: file systems in user space, the layers below an overlay,
+//! files that are mounts of their own. Every mount is private to the tested reloadrun and ends with it.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Hostile file names, keys and arguments: they reach a terminal or a log only escaped, and cannot forge a line of reloadrun.
+//! Hostile file names, keys and arguments: they reach a terminal or a log only escaped, and cannot forge a line of
+//! reloadrun.
 
 use std::fs;
 

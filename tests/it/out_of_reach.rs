@@ -1,5 +1,5 @@
-//! Processes that a stop can miss: those that may not be signalled, those that only look like zombies, unreaped zombies, and
-//! all processes on a system without pidfds.
+//! Processes that a stop can miss: those that may not be signalled, those that only look like zombies, unreaped
+//! zombies, and all processes on a system without pidfds.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -157,8 +157,8 @@ fn a_process_whose_main_thread_has_ended_is_ended_like_any_other() {
     }
 }
 
-/// A parent that adopts orphans but reaps only reloadrun itself, like a program that is not made to be init. It prints how
-/// many zombies there were at the end.
+/// A parent that adopts orphans but reaps only reloadrun itself, like a program that is not made to be init. It prints
+/// how many zombies there were at the end.
 const COLLECTS_NOBODY: &str = "import ctypes, os, signal, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 runs, how = int(sys.argv[1]), sys.argv[2]
@@ -190,8 +190,8 @@ fn no_zombie_is_left_under_a_parent_that_does_not_reap() {
     }
 }
 
-/// Starts a program under a seccomp filter that makes pidfd_open and pidfd_send_signal fail. Both have the same system call
-/// number on every architecture.
+/// Starts a program under a seccomp filter that makes pidfd_open and pidfd_send_signal fail. Both have the same system
+/// call number on every architecture.
 const WITHOUT_PIDFDS: &str = "import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 numbers, error = (434, 424), int(sys.argv[1])

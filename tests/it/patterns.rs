@@ -1,4 +1,5 @@
-//! Patterns: one that matches is enough, one that matches nothing causes a hint, and a file with several names is one file.
+//! Patterns: one that matches is enough, one that matches nothing causes a hint, and a file with several names is one
+//! file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -1,5 +1,5 @@
-//! The modules (*rooms*) of `src/` import only from lower ranks: every path in every file is checked against the table in the
-//! crate documentation of `src/lib.rs`.
+//! The modules (*rooms*) of `src/` import only from lower ranks: every path in every file is checked against the table
+//! in the crate documentation of `src/lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -61,8 +61,8 @@ fn violations(files: &[File]) -> Vec<String> {
     mistakes
 }
 
-/// Methods outside of the file of their type: a caller that has the type does not name their file, but their file names the
-/// type. Implementations of traits are found by way of the trait.
+/// Methods outside of the file of their type: a caller that has the type does not name their file, but their file names
+/// the type. Implementations of traits are found by way of the trait.
 fn strayed_methods(files: &[File]) -> Vec<(&str, String, &str)> {
     let mut homes: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     let read: Vec<(&str, Vec<String>)> = files.iter().map(|(path, text)| (path.as_str(), tokens(text))).collect();

@@ -1,5 +1,5 @@
-//! The README and the documents are correct: the README's session runs as printed, every command line is valid, every flag
-//! and every event is documented, and every link has a target.
+//! The README and the documents are correct: the README's session runs as printed, every command line is valid, every
+//! flag and every event is documented, and every link has a target.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,8 +100,8 @@ fn masked(line: &str, server_port: &str) -> String {
     kept.join(" ")
 }
 
-/// The lines of both streams so far: those of reloadrun in their order, and those of the command sorted, because they come
-/// over two streams.
+/// The lines of both streams so far: those of reloadrun in their order, and those of the command sorted, because they
+/// come over two streams.
 fn said(session: &Session, port: &str) -> (Vec<String>, Vec<String>) {
     let text = session.stderr() + &session.stdout();
     let (ours, mut of_command): (Vec<String>, Vec<String>) =

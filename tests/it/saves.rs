@@ -1,5 +1,5 @@
-//! One file, saved in all styles of editors and tools: one restart each, with the new content and the right file name. And
-//! operations that are not saves.
+//! One file, saved in all styles of editors and tools: one restart each, with the new content and the right file name.
+//! And operations that are not saves.
 
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
@@ -334,8 +334,8 @@ with open('app.py', 'r+b') as file:
             fs::rename(sandbox.path(from), sandbox.path(to)).unwrap();
         }
         sandbox.write("other.py", "the fence");
-        // The stop of the old command may begin as soon as the other file is whole. Then there is a start without changes, and
-        // the fence causes this start or the next.
+        // The stop of the old command may begin as soon as the other file is whole. Then there is a start without
+        // changes, and the fence causes this start or the next.
         let last = session.wait_where("started", |seen| seen["changes"].to_string().contains("other.py"));
         let generation = last["generation"].as_u64().unwrap();
         assert_eq!(line_read(&session, generation), "two|");

@@ -133,8 +133,8 @@ mkdir -p out
 if [ -e \"$1\" ]; then echo x >out/$$.$(date +%N); fi
 exec sleep 600";
 
-/// Starts it and waits for the start after which the next restart is delayed by 8 s, and for the output that will cause it.
-/// There is no further output.
+/// Starts it and waits for the start after which the next restart is delayed by 8 s, and for the output that will cause
+/// it. There is no further output.
 fn start_server(sandbox: &Sandbox) -> (Session, Value) {
     let permission = sandbox.beside().join("may-write");
     fs::write(&permission, "").expect("the sandbox is writable");

@@ -7,8 +7,8 @@ use super::ends::pid_of;
 use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session};
 
-/// Prints the number of every signal that it gets, and ends on TERM. Python refuses handlers for 32 and 33, so these would
-/// kill it. Written in Python because of the real-time signals.
+/// Prints the number of every signal that it gets, and ends on TERM. Python refuses handlers for 32 and 33, so these
+/// would kill it. Written in Python because of the real-time signals.
 const HEARS: &str = "
 import signal, sys
 heard = {number for number in range(1, 65) if number not in (9, 17, 18, 19, 32, 33)}

@@ -1,5 +1,5 @@
-//! `--on-change signal:NAME`: commands that the signal ends, signals that do not reach the program, daemons, and imports of
-//! the new code.
+//! `--on-change signal:NAME`: commands that the signal ends, signals that do not reach the program, daemons, and
+//! imports of the new code.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::support::session::is_alive;
 use crate::support::watched::{is_installed, names};
 use crate::support::{Sandbox, Session};
 
-/// Prints "GENERATION up", sets its handler when the file `go` exists, prints "GENERATION ready", and then "GENERATION heard"
-/// at each HUP.
+/// Prints "GENERATION up", sets its handler when the file `go` exists, prints "GENERATION ready", and then "GENERATION
+/// heard" at each HUP.
 const LATE: &str = "import os, pathlib, signal, time
 g = os.environ['RELOADRUN_GENERATION']
 print(g, 'up', flush=True)

@@ -19,8 +19,8 @@ const MAIN_SCREEN: &str = "\x1b[?1049l";
 /// Longer than the 5 s after which the child considers the supervisor hung, with `--interval 100ms`.
 const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(6);
 
-/// Moves to the foreground of a new terminal, with default signal dispositions even if the tests run in the background of
-/// a script, where INT is ignored.
+/// Moves to the foreground of a new terminal, with default signal dispositions even if the tests run in the background
+/// of a script, where INT is ignored.
 pub const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
 
 /// Records its signals, and ends on the signals given after it.
@@ -83,7 +83,8 @@ fn is_stopped(pid: i32) -> bool {
     stat(pid).0 == "T"
 }
 
-/// Waits, while everything is stopped, longer than a heartbeat may be missed, and asserts that the counter does not change.
+/// Waits, while everything is stopped, longer than a heartbeat may be missed, and asserts that the counter does not
+/// change.
 fn nothing_moves(sandbox: &Sandbox) {
     let before = count(sandbox);
     // The test must sleep, because nothing may happen.

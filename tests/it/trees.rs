@@ -1,5 +1,6 @@
 //! Commands with process trees: no descendant of any kind is left before the next command starts, at the end, and after
-//! reloadrun was killed. All processes of the probe `tree` hold one lock, which also shows processes that /proc may hide.
+//! reloadrun was killed. All processes of the probe `tree` hold one lock, which also shows processes that /proc may
+//! hide.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

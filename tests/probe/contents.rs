@@ -1,5 +1,5 @@
-//! The content of a tree: a hash for each `*.txt` file below some directories, as a command reads them at its start. The
-//! torture harness reads the disk with the same code.
+//! The content of a tree: a hash for each `*.txt` file below some directories, as a command reads them at its start.
+//! The torture harness reads the disk with the same code.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! `probe headless FILE`: a process whose main thread has ended, as after pthread_exit(3), while another thread runs and
-//! ignores TERM. The kernel shows it as a zombie. It prints its pid, and waits until FILE is removed.
+//! `probe headless FILE`: a process whose main thread has ended, as after pthread_exit(3), while another thread runs
+//! and ignores TERM. The kernel shows it as a zombie. It prints its pid, and waits until FILE is removed.
 
 use std::env::ArgsOs;
 use std::path::PathBuf;

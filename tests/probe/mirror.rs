@@ -1,8 +1,8 @@
-//! A read-only file system in user space that mirrors a directory without caching. Changes behind it send no events, as on
-//! every FUSE file system.
+//! A read-only file system in user space that mirrors a directory without caching. Changes behind it send no events, as
+//! on every FUSE file system.
 //!
-//! Standard input is `/dev/fuse`, opened for reading and writing; another program mounts it (`mount -i -t fuse -o fd=0`)
-//! before or soon after. It ends when the mount does. The names are those of linux/fuse.h.
+//! Standard input is `/dev/fuse`, opened for reading and writing; another program mounts it (`mount -i -t fuse -o
+//! fd=0`) before or soon after. It ends when the mount does. The names are those of linux/fuse.h.
 
 use std::collections::HashMap;
 use std::env::ArgsOs;

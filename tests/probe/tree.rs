@@ -1,8 +1,8 @@
 //! `probe tree DIR PORT SLOW_STOP_MS MEMBER...`: a command with a process tree of all kinds of members.
 //!
 //! All members hold the lock of DIR/members by an inherited descriptor, independent of their parents, their session and
-//! their environment. A process that gets that lock knows that no member is left. The command tries the lock first, so it
-//! knows whether it started before the old tree was gone. It appends records to DIR/records, one line of JSON in one
+//! their environment. A process that gets that lock knows that no member is left. The command tries the lock first, so
+//! it knows whether it started before the old tree was gone. It appends records to DIR/records, one line of JSON in one
 //! write(2): `began` at its start, `up` when all members are ready, `busy` if the port was in use.
 //!
 //! | member      | what it is                                                             |

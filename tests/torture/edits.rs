@@ -173,8 +173,8 @@ impl Edit {
     }
 
     /// How many starts it may cause: one, and one more for every pause that was longer than the wait.
-    /// A pause is measured from the begin of one step to the end of the next, because the time of the event within a step is
-    /// unknown. It counts from four fifths of the wait on, because clocks and wake-ups are not exact.
+    /// A pause is measured from the begin of one step to the end of the next, because the time of the event within a
+    /// step is unknown. It counts from four fifths of the wait on, because clocks and wake-ups are not exact.
     pub fn most_starts(&self) -> usize {
         if !self.is_save() {
             return 0;
@@ -450,7 +450,8 @@ impl Editor {
                 self.tree.renamed(&from, &to);
                 if holds { Ok(()) } else { self.besides(edit, random) }
             }
-            // Like `git checkout` of another branch, or a deployment: the old directory is moved away, a new one gets its name.
+            // Like `git checkout` of another branch, or a deployment: the old directory is moved away, a new one gets
+            // its name.
             Style::ReplaceDirectory => {
                 let directory = random.pick(&self.tree.movable).clone();
                 let parent = random.pick(&self.tree.hot).clone();

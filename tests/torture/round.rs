@@ -160,8 +160,8 @@ pub struct Round {
     began_ns: i64,
     /// The edits since the last quiet point.
     edits: Vec<Edit>,
-    /// The edits before the last quiet point, and how many starts they may still cause: a save within a few milliseconds
-    /// of a start may count once more, although the command has read it.
+    /// The edits before the last quiet point, and how many starts they may still cause: a save within a few
+    /// milliseconds of a start may count once more, although the command has read it.
     before: (Vec<Edit>, usize),
     /// The number of events at the last quiet point.
     passed: usize,
@@ -451,7 +451,8 @@ impl Round {
             && differences(record, &contents(&self.editor.tree.hot)).is_empty()
     }
 
-    /// The times from a start until all watches exist: changes there are recognised by inode only, and may count once more.
+    /// The times from a start until all watches exist: changes there are recognised by inode only, and may count once
+    /// more.
     fn unarmed(&self) -> Vec<(i64, i64)> {
         let mut windows = Vec::new();
         let (mut open, mut stopped) = (None::<i64>, None);
@@ -465,7 +466,8 @@ impl Round {
                     // The event comes later than the start; the command has recorded the exact time.
                     let record = self.records.lines.iter().rev().find(|record| record["pid"] == event["pid"]);
                     let began = record.and_then(|record| record["t"].as_i64()).unwrap_or(at).min(at);
-                    // Only inotify has delivered all earlier events at the start; with the other backends they may come later.
+                    // Only inotify has delivered all earlier events at the start; with the other backends they may come
+                    // later.
                     let armed_from = stopped.take().filter(|_| !self.prompt);
                     open = Some(armed_from.unwrap_or(began).min(began));
                 }

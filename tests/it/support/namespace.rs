@@ -27,7 +27,8 @@ impl Namespace {
         Namespace::new(&["unshare", "--user", "--map-root-user"], prepare)
     }
 
-    /// No namespace, but the rights of an ordinary user: root without capabilities cannot read files without read permission.
+    /// No namespace, but the rights of an ordinary user: root without capabilities cannot read files without read
+    /// permission.
     pub fn of_no_privileges(prepare: &str) -> Namespace {
         if is_root() {
             Namespace::new(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"], prepare)

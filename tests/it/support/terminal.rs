@@ -105,8 +105,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Creates both sides, close-on-exec from the start: other tests start programs at the same time, and a terminal is only
-/// hung up when no process has it open.
+/// Creates both sides, close-on-exec from the start: other tests start programs at the same time, and a terminal is
+/// only hung up when no process has it open.
 pub fn pty() -> nix::Result<(OwnedFd, OwnedFd)> {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
     grantpt(&master)?;

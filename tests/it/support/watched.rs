@@ -1,5 +1,5 @@
-//! Sessions for tests of watching: the same test on every backend, checks of what the command has read and of the changes
-//! behind a restart, and fences.
+//! Sessions for tests of watching: the same test on every backend, checks of what the command has read and of the
+//! changes behind a restart, and fences.
 
 use std::fs::File;
 use std::path::Path;
@@ -30,8 +30,8 @@ macro_rules! on_every_backend {
 }
 pub(crate) use on_every_backend;
 
-/// A command that prints one line at its start: its generation, and the content of the files, with a bar after each. The
-/// files are its arguments; a missing file counts as empty. Then it sleeps.
+/// A command that prints one line at its start: its generation, and the content of the files, with a bar after each.
+/// The files are its arguments; a missing file counts as empty. Then it sleeps.
 const READER: &str = r#"line="$RELOADRUN_GENERATION "
 for file; do line="$line$(cat "$file" 2>/dev/null)|"; done
 echo "$line"
