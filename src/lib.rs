@@ -21,7 +21,7 @@
 //! 5 child           runs one generation
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
-//! 2 config event damping ignore_files
+//! 2 config event damping ignore_files program
 //! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
 //! 0 change escape generation exit_code error
 //! ```
@@ -49,6 +49,7 @@ mod heartbeat;
 mod ignore_files;
 mod os;
 mod pattern;
+mod program;
 mod protocol;
 mod remedy;
 mod report;

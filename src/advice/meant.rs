@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::line::{assignment, split};
-use crate::os::process::{is_program, is_runnable, quoted};
+use crate::os::process::quoted;
+use crate::program::{is_program, is_runnable};
 
 /// Builtins and keywords of a shell, which are not programs.
 const OF_THE_SHELL: [&str; 16] = [
