@@ -22,7 +22,7 @@
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
 //! 2 config event damping ignore_files program
-//! 1 os pattern      the operating system, all unsafe; patterns
+//! 1 os pattern degraded   the operating system, all unsafe; patterns; what can be worse than it should be
 //! 0 change escape generation exit_code error
 //! ```
 //!
@@ -38,6 +38,7 @@ mod cli;
 mod command;
 mod config;
 mod damping;
+mod degraded;
 mod error;
 mod escape;
 mod event;

@@ -1,9 +1,9 @@
-//! A dead man's switch: who is tethered is killed by the kernel when this process ends, however it ends.
+//! A dead man's switch: the kernel kills whatever is tethered when this process ends, however it ends.
 //!
-//! PR_SET_PDEATHSIG reaches one process and none of its children. This reaches a whole process group, and any process
-//! that is named later: a pipe that signals by SIGIO (fcntl(2): O_ASYNC, F_SETOWN) may send any signal instead, KILL
-//! included (F_SETSIG), to a process or to a group. Both ends are ours alone. The end of this process closes them, and
-//! whichever closes first signals through the other.
+//! PR_SET_PDEATHSIG reaches one process and none of its children. A tether reaches a whole process group, or any process
+//! that is named later. It is a pipe that signals by SIGIO (fcntl(2): O_ASYNC, F_SETOWN), with another signal in its place
+//! (F_SETSIG): SIGKILL. Both ends are ours alone. The end of this process closes them, and the first one to close signals
+//! through the other.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,25 +15,24 @@ use super::fd;
 /// fcntl(2), Linux; the same number on every architecture. The libc crate does not have it everywhere.
 const F_SETSIG: i32 = 10;
 
-/// Kills whom it holds when this process ends, and when it is dropped.
+/// Kills what it holds when this process ends, and when it is dropped.
 #[derive(Debug)]
 pub struct Tether {
     ends: [OwnedFd; 2],
 }
 
 impl Tether {
-    /// One that holds nobody yet.
+    /// A tether that holds nothing yet.
     ///
     /// # Errors
-    /// No descriptor is left, or the system knows no signals by descriptors.
+    /// No descriptor is left, or the system has no signals by descriptors.
     pub fn new() -> Result<Tether, Errno> {
         let (reader, writer) = fd::pipe()?;
         let tether = Tether { ends: [reader, writer] };
         for end in &tether.ends {
             control(end, F_SETSIG, libc::SIGKILL)?;
-            // SAFETY: fcntl(2) with integers only.
-            let flags = Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), libc::F_GETFL) })?;
-            control(end, libc::F_SETFL, flags | libc::O_ASYNC)?;
+            // F_SETFL leaves alone how a descriptor was opened, and a new pipe has no other flag.
+            control(end, libc::F_SETFL, libc::O_ASYNC)?;
         }
         Ok(tether)
     }
