@@ -19,7 +19,7 @@ use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_gr
 use crate::os::spawn::{Executable, Failure, Group, LISTEN_PID, Step, spawn};
 use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
-use crate::os::{self, Errno};
+use crate::os::{Errno, reason};
 use crate::program;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
@@ -255,19 +255,17 @@ impl Command {
     }
 }
 
-fn sentence(executable: &Executable, Failure { step, errno }: Failure) -> String {
-    match step {
-        Step::Clone => program::reason(errno),
-        Step::Directory => {
-            format!("its directory {}: {}", executable.directory().display(), os::reason(errno))
-        }
-        _ => format!("{}: {}", executable.program().display(), program::reason(errno)),
-    }
-}
-
 /// The sentence about processes that may not be signalled.
 pub fn out_of_reach(left: &[Process]) -> Degraded {
     Degraded::OutOfReach { processes: left.iter().map(named).collect() }
+}
+
+fn sentence(executable: &Executable, Failure { step, errno }: Failure) -> String {
+    match step {
+        Step::Clone => program::reason(errno),
+        Step::Directory => format!("its directory {}: {}", executable.directory().display(), reason(errno)),
+        _ => format!("{}: {}", executable.program().display(), program::reason(errno)),
+    }
 }
 
 fn named(process: &Process) -> Named {

@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::exit_code::CommandStatus;
+use crate::os::Errno;
 use crate::os::fs::may_execute;
-use crate::os::{self, Errno};
 
 /// Where programs are looked for without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -72,7 +72,7 @@ pub fn reason(errno: Errno) -> String {
         Errno::EAGAIN => "the limit of processes is reached (ulimit -u)".into(),
         Errno::ENOMEM => "there is no memory for another process".into(),
         Errno::EMFILE | Errno::ENFILE => "the limit of open files is reached (ulimit -n)".into(),
-        errno => os::reason(errno),
+        errno => crate::os::reason(errno),
     }
 }
 
