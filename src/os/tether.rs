@@ -31,9 +31,8 @@ impl Tether {
         let tether = Tether { ends: [reader, writer] };
         for end in &tether.ends {
             control(end, F_SETSIG, libc::SIGKILL)?;
-            // SAFETY: fcntl(2) with integers only.
-            let flags = Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), libc::F_GETFL) })?;
-            control(end, libc::F_SETFL, flags | libc::O_ASYNC)?;
+            // F_SETFL leaves alone how a descriptor was opened, and a new pipe has no other flag.
+            control(end, libc::F_SETFL, libc::O_ASYNC)?;
         }
         Ok(tether)
     }
