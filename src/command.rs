@@ -73,7 +73,7 @@ impl Command {
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
-        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let mut environment: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
@@ -82,7 +82,7 @@ impl Command {
         if activated {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
-        Executable::find(&config.command, &config.directory, &environment, activated)
+        Executable::find(config.words(), &config.directory, &environment, activated)
     }
 
     /// Starts it.

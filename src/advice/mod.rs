@@ -16,7 +16,7 @@ use crate::filter::Filter;
 
 /// The status of a command that could not begin, with a guess at what was meant.
 pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
-    let guess = |why: String| match meant(&texts(&config.command), config.directory.as_path()) {
+    let guess = |why: String| match meant(&texts(config.words()), config.directory.as_path()) {
         Some(guess) => format!("{why}; {guess}"),
         None => why,
     };
@@ -29,9 +29,9 @@ pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
 
 /// What is to be said of a second reloader inside, if there is one and it watches what counts here.
 pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
-    let environment = |name: &str| std::env::var(name).ok();
+    let environment = |name: &str| config.environment.text(name).map(str::to_owned);
     let script = |name: &str| package_script(config, name);
-    let found = reloader::find(&texts(&config.command), &environment, &script)?;
+    let found = reloader::find(&texts(config.words()), &environment, &script)?;
     found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
 }
 

@@ -261,8 +261,8 @@ impl<'a> Driver<'a> {
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
-                    let Config { command, on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
+                    let Config { on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
                 }
                 Action::Leave(how) => {
                     reports.push(Report::Leaving { end: how });
@@ -290,7 +290,7 @@ impl<'a> Driver<'a> {
     fn unheard(&self, status: &CommandStatus) -> Option<Report> {
         let OnChange::Signal(signal) = self.config.on_change else { return None };
         let by_it = status.code() == ExitCode::of_signal(signal.number());
-        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), self.config.words()))
     }
 
     fn left(&self) -> Vec<Process> {

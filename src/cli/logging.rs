@@ -32,8 +32,8 @@ const MOST_KNOWN: usize = 1000;
 /// # Errors
 /// `RELOADRUN_LOG` is no filter.
 pub fn begin(config: &Config) -> Result<()> {
-    let wanted = std::env::var(VARIABLE).unwrap_or_default();
-    let targets = filter(&wanted).map_err(|()| {
+    let wanted = config.environment.text(VARIABLE).unwrap_or_default();
+    let targets = filter(wanted).map_err(|()| {
         Error::usage(format!(
             "{VARIABLE}={wanted}: expected a level (error, warn, info, debug, trace, off), or such as reloadrun::watch=debug"
         ))
@@ -45,7 +45,7 @@ pub fn begin(config: &Config) -> Result<()> {
     let is_wanted = filter_fn(move |metadata| {
         decisions && *metadata.level() == Level::INFO || targets.would_enable(metadata.target(), metadata.level())
     });
-    let lines = Lines { directory: config.directory.clone(), color: use_color(config.color), told: Mutex::default() };
+    let lines = Lines { directory: config.directory.clone(), color: use_color(config), told: Mutex::default() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(is_wanted));
     // This is the only place that sets it, once.
     let _ = tracing::subscriber::set_global_default(subscriber);

@@ -27,7 +27,9 @@ pub use self::own::OwnFiles;
 use crate::change::{Look, seen_from};
 use crate::config::Config;
 use crate::degraded::Degraded;
-use crate::ignore_files::{Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged};
+use crate::ignore_files::{
+    Environment as GitEnvironment, Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged,
+};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -117,6 +119,7 @@ impl Filter {
         let mut roots: Vec<PathBuf> = config.watch.iter().map(|pattern| pattern.base.clone()).collect();
         roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
         let bases = roots.clone();
+        let git = GitEnvironment::among(config.environment.variables());
         roots.push(config.config_file.clone());
         roots.sort();
         roots.dedup();
@@ -135,14 +138,10 @@ impl Filter {
                 .flat_map(|of| grouped(anchored.clone(), of))
                 .collect(),
             last_real: Last::default(),
-            rules: (!config.no_ignore).then(|| IgnoreRules { files: IgnoreFiles::new(bases), lists: Lists::new() }),
+            rules: (!config.no_ignore)
+                .then(|| IgnoreRules { files: IgnoreFiles::with_environment(bases, git), lists: Lists::new() }),
             roots,
         }
-    }
-
-    /// More files that reloadrun itself writes.
-    pub fn own_mut(&mut self) -> &mut OwnFiles {
-        &mut self.own
     }
 
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.

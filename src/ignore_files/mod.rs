@@ -97,12 +97,7 @@ struct Level {
 }
 
 impl IgnoreFiles {
-    /// Nothing is read yet. `bases` are the places where watching begins.
-    pub fn new(bases: Vec<PathBuf>) -> IgnoreFiles {
-        IgnoreFiles::with_environment(bases, Environment::of_process())
-    }
-
-    /// The same with given variables for git's own configuration.
+    /// Nothing is read yet. `bases` are the places where watching begins; git's own configuration goes by the variables.
     pub fn with_environment(bases: Vec<PathBuf>, environment: Environment) -> IgnoreFiles {
         IgnoreFiles { bases, environment, state: Mutex::default() }
     }

@@ -44,12 +44,14 @@ pub struct Settings {
     found: Termios,
     /// Whether we were in the foreground when the command got the terminal.
     lent: bool,
+    /// Whether it understands no control sequences.
+    dumb: bool,
 }
 
 impl Settings {
-    /// Those of standard input, if it is a terminal.
-    pub fn of_stdin() -> Option<Settings> {
-        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false })
+    /// Those of standard input, if it is a terminal. A `dumb` one is sent no control sequences.
+    pub fn of_stdin(dumb: bool) -> Option<Settings> {
+        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false, dumb })
     }
 
     /// Notes that a command gets the terminal now.
@@ -73,7 +75,7 @@ impl Settings {
         // Line by line and with an echo, a terminal was in nobody's special use.
         let ordinary = LocalFlags::ICANON | LocalFlags::ECHO;
         let lost = self.found.local_flags & ordinary & !left.local_flags;
-        if !lost.is_empty() && std::env::var_os("TERM").is_none_or(|name| name != "dumb") {
+        if !lost.is_empty() && !self.dumb {
             leave_full_screen();
         }
     }

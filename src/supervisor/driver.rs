@@ -54,9 +54,6 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
-    /// Learns where the heartbeat really is: a file of ours that must not count as a change.
-    fn writes_to(&mut self, lockfile: &Path);
-
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
 
@@ -73,13 +70,9 @@ pub trait Host {
 /// Supervises until all is over.
 ///
 /// # Errors
-/// The lockfile or the event stream cannot be had, or the system refuses the essentials.
-pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
+/// The event stream cannot be had, or the system refuses the essentials.
+pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
-    let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    if let Some(path) = heartbeat.path() {
-        host.writes_to(path);
-    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -88,7 +81,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
-        terminal: tty::Settings::of_stdin(),
+        terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
         // A shell that became us by exec may have left us children; they are not ours to end.
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
@@ -392,7 +385,7 @@ impl Driver<'_> {
     }
 
     fn describe(&mut self, generation: Generation) {
-        if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
+        if let Err(error) = self.heartbeat.describe(generation, &quoted(self.host.config().words()))
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().unwrap_or(Path::new("")).to_owned();
@@ -446,7 +439,7 @@ impl Driver<'_> {
 
 fn rules(config: &Config) -> Rules {
     Rules {
-        command: quoted(&config.command),
+        command: quoted(config.words()),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
