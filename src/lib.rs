@@ -21,7 +21,7 @@
 //! 5 child           hosts one generation
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
-//! 2 config event damping ignore_files
+//! 2 config event damping ignore_files program
 //! 1 os pattern degraded   the operating system, all unsafe; patterns; what can be worse than it should be
 //! 0 change environment escape generation exit_code error
 //! ```
@@ -50,6 +50,7 @@ mod heartbeat;
 mod ignore_files;
 mod os;
 mod pattern;
+mod program;
 mod protocol;
 mod remedy;
 mod report;

@@ -1,10 +1,12 @@
 //! What was meant by a command that cannot begin: words in one word, a line for the shell, a file that is no program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::line::{assignment, split};
-use crate::os::process::{is_program, is_runnable, quoted};
+use crate::config::Config;
+use crate::os::process::quoted;
+use crate::program::{find, is_runnable};
 
 /// Words that only a shell understands.
 const OF_THE_SHELL: [&str; 16] = [
@@ -57,13 +59,13 @@ pub struct FileThere {
     pub interpreter: Option<String>,
 }
 
-impl Place for Path {
+impl Place for Config {
     fn file(&self, name: &str) -> Option<FileThere> {
-        look(&self.join(name))
+        look(&self.directory.join(name))
     }
 
     fn program(&self, name: &str) -> bool {
-        is_program(name, self)
+        find(OsStr::new(name), &self.directory, self.environment.get("PATH")).is_ok()
     }
 }
 

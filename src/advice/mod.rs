@@ -16,7 +16,7 @@ use crate::filter::Filter;
 
 /// The status of a command that could not begin, with a guess at what was meant.
 pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
-    let guess = |why: String| match meant(&texts(config.words()), config.directory.as_path()) {
+    let guess = |why: String| match meant(&texts(config.words()), config) {
         Some(guess) => format!("{why}; {guess}"),
         None => why,
     };

@@ -12,6 +12,7 @@ pub mod lock;
 mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod spawn;
 pub mod tether;
 pub mod tree;
 pub mod tty;

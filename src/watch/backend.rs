@@ -1,7 +1,8 @@
-//! What a source of notices must do. Three do it: the kernel's inotify, the `notify` crate, and polling.
+//! What a source of notices must do. There are three: the kernel's inotify, the `notify` crate, and polling.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::degraded::{Degraded, Limit};
 use crate::os::fd::room_for;
@@ -46,7 +47,7 @@ pub enum Entry {
 pub enum Refusal {
     /// There is no such directory (any more).
     Gone,
-    /// Its changes are not told: it must be polled.
+    /// The source sends no notices for it: it must be polled.
     Poll,
     /// This user can watch no more directories; so many are ours.
     WatchLimit { limit: Option<Limit>, held: usize },
@@ -109,9 +110,12 @@ pub trait Backend: Send {
     /// See [`Refusal`].
     fn add(&mut self, directory: &Path) -> Result<(), Refusal>;
 
-    /// Forgets a directory and all below it.
+    /// Ends the watches of a directory and of all below it.
     fn forget(&mut self, directory: &Path);
 
-    /// Waits for notices until the instant has come. May come back early with nothing.
-    fn next(&mut self, until: Option<Instant>) -> Vec<Notice>;
+    /// Readable when there are notices; `None` for a source that never has any.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The notices that have come, oldest first. Does not wait.
+    fn drain(&mut self) -> Vec<Notice>;
 }

@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
 use super::footing::Footing;
+use super::hops::{Hops, hops_to};
 use super::inotify::InotifyBackend;
 use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
 use super::snapshot::Shared;
-use super::walk::{Bounds, Depth, Walk, hops};
+use super::walk::{Bounds, Depth, Walk};
 use crate::change::Look;
 use crate::config;
 use crate::degraded::{Degraded, Topic};
@@ -35,8 +37,9 @@ pub struct Coverage {
     next_poll: Option<Instant>,
     /// When a poll began that is still being worked off.
     polling_since: Option<Instant>,
-    /// Places whose change changes what a visible path means: symlinks on its way, and its end.
-    hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    hops: Hops,
+    /// What is still to be armed for the first time; what it meets is the state of the start.
+    ahead: Walk,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
@@ -77,7 +80,8 @@ impl Coverage {
             interval: config.interval,
             next_poll: None,
             polling_since: None,
-            hops: BTreeMap::new(),
+            hops: Hops::default(),
+            ahead: Walk::default(),
             mounts: Mounts::new(config.interval),
             footing: Footing::new(config.interval),
             untold: Vec::new(),
@@ -96,9 +100,14 @@ impl Coverage {
         (self.backend.name(), self.watched.len() + only_polled, only_polled)
     }
 
+    /// With `--no-follow`: what symlinks may not lead out of.
+    pub fn bounds(&self) -> Option<Arc<Bounds>> {
+        self.no_follow.then(|| Arc::clone(&self.bounds))
+    }
+
     /// A walk that goes where this one may.
     pub fn walk(&self) -> Walk {
-        Walk::within(self.no_follow.then(|| Arc::clone(&self.bounds)))
+        Walk::within(self.bounds())
     }
 
     /// Whether a path is a symlink that is not to be followed.
@@ -143,12 +152,47 @@ impl Coverage {
 
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
-        let below = self.hops.range(hop.to_owned()..).take_while(|(path, _)| path.starts_with(hop));
-        below.flat_map(|(_, visible)| visible).cloned().collect()
+        self.hops.visible_through(hop)
     }
 
-    /// Waits for notices until the instant has come. A poll that is due comes with them: the directories to look at.
-    pub fn wait(&mut self, until: Option<Instant>) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
+    /// Whether there is still something to be armed for the first time.
+    pub fn is_arming(&self) -> bool {
+        self.ahead.ahead() > 0
+    }
+
+    /// How many directories are known to be ahead.
+    pub fn ahead(&self) -> usize {
+        self.ahead.ahead()
+    }
+
+    /// Whether a directory is still to be armed for the first time.
+    pub fn will_arm(&self, directory: &Path) -> bool {
+        self.ahead.holds(directory)
+    }
+
+    /// Everything that is to be watched is ahead.
+    pub fn begin(&mut self) {
+        let mut ahead = self.walk();
+        self.begin_roots_at(Path::new("/"), &mut ahead);
+        self.ahead = ahead;
+    }
+
+    /// Arms the next directory that is ahead. Gives it back, with the paths in it that count.
+    pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
+        let (directory, depth) = self.ahead.next()?;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let looks = self.visit(&directory, depth, &mut ahead);
+        self.ahead = ahead;
+        Some((directory, looks))
+    }
+
+    /// Readable when something was told.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.backend.fd()
+    }
+
+    /// When it is time to poll.
+    pub fn due(&mut self) -> Option<Instant> {
         if self.next_poll.is_none() && !self.polled.is_empty() {
             self.next_poll = Some(Instant::now() + self.interval);
         }
@@ -158,8 +202,12 @@ impl Coverage {
             let part = if self.polled.is_subset(&self.watched) { SELDOM } else { HALF };
             *next = (*next).max(since + since.elapsed() * part);
         }
-        let earliest = [until, self.next_poll].into_iter().flatten().min();
-        let mut notices = self.backend.next(earliest);
+        self.next_poll
+    }
+
+    /// What has been told. A poll that is due comes with it: the directories to look at.
+    pub fn drain(&mut self) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
+        let mut notices = self.backend.drain();
         let now = Instant::now();
         // What is polled is looked at by its path anyway.
         let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
@@ -180,10 +228,7 @@ impl Coverage {
 
     /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
     fn names_of(&self, place: &Path) -> Vec<PathBuf> {
-        let through_links =
-            self.hops.iter().filter_map(|(hop, visible)| Some((place.strip_prefix(hop).ok()?, visible)));
-        let mut names: Vec<PathBuf> =
-            through_links.flat_map(|(rest, visible)| visible.iter().map(move |link| link.join(rest))).collect();
+        let mut names = self.hops.names_of(place);
         names.push(place.to_owned());
         let matters = |name: &PathBuf| {
             let inside = self.holds(name) || name.parent().is_some_and(|parent| self.holds(parent));
@@ -212,11 +257,6 @@ impl Coverage {
         let (directory, interval) = (directory.to_owned(), self.interval);
         self.tell(Degraded::EnteredNotListed { directory, file: name, interval });
         true
-    }
-
-    /// Queues every root.
-    pub fn begin_roots(&mut self, walk: &mut Walk) {
-        self.begin_roots_at(Path::new("/"), walk);
     }
 
     /// Queues the roots at a directory or below it.
@@ -315,7 +355,8 @@ impl Coverage {
         }
     }
 
-    fn watch(&mut self, directory: &Path) {
+    /// Watches the entries of one directory, or polls it where no events come.
+    pub fn watch(&mut self, directory: &Path) {
         let interval = self.interval;
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
             Some(Silence::Whole(name)) => {
@@ -376,14 +417,14 @@ impl Coverage {
     /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
     /// nearest directory that does.
     pub fn register_hops(&mut self, visible: &Path) {
-        let mut way = hops(visible);
-        // A way that turns before it is watched is told by nobody: it is gone once more.
+        let mut way = hops_to(visible);
+        // A symlink that changes before its watch exists sends no event, so resolve the path again.
         for _ in 0..64 {
             for hop in &way {
                 self.watch_for(hop);
-                self.hops.entry(hop.clone()).or_default().insert(visible.to_owned());
+                self.hops.add(hop, visible);
             }
-            let again = hops(visible);
+            let again = hops_to(visible);
             if again == way {
                 return;
             }
