@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::damping::{LONGEST, SOON, Series};
 use crate::degraded::Degraded;
-use crate::os::process::quoted;
+use crate::escape::quoted;
+use crate::pattern::escaped;
 
 /// More patterns than this help nobody.
 const MOST_PATTERNS: usize = 5;
@@ -177,20 +178,6 @@ fn pattern(path: &Path, place: &Place) -> String {
 /// `!` would negate, and `-` would begin an option.
 fn anchored(pattern: String) -> String {
     if pattern.starts_with(['!', '-']) { format!("./{pattern}") } else { pattern }
-}
-
-fn escaped(name: &str) -> String {
-    let mut pattern = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ';' => pattern.extend(['\\', character]),
-            // A byte that is no UTF-8, or that nobody can type.
-            char::REPLACEMENT_CHARACTER => pattern.push('?'),
-            character if character.is_control() => pattern.push('?'),
-            _ => pattern.push(character),
-        }
-    }
-    pattern
 }
 
 /// `-i site`, `-i '*.aux;*.log'`.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::line::{assignment, split};
 use crate::config::Config;
-use crate::os::process::quoted;
+use crate::escape::quoted;
 use crate::program::{find, is_runnable};
 
 /// Words that only a shell understands.

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
+pub use self::glob::matches;
 use self::repository::Repository;
 pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
