@@ -5,16 +5,17 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
-use super::watch_thread::{Armed, WatchThread};
+use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
@@ -33,7 +34,7 @@ use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, 
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{Watcher, give};
+use crate::watch::Watcher;
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -75,7 +76,7 @@ struct Driver<'a> {
     inbox: Inbox,
     decoder: Decoder,
     tree_told: bool,
-    watcher: Arc<Mutex<Watcher>>,
+    watcher: SharedWatcher,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -103,13 +104,12 @@ impl<'a> Driver<'a> {
         }
         let lockfile = ties.lockfile.as_deref();
         let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes).map_err(system)?;
-        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE);
+        let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
+        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let inherited = ties.inherited.take();
-        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
         let change_signal = match config.on_change {
@@ -123,7 +123,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(system)?;
-        let watcher = Arc::new(Mutex::new(watcher));
+        let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
@@ -136,7 +136,7 @@ impl<'a> Driver<'a> {
             supervisor_gone: false,
             unsent: Vec::new(),
             ended: Arc::default(),
-            watcher: Arc::clone(&watcher),
+            watcher: watcher.clone(),
             ties,
         };
         driver.begin(started);
@@ -149,7 +149,7 @@ impl<'a> Driver<'a> {
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
-        thread.start(armed).map_err(no_thread)?;
+        thread.start().map_err(no_thread)?;
         Ok(driver)
     }
 
@@ -242,7 +242,6 @@ impl<'a> Driver<'a> {
         }
         let mut reports = Vec::new();
         let mut end = None;
-        let watcher = Arc::clone(&self.watcher);
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => {
@@ -260,21 +259,19 @@ impl<'a> Driver<'a> {
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
-                    let Config { command, on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
+                    let Config { on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
                 }
-                Action::Leave(how) => {
-                    reports.push(Report::Leaving { end: how });
-                    end = Some(how);
-                }
+                Action::Leave(how) => end = Some(how),
             }
         }
-        // From here on nothing more becomes known: what changes now, the next one has to find.
-        let frozen = end.map(|_| watcher.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(end) = end {
+            // From here on nothing more becomes known: what is told now, the next child reads.
+            reports.push(Report::Leaving { end, hands_over: self.watcher.freeze() });
+        }
         self.report(&reports);
-        if let Some(frozen) = frozen {
+        if end.is_some() {
             self.send_last_reports();
-            give(&frozen.snapshot().lock(), &self.ties.legacy);
         }
         end
     }
@@ -289,7 +286,7 @@ impl<'a> Driver<'a> {
     fn unheard(&self, status: &CommandStatus) -> Option<Report> {
         let OnChange::Signal(signal) = self.config.on_change else { return None };
         let by_it = status.code() == ExitCode::of_signal(signal.number());
-        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), self.config.words()))
     }
 
     fn left(&self) -> Vec<Process> {
@@ -349,7 +346,7 @@ impl<'a> Driver<'a> {
     /// All in one write, so that the supervisor wakes up once.
     fn report(&mut self, reports: &[Report]) {
         for report in reports {
-            encode_report(report, &mut self.unsent).expect("a vector takes everything");
+            encode_report(report, &mut self.unsent);
         }
         self.send_reports();
     }

@@ -3,6 +3,7 @@
 //! The machine decides, the driver does.
 
 mod driver;
+mod frozen;
 mod hold;
 mod inbox;
 mod left_behind;

@@ -8,7 +8,18 @@ const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// What the system installed. It changes by an update, which restarts nothing.
 const SYSTEM: [&str; 13] = [
-    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/etc", "/opt", "/var/lib", "/nix/store", "/snap",
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/bin",
+    "/sbin",
+    "/etc",
+    "/opt",
+    "/var/lib",
+    "/nix/store",
+    "/snap",
     "/home/linuxbrew",
 ];
 

@@ -239,10 +239,16 @@ fn role(access: Access, node: Node) -> Option<Role> {
     match (node, access) {
         (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
         (Node::Directory | Node::Other, _) => None,
-        (Node::File | Node::Absent, Access::Write | Access::Alter | Access::Place | Access::Remove) => Some(Role::Written),
+        (Node::File | Node::Absent, Access::Write | Access::Alter | Access::Place | Access::Remove) => {
+            Some(Role::Written)
+        }
         (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
         (Node::File, Access::Execute) => Some(Role::Executed),
         (Node::File, Access::Read | Access::List) => Some(Role::Read),
         (Node::File, Access::Stat) => Some(Role::Asked),
     }
 }
+
+#[cfg(test)]
+#[path = "sets_tests.rs"]
+mod tests;

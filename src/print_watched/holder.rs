@@ -9,14 +9,14 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
-use crate::os::fd::{pipe, read_some, wait_readable, write_all};
+use crate::os::fd::{pipe, read_some, wait_readable, write_some};
 use crate::os::process::{Harvest, become_subreaper, fork_child, own_group, own_pid, reap, was_stopped};
-use crate::os::{Errno, reason};
 use crate::os::seccomp::take;
 use crate::os::signals::{Dispositions, Signal, SignalStream, send};
 use crate::os::spawn::Group;
 use crate::os::tree::descendants;
 use crate::os::tty;
+use crate::os::{Errno, reason};
 
 /// Processes that the host leaves behind are gone this fast, once they are killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ fn hold(host: i32, group: Group, signals: &SignalStream, offers: &OwnedFd, answe
                 Ok(count) if count == offer.len() => {
                     let [a, b, c, d, number @ ..] = offer;
                     listener = take(i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes(number)).ok();
-                    let _ = write_all(answers, &[1]);
+                    let _ = write_some(answers, &[1]);
                 }
                 _ => offers_end = true,
             }

@@ -1,6 +1,7 @@
 //! The process that starts the command, serves its calls and prints.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::discover::{Discovery, Places, learn};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
-use crate::os::fd::{close_all_but, read_some, wait_readable, write_all};
+use crate::os::fd::{close_all_but, read_some, wait_readable, write_some};
 use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_group, parent_pid};
 use crate::os::seccomp::{Found, Received, Receiver, Untraceable, prepare, trial};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
@@ -46,13 +47,7 @@ pub struct Ties<'a> {
 }
 
 /// Runs the command and prints; the life of the host.
-pub fn run(
-    config: &Config,
-    filter: &Filter,
-    format: Format,
-    dispositions: &Dispositions,
-    ties: &Ties<'_>,
-) -> ExitCode {
+pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Dispositions, ties: &Ties<'_>) -> ExitCode {
     let fails = |sentence: String, code: ExitCode| {
         report::complain(&[sentence]);
         code
@@ -71,11 +66,10 @@ pub fn run(
         Ok((ends, found)) => (ends, Arc::new(found)),
         Err(why) => return fails(print::untraceable(why), ExitCode::OWN_FAILURE),
     };
-    let mut executable =
-        match Command::prepare(config, Generation::FIRST, &ChangeSet::default(), None, ties.holder) {
-            Ok(executable) => executable,
-            Err(status) => return fails(print::cannot_start(&status), status.code()),
-        };
+    let mut executable = match Command::prepare(config, Generation::FIRST, &ChangeSet::default(), None, ties.holder) {
+        Ok(executable) => executable,
+        Err(status) => return fails(print::cannot_start(&status), status.code()),
+    };
     executable.trace(installation);
     let began = Instant::now();
     thread::scope(|scope| {
@@ -113,7 +107,7 @@ fn serve(receiver: Receiver, found: &Found, ties: &Ties<'_>) -> Result<bool, Unt
         offer[..4].copy_from_slice(&pid.to_ne_bytes());
         offer[4..].copy_from_slice(&number.to_ne_bytes());
         // The holder is gone if this fails, and the end of this process is near.
-        if write_all(ties.to_holder, &offer).is_ok() {
+        if write_some(ties.to_holder, &offer).is_ok() {
             let _ = read_some(ties.from_holder, &mut [0]);
         }
     });
@@ -138,7 +132,7 @@ fn learn_all(found: &Found, config: &Config) -> Discovery {
 }
 
 fn places(config: &Config) -> Places {
-    Places::new(&config.directory, std::env::home_dir().as_deref())
+    Places::new(&config.directory, config.environment.home().map(PathBuf::as_path))
 }
 
 /// Waits for the end of the command and of all that it started.

@@ -103,9 +103,9 @@ fn json(trace: &Trace<'_>) -> String {
     for (path, entry, verdict) in trace.discovery.entries() {
         let decision = watch::explain(trace.filter, path);
         let new_names = match (entry.role, trace.discovery.new_names(path)) {
-            (Role::Listed, NewNames::With(extensions)) => Some(
-                extensions.iter().map(|extension| extension.to_string_lossy().into_owned()).collect::<Vec<_>>(),
-            ),
+            (Role::Listed, NewNames::With(extensions)) => {
+                Some(extensions.iter().map(|extension| extension.to_string_lossy().into_owned()).collect::<Vec<_>>())
+            }
             _ => None,
         };
         let rest = json!({
@@ -183,7 +183,10 @@ fn warnings(trace: &Trace<'_>) -> Vec<String> {
         format!("this list is incomplete: there are more than {} paths of the kind {:?}", most(role), name(role))
     });
     let rights = without_rights(trace).map(|path| {
-        format!("{} ran without the rights of its owner, because reloadrun traces it as an ordinary user", path.display())
+        format!(
+            "{} ran without the rights of its owner, because reloadrun traces it as an ordinary user",
+            path.display()
+        )
     });
     gaps.chain(too_many).chain(rights).collect()
 }
@@ -206,7 +209,9 @@ pub fn untraceable(why: Untraceable) -> String {
         Untraceable::Filter(errno) => format!("no filter of system calls can be set: {}", reason(errno)),
         Untraceable::HandOver(errno) => format!("the listener cannot be handed over: {}", reason(errno)),
         Untraceable::NeverBegun => "it ended before it began".to_owned(),
-        Untraceable::Memory => "the memory of another process cannot be read (the sandbox or Yama forbids it)".to_owned(),
+        Untraceable::Memory => {
+            "the memory of another process cannot be read (the sandbox or Yama forbids it)".to_owned()
+        }
         Untraceable::Silence => "its system calls do not arrive".to_owned(),
     };
     format!("the command cannot be traced: {why}")

@@ -1,7 +1,7 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,19 @@ use crate::config::Config;
 use crate::damping::Series;
 use crate::degraded::{Degraded, Loss, Topic};
 use crate::error::{Error, Result};
+use crate::escape::quoted;
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
-use crate::os::process::{Harvest, own_pid, quoted, reap};
+use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
 use crate::pattern::Shape;
-use crate::protocol::{Report, StartRequest, Ties};
+use crate::protocol::{Report, StartRequest, Ties, WatchState};
 use crate::remedy::{self, Place, Reach};
 use crate::report::Reporter;
 
@@ -54,9 +55,6 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
-    /// Learns where the heartbeat really is: a file of ours that must not count as a change.
-    fn writes_to(&mut self, lockfile: &Path);
-
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
 
@@ -73,13 +71,9 @@ pub trait Host {
 /// Supervises until all is over.
 ///
 /// # Errors
-/// The lockfile or the event stream cannot be had, or the system refuses the essentials.
-pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
+/// The event stream cannot be had, or the system refuses the essentials.
+pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
-    let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    if let Some(path) = heartbeat.path() {
-        host.writes_to(path);
-    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -88,7 +82,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
-        terminal: tty::Settings::of_stdin(),
+        terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
         // A shell that became us by exec may have left us children; they are not ours to end.
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
@@ -101,7 +95,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         reporter,
         signals,
         child: None,
-        legacy: None,
+        watch_state: None,
     };
     let path = &driver.host.config().config_file;
     if path.is_file() {
@@ -122,8 +116,8 @@ struct Driver<'a> {
     reporter: Reporter,
     signals: SignalStream,
     child: Option<ChildProcess>,
-    /// What the last child has left to the next.
-    legacy: Option<OwnedFd>,
+    /// What the children hand on to each other; made anew where the next one cannot take over.
+    watch_state: Option<WatchState>,
     terminal_group: Option<i32>,
     terminal: Option<tty::Settings>,
     before_us: Vec<i32>,
@@ -247,7 +241,7 @@ impl Driver<'_> {
     }
 
     fn release(&mut self) {
-        self.legacy = self.child.take().map(ChildProcess::leave);
+        self.child = None;
         self.restore_terminal();
     }
 
@@ -269,6 +263,10 @@ impl Driver<'_> {
     fn feed(&mut self, input: Input) -> Option<ExitCode> {
         if input != Input::Tick {
             debug!(?input, "supervisor");
+        }
+        if matches!(input, Input::ChildDied(_) | Input::Report(Report::Leaving { hands_over: false, .. })) {
+            // Ours first: then the kernel tears the watches down at the end of the child, and nobody waits for it.
+            self.watch_state = None;
         }
         let actions = self.machine.step(input, Instant::now(), os::clock::monotonic_ns());
         self.perform(actions)
@@ -375,11 +373,14 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.started_file_ns = os::clock::file_clock_ns();
+        let watch_state = self.watch_state_for_child();
         let host = &*self.host;
-        let started = ChildProcess::start(self.legacy.take(), heartbeat, |ends| {
-            let ChildEnds { reports, directives, inherited, legacy, heartbeat } = ends;
-            let ties = Ties { reports, directives, inherited, legacy, lockfile, heartbeat, supervisor, terminal_group };
-            host.be_child(&request, ties)
+        let started = watch_state.and_then(|watch_state| {
+            ChildProcess::start(watch_state, heartbeat, |ends| {
+                let ChildEnds { reports, directives, watch_state, heartbeat } = ends;
+                let ties = Ties { reports, directives, watch_state, lockfile, heartbeat, supervisor, terminal_group };
+                host.be_child(&request, ties)
+            })
         });
         match started {
             Ok(child) => {
@@ -391,8 +392,18 @@ impl Driver<'_> {
         }
     }
 
+    fn watch_state_for_child(&mut self) -> std::result::Result<WatchState, os::Errno> {
+        let kept = match self.watch_state.take() {
+            Some(kept) => kept,
+            None => WatchState::new(self.host.config().backend)?,
+        };
+        let duplicate = kept.duplicate();
+        self.watch_state = Some(kept);
+        duplicate.map_err(|error| os::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
     fn describe(&mut self, generation: Generation) {
-        if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
+        if let Err(error) = self.heartbeat.describe(generation, &quoted(self.host.config().words()))
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().unwrap_or(Path::new("")).to_owned();
@@ -404,6 +415,7 @@ impl Driver<'_> {
         let path = self.host.config().config_file.display().to_string();
         match self.host.reload() {
             Ok(()) => {
+                self.watch_state = None;
                 self.machine.adapt(rules(self.host.config()));
                 self.remedies.clear();
                 self.reporter.adapt(self.host.config());
@@ -446,7 +458,7 @@ impl Driver<'_> {
 
 fn rules(config: &Config) -> Rules {
     Rules {
-        command: quoted(&config.command),
+        command: quoted(config.words()),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,

@@ -358,7 +358,7 @@ impl Machine {
                     actions.push(Action::Tell(What::Hint { message }));
                 }
             }
-            Report::Leaving { end } => self.child_left(end, now, actions),
+            Report::Leaving { end, .. } => self.child_left(end, now, actions),
         }
     }
 

@@ -69,7 +69,7 @@ fn suspended() -> Input {
 }
 
 fn leaving(end: ChildEnd) -> Input {
-    Input::Report(Report::Leaving { end })
+    Input::Report(Report::Leaving { end, hands_over: true })
 }
 
 fn died() -> Input {

@@ -58,7 +58,11 @@ fn each_path_has_its_role_and_says_what_a_change_of_it_does() {
             Some(name) => &paths[sandbox.beside().join(name).to_str().unwrap()],
             None => at(name),
         };
-        assert_eq!((&line["role"], &line["verdict"], &line["restarts"]), (&role.into(), &verdict.into(), &restarts.into()), "{name}: {line}");
+        assert_eq!(
+            (&line["role"], &line["verdict"], &line["restarts"]),
+            (&role.into(), &verdict.into(), &restarts.into()),
+            "{name}: {line}"
+        );
     }
     assert_eq!(at("link.txt")["target"], sandbox.path("real.txt").to_str().unwrap());
     assert_eq!(at("conf.d")["new_extensions"], serde_json::json!(["conf"]));
@@ -98,7 +102,8 @@ fn the_exit_code_and_standard_output_are_those_of_the_command() {
 fn as_text_it_has_a_line_for_each_path() {
     let sandbox = Sandbox::new();
     sandbox.write("read.txt", "x");
-    let output = sandbox.command(["--print-watched", "--", "sh", "-c", "cat read.txt; echo > out.txt"]).output().unwrap();
+    let output =
+        sandbox.command(["--print-watched", "--", "sh", "-c", "cat read.txt; echo > out.txt"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     for line in [
         "reloadrun: read     read.txt: a change restarts: everything that is not ignored\n",

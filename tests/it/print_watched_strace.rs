@@ -14,8 +14,21 @@ use crate::support::watched::is_installed;
 /// Calls of `%file` that are left out on purpose: what they name is told by the call before or behind them, or nothing
 /// depends on it.
 const LEFT_OUT: [&str; 15] = [
-    "readlink", "readlinkat", "chdir", "chmod", "fchmodat", "chown", "lchown", "fchownat", "statfs", "getxattr",
-    "lgetxattr", "getcwd", "quotactl", "inotify_add_watch", "umount2",
+    "readlink",
+    "readlinkat",
+    "chdir",
+    "chmod",
+    "fchmodat",
+    "chown",
+    "lchown",
+    "fchownat",
+    "statfs",
+    "getxattr",
+    "lgetxattr",
+    "getcwd",
+    "quotactl",
+    "inotify_add_watch",
+    "umount2",
 ];
 
 /// The paths that strace has seen, as far as a change of them could concern anybody, with the line of each. Those that
@@ -116,7 +129,10 @@ fn a_shell_and_what_it_starts() {
     if is_ready("sh") {
         let sandbox = Sandbox::new();
         sandbox.write("in.txt", "x");
-        sandbox.script("part.sh", "cat in.txt > out.txt; test -e absent.txt; mv out.txt moved.txt; (cd sub && cat deep.txt)");
+        sandbox.script(
+            "part.sh",
+            "cat in.txt > out.txt; test -e absent.txt; mv out.txt moved.txt; (cd sub && cat deep.txt)",
+        );
         sandbox.write("sub/deep.txt", "x");
         let expected = ["part.sh", "in.txt", "out.txt", "absent.txt", "moved.txt", "sub/deep.txt"];
         compare(&sandbox, "sh", &["sh", "-c", "./part.sh"], &expected);
@@ -201,7 +217,12 @@ fn a_static_program_that_makes_its_system_calls_itself() {
         let main = "void _start(void) { call(257, -100, (long)\"raw.txt\", 0, 0); call(2, (long)\"plain.txt\", 0, 0, 0);\n\
             call(437, -100, (long)\"how.txt\", (long)&how, 24); call(21, (long)\"asked.txt\", 0, 0, 0);\n\
             call(332, -100, (long)\"statx.txt\", 0, 0); call(60, 0, 0, 0, 0); }\n";
-        compile(&sandbox, "raw", &format!("{call}{how}{main}"), &["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]);
+        compile(
+            &sandbox,
+            "raw",
+            &format!("{call}{how}{main}"),
+            &["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"],
+        );
         let expected = ["raw", "raw.txt", "plain.txt", "how.txt", "asked.txt", "statx.txt"];
         compare(&sandbox, "raw calls", &["./raw"], &expected);
     }

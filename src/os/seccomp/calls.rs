@@ -266,9 +266,10 @@ mod tests {
         // The generic table is that of aarch64. The calls that differ between 32 and 64 bits are named __NR3264_.
         let generic = "/usr/include/asm-generic/unistd.h";
         if let (Some(mut known), Some(wide)) = (in_header(generic, "__NR_"), in_header(generic, "__NR3264_")) {
-            known.extend(wide.into_iter().map(|(name, number)| {
-                (if name == "fstatat" { "newfstatat".to_owned() } else { name }, number)
-            }));
+            known.extend(
+                wide.into_iter()
+                    .map(|(name, number)| (if name == "fstatat" { "newfstatat".to_owned() } else { name }, number)),
+            );
             known.retain(|name, number| *number != 0 && !name.ends_with("64") || name == "newfstatat");
             compare(Arch::Aarch64, &known);
         }

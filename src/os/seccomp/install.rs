@@ -97,12 +97,7 @@ impl Installation {
         let message: Message = [std::process::id().cast_signed(), number, i32::from(no_new_privileges)];
         // SAFETY: send(2) reads the message, whose size this is.
         let sent = unsafe {
-            libc::send(
-                self.near.as_raw_fd(),
-                message.as_ptr().cast(),
-                size_of::<Message>(),
-                libc::MSG_NOSIGNAL,
-            )
+            libc::send(self.near.as_raw_fd(), message.as_ptr().cast(), size_of::<Message>(), libc::MSG_NOSIGNAL)
         };
         match installed {
             Err(_) if no_new_privileges => Performed::StartAgain,
@@ -171,9 +166,8 @@ impl Receiver {
         let mut message: Message = [0; 3];
         let count = loop {
             // SAFETY: recv(2) writes at most the size of the message.
-            let count = unsafe {
-                libc::recv(self.far.as_raw_fd(), message.as_mut_ptr().cast(), size_of::<Message>(), 0)
-            };
+            let count =
+                unsafe { libc::recv(self.far.as_raw_fd(), message.as_mut_ptr().cast(), size_of::<Message>(), 0) };
             match Errno::result(count) {
                 Err(Errno::EINTR) => {}
                 other => break other.map_err(Untraceable::HandOver)?,
@@ -204,8 +198,7 @@ impl Receiver {
 pub fn take(pid: i32, number: RawFd) -> Result<OwnedFd, Errno> {
     let process = super::super::pidfd::open(pid)?;
     // SAFETY: pidfd_getfd(2) reads integers, the first of which is an open descriptor.
-    let copy =
-        Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), number, 0) })?;
+    let copy = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), number, 0) })?;
     let copy = i32::try_from(copy).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })

@@ -97,11 +97,7 @@ impl Listener {
         let mut call: Box<libc::seccomp_notif> = Box::new(unsafe { std::mem::zeroed() });
         // SAFETY: this request writes one structure of just this type.
         let result = unsafe {
-            libc::ioctl(
-                self.descriptor.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_RECV,
-                std::ptr::from_mut(call.as_mut()),
-            )
+            libc::ioctl(self.descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, std::ptr::from_mut(call.as_mut()))
         };
         match Errno::result(result) {
             Ok(_) => Arrival::Call(call),
@@ -113,12 +109,8 @@ impl Listener {
 
     /// Lets a call go on as if nobody had looked. Says whether it was still waiting.
     pub(super) fn answer(&self, id: u64) -> bool {
-        let mut answer = libc::seccomp_notif_resp {
-            id,
-            val: 0,
-            error: 0,
-            flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-        };
+        let mut answer =
+            libc::seccomp_notif_resp { id, val: 0, error: 0, flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 };
         // SAFETY: this request reads one structure of just this type.
         unsafe { libc::ioctl(self.descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) == 0 }
     }
@@ -197,13 +189,7 @@ impl Reader {
 
     /// The absolute path as the process means it, symlinks and `..` unresolved. `None` for a path that leads to no file
     /// or has been told before.
-    fn path(
-        &mut self,
-        thread: i32,
-        data: &libc::seccomp_data,
-        at: At,
-        access: Access,
-    ) -> Option<Result<PathBuf, Gap>> {
+    fn path(&mut self, thread: i32, data: &libc::seccomp_data, at: At, access: Access) -> Option<Result<PathBuf, Gap>> {
         let given = match read_memory(thread, argument(data, at.path), self.buffer.as_mut()) {
             Ok(count) => self.buffer[..count].split(|&byte| byte == 0).next().filter(|given| given.len() < count)?,
             // Its own call fails by that too.

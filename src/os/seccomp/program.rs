@@ -38,8 +38,7 @@ fn calls_of(arch: Arch) -> Vec<sock_filter> {
                 answer(libc::SECCOMP_RET_ALLOW),
                 answer(libc::SECCOMP_RET_USER_NOTIF),
             ]),
-            _ => program
-                .extend([jump_if(libc::BPF_JEQ, number, 0, 1), answer(libc::SECCOMP_RET_USER_NOTIF)]),
+            _ => program.extend([jump_if(libc::BPF_JEQ, number, 0, 1), answer(libc::SECCOMP_RET_USER_NOTIF)]),
         }
     }
     program.push(answer(libc::SECCOMP_RET_ALLOW));

@@ -38,14 +38,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         fs::write(&path, "").unwrap();
-        for (mode, gains) in [
-            (0o755, false),
-            (0o4755, true),
-            (0o2755, true),
-            (0o2745, false),
-            (0o4644, false),
-            (0o1755, false),
-        ] {
+        for (mode, gains) in
+            [(0o755, false), (0o4755, true), (0o2755, true), (0o2745, false), (0o4644, false), (0o1755, false)]
+        {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert_eq!(gains_rights(&path), gains, "{mode:o}");
         }
