@@ -168,7 +168,6 @@ pub struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "text",
-        conflicts_with = "explain",
         hide_possible_values = true,
         help_heading = "What to say"
     )]

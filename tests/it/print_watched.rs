@@ -7,19 +7,29 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
+use super::ends::{left_out, wrapped};
+use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
 
-/// Runs a shell script and gives back the lines by path, and the last one.
-fn trace(sandbox: &Sandbox, options: &[&str], script: &str) -> (BTreeMap<String, Value>, Value, Output) {
-    let mut command = sandbox.command(["--print-watched=json"]);
-    command.args(options).args(["--", "sh", "-c", script]).stdin(Stdio::null());
-    let output = command.output().expect("it can be started");
+type Lines = BTreeMap<String, Value>;
+
+/// The lines by path, and the last one.
+fn read(output: &Output) -> (Lines, Value) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut lines: Vec<Value> =
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"))).collect();
     let end = lines.pop().expect("there is a last line");
     let by_path = lines.into_iter().map(|line| (line["path"].as_str().expect("a path").to_owned(), line));
-    (by_path.collect(), end, output)
+    (by_path.collect(), end)
+}
+
+/// Runs a shell script.
+fn trace(sandbox: &Sandbox, options: &[&str], script: &str) -> (Lines, Value, Output) {
+    let mut command = sandbox.command(["--print-watched=json"]);
+    command.args(options).args(["--", "sh", "-c", script]).stdin(Stdio::null());
+    let output = command.output().expect("it can be started");
+    let (lines, end) = read(&output);
+    (lines, end, output)
 }
 
 #[test]
@@ -153,4 +163,60 @@ fn io_uring_and_another_root_make_it_incomplete() {
     let script = "python3 -c 'import ctypes; ctypes.CDLL(None).syscall(425, 0, 0)'";
     let (_, end, _) = trace(&sandbox, &[], script);
     assert_eq!((&end["complete"], &end["gaps"]), (&false.into(), &serde_json::json!(["io_uring"])));
+}
+
+#[test]
+fn an_ordinary_user_is_told_that_a_set_uid_program_had_no_effect() {
+    let Some((sandbox, program)) = with_root_inside() else {
+        return left_out("tracing a set-uid program: none can be had here");
+    };
+    let script = format!("cat app.txt; {program} rooted /nowhere/at/all");
+    let inner = sandbox.command(["--print-watched=json", "--", "sh", "-c", &script]);
+    let [user, groups] = as_user();
+    let output = wrapped(&["setpriv", &user, &groups], &inner, &sandbox).output().expect("it can be started");
+    let (_, end) = read_json(&output);
+    assert_eq!(end["without_rights"], serde_json::json!([program]), "{output:?}");
+    // As root, it has its rights.
+    let inner =
+        sandbox.command(["--print-watched=json", "--", "sh", "-c", &script]).output().expect("it can be started");
+    let (lines, end) = read_json(&inner);
+    assert_eq!((&end["without_rights"], &end["complete"]), (&serde_json::json!([]), &true.into()));
+    assert_eq!(lines[sandbox.path("app.txt").to_str().unwrap()]["role"], "read");
+}
+
+/// As in a container, where root may not look into the processes of others.
+#[test]
+fn a_process_that_drops_its_rights_makes_it_incomplete_where_it_cannot_be_read() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("tracing a process of another user: there is none");
+    };
+    let [user, groups] = as_user();
+    let script = format!("cat app.txt; exec setpriv {user} {groups} cat app.txt");
+    let inner = sandbox.command(["--print-watched=json", "--", "sh", "-c", &script]);
+    let without = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    let output = wrapped(&without, &inner, &sandbox).output().expect("it can be started");
+    let (lines, end) = read_json(&output);
+    assert_eq!(output.stdout, b"oneone", "the command is not harmed");
+    assert_eq!((&end["complete"], &end["gaps"]), (&false.into(), &serde_json::json!(["unreadable"])), "{output:?}");
+    assert_eq!(lines[sandbox.path("app.txt").to_str().unwrap()]["role"], "read");
+}
+
+/// The JSON among what the command says itself.
+fn read_json(output: &Output) -> (Lines, Value) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let json: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
+    read(&Output { stderr: json.join("\n").into_bytes(), ..output.clone() })
+}
+
+#[test]
+fn a_chroot_moves_the_paths_of_a_process() {
+    let sandbox = Sandbox::new();
+    sandbox.write("jail/data.txt", "x");
+    let script = "python3 -c 'import os; os.chroot(\"jail\"); os.stat(\"/data.txt\")'";
+    let (lines, end, output) = trace(&sandbox, &[], script);
+    if !output.status.success() {
+        return left_out("tracing a chroot: only root may make one");
+    }
+    assert_eq!(lines[sandbox.path("jail/data.txt").to_str().unwrap()]["role"], "asked");
+    assert_eq!(end["complete"], true);
 }
