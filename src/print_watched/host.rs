@@ -1,9 +1,10 @@
 //! The process that starts the command, serves its calls and prints.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::print::{self, Format, Trace};
@@ -72,48 +73,75 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
     };
     executable.trace(installation);
     let began = Instant::now();
+    let hand_over = Arc::new(HandOver::new());
+    let Ok(serving) = serve(receiver, &found, &hand_over, ties) else {
+        return fails("cannot trace the command: no descriptor is left".into(), ExitCode::OWN_FAILURE);
+    };
     thread::scope(|scope| {
-        let serving = scope.spawn(|| serve(receiver, &found, ties));
         let learning = scope.spawn(|| learn_all(&found, config));
         let command = Command::start(&executable, ties.group, dispositions);
         // Its end of the hand-over is closed by that.
         drop(executable);
-        let status = match command {
+        let (status, tree_gone) = match command {
             Ok(command) => wait(command, config, &signals, ties.holder),
-            Err(status) => status,
+            Err(status) => (status, true),
         };
-        // Processes that may not be ended would keep the loop going.
-        found.end();
+        if tree_gone {
+            // It ends by itself. The last call may be answered and not told yet, though its process has ended.
+            let _ = serving.join();
+        } else {
+            // It goes on for processes that may not be ended.
+            found.end();
+        }
         let discovery = learning.join().unwrap_or_else(|_| Discovery::new(places(config)));
         if !status.ran() {
             return fails(print::cannot_start(&status), status.code());
         }
-        match serving.join() {
-            Ok(Ok(no_new_privileges)) => {
-                let trace = Trace { discovery: &discovery, config, filter, began, no_new_privileges };
-                print::print(&trace, format);
+        match hand_over.get() {
+            Some(Ok(no_new_privileges)) => {
+                let no_new_privileges = *no_new_privileges;
+                print::print(&Trace { discovery: &discovery, config, filter, began, no_new_privileges }, format);
             }
-            Ok(Err(why)) => report::complain(&[print::untraceable(why)]),
-            Err(_) => {}
+            Some(Err(why)) => report::complain(&[print::untraceable(*why)]),
+            None => {}
         }
         status.code()
     })
 }
 
-/// Serves the calls; says whether the command had to give up gaining rights.
-fn serve(receiver: Receiver, found: &Found, ties: &Ties<'_>) -> Result<bool, Untraceable> {
-    let received = receiver.receive(|pid, number| {
-        let mut offer = Offer::default();
-        offer[..4].copy_from_slice(&pid.to_ne_bytes());
-        offer[4..].copy_from_slice(&number.to_ne_bytes());
-        // The holder is gone if this fails, and the end of this process is near.
-        if write_some(ties.to_holder, &offer).is_ok() {
-            let _ = read_some(ties.from_holder, &mut [0]);
+/// Whether the command had to give up gaining rights, or why it is not traced.
+type HandOver = OnceLock<Result<bool, Untraceable>>;
+
+/// Starts the thread that serves the calls, for as long as there are processes that make some.
+fn serve(
+    receiver: Receiver,
+    found: &Arc<Found>,
+    hand_over: &Arc<HandOver>,
+    ties: &Ties<'_>,
+) -> io::Result<JoinHandle<()>> {
+    let (to_holder, from_holder) = (ties.to_holder.try_clone()?, ties.from_holder.try_clone()?);
+    let (found, hand_over) = (Arc::clone(found), Arc::clone(hand_over));
+    thread::Builder::new().name("calls".into()).spawn(move || {
+        let received = receiver.receive(|pid, number| {
+            let mut offer = Offer::default();
+            offer[..4].copy_from_slice(&pid.to_ne_bytes());
+            offer[4..].copy_from_slice(&number.to_ne_bytes());
+            // The holder is gone if this fails, and the end of this process is near.
+            if write_some(&to_holder, &offer).is_ok() {
+                let _ = read_some(&from_holder, &mut [0]);
+            }
+        });
+        match received {
+            Ok(Received { listener, no_new_privileges }) => {
+                let _ = hand_over.set(Ok(no_new_privileges));
+                listener.serve(&found);
+            }
+            Err(why) => {
+                let _ = hand_over.set(Err(why));
+                found.end();
+            }
         }
-    });
-    let Received { listener, no_new_privileges } = received.inspect_err(|_| found.end())?;
-    listener.serve(found);
-    Ok(no_new_privileges)
+    })
 }
 
 /// Looks at what was found, in a thread that may be kept waiting by a file system.
@@ -135,8 +163,8 @@ fn places(config: &Config) -> Places {
     Places::new(&config.directory, config.environment.home().map(PathBuf::as_path))
 }
 
-/// Waits for the end of the command and of all that it started.
-fn wait(mut command: Command, config: &Config, signals: &SignalStream, holder: i32) -> CommandStatus {
+/// Waits for the end of the command and of all that it started. Says whether nobody is left.
+fn wait(mut command: Command, config: &Config, signals: &SignalStream, holder: i32) -> (CommandStatus, bool) {
     let mut status = None;
     let mut kill_at = None;
     let mut kills = 0;
@@ -168,7 +196,7 @@ fn wait(mut command: Command, config: &Config, signals: &SignalStream, holder: i
             kill_at = Some(Instant::now() + KILL_AGAIN);
         }
         if let (Some(status), true) = (&status, collected.tree_gone || kills > KILLS) {
-            return status.clone();
+            return (status.clone(), collected.tree_gone);
         }
     }
 }

@@ -220,3 +220,13 @@ fn a_chroot_moves_the_paths_of_a_process() {
     assert_eq!(lines[sandbox.path("jail/data.txt").to_str().unwrap()]["role"], "asked");
     assert_eq!(end["complete"], true);
 }
+
+/// The process may end before the thread that has answered its last call has told of it.
+#[test]
+fn the_last_call_before_the_end_is_not_lost() {
+    let sandbox = Sandbox::new();
+    for round in 0..25 {
+        let (lines, ..) = trace(&sandbox, &[], "echo > last.txt");
+        assert!(lines.contains_key(sandbox.path("last.txt").to_str().unwrap()), "in round {round}: {lines:#?}");
+    }
+}
