@@ -13,12 +13,14 @@ use crate::config::{Config, StopGroup};
 use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
-use crate::os::Errno;
 use crate::os::fs::same_file;
-use crate::os::process::{Executable, Group, Harvest, LISTEN_PID, execute, own_pid, reap, was_stopped};
+use crate::os::process::{Harvest, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
+use crate::os::spawn::{Executable, Failure, Group, LISTEN_PID, Step, spawn};
 use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
+use crate::os::{Errno, reason};
+use crate::program;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
@@ -73,7 +75,7 @@ impl Command {
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
-        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let mut environment: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
@@ -82,7 +84,13 @@ impl Command {
         if activated {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
-        Executable::find(&config.command, &config.directory, &environment, activated)
+        let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+        let words = config.words();
+        let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+        let program = program::find(name, &config.directory, path)?;
+        Executable::new(&program, words, &config.directory, &environment, activated).map_err(|_| {
+            CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
+        })
     }
 
     /// Starts it.
@@ -91,7 +99,8 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let tether = Tether::new().ok();
-        let leader = execute(executable, group, tether.as_ref(), dispositions)?;
+        let leader = spawn(executable, group, tether.as_ref(), dispositions)
+            .map_err(|failure| CommandStatus::CannotRun(sentence(executable, failure)))?;
         Ok(Command {
             leader,
             leader_alive: true,
@@ -250,6 +259,14 @@ impl Command {
 /// The sentence about processes that may not be signalled.
 pub fn out_of_reach(left: &[Process]) -> Degraded {
     Degraded::OutOfReach { processes: left.iter().map(named).collect() }
+}
+
+fn sentence(executable: &Executable, Failure { step, errno }: Failure) -> String {
+    match step {
+        Step::Clone => program::reason(errno),
+        Step::Directory => format!("its directory {}: {}", executable.directory().display(), reason(errno)),
+        _ => format!("{}: {}", executable.program().display(), program::reason(errno)),
+    }
 }
 
 fn named(process: &Process) -> Named {

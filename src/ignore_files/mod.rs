@@ -1,11 +1,11 @@
-//! What git ignores: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and `.ignore`, which has the same form
-//! and wins over a `.gitignore` in the same directory.
+//! The ignore rules of git: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and also `.ignore`, which has
+//! the same syntax and wins over a `.gitignore` in the same directory.
 //!
-//! The nearest directory with a `.git` is where a repository begins, and no rule from above applies in it. Outside of
-//! any repository, `.gitignore` and `.ignore` count from where watching begins, and nothing else does.
+//! A repository begins at the nearest directory with a `.git`, and no rule from above applies in it. Outside of any
+//! repository, only `.gitignore` and `.ignore` apply, from the directory where watching begins.
 //!
-//! Whether git tracks a file is not asked: a tracked file that a rule matches is ignored here. Neither are `GIT_DIR`,
-//! `GIT_WORK_TREE` and `core.worktree`.
+//! It is not checked whether git tracks a file: a tracked file that matches a rule is ignored here. `GIT_DIR`,
+//! `GIT_WORK_TREE` and `core.worktree` are not used.
 
 mod file;
 mod git_config;
@@ -23,43 +23,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
+pub use self::glob::matches;
 pub use self::kept::Kept;
 use self::repository::Repository;
 pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
-/// The names of ignore files, the stronger one first.
+/// The names of ignore files, the one that wins first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
 
-/// Git follows no symlink of this name.
+/// Git does not follow a symlink of this name.
 const NOT_FOLLOWED: &str = ".gitignore";
 
-/// What makes a directory the root of a repository.
+/// The entry that makes a directory the root of a repository.
 const ROOT_MARK: &str = ".git";
 
-/// What a rule says about one path.
+/// The decision about one path, and the rule that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// It is ignored; or else it is not, whatever weaker rules say.
+    /// Whether the path is ignored. If not, weaker rules do not apply to it.
     pub ignored: bool,
-    /// The file of the rule.
+    /// The ignore file that has the rule.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// The line of the rule, counted from 1.
     pub line: usize,
-    /// The rule as it is written; bytes that are not UTF-8 are replaced.
+    /// The text of the rule; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
-/// Rules are not what they were.
+/// A change of the ignore rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesChanged {
-    /// Only paths below this directory are concerned.
+    /// It affects only paths below this directory.
     pub below: PathBuf,
-    /// When the ignore file was changed, nanoseconds since the epoch. When one went away, nobody knows.
+    /// When the ignore file was changed, nanoseconds since the epoch; `None` if it was removed.
     pub since_ns: Option<i64>,
 }
 
-/// The ignore files of everything that is asked about. Each is read when a directory is first asked about, and again
-/// when somebody says that it has changed.
+/// The ignore files of all directories that were asked about. A file is read at the first question about its directory,
+/// and again when [`refresh`](Self::refresh) is called for it.
 #[derive(Debug)]
 pub struct IgnoreFiles {
     bases: Vec<PathBuf>,
@@ -72,12 +73,12 @@ struct State {
     directories: HashMap<PathBuf, Known>,
     files: HashMap<PathBuf, Arc<IgnoreFile>>,
     repositories: HashMap<PathBuf, Repository>,
-    /// What has a say and lies where nobody watches.
+    /// Files that influence the rules and are not in a watched directory.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
     /// What another process knew; `None` where this process is the first.
     before: Option<Before>,
-    /// What cannot be honoured and was not told yet.
+    /// Flaws that were not returned yet.
     untold: Vec<Flaw>,
     told: HashSet<Flaw>,
 }
@@ -91,42 +92,38 @@ struct Before {
     seen: HashSet<PathBuf>,
 }
 
-/// What is known of a directory.
+/// The cached facts about a directory.
 #[derive(Debug)]
 struct Known {
     level: Option<Arc<Level>>,
-    /// Whether it has ignore files of its own, or begins a repository.
+    /// Whether it has ignore files of its own, or is the root of a repository.
     own: bool,
 }
 
-/// The ignore files of one directory, the strongest first, and those above that have a say.
+/// The ignore files of one directory, the one that wins first, and the levels above that apply too.
 #[derive(Debug)]
 struct Level {
     directory: PathBuf,
     files: Vec<Arc<IgnoreFile>>,
     above: Option<Arc<Level>>,
-    /// Whether capitals and small letters are the same here.
+    /// Whether case is ignored here (`core.ignoreCase`).
     fold: bool,
 }
 
 impl IgnoreFiles {
-    /// Nothing is read yet. `bases` are the places where watching begins.
-    pub fn new(bases: Vec<PathBuf>) -> IgnoreFiles {
-        IgnoreFiles::with_environment(bases, Environment::of_process())
-    }
-
-    /// The same with given variables for git's own configuration.
+    /// Reads nothing yet. `bases` are the directories where watching begins, `environment` is what git's own settings
+    /// depend on.
     pub fn with_environment(bases: Vec<PathBuf>, environment: Environment) -> IgnoreFiles {
         IgnoreFiles { bases, environment, state: Mutex::default() }
     }
 
-    /// Whether a name is that of an ignore file, or of what begins a repository.
+    /// Whether an entry of this name can influence the rules: an ignore file or `.git`.
     pub fn is_concerned_by(name: &OsStr) -> bool {
         name == ROOT_MARK || NAMES.iter().any(|known| name == *known)
     }
 
-    /// What the strongest rule that matches this path says; `None` if there is none. The directories above it are the
-    /// caller's affair: what lies in an ignored one is ignored.
+    /// The decision of the strongest rule that matches this path; `None` if none does. The caller must check the
+    /// directories above: everything in an ignored directory is ignored.
     pub fn verdict(&self, path: &Path, is_directory: bool) -> Option<Verdict> {
         let top = self.level_of(path.parent()?);
         let mut level = top.as_ref();
@@ -166,8 +163,9 @@ impl IgnoreFiles {
         state.repositories = repositories;
     }
 
-    /// Tells what a listing shows: whether a directory has an entry that [`IgnoreFiles::is_concerned_by`] names. If not,
-    /// none is looked for; if it has, and is known already, changes are noticed.
+    /// Takes in the result of a directory listing: whether the directory has an entry for which
+    /// [`IgnoreFiles::is_concerned_by`] holds. If not, no ignore file is searched for in it; if so, and the directory
+    /// is cached, its ignore files are checked for changes.
     pub fn enter(&self, directory: &Path, has_any: bool) {
         let known = self.lock().directories.get(directory).map(|known| known.own);
         match known.or_else(|| self.was_known(directory)) {
@@ -184,11 +182,11 @@ impl IgnoreFiles {
         }
     }
 
-    /// An ignore file, or a `.git`, may have changed, come or gone: it counts as it is now. See
+    /// Must be called when an ignore file or a `.git` may have been changed, created or removed. See
     /// [`IgnoreFiles::changes`].
     pub fn refresh(&self, path: &Path) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
-        // Of what was never asked about nothing is known that could be wrong.
+        // Nothing is cached for a directory that was never asked about.
         let fold = {
             let state = self.lock();
             match state.directories.get(directory) {
@@ -208,8 +206,8 @@ impl IgnoreFiles {
         }
     }
 
-    /// Looks at what has a say and lies where nobody watches: above the bases, and in `.git` and the home directory. To
-    /// be called now and then.
+    /// Checks the files that influence the rules and are not in watched directories: above the bases, in `.git` and in
+    /// the home directory. Must be called periodically.
     pub fn look_around(&self) {
         let outside: Vec<(PathBuf, Option<Stamp>)> =
             self.lock().outside.iter().map(|(path, stamp)| (path.clone(), *stamp)).collect();
@@ -226,17 +224,17 @@ impl IgnoreFiles {
         }
     }
 
-    /// What has changed since this was last asked.
+    /// The changes of rules since the last call.
     pub fn changes(&self) -> Vec<RulesChanged> {
         std::mem::take(&mut self.lock().changes)
     }
 
-    /// The ignore files that cannot be honoured, or not wholly; each is given once.
+    /// The ignore files that cannot be used, or only in part; each is returned once.
     pub fn flaws(&self) -> Vec<Flaw> {
         std::mem::take(&mut self.lock().untold)
     }
 
-    /// Something that a repository as a whole goes by: its exclude file, that of all repositories, the configuration.
+    /// Checks a file that applies to whole repositories: an exclude file or a configuration file.
     fn refresh_common(&self, path: &Path) {
         let repositories: Vec<(PathBuf, Repository)> =
             self.lock().repositories.iter().map(|(root, repository)| (root.clone(), repository.clone())).collect();
@@ -262,8 +260,8 @@ impl IgnoreFiles {
         (own || state.repositories.contains_key(directory)).then_some(true)
     }
 
-    /// Whether an ignore file says something else than it did. What the process before this one has read is told by the
-    /// stamp alone.
+    /// Whether the content of an ignore file differs from the cached one. For a file that the process before this one has
+    /// read, the stamps are compared.
     fn differs(&self, path: &Path, follow: bool, fold: bool) -> bool {
         let known = self.lock().files.get(path).cloned();
         if let Some(differs) = self.first_look(path, follow, fold) {
@@ -297,7 +295,7 @@ impl IgnoreFiles {
         before.seen.insert(directory.join(ROOT_MARK)) && state.repositories.get(directory) != now
     }
 
-    /// Forgets what was concluded from a file.
+    /// Drops what is cached below a directory because this file changed.
     fn forget(&self, file: &Path, below: &Path) {
         let mut state = self.lock();
         let State { before, repositories, .. } = &mut *state;
@@ -310,7 +308,7 @@ impl IgnoreFiles {
         state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::changed_at(file) });
     }
 
-    /// The ignore files that have a say in a directory.
+    /// The ignore files that apply in a directory.
     fn level_of(&self, directory: &Path) -> Option<Arc<Level>> {
         if let Some(known) = self.lock().directories.get(directory) {
             return known.level.clone();
@@ -345,7 +343,7 @@ impl IgnoreFiles {
         level
     }
 
-    /// The ignore files of the directory above, if they have a say: it lies in what is watched, or in the same repository.
+    /// The ignore files of the parent directory, if they apply: it is in a watched directory or in the same repository.
     fn above(&self, directory: &Path) -> Option<Arc<Level>> {
         let parent = directory.parent()?;
         let reached = self.is_inside(parent) || parent.ancestors().any(Repository::begins_at);
@@ -356,7 +354,7 @@ impl IgnoreFiles {
         self.bases.iter().any(|base| directory.starts_with(base))
     }
 
-    /// Notes what a directory goes by and nobody watches.
+    /// Notes the files that influence this directory and are not in watched directories.
     fn watch_for(&self, directory: &Path, repository: Option<&Repository>) {
         let above = NAMES.iter().chain([&ROOT_MARK]).map(|name| directory.join(name));
         let above = above.filter(|_| !self.is_inside(directory));
@@ -387,7 +385,7 @@ impl IgnoreFiles {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each single note leaves it whole, whatever panicked in between.
+        // Each single update keeps it consistent, also if a thread panicked between two of them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Specimens: little compiled programs for tests and benchmarks, chosen by the first argument. A shell would hide
-//! signal masks, and take longer to start than what is measured.
+//! Probes: small compiled programs for tests and benchmarks, chosen by the first argument. A shell would hide
+//! signal masks, and its start would take longer than the measured times.
 //!
 //! To add one: a module with a `run` that takes the words after its name, and a line in [`SPECIMENS`].
 
@@ -10,13 +10,12 @@ mod heard;
 mod mirror;
 mod record;
 mod rooted;
-mod stamp;
 mod tree;
 
 use std::env::ArgsOs;
 use std::process::ExitCode;
 
-/// A specimen comes back to leave with 0, or with a sentence that says why it cannot go on.
+/// A probe returns to exit with 0, or with a message why it cannot continue.
 type Ended = Result<(), String>;
 
 struct Specimen {
@@ -25,8 +24,7 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 8] = [
-    Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
+const SPECIMENS: [Specimen; 7] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
