@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -89,11 +89,16 @@ impl Gap {
 
     fn changed_unseen(&self, path: &Path, survey: &mut Survey) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
-        let born = os::fs::look(path).stamp.map(|stamp| stamp.born_ns);
+        let look = os::fs::look(path);
+        let born = look.stamp.map(|stamp| stamp.born_ns);
         let is_new = self.before.is_none() && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
         survey.ledger.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
-        // Somebody may still be writing it, and its closing may have gone by unseen.
-        survey.consider(path, Progress::Partial);
+        // Somebody may still be writing it, and its closing may have gone by unseen. But it has been quiet since its last
+        // change, and not only since it was met.
+        let now = Instant::now();
+        let quiet_ns = os::clock::file_clock_ns() + survey.ledger.start.clocks.ahead_ns(path) - look.ctime_ns;
+        let quiet = u64::try_from(quiet_ns).map_or(Duration::ZERO, Duration::from_nanos);
+        survey.consider_since(path, Progress::Partial, now.checked_sub(quiet).unwrap_or(now));
     }
 
     /// A directory that is not as it was at the start, and nobody knew it before: has something in it gone, or was it

@@ -365,6 +365,7 @@ fn a_child_that_is_not_armed_or_polls_is_followed_by_one_that_walks_and_knows_wh
     watcher.command_starts();
     assert!(!watcher.leave(), "it knows only a part");
     let state = WatchState::new(Backend::Poll).unwrap();
+    std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
     let config = |root: &Path| crate::config::Config {
         backend: Backend::Poll,
         ..crate::config::tests::config(root, "*.py", "")
