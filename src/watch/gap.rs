@@ -52,9 +52,14 @@ impl Gap {
                 survey.coverage.tell_links(&survey.ledger.snapshot);
                 return true;
             };
-            for (path, look) in looks {
-                self.note(&path, look, survey);
+            let mut known = Vec::with_capacity(looks.len());
+            for (path, look) in &looks {
+                known.extend(
+                    look.stamp.filter(|_| self.is_known(path, *look, survey)).map(|stamp| (path.as_path(), stamp)),
+                );
             }
+            // All of them are in this directory.
+            survey.ledger.snapshot.lock().set_all(&directory, known.into_iter());
             if let Some(metadata) = survey.ledger.enter(&directory)
                 && survey.ledger.start.is_since(&directory, ctime_ns(&metadata))
                 && self.before.is_none()
@@ -65,26 +70,29 @@ impl Gap {
         false
     }
 
-    /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
-    fn note(&mut self, path: &Path, look: Look, survey: &mut Survey) {
+    /// Whether a file met while arming is as it was at the start: it is, unless its inode says otherwise.
+    fn is_known(&mut self, path: &Path, look: Look, survey: &mut Survey) -> bool {
         let ledger = &mut survey.ledger;
         if ledger.settler.holds(path) {
             // It has changed already, in a directory that came or moved while others were being armed.
-            return;
+            return false;
         }
         let start = &mut ledger.start;
         if start.is_since(path, look.ctime_ns) && start.known.get(path) != Some(&look) {
             let written = look.stamp.is_some_and(|stamp| start.is_since(path, stamp.mtime_ns));
             if written || self.before.is_none() {
                 self.changed_unseen(path, survey);
-                return;
+                return false;
             }
             self.doubtful.push(path.to_owned());
         }
         if start.at_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
             start.recent.push(path.to_owned());
         }
-        ledger.snapshot.set(path, look.stamp);
+        if look.stamp.is_none() {
+            ledger.snapshot.set(path, None);
+        }
+        true
     }
 
     fn changed_unseen(&self, path: &Path, survey: &mut Survey) {
