@@ -140,6 +140,18 @@ impl Snapshot {
         self.note(path, stamp, None);
     }
 
+    /// Notes how files of one directory look, with one search if nothing is known of the directory.
+    pub fn set_all<'a>(&mut self, directory: &Path, files: impl Iterator<Item = (&'a Path, Stamp)>) {
+        if self.base.is_some() || self.differences.contains_key(directory) {
+            files.for_each(|(path, stamp)| self.set(path, Some(stamp)));
+            return;
+        }
+        let file = |(path, stamp): (&Path, Stamp)| Some((path.file_name()?.into(), Some(File { stamp, digest: None })));
+        let files: BTreeMap<Box<OsStr>, Option<File>> = files.filter_map(file).collect();
+        self.files += files.len();
+        self.differences.insert(directory.to_owned(), Difference { inode: None, files });
+    }
+
     /// Notes how a file looks, and what its bytes come to.
     pub fn set_with_digest(&mut self, path: &Path, stamp: Stamp, digest: Digest) {
         self.note(path, Some(stamp), Some(digest));
