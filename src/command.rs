@@ -75,7 +75,7 @@ impl Command {
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
-        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let mut environment: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
@@ -85,9 +85,10 @@ impl Command {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
         let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let name = config.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let words = config.words();
+        let name = words.first().map(OsString::as_os_str).unwrap_or_default();
         let program = program::find(name, &config.directory, path)?;
-        Executable::new(&program, &config.command, &config.directory, &environment, activated).map_err(|_| {
+        Executable::new(&program, words, &config.directory, &environment, activated).map_err(|_| {
             CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
         })
     }

@@ -183,7 +183,7 @@ impl Damping {
     }
 }
 
-/// The files between two processes: a path need not be UTF-8, so it cannot be a key of JSON.
+/// The files between two processes. A path need not be UTF-8.
 mod members {
     use std::collections::BTreeMap;
     use std::path::PathBuf;

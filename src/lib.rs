@@ -23,7 +23,7 @@
 //! 3 filter settle stop restart remedy protocol
 //! 2 config event damping ignore_files program
 //! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
-//! 0 change escape generation exit_code error
+//! 0 change environment escape generation exit_code error
 //! ```
 //!
 //! # Words
@@ -39,6 +39,7 @@ mod command;
 mod config;
 mod damping;
 mod degraded;
+mod environment;
 mod error;
 mod escape;
 mod event;

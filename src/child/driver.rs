@@ -252,8 +252,8 @@ impl<'a> Driver<'a> {
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
-                    let Config { command, on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
+                    let Config { on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
                 }
                 Action::Leave(how) => end = Some(how),
             }
@@ -279,7 +279,7 @@ impl<'a> Driver<'a> {
     fn unheard(&self, status: &CommandStatus) -> Option<Report> {
         let OnChange::Signal(signal) = self.config.on_change else { return None };
         let by_it = status.code() == ExitCode::of_signal(signal.number());
-        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), self.config.words()))
     }
 
     fn left(&self) -> Vec<Process> {
@@ -339,7 +339,7 @@ impl<'a> Driver<'a> {
     /// All in one write, so that the supervisor wakes up once.
     fn report(&mut self, reports: &[Report]) {
         for report in reports {
-            encode_report(report, &mut self.unsent).expect("a vector takes everything");
+            encode_report(report, &mut self.unsent);
         }
         self.send_reports();
     }

@@ -183,7 +183,7 @@ impl Bench {
 
     /// What the one in charge reports, or what happens to it, and all that follows at once.
     pub fn step(&mut self, input: Input) -> Vec<Action> {
-        let of = self.machine.lives.in_charge().map_or(Generation::FIRST, |life| life.generation);
+        let of = self.machine.succession.lives.in_charge().map_or(Generation::FIRST, |life| life.generation);
         self.step_of(match input {
             Input::Report(_, report) => Input::Report(of, report),
             Input::ChildDied(_, loss) => Input::ChildDied(of, loss),

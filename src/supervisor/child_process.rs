@@ -51,7 +51,7 @@ impl Outbox {
         if self.line.is_empty()
             && let Some(next) = self.next()
         {
-            self.line = encode(&next);
+            encode(&next, &mut self.line);
         }
         !self.line.is_empty()
     }

@@ -17,13 +17,14 @@ use crate::change::ChangeSet;
 use crate::config::Config;
 use crate::degraded::{Degraded, Loss};
 use crate::error::{Error, Result};
+use crate::escape::quoted;
 use crate::event::{Event, What};
 use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
-use crate::os::process::{Harvest, own_pid, quoted, reap};
+use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
 use crate::os::tty;
@@ -36,13 +37,9 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// Supervises until all is over.
 ///
 /// # Errors
-/// The lockfile or the event stream cannot be had, or the system refuses the essentials.
-pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
+/// The event stream cannot be had, or the system refuses the essentials.
+pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
-    let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    if let Some(path) = heartbeat.path() {
-        host.writes_to(path);
-    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -51,7 +48,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
-        terminal: tty::Settings::of_stdin(),
+        terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
         before: Before::us(),
         next_beat: now + host.config().interval,
         to_tidy: true,
@@ -345,7 +342,7 @@ impl Driver<'_> {
     }
 
     fn describe(&mut self, generation: Generation) {
-        if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
+        if let Err(error) = self.heartbeat.describe(generation, &quoted(self.host.config().words()))
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().unwrap_or(Path::new("")).to_owned();
@@ -376,7 +373,7 @@ fn listen(child: &mut ChildProcess, inputs: &mut Vec<Input>) {
 
 fn rules(config: &Config) -> Rules {
     Rules {
-        command: quoted(&config.command),
+        command: quoted(config.words()),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,

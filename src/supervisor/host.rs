@@ -18,9 +18,6 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
-    /// Learns where the heartbeat really is: a file of ours that must not count as a change.
-    fn writes_to(&mut self, lockfile: &Path);
-
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
 

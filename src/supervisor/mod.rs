@@ -15,6 +15,7 @@ mod machine;
 mod remedies;
 mod signals;
 mod step;
+mod succession;
 mod sweep;
 
 pub use driver::run;
