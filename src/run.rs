@@ -20,7 +20,7 @@ use crate::heartbeat::Heartbeat;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
-use crate::protocol::{StartRequest, Ties};
+use crate::protocol::Ties;
 use crate::report;
 use crate::supervisor::{self, Host};
 use crate::watch;
@@ -186,8 +186,8 @@ impl Host for Invocation {
         self.dispositions.ignores(signal)
     }
 
-    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd {
-        child::run(&self.config, &self.filter, request, ties, &self.dispositions)
+    fn be_child(&self, ties: Ties) -> ChildEnd {
+        child::run(&self.config, &self.filter, ties, &self.dispositions)
     }
 }
 
