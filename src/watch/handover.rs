@@ -10,7 +10,7 @@
 //! new table is written, behind the old one, when too much differs from it. Exactly one child at a time has the file.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -58,11 +58,10 @@ pub struct Rest {
 impl Rest {
     /// Notes what differs from the table.
     pub fn set_differences(&mut self, differences: &BTreeMap<PathBuf, Difference>) {
-        let file = |(name, file): (&Box<OsStr>, &Option<snapshot::File>)| {
-            (OsString::from(name.clone()), file.map(|file| (file.stamp, file.digest)))
-        };
+        let known = |file: snapshot::File| (file.stamp, file.digest);
         let directory = |(path, difference): (&PathBuf, &Difference)| {
-            (path.clone().into_os_string(), difference.inode, difference.files.iter().map(file).collect())
+            let files = difference.files.iter().map(|(name, file)| (name.to_os_string(), file.map(known)));
+            (path.clone().into_os_string(), difference.inode, files.collect())
         };
         self.differences = differences.iter().map(directory).collect();
     }
