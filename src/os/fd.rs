@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -258,12 +258,12 @@ pub fn note_handed_over() {
     let mut found: Vec<RawFd> =
         listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
     found.sort_unstable();
-    *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    *HANDED_OVER.lock().expect("a panic ends the process") = found;
 }
 
 /// The inherited descriptors that were not adopted, in ascending order.
 pub(super) fn handed_over() -> Vec<RawFd> {
-    HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    HANDED_OVER.lock().expect("a panic ends the process").clone()
 }
 
 fn flags_of(number: RawFd) -> Result<FdFlag, Errno> {
@@ -291,7 +291,7 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if number > 2 {
         // SAFETY: integers only; the number is open, by the list above.
         unsafe { libc::fcntl(number, libc::F_SETFD, FdFlag::FD_CLOEXEC.bits()) };
-        HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).retain(|&other| other != number);
+        HANDED_OVER.lock().expect("a panic ends the process").retain(|&other| other != number);
     }
     Ok(own)
 }
