@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::table::{Builder, Table};
 pub use super::table::{Digest, File};
@@ -54,8 +54,7 @@ impl From<Snapshot> for Shared {
 impl Shared {
     /// Everything; whoever holds on to it stops the watcher.
     pub fn lock(&self) -> MutexGuard<'_, Snapshot> {
-        // Every single note leaves it whole, whatever panicked in between.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("a panic ends the process")
     }
 
     /// See [`Snapshot::get`].
