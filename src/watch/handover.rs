@@ -58,11 +58,11 @@ pub struct Rest {
 impl Rest {
     /// Notes what differs from the table.
     pub fn set_differences(&mut self, differences: &BTreeMap<PathBuf, Difference>) {
-        let file = |(name, file): (&Box<OsStr>, &Option<snapshot::File>)| {
-            (OsString::from(name.clone()), file.map(|file| (file.stamp, file.digest)))
-        };
+        let file =
+            |name: &OsStr, file: Option<snapshot::File>| (name.to_owned(), file.map(|file| (file.stamp, file.digest)));
         let directory = |(path, difference): (&PathBuf, &Difference)| {
-            (path.clone().into_os_string(), difference.inode, difference.files.iter().map(file).collect())
+            let files = difference.files.iter().map(|(name, known)| file(name, *known));
+            (path.clone().into_os_string(), difference.inode, files.collect())
         };
         self.differences = differences.iter().map(directory).collect();
     }
