@@ -39,7 +39,7 @@ const HEADER: usize = 48;
 /// A file that differs from the table: its name and how it looks, `None` if it is gone.
 type KeptFile = (OsString, Option<(Stamp, Option<Digest>)>);
 
-/// Everything but the table. Paths are texts of the system: they need not be UTF-8.
+/// Everything but the table. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rest {
     differences: Vec<(OsString, Option<u64>, Vec<KeptFile>)>,
