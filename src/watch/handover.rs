@@ -10,7 +10,7 @@
 //! new table is written, behind the old one, when too much differs from it. Exactly one child at a time has the file.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -58,10 +58,9 @@ pub struct Rest {
 impl Rest {
     /// Notes what differs from the table.
     pub fn set_differences(&mut self, differences: &BTreeMap<PathBuf, Difference>) {
-        let file =
-            |name: &OsStr, file: Option<snapshot::File>| (name.to_owned(), file.map(|file| (file.stamp, file.digest)));
+        let known = |file: snapshot::File| (file.stamp, file.digest);
         let directory = |(path, difference): (&PathBuf, &Difference)| {
-            let files = difference.files.iter().map(|(name, known)| file(name, *known));
+            let files = difference.files.iter().map(|(name, file)| (name.to_os_string(), file.map(known)));
             (path.clone().into_os_string(), difference.inode, files.collect())
         };
         self.differences = differences.iter().map(directory).collect();
