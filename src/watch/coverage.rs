@@ -1,5 +1,5 @@
-//! Which directories are watched, and how: the roots, what lies below them, what is polled for want of events, and the
-//! symlinks on the way to what is visible.
+//! Which directories are watched, and how: the roots, the directories below them, the directories that are polled because
+//! they send no events, and the symlinks on the way to visible paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -30,12 +30,12 @@ use crate::os;
 use crate::os::fs::Silence;
 use crate::os::inotify::Watch;
 
-/// The watched directories. What is in them is not its business.
+/// The watched directories. The ledger knows the files in them.
 pub struct Coverage {
     filter: Arc<Filter>,
     chosen: config::Backend,
     backend: Box<dyn Backend>,
-    /// Whether file systems without events are to be found out and polled.
+    /// Whether to look for file systems without events, and poll them.
     distrustful: bool,
     roots: Vec<PathBuf>,
     /// Whether the queue of the backend outlives this process.
@@ -43,36 +43,36 @@ pub struct Coverage {
     polled: BTreeSet<PathBuf>,
     interval: Duration,
     next_poll: Option<Instant>,
-    /// When a poll began that is still being worked off.
+    /// When the poll began that is still being processed.
     polling_since: Option<Instant>,
     hops: Hops,
-    /// What is still to be armed for the first time; what it meets is the state of the start.
+    /// Directories that are not armed yet.
     ahead: Walk,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
-    /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
+    /// Symlinks that lead out of the bounds, with their targets, until they are reported.
     ways_out: BTreeMap<PathBuf, PathBuf>,
-    /// What is not as good as it should be and was not told yet.
+    /// Degraded states that were not reported yet.
     untold: Vec<Degraded>,
-    /// What of it this generation has told.
+    /// The topics that this generation has reported.
     told: HashSet<Topic>,
     footing: Footing,
 }
 
-/// A symlink into something with more than this is said.
+/// A symlink to a tree with more directories than this is reported,
 const MANY_DIRECTORIES: usize = 100;
 
-/// Or with more than this.
+/// and so is one to a tree with more files.
 const MANY_FILES: usize = 1000;
 
-/// Of its time, the polling of what is watched as well takes at most one part in so many.
+/// Polling of directories that are watched as well takes at most one part in so many of the time,
 const SELDOM: u32 = 50;
 
-/// And of what is polled only, one part in so many.
+/// and polling of directories that are only polled one part in so many.
 const HALF: u32 = 2;
 
-/// What the next child must know of the directories. Paths are texts of the system.
+/// What the next child must know of the directories. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     watches: Vec<(OsString, Option<i32>)>,
@@ -83,14 +83,14 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Whether all that happens is told: nothing has to be polled.
+    /// Whether the queue has an event for every change, so that nothing is polled.
     pub fn is_told(&self) -> bool {
         self.polled.is_empty()
     }
 }
 
 impl Coverage {
-    /// Nothing is watched yet. A queue that is given outlives this process.
+    /// Nothing is watched yet. A queue that is passed in outlives this process.
     pub fn new(config: &Config, filter: Arc<Filter>, queue: Option<OwnedFd>) -> Coverage {
         let mut coverage = Coverage::with(config, filter, Mounts::new(config.interval));
         match queue {
@@ -114,8 +114,8 @@ impl Coverage {
         }
     }
 
-    /// Nobody can tell what happened: everything is ahead once more, with a queue of our own. The old one stays as it is,
-    /// unread; nobody goes on with it.
+    /// Events are missing: everything is to be armed again, with a queue of our own. The old queue stays unread, and no child
+    /// uses it again.
     pub fn begin_anew(&mut self) {
         self.choose_backend();
         self.polled.clear();
@@ -125,7 +125,7 @@ impl Coverage {
         self.begin();
     }
 
-    /// Everything is watched that the child before has watched, by the same queue.
+    /// Takes over the watches of the previous child, with the same queue.
     pub fn resume(config: &Config, filter: Arc<Filter>, queue: OwnedFd, base: &Arc<Table>, kept: Kept) -> Coverage {
         let mounts = Mounts::resume(kept.mounts, config.interval);
         let watches = kept.watches.into_iter().map(|(path, watch)| (path.into(), watch.map(Watch))).collect();
@@ -140,7 +140,7 @@ impl Coverage {
         }
     }
 
-    /// By polling, until there is something better.
+    /// A coverage that polls, until it has a better backend.
     fn with(config: &Config, filter: Arc<Filter>, mounts: Mounts) -> Coverage {
         Coverage {
             roots: filter.roots().to_vec(),
@@ -165,12 +165,12 @@ impl Coverage {
         }
     }
 
-    /// Whether the next child can go on with these watches, or there are none.
+    /// Whether the next child can take over: the queue outlives this process, or the backend has none.
     pub fn can_be_kept(&mut self) -> bool {
         self.shares_queue || self.backend.watches().is_none()
     }
 
-    /// What the next child must know.
+    /// The state for the next child.
     pub fn keep(&mut self) -> Kept {
         let watches = self.backend.watches().map(|watches| watches.differences());
         let watch =
@@ -184,7 +184,7 @@ impl Coverage {
         }
     }
 
-    /// The watches, where they can outlive this process.
+    /// The watches, if they can outlive this process.
     pub fn watches(&mut self) -> Option<&mut Watches> {
         self.backend.watches()
     }
@@ -195,37 +195,37 @@ impl Coverage {
         (self.backend.name(), self.backend.count() + only_polled, only_polled)
     }
 
-    /// With `--no-follow`: what symlinks may not lead out of.
+    /// With `--no-follow`: the bounds that symlinks may not lead out of.
     pub fn bounds(&self) -> Option<Arc<Bounds>> {
         self.no_follow.then(|| Arc::clone(&self.bounds))
     }
 
-    /// A walk that goes where this one may.
+    /// An empty walk with these bounds.
     pub fn walk(&self) -> Walk {
         Walk::within(self.bounds())
     }
 
-    /// Whether a path is a symlink that is not to be followed.
+    /// Whether a path is a symlink that must not be followed.
     pub fn leaves_alone(&self, path: &Path) -> bool {
         self.no_follow && path.is_symlink() && self.bounds.way_out(path).is_some()
     }
 
-    /// Between two polls.
+    /// The time between two polls.
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Whether the end of a save is told.
+    /// Whether the backend reports the end of a save.
     pub fn tells_close(&self) -> bool {
         self.backend.tells_close()
     }
 
-    /// What is not as good as it should be and was not told yet.
+    /// Takes the degraded states that were not reported yet.
     pub fn degraded(&mut self) -> Vec<Degraded> {
         std::mem::take(&mut self.untold)
     }
 
-    /// Every directory there is to look at.
+    /// Every watched or polled directory.
     pub fn all(&self) -> BTreeSet<PathBuf> {
         self.backend.at_or_below(Path::new("/")).into_iter().chain(self.polled.iter().cloned()).collect()
     }
@@ -240,7 +240,7 @@ impl Coverage {
         self.backend.holds(directory) || self.polled.contains(directory)
     }
 
-    /// Whether the saves in a directory are told, their ends included.
+    /// Whether the backend reports saves in this directory, with their ends.
     pub fn tells(&self, directory: &Path) -> bool {
         self.backend.tells_close() && self.backend.holds(directory)
     }
@@ -250,29 +250,29 @@ impl Coverage {
         self.hops.visible_through(hop)
     }
 
-    /// Whether there is still something to be armed for the first time.
+    /// Whether some directories are not armed yet.
     pub fn is_arming(&self) -> bool {
         self.ahead.ahead() > 0
     }
 
-    /// How many directories are known to be ahead.
+    /// How many directories are known that are not armed yet.
     pub fn ahead(&self) -> usize {
         self.ahead.ahead()
     }
 
-    /// Whether a directory is still to be armed for the first time.
+    /// Whether this directory is known and not armed yet.
     pub fn will_arm(&self, directory: &Path) -> bool {
         self.ahead.holds(directory)
     }
 
-    /// Everything that is to be watched is ahead.
+    /// Queues all roots for arming.
     pub fn begin(&mut self) {
         let mut ahead = self.walk();
         self.begin_roots_at(Path::new("/"), &mut ahead);
         self.ahead = ahead;
     }
 
-    /// Arms the next directory that is ahead. Gives it back, with the paths in it that count.
+    /// Arms the next directory, and returns it with the paths in it that count.
     pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
         let (directory, depth) = self.ahead.next()?;
         let mut ahead = std::mem::take(&mut self.ahead);
@@ -281,7 +281,7 @@ impl Coverage {
         Some((directory, looks))
     }
 
-    /// Readable when something was told.
+    /// Readable when there are notices; `None` for a backend without a descriptor.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.backend.fd()
     }
@@ -292,8 +292,8 @@ impl Coverage {
             self.next_poll = Some(Instant::now() + self.interval);
         }
         if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll) {
-            // What is watched as well changes unseen so seldom that no machine shall be kept busy with it; and a tree that
-            // takes longer than the interval shall not be polled all the time.
+            // Directories that are watched as well seldom change without an event, so polling them must cost little. And a
+            // tree whose poll takes longer than the interval must not be polled all the time.
             let all_told = self.polled.iter().all(|directory| self.backend.holds(directory));
             let part = if all_told { SELDOM } else { HALF };
             *next = (*next).max(since + since.elapsed() * part);
@@ -301,11 +301,11 @@ impl Coverage {
         self.next_poll
     }
 
-    /// What has been told. A poll that is due comes with it: the directories to look at.
+    /// The notices that have come, and the directories to poll if a poll is due.
     pub fn drain(&mut self) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
         let mut notices = self.backend.drain();
         let now = Instant::now();
-        // What is polled is looked at by its path anyway.
+        // A poll looks at directories by their paths anyway.
         let lost = self.footing.lost(now).into_iter().filter(|place| self.backend.holds(place));
         notices.extend(lost.map(Notice::Gone));
         for point in self.mounts.changed(now) {
@@ -322,12 +322,12 @@ impl Coverage {
         (notices, due.then(|| self.polled.clone()))
     }
 
-    /// What the backend has been told, and nothing else.
+    /// The notices of the backend alone.
     pub fn drain_backend(&mut self) -> Vec<Notice> {
         self.backend.drain()
     }
 
-    /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
+    /// The names of a place that matter here: its own, and those below symlinks to directories above it.
     fn names_of(&self, place: &Path) -> Vec<PathBuf> {
         let mut names = self.hops.names_of(place);
         names.push(place.to_owned());
@@ -339,8 +339,7 @@ impl Coverage {
         names
     }
 
-    /// The files in a directory that were named, and how they look: they can be looked at although the directory cannot be
-    /// listed.
+    /// The files in a directory that the patterns name, and how they look. This works where the directory cannot be listed.
     pub fn named_in(&self, directory: &Path) -> Vec<(PathBuf, Look)> {
         let named = self.roots.iter().filter(|root| root.parent() == Some(directory));
         let looks = named.map(|path| (path.clone(), os::fs::look(path)));
@@ -369,11 +368,11 @@ impl Coverage {
         }
     }
 
-    /// Queues a root to be walked; watches for it where it is not (yet) a directory.
+    /// Queues a root for the walk. If it is not a directory (yet), the nearest directory above it is watched.
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
         let has_come = |coverage: &Coverage| root.is_dir() && coverage.filter.descend(root);
-        // If the nearest directory goes, or a nearer one or the root itself comes, in this very moment, try again.
+        // If the nearest directory vanishes, or a nearer one or the root itself appears at this moment, try again.
         for _ in 0..64 {
             if has_come(self) {
                 self.footing.stand_on(root);
@@ -390,7 +389,7 @@ impl Coverage {
         }
     }
 
-    /// Queues the roots that have come where nobody told of it.
+    /// Queues the roots that appeared without a notice.
     pub fn begin_missing_roots(&mut self, walk: &mut Walk) {
         for root in self.roots.clone() {
             let start = if root.is_dir() && self.filter.descend(&root) { Some(root.as_path()) } else { anchor(&root) };
@@ -403,14 +402,14 @@ impl Coverage {
     /// Forgets a directory and all below it.
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
-        // A search through all of them, for each directory of a tree that goes, would take minutes.
+        // Not by a search through all of them: for each directory of a tree that is removed, that would take minutes.
         for path in at_or_below(&self.polled, directory) {
             self.polled.remove(&path);
         }
     }
 
-    /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
-    /// paths in it that count.
+    /// Watches a directory and then lists it. In this order, a file that is created in between is in the list or has an
+    /// event. Returns the paths in it that count.
     pub fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
@@ -444,7 +443,7 @@ impl Coverage {
         }
     }
 
-    /// Watches everything once more: notices are missing, and any name may mean another directory by now.
+    /// Adds all watches again: notices are missing, and any name may mean another directory by now.
     pub fn watch_again(&mut self) {
         for directory in self.backend.at_or_below(Path::new("/")) {
             self.watch(&directory);
@@ -454,7 +453,7 @@ impl Coverage {
         }
     }
 
-    /// Watches the entries of one directory, or polls it where no events come.
+    /// Watches the entries of one directory, or polls it if it sends no events.
     pub fn watch(&mut self, directory: &Path) {
         let interval = self.interval;
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
@@ -483,8 +482,8 @@ impl Coverage {
         }
     }
 
-    /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
-    /// was done, and not to the one where we see it.
+    /// A mount on a file always shows the same inode. A write to that inode through another path has its event in the
+    /// directory of that path, not in the one that we watch.
     fn tell_mount(&mut self, path: &Path) {
         if !self.mounts.is_on(path) {
             return;
@@ -495,7 +494,7 @@ impl Coverage {
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }
 
-    /// Says of each symlink that led out of the tree into something large how much that is.
+    /// Reports each symlink that leads out of the tree to a large one.
     pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
             let polled = at_or_below(&self.polled, &link).len();
@@ -507,13 +506,13 @@ impl Coverage {
         }
     }
 
-    /// Tells each topic once a generation.
+    /// Reports each topic once a generation.
     pub fn tell(&mut self, degraded: impl Into<Option<Degraded>>) {
         self.untold.extend(degraded.into().filter(|degraded| self.told.insert(degraded.topic())));
     }
 
-    /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
-    /// nearest directory that does.
+    /// Watches every symlink on the way to a visible path, and the end of the way; for a path that does not exist yet, the
+    /// nearest directory that exists.
     pub fn register_hops(&mut self, visible: &Path) {
         let mut way = hops_to(visible);
         // A symlink that changes before its watch exists sends no event, so resolve the path again.

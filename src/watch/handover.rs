@@ -10,7 +10,7 @@
 //! new table is written, behind the old one, when too much differs from it. Exactly one child at a time has the file.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -39,7 +39,7 @@ const HEADER: usize = 48;
 /// A file that differs from the table: its name and how it looks, `None` if it is gone.
 type KeptFile = (OsString, Option<(Stamp, Option<Digest>)>);
 
-/// Everything but the table. Paths are texts of the system: they need not be UTF-8.
+/// Everything but the table. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rest {
     differences: Vec<(OsString, Option<u64>, Vec<KeptFile>)>,
@@ -58,11 +58,10 @@ pub struct Rest {
 impl Rest {
     /// Notes what differs from the table.
     pub fn set_differences(&mut self, differences: &BTreeMap<PathBuf, Difference>) {
-        let file = |(name, file): (&Box<OsStr>, &Option<snapshot::File>)| {
-            (OsString::from(name.clone()), file.map(|file| (file.stamp, file.digest)))
-        };
+        let known = |file: snapshot::File| (file.stamp, file.digest);
         let directory = |(path, difference): (&PathBuf, &Difference)| {
-            (path.clone().into_os_string(), difference.inode, difference.files.iter().map(file).collect())
+            let files = difference.files.iter().map(|(name, file)| (name.to_os_string(), file.map(known)));
+            (path.clone().into_os_string(), difference.inode, files.collect())
         };
         self.differences = differences.iter().map(directory).collect();
     }

@@ -12,7 +12,7 @@ pub struct Hops {
     visible: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
-/// The same for the next child. Paths are texts of the system.
+/// The same for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
 pub type Kept = Vec<(OsString, Vec<OsString>)>;
 
 impl Hops {

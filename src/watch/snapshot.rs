@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::table::{Builder, Table};
 pub use super::table::{Digest, File};
@@ -54,8 +54,7 @@ impl From<Snapshot> for Shared {
 impl Shared {
     /// Everything; whoever holds on to it stops the watcher.
     pub fn lock(&self) -> MutexGuard<'_, Snapshot> {
-        // Every single note leaves it whole, whatever panicked in between.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("a panic ends the process")
     }
 
     /// See [`Snapshot::get`].
@@ -139,6 +138,18 @@ impl Snapshot {
     /// but if the stamp itself is unknown, they are still those of the start.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.note(path, stamp, None);
+    }
+
+    /// Notes how files of one directory look, with one search if nothing is known of the directory.
+    pub fn set_all<'a>(&mut self, directory: &Path, files: impl Iterator<Item = (&'a Path, Stamp)>) {
+        if self.base.is_some() || self.differences.contains_key(directory) {
+            files.for_each(|(path, stamp)| self.set(path, Some(stamp)));
+            return;
+        }
+        let file = |(path, stamp): (&Path, Stamp)| Some((path.file_name()?.into(), Some(File { stamp, digest: None })));
+        let files: BTreeMap<Box<OsStr>, Option<File>> = files.filter_map(file).collect();
+        self.files += files.len();
+        self.differences.insert(directory.to_owned(), Difference { inode: None, files });
     }
 
     /// Notes how a file looks, and what its bytes come to.
@@ -349,7 +360,7 @@ fn merged<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Difference, File, Snapshot};
+    use super::{Difference, Directory, File, Snapshot};
     use crate::change::Stamp;
     use crate::os::inotify::Watch;
     use crate::watch::table::Table;
@@ -360,6 +371,10 @@ mod tests {
 
     fn stamp(number: u64) -> Stamp {
         Stamp { mtime_ns: 1, size: 2, inode: number, born_ns: 4 }
+    }
+
+    fn has_files((_, directory): &(PathBuf, Directory)) -> bool {
+        !directory.files.is_empty()
     }
 
     /// The same, as the next child has it.
@@ -415,14 +430,17 @@ mod tests {
                 let path = directory.join(["f", "g", "h", "i"][usize::from(file)]);
                 match what {
                     0 => {
-                        let table = Table::own(layered.to_table(&BTreeMap::from([(PathBuf::from("/r/a"), Watch(3))]), |_| true).unwrap());
+                        let watches = BTreeMap::from([(PathBuf::from("/r/a"), Watch(3))]);
+                        let table = Table::own(layered.to_table(&watches, |_| true).unwrap());
                         let (before, table) = (layered.len(), Arc::new(table.unwrap()));
                         assert_eq!(table.files(), before);
                         layered.rebase(table);
                     }
                     1 => {
                         // What the next child makes of it.
-                        let base = layered.base.clone().unwrap_or_else(|| Arc::new(Table::own(Snapshot::default().to_table(&BTreeMap::new(), |_| true).unwrap()).unwrap()));
+                        let empty = || Snapshot::default().to_table(&BTreeMap::new(), |_| true).unwrap();
+                        let base = layered.base.clone();
+                        let base = base.unwrap_or_else(|| Arc::new(Table::own(empty()).unwrap()));
                         layered = Snapshot::resume(base, layered.differences().clone());
                     }
                     2 => [&mut plain, &mut layered].into_iter().for_each(|snapshot| snapshot.enter(directory, number)),
@@ -436,15 +454,15 @@ mod tests {
                     }
                 }
             }
-            let with_files = |snapshot: &Snapshot| snapshot.directories().filter(|(_, directory)| !directory.files.is_empty()).collect::<Vec<_>>();
-            assert_eq!(with_files(&plain), with_files(&layered));
+            assert!(plain.directories().filter(has_files).eq(layered.directories().filter(has_files)));
             for (path, stamp) in &expected {
                 assert_eq!((plain.get(path), layered.get(path)), (Some(*stamp), Some(*stamp)));
             }
             assert_eq!((plain.len(), layered.len()), (expected.len(), expected.len()));
             assert_eq!(plain.below(Path::new("/r/a")), layered.below(Path::new("/r/a")));
             assert!(plain.differing(&layered).is_empty());
-            assert!(layered.without_digests(Some(Path::new("/r/a"))).map(|(path, _)| path) == plain.without_digests(Some(Path::new("/r/a"))).map(|(path, _)| path));
+            let without = |snapshot: &Snapshot| snapshot.without_digests(Some(Path::new("/r/a")));
+            assert_eq!(without(&layered), without(&plain));
         }
     }
 
