@@ -25,7 +25,7 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 9] = [
+const SPECIMENS: [Specimen; 10] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
@@ -34,6 +34,7 @@ const SPECIMENS: [Specimen; 9] = [
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
     Specimen { name: "rooted", words: "FILE", run: rooted::run },
     Specimen { name: "storm", words: "DIR", run: storm::run },
+    Specimen { name: "timed", words: "COMMAND [ARGUMENT]...", run: storm::timed },
     Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },
 ];
 

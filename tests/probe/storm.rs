@@ -3,7 +3,7 @@
 use std::env::ArgsOs;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,5 +67,18 @@ pub fn opens(mut words: ArgsOs) -> Ended {
         File::open(&file).map_err(|error| error.to_string())?;
     }
     println!("{}", (begin.elapsed() / count).as_nanos());
+    Ok(())
+}
+
+/// Runs a command and prints its nanoseconds.
+pub fn timed(mut words: ArgsOs) -> Ended {
+    let program = words.next().ok_or("a command is expected")?;
+    let begin = Instant::now();
+    let status = Command::new(program).args(words).stdout(Stdio::null()).status();
+    let elapsed = begin.elapsed();
+    match status {
+        Ok(status) if status.success() => println!("{}", elapsed.as_nanos()),
+        other => return Err(format!("{other:?}")),
+    }
     Ok(())
 }
