@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! backend    notices of what happened in a watched directory (inotify, the notify crate, or none: polling)
-//! coverage   which directories are watched or polled; hops: the symlinks on the way to them
+//! coverage   which directories are watched, and polling: which are polled; hops: the symlinks on the way to them
 //! ledger     how the files in them looked at the start, what has changed since, when it is over
 //! survey     both together: directories come and go, symlinks turn, rules change
 //! gap        the first arming, while the command may have started already
@@ -28,6 +28,7 @@ mod ledger;
 mod mounts;
 mod notify;
 mod poll;
+mod polling;
 mod rewritten;
 mod rule_clock;
 mod snapshot;

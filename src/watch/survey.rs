@@ -50,7 +50,7 @@ impl Survey {
             self.take_in(notice);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
-        if let Some(polled) = polled.filter(|_| !self.coverage.is_arming()) {
+        if let Some(polled) = polled.filter(|_| self.coverage.ahead() == 0) {
             self.look_again(&polled);
         }
         self.look_around_for_rules();
@@ -115,7 +115,7 @@ impl Survey {
             }
             self.ledger.enter(&directory);
         }
-        if !self.coverage.is_arming() {
+        if self.coverage.ahead() == 0 {
             self.coverage.tell_links(&self.ledger.snapshot);
         }
     }
@@ -280,7 +280,7 @@ impl Survey {
             }
         }
         self.rule_clock.listed(began_ns);
-        if self.coverage.is_arming() {
+        if self.coverage.ahead() > 0 {
             // Roots that are not armed yet are not missing, and the files in them are not new.
             return;
         }
@@ -302,7 +302,7 @@ impl Survey {
     /// Once an interval, checks the ignore files that send no notices: `.git/info/exclude`, those in the home directory, and
     /// those above the watched directories.
     fn look_around_for_rules(&mut self) {
-        if !self.coverage.is_arming() && self.rule_clock.is_due(Instant::now()) {
+        if self.coverage.ahead() == 0 && self.rule_clock.is_due(Instant::now()) {
             self.filter.look_around_for_rules();
         }
         self.take_up_rules(i64::MAX);
