@@ -450,8 +450,8 @@ impl Coverage {
         if !self.mounts.is_on(path) {
             return;
         }
-        if self.distrustful {
-            path.parent().into_iter().for_each(|directory| self.polling.add(directory));
+        if let Some(directory) = path.parent().filter(|_| self.distrustful) {
+            self.polling.add(directory);
         }
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }

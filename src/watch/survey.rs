@@ -97,9 +97,9 @@ impl Survey {
     /// Watches this file, which looked so when it was read. If it looks different by now, it has changed.
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
-        directory.filter(|directory| !self.coverage.holds(directory)).into_iter().for_each(|directory| {
+        if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
             self.coverage.watch(directory);
-        });
+        }
         self.coverage.register_hops(path);
         if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
             self.ledger.snapshot.set(path, seen.stamp);
