@@ -86,13 +86,13 @@ impl<'a> Driver<'a> {
         ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
-        let system = |errno: os::Errno| os::reason(errno);
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
         let lockfile = ties.lockfile.as_deref();
         let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        let mut watcher =
+            Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
@@ -109,7 +109,7 @@ impl<'a> Driver<'a> {
         let started = prepared
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
-        let wait = watcher.wait().map_err(system)?;
+        let wait = watcher.wait().map_err(os::reason)?;
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,

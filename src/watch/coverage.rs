@@ -2,22 +2,21 @@
 //! they send no events, and the symlinks on the way to visible paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::backend::{Backend, Entry, Notice, Refusal};
-use super::footing::{self, Footing};
-use super::hops::{self, Hops, hops_to};
+use super::footing::Footing;
+use super::handover::KeptCoverage;
+use super::hops::{Hops, anchor, hops_to};
 use super::inotify::InotifyBackend;
-use super::mounts::{self, Mounts};
+use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
+use super::polling::Polling;
 use super::snapshot::Shared;
 use super::table::Table;
 use super::walk::{Bounds, Depth, Walk};
@@ -40,11 +39,7 @@ pub struct Coverage {
     roots: Vec<PathBuf>,
     /// Whether the queue of the backend outlives this process.
     shares_queue: bool,
-    polled: BTreeSet<PathBuf>,
-    interval: Duration,
-    next_poll: Option<Instant>,
-    /// When the poll began that is still being processed.
-    polling_since: Option<Instant>,
+    polling: Polling,
     hops: Hops,
     /// Directories that are not armed yet.
     ahead: Walk,
@@ -66,29 +61,6 @@ const MANY_DIRECTORIES: usize = 100;
 /// and so is one to a tree with more files.
 const MANY_FILES: usize = 1000;
 
-/// Polling of directories that are watched as well takes at most one part in so many of the time,
-const SELDOM: u32 = 50;
-
-/// and polling of directories that are only polled one part in so many.
-const HALF: u32 = 2;
-
-/// What the next child must know of the directories. Paths are stored as `OsString`, because they need not be UTF-8.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    watches: Vec<(OsString, Option<i32>)>,
-    polled: Vec<OsString>,
-    hops: hops::Kept,
-    footing: footing::Kept,
-    mounts: mounts::Kept,
-}
-
-impl Kept {
-    /// Whether the queue has an event for every change, so that nothing is polled.
-    pub fn is_told(&self) -> bool {
-        self.polled.is_empty()
-    }
-}
-
 impl Coverage {
     /// Nothing is watched yet. A queue that is passed in outlives this process.
     pub fn new(config: &Config, filter: Arc<Filter>, queue: Option<OwnedFd>) -> Coverage {
@@ -105,11 +77,19 @@ impl Coverage {
 
     fn choose_backend(&mut self) {
         self.shares_queue = false;
-        match backend(self.chosen) {
+        // A queue of its own, or why it cannot be had.
+        let backend: Result<Box<dyn Backend>, Refusal> = match self.chosen {
+            config::Backend::Auto | config::Backend::Inotify => {
+                InotifyBackend::new().map(|backend| Box::new(backend) as _)
+            }
+            config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
+            config::Backend::Poll => Ok(Box::new(PollBackend)),
+        };
+        match backend {
             Ok(backend) => self.backend = backend,
             Err(refusal) => {
                 self.backend = Box::new(PollBackend);
-                self.tell(refusal.told(None, self.interval));
+                self.tell(refusal.told(None, self.interval()));
             }
         }
     }
@@ -118,22 +98,29 @@ impl Coverage {
     /// uses it again.
     pub fn begin_anew(&mut self) {
         self.choose_backend();
-        self.polled.clear();
+        let interval = self.interval();
+        self.polling = Polling::new(interval);
         self.hops = Hops::default();
-        self.footing = Footing::new(self.interval);
-        self.mounts = Mounts::new(self.interval);
+        self.footing = Footing::new(interval);
+        self.mounts = Mounts::new(interval);
         self.begin();
     }
 
     /// Takes over the watches of the previous child, with the same queue.
-    pub fn resume(config: &Config, filter: Arc<Filter>, queue: OwnedFd, base: &Arc<Table>, kept: Kept) -> Coverage {
+    pub fn resume(
+        config: &Config,
+        filter: Arc<Filter>,
+        queue: OwnedFd,
+        base: &Arc<Table>,
+        kept: KeptCoverage,
+    ) -> Coverage {
         let mounts = Mounts::resume(kept.mounts, config.interval);
         let watches = kept.watches.into_iter().map(|(path, watch)| (path.into(), watch.map(Watch))).collect();
         let watches = Watches::resume(Arc::clone(base), watches);
         Coverage {
             backend: Box::new(InotifyBackend::on(queue, watches)),
             shares_queue: true,
-            polled: kept.polled.into_iter().map(PathBuf::from).collect(),
+            polling: Polling::resume(kept.polled, config.interval),
             hops: Hops::resume(kept.hops),
             footing: Footing::resume(kept.footing, config.interval),
             ..Coverage::with(config, filter, mounts)
@@ -152,10 +139,7 @@ impl Coverage {
             backend: Box::new(PollBackend),
             shares_queue: false,
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
-            polled: BTreeSet::new(),
-            interval: config.interval,
-            next_poll: None,
-            polling_since: None,
+            polling: Polling::new(config.interval),
             hops: Hops::default(),
             ahead: Walk::default(),
             mounts,
@@ -171,13 +155,13 @@ impl Coverage {
     }
 
     /// The state for the next child.
-    pub fn keep(&mut self) -> Kept {
+    pub fn keep(&mut self) -> KeptCoverage {
         let watches = self.backend.watches().map(|watches| watches.differences());
         let watch =
             |(path, watch): (&PathBuf, &Option<Watch>)| (path.clone().into_os_string(), watch.map(|watch| watch.0));
-        Kept {
+        KeptCoverage {
             watches: watches.into_iter().flatten().map(watch).collect(),
-            polled: self.polled.iter().map(|path| path.clone().into_os_string()).collect(),
+            polled: self.polling.keep(),
             hops: self.hops.keep(),
             footing: self.footing.keep(),
             mounts: self.mounts.keep(),
@@ -191,7 +175,7 @@ impl Coverage {
 
     /// The backend's name, and how many directories are watched or polled, and how many of them are polled only.
     pub fn summary(&self) -> (&'static str, usize, usize) {
-        let only_polled = self.polled.iter().filter(|directory| !self.backend.holds(directory)).count();
+        let only_polled = self.polling.directories.iter().filter(|directory| !self.backend.holds(directory)).count();
         (self.backend.name(), self.backend.count() + only_polled, only_polled)
     }
 
@@ -212,7 +196,7 @@ impl Coverage {
 
     /// The time between two polls.
     pub fn interval(&self) -> Duration {
-        self.interval
+        self.polling.interval
     }
 
     /// Whether the backend reports the end of a save.
@@ -227,17 +211,17 @@ impl Coverage {
 
     /// Every watched or polled directory.
     pub fn all(&self) -> BTreeSet<PathBuf> {
-        self.backend.at_or_below(Path::new("/")).into_iter().chain(self.polled.iter().cloned()).collect()
+        self.backend.at_or_below(Path::new("/")).into_iter().chain(self.polling.directories.iter().cloned()).collect()
     }
 
     /// The directories that are polled.
     pub fn polled(&self) -> BTreeSet<PathBuf> {
-        self.polled.clone()
+        self.polling.directories.clone()
     }
 
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
-        self.backend.holds(directory) || self.polled.contains(directory)
+        self.backend.holds(directory) || self.polling.directories.contains(directory)
     }
 
     /// Whether the backend reports saves in this directory, with their ends.
@@ -248,11 +232,6 @@ impl Coverage {
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
         self.hops.visible_through(hop)
-    }
-
-    /// Whether some directories are not armed yet.
-    pub fn is_arming(&self) -> bool {
-        self.ahead.ahead() > 0
     }
 
     /// How many directories are known that are not armed yet.
@@ -288,17 +267,8 @@ impl Coverage {
 
     /// When it is time to poll.
     pub fn due(&mut self) -> Option<Instant> {
-        if self.next_poll.is_none() && !self.polled.is_empty() {
-            self.next_poll = Some(Instant::now() + self.interval);
-        }
-        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll) {
-            // Directories that are watched as well seldom change without an event, so polling them must cost little. And a
-            // tree whose poll takes longer than the interval must not be polled all the time.
-            let all_told = self.polled.iter().all(|directory| self.backend.holds(directory));
-            let part = if all_told { SELDOM } else { HALF };
-            *next = (*next).max(since + since.elapsed() * part);
-        }
-        self.next_poll
+        let Coverage { polling, backend, .. } = self;
+        polling.due(|directory| backend.holds(directory))
     }
 
     /// The notices that have come, and the directories to poll if a poll is due.
@@ -314,12 +284,7 @@ impl Coverage {
                 notices.push(Notice::Entry { path: name, what: Entry::Created });
             }
         }
-        let due = self.next_poll.is_some_and(|due| due <= now);
-        if due {
-            self.next_poll = Some(now + self.interval);
-            self.polling_since = Some(now);
-        }
-        (notices, due.then(|| self.polled.clone()))
+        (notices, self.polling.begin(now))
     }
 
     /// The notices of the backend alone.
@@ -353,8 +318,8 @@ impl Coverage {
             std::fs::symlink_metadata(path).map_or_else(|error| error.kind() == ErrorKind::NotFound, |_| true)
         };
         let Some(name) = named.filter(may_enter).cloned() else { return false };
-        self.polled.insert(directory.to_owned());
-        let (directory, interval) = (directory.to_owned(), self.interval);
+        self.polling.add(directory);
+        let (directory, interval) = (directory.to_owned(), self.interval());
         self.tell(Degraded::EnteredNotListed { directory, file: name, interval });
         true
     }
@@ -402,10 +367,7 @@ impl Coverage {
     /// Forgets a directory and all below it.
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
-        // Not by a search through all of them: for each directory of a tree that is removed, that would take minutes.
-        for path in at_or_below(&self.polled, directory) {
-            self.polled.remove(&path);
-        }
+        self.polling.forget(directory);
     }
 
     /// Watches a directory and then lists it. In this order, a file that is created in between is in the list or has an
@@ -455,16 +417,16 @@ impl Coverage {
 
     /// Watches the entries of one directory, or polls it if it sends no events.
     pub fn watch(&mut self, directory: &Path) {
-        let interval = self.interval;
+        let interval = self.interval();
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
             Some(Silence::Whole(name)) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 let (directory, file_system) = (directory.to_owned(), name.to_owned());
                 self.tell(Degraded::Polled { directory, file_system, interval });
                 return;
             }
             Some(Silence::Below(name)) if self.mounts.layers_are_within_reach(directory) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 let (directory, file_system) = (directory.to_owned(), name.to_owned());
                 self.tell(Degraded::Layered { directory, file_system, interval });
             }
@@ -476,7 +438,7 @@ impl Coverage {
             Err(Refusal::Denied) => self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() }),
             Err(Refusal::Gone) => {}
             Err(refusal) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 self.tell(refusal.told(Some(directory), interval));
             }
         }
@@ -488,8 +450,8 @@ impl Coverage {
         if !self.mounts.is_on(path) {
             return;
         }
-        if self.distrustful {
-            self.polled.extend(path.parent().map(Path::to_owned));
+        if let Some(directory) = path.parent().filter(|_| self.distrustful) {
+            self.polling.add(directory);
         }
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }
@@ -497,7 +459,7 @@ impl Coverage {
     /// Reports each symlink that leads out of the tree to a large one.
     pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
-            let polled = at_or_below(&self.polled, &link).len();
+            let polled = self.polling.at_or_below(&link).len();
             let directories = self.backend.at_or_below(&link).len().max(polled);
             let files = snapshot.below(&link).len();
             if directories > MANY_DIRECTORIES || files > MANY_FILES {
@@ -537,23 +499,4 @@ impl Coverage {
             self.watch(&nearest);
         }
     }
-}
-
-/// The chosen source of notices with a queue of its own, or why it cannot be had.
-fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, Refusal> {
-    match chosen {
-        config::Backend::Auto | config::Backend::Inotify => InotifyBackend::new().map(|backend| Box::new(backend) as _),
-        config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
-        config::Backend::Poll => Ok(Box::new(PollBackend)),
-    }
-}
-
-/// The nearest directory above a path that exists.
-fn anchor(path: &Path) -> Option<&Path> {
-    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
-}
-
-/// The paths of a set that are a directory or lie below it.
-fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
-    set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
 }

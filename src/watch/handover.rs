@@ -20,7 +20,9 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::coverage;
+use super::footing;
+use super::hops;
+use super::mounts;
 use super::snapshot::{self, Difference, Digest};
 use super::start::Memory;
 use super::table::Table;
@@ -44,7 +46,7 @@ type KeptFile = (OsString, Option<(Stamp, Option<Digest>)>);
 pub struct Rest {
     differences: Vec<(OsString, Option<u64>, Vec<KeptFile>)>,
     /// The directories.
-    pub coverage: coverage::Kept,
+    pub coverage: KeptCoverage,
     /// Clocks, and the latest changes.
     pub memory: Memory,
     /// Until when all notices were taken in, and when directories were last listed.
@@ -53,6 +55,23 @@ pub struct Rest {
     pending: Vec<(OsString, Progress)>,
     /// The ignore files; `None` with `--no-ignore`.
     pub rules: Option<ignore_files::Kept>,
+}
+
+/// What the next child must know of the directories. Paths are stored as `OsString`, because they need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCoverage {
+    pub watches: Vec<(OsString, Option<i32>)>,
+    pub polled: Vec<OsString>,
+    pub hops: hops::Kept,
+    pub footing: footing::Kept,
+    pub mounts: mounts::Kept,
+}
+
+impl KeptCoverage {
+    /// Whether the queue has an event for every change, so that nothing is polled.
+    pub fn is_told(&self) -> bool {
+        self.polled.is_empty()
+    }
 }
 
 impl Rest {

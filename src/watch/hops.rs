@@ -99,6 +99,11 @@ fn parts(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(part).collect()
 }
 
+/// The nearest directory above a path that exists.
+pub fn anchor(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
+}
+
 #[cfg(test)]
 mod tests {
     use super::hops_to;

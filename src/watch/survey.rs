@@ -50,7 +50,7 @@ impl Survey {
             self.take_in(notice);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
-        if let Some(polled) = polled.filter(|_| !self.coverage.is_arming()) {
+        if let Some(polled) = polled.filter(|_| self.coverage.ahead() == 0) {
             self.look_again(&polled);
         }
         self.look_around_for_rules();
@@ -97,9 +97,9 @@ impl Survey {
     /// Watches this file, which looked so when it was read. If it looks different by now, it has changed.
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
-        directory.filter(|directory| !self.coverage.holds(directory)).into_iter().for_each(|directory| {
+        if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
             self.coverage.watch(directory);
-        });
+        }
         self.coverage.register_hops(path);
         if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
             self.ledger.snapshot.set(path, seen.stamp);
@@ -115,7 +115,7 @@ impl Survey {
             }
             self.ledger.enter(&directory);
         }
-        if !self.coverage.is_arming() {
+        if self.coverage.ahead() == 0 {
             self.coverage.tell_links(&self.ledger.snapshot);
         }
     }
@@ -280,7 +280,7 @@ impl Survey {
             }
         }
         self.rule_clock.listed(began_ns);
-        if self.coverage.is_arming() {
+        if self.coverage.ahead() > 0 {
             // Roots that are not armed yet are not missing, and the files in them are not new.
             return;
         }
@@ -302,7 +302,7 @@ impl Survey {
     /// Once an interval, checks the ignore files that send no notices: `.git/info/exclude`, those in the home directory, and
     /// those above the watched directories.
     fn look_around_for_rules(&mut self) {
-        if !self.coverage.is_arming() && self.rule_clock.is_due(Instant::now()) {
+        if self.coverage.ahead() == 0 && self.rule_clock.is_due(Instant::now()) {
             self.filter.look_around_for_rules();
         }
         self.take_up_rules(i64::MAX);
