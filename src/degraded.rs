@@ -141,6 +141,17 @@ pub enum Degraded {
     HiddenProcesses,
     /// Processes cannot be found by their parents.
     NoProc,
+    /// The command is not traced.
+    Untraced { why: String },
+    /// The trace has missed something.
+    TraceGap { why: String },
+    /// A traced command cannot execute this set-uid program with its rights.
+    NeedsRights {
+        #[serde(with = "crate::change::path")]
+        program: PathBuf,
+        /// Whether the command is ended for it.
+        starts_again: bool,
+    },
     /// The event file takes nothing. This is told on standard error alone.
     NoRoomForEvents { kept: usize },
 }
@@ -211,6 +222,9 @@ impl Degraded {
             Degraded::SurvivedKill { .. } => "survived_kill",
             Degraded::HiddenProcesses => "hidden_processes",
             Degraded::NoProc => "no_proc",
+            Degraded::Untraced { .. } => "untraced",
+            Degraded::TraceGap { .. } => "trace_gap",
+            Degraded::NeedsRights { .. } => "needs_rights",
             Degraded::NoRoomForEvents { .. } => "no_room_for_events",
         }
     }
@@ -391,6 +405,18 @@ impl fmt::Display for Degraded {
             Degraded::NoProc => f.write_str(
                 "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
             ),
+            Degraded::Untraced { why } => write!(
+                f,
+                "the command cannot be traced: {why}; files elsewhere that it reads are not watched, and files that it writes may restart it (--discover off does not try)"
+            ),
+            Degraded::TraceGap { why } => {
+                write!(f, "not every file that the command reads is known: {why}; nothing is left out because of it")
+            }
+            Degraded::NeedsRights { program, starts_again } => {
+                let name = program.file_name().unwrap_or(program.as_os_str()).display();
+                let again = if *starts_again { "; the command is started again" } else { ", from the next start on" };
+                write!(f, "{name} needs its rights: discovery is off for this command{again} (--discover off does not try)")
+            }
             Degraded::NoRoomForEvents { kept } => write!(
                 f,
                 "there is no room for the events (a full disk, or ulimit -f); up to {} KiB of them wait until there is",

@@ -143,6 +143,15 @@ pub enum StopReason {
     Signal,
     /// The supervisor is gone, or its heartbeat has stopped.
     Supervisor,
+    /// The command executes a program that needs rights, and starts again untraced.
+    Rights,
+}
+
+impl StopReason {
+    /// Whether the command is started again because of it.
+    pub fn starts_again(self) -> bool {
+        matches!(self, StopReason::Change | StopReason::Rights)
+    }
 }
 
 /// The word in the event stream.
@@ -153,6 +162,7 @@ impl fmt::Display for StopReason {
             StopReason::Request => "request",
             StopReason::Signal => "signal",
             StopReason::Supervisor => "supervisor",
+            StopReason::Rights => "rights",
         })
     }
 }

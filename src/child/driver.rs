@@ -16,6 +16,7 @@ use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::standby::{Orders, Standby};
+use super::tracing::{Tracing, Trial};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
@@ -93,8 +94,16 @@ impl<'a> Driver<'a> {
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
+        let live = filter.live().filter(|_| request.traced);
+        // Once a run; it takes as long as the arming.
+        let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
+        let tracing = live.and_then(|live| {
+            let (live, directory) = (Arc::clone(live), config.directory.clone());
+            let tracing = Tracing { live, directory, door: watcher.door(), voice: voice.clone() };
+            tracing.begin(trial, &ties.deposit)
+        });
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
@@ -107,7 +116,10 @@ impl<'a> Driver<'a> {
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
         let started = prepared
-            .and_then(|executable| Command::start(&executable, group, &dispositions))
+            .and_then(|mut executable| {
+                tracing.into_iter().for_each(|installation| executable.trace(installation));
+                Command::start(&executable, group, &dispositions)
+            })
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
         let watcher = SharedWatcher::new(watcher);

@@ -18,6 +18,8 @@
 //! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if there was another signal within 5 s before it: the first may have broken it |
 //! | in another way             | at any other time      | report, idle                                          |
 //!
+//! A traced command that executes a set-uid program is stopped as for a change, and the next generation is not traced.
+//!
 //! The end of a command that ended well and left others behind is reported when they are gone, when something else happens,
 //! or 200 ms later; then who they are is told too.
 
@@ -86,6 +88,8 @@ pub enum Input {
     SupervisorGone,
     /// The supervisor's heart stands still.
     PulseLost,
+    /// The command executes a program that needs rights, and is traced.
+    RightsNeeded,
     /// The child itself got INT, TERM or HUP.
     Interrupted,
     /// Time has passed.
@@ -216,6 +220,11 @@ impl Machine {
             Input::PulseLost => {
                 self.abandon("the supervisor hangs, its heartbeat stands still; ending the command", now, &mut actions);
             }
+            Input::RightsNeeded if matches!(self.state, State::Running | State::Idle) => {
+                self.stop(StopReason::Rights, now, &mut actions);
+            }
+            // Whoever waits at the gate is ended.
+            Input::RightsNeeded => {}
             Input::Interrupted => self.stop(StopReason::Signal, now, &mut actions),
             Input::Tick => {
                 if let State::Stopping { sequence, .. } = &mut self.state
@@ -356,7 +365,7 @@ impl Machine {
             State::Running | State::Idle => self.begin_stop(reason, now, actions),
             State::Stopping { sequence, reason: current, asked_again } => {
                 // A request that follows a change is the first request; only one more of them escalates.
-                if *current == StopReason::Change && !*asked_again {
+                if current.starts_again() && !*asked_again {
                     *asked_again = true;
                 } else {
                     actions.extend(sequence.escalate(now).map(Action::Stop));
@@ -414,11 +423,11 @@ impl Machine {
 
     fn leave_if_done(&mut self, actions: &mut Vec<Action>) {
         let State::Stopping { reason, .. } = &self.state else { return };
-        if !self.tree_gone || (*reason == StopReason::Change && !self.settled) {
+        if !self.tree_gone || (reason.starts_again() && !self.settled) {
             return;
         }
         let end = match reason {
-            StopReason::Change => ChildEnd::Reload,
+            StopReason::Change | StopReason::Rights => ChildEnd::Reload,
             StopReason::Request => ChildEnd::Ended,
             StopReason::Signal | StopReason::Supervisor => ChildEnd::Failed,
         };

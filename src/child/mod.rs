@@ -9,6 +9,7 @@ mod inbox;
 mod left_behind;
 mod machine;
 mod standby;
+mod tracing;
 mod watch_thread;
 
 pub use driver::run;

@@ -91,7 +91,7 @@ mod tests {
         let changes = ChangeSet::new((0..5000).map(|number| Change::unseen(PathBuf::from(format!("/a/{number}.py")))));
         let mut damping = Damping::default();
         damping.restart(&changes, std::time::Duration::ZERO);
-        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping };
+        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping, traced: true };
         let mut bytes = Vec::new();
         encode(&Directive::Start(request.clone()), &mut bytes);
         encode(&Directive::Stop, &mut bytes);

@@ -77,6 +77,20 @@ pub struct Args {
     #[arg(long, help_heading = "What to watch")]
     pub no_follow: bool,
 
+    /// Watch the files that the command reads: add, only or off [default: add without -w, else off]
+    ///
+    /// reloadrun traces which files the command and its descendants open. add: what they read counts as well, also outside
+    /// of the directory, and what they write does not, unless -w names it. only: nothing else counts. off: no tracing.
+    #[arg(long, value_name = "HOW", help_heading = "What to watch")]
+    pub discover: Option<String>,
+
+    /// A directory of the system where files count that the command reads, like /etc/app
+    ///
+    /// Repeatable. Without it, nothing counts in /etc, /usr and other places where systems and toolchains are installed,
+    /// except in /usr/local, /usr/src, /opt, in packages (site-packages, node_modules) and in the directory itself.
+    #[arg(long, value_name = "DIR", help_heading = "What to watch", action = ArgAction::Append)]
+    pub discover_root: Vec<OsString>,
+
     /// How to detect changes: auto, inotify, notify or poll [default: auto]
     ///
     /// auto uses inotify, and polls file systems that send no events (NFS, CIFS, 9p, FUSE).

@@ -30,7 +30,7 @@ pub struct File {
     pub flags: Vec<(String, Entry<bool>)>,
 }
 
-const LISTS: [&str; 2] = ["watch", "ignore"];
+const LISTS: [&str; 3] = ["watch", "ignore", "discover-root"];
 const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
-use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
@@ -138,9 +138,17 @@ impl Resolver<'_> {
         let (command, from_file) = self.command(needs_command);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
+        let watch = self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory);
         let config = Config {
             command,
-            watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
+            discover: self.choice(
+                "discover",
+                args.discover.as_ref(),
+                if watch.is_empty() { Discover::Add } else { Discover::Off },
+                &[("add", Discover::Add), ("only", Discover::Only), ("off", Discover::Off)],
+            ),
+            discover_root: self.discover_root(),
+            watch,
             ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
             named_directory: self.named_directory(from_file),
             directory,
@@ -295,6 +303,26 @@ impl Resolver<'_> {
             }
         }
         patterns
+    }
+
+    /// The directories of the flags, else those of the key.
+    fn discover_root(&mut self) -> Vec<PathBuf> {
+        let given = &self.args.discover_root;
+        let (texts, place, base) = match self.list("discover-root") {
+            Some(entry) if given.is_empty() => {
+                (entry.value.iter().map(OsString::from).collect(), entry.place, self.home)
+            }
+            _ => (given.clone(), "--discover-root".to_owned(), self.here),
+        };
+        let directory = |text: &OsString| match normalized(&base.join(self.caller.expanded(text))) {
+            _ if text.is_empty() => Err(format!("{place} '': expected a directory")),
+            // It need not exist yet.
+            path if path.exists() && !path.is_dir() => Err(format!("{place} '{}': not a directory", text.display())),
+            path => Ok(canonical(&path)),
+        };
+        let (directories, mistakes): (Vec<_>, Vec<_>) = texts.iter().map(directory).partition(Result::is_ok);
+        self.mistakes.extend(mistakes.into_iter().filter_map(Result::err));
+        directories.into_iter().flatten().collect()
     }
 
     fn expanded(&self, path: &str) -> PathBuf {

@@ -11,28 +11,50 @@ use super::sets::{Discovery, First, Looked, Node};
 use crate::os::fs::identity;
 use crate::os::seccomp::{Access, Sighting, gains_rights};
 
+/// What a call comes to: paths, what is there, what is done with them.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// The path of the call, and those that follow from it.
+    pub looked: Vec<(Looked, Access, First)>,
+    /// A program that gains rights when it is executed.
+    pub privileged: Option<PathBuf>,
+}
+
 /// Takes in what was seen of a command that runs in this directory.
 pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
-    match sighting {
-        Sighting::Gap { thread, gap } => discovery.add_gap(*gap, *thread),
-        Sighting::File { path, .. } if !Places::has_files(path) || is_removed(path) => {}
-        Sighting::File { thread, access, path, call, when } => {
-            let first = First { thread: *thread, call, when: *when };
-            let looked = look(path, directory);
-            discovery.add(&looked, *access, first);
-            if let Some(source) = source_of(&looked.name) {
-                discovery.add(&look(&source, directory), Access::Stat, first);
-            }
-            if *access == Access::Execute && looked.node == Node::File {
-                if let Some(interpreter) = interpreter(&looked.name) {
-                    discovery.add(&look(&interpreter, directory), Access::Execute, first);
-                }
-                if gains_rights(&looked.name) {
-                    discovery.add_privileged(looked.name);
-                }
-            }
-        }
+    if let Sighting::Gap { thread, gap } = sighting {
+        discovery.add_gap(*gap, *thread);
     }
+    let observed = observe(sighting, directory);
+    observed.looked.iter().for_each(|(looked, access, first)| discovery.add(looked, *access, *first));
+    observed.privileged.into_iter().for_each(|program| discovery.add_privileged(program));
+}
+
+/// Looks at what a call names.
+pub fn observe(sighting: &Sighting, directory: &Path) -> Observed {
+    let Sighting::File { thread, access, path, call, when, .. } = sighting else { return Observed::default() };
+    if !Places::has_files(path) || is_removed(path) {
+        return Observed::default();
+    }
+    let first = First { thread: *thread, call, when: *when };
+    let looked = look(path, directory);
+    let mut observed = Observed::default();
+    if let Some(source) = source_of(&looked.name) {
+        observed.looked.push((look(&source, directory), Access::Stat, first));
+    }
+    if *access == Access::Execute && looked.node == Node::File {
+        if let Some(interpreter) = interpreter(&looked.name) {
+            observed.looked.push((look(&interpreter, directory), Access::Execute, first));
+        }
+        observed.privileged = gains_rights(&looked.name).then(|| looked.name.clone());
+    }
+    observed.looked.push((looked, *access, first));
+    observed
+}
+
+/// Whether a program gains rights when it is executed, itself or as a script by its interpreter.
+pub fn needs_rights(program: &Path) -> bool {
+    gains_rights(program) || interpreter(program).is_some_and(|interpreter| gains_rights(&interpreter))
 }
 
 fn look(path: &Path, directory: &Path) -> Looked {

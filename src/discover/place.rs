@@ -61,19 +61,27 @@ const TOOLCHAINS: [&str; 24] = [
 const NOT_MISSED: [&str; 9] =
     ["node_modules", "site-packages", "dist-packages", "__pycache__", "target", ".venv", "venv", ".git", ".tox"];
 
+/// Directories that many share, and where files come and go.
+const SHARED: [&str; 5] = ["/", "/tmp", "/var/tmp", "/home", "/mnt"];
+
+/// Directories of programs.
+const PROGRAMS: [&str; 2] = ["bin", "sbin"];
+
 /// Which places count for a command.
 #[derive(Debug, Clone)]
 pub struct Places {
     directory: PathBuf,
     installed: Vec<PathBuf>,
+    /// Those that the user names, in spite of [`SYSTEM`].
+    roots: Vec<PathBuf>,
 }
 
 impl Places {
-    /// For a command that runs in this directory, of a user with this home.
-    pub fn new(directory: &Path, home: Option<&Path>) -> Places {
+    /// For a command that runs in this directory, of a user with this home, who names these roots.
+    pub fn new(directory: &Path, home: Option<&Path>, roots: &[PathBuf]) -> Places {
         let toolchains = home.into_iter().flat_map(|home| TOOLCHAINS.iter().map(|name| home.join(name)));
         let installed = SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect();
-        Places { directory: directory.to_owned(), installed }
+        Places { directory: directory.to_owned(), installed, roots: roots.to_vec() }
     }
 
     /// Whether there are files at all at this path.
@@ -85,14 +93,23 @@ impl Places {
     pub fn counts(&self, path: &Path) -> bool {
         let within = |place: &Path| path.starts_with(place);
         let installed = self.installed.iter().filter(|place| within(place)).map(|place| depth(place)).max();
-        let own = OWN.iter().map(Path::new).chain([self.directory.as_path()]);
+        let own = OWN.iter().map(Path::new).chain([self.directory.as_path()]).chain(self.roots.iter().map(PathBuf::as_path));
         let own = own.filter(|place| within(place)).map(depth).max();
         installed <= own && (installed.is_none() || own.is_some()) || has_part(path, &PACKAGES)
     }
 
-    /// Whether it means something that a file at this path appears.
-    pub fn can_be_missed(path: &Path) -> bool {
-        !has_part(path, &NOT_MISSED)
+    /// Whether a path lies in an installed package, which may be edited in place.
+    pub fn is_package(path: &Path) -> bool {
+        has_part(path, &PACKAGES)
+    }
+
+    /// Whether it means something that a file at this path appears. Programs look for their configuration in each directory up
+    /// to the root, and for other programs in each one of PATH.
+    pub fn can_be_missed(&self, path: &Path) -> bool {
+        let directory = path.parent().unwrap_or(path);
+        let is_shared = SHARED.iter().any(|shared| directory == Path::new(shared))
+            || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
+        !has_part(path, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
     }
 }
 
@@ -111,7 +128,7 @@ mod tests {
     #[test]
     fn what_the_system_or_a_toolchain_installed_does_not_count() {
         let counted = |directory: &str, path: &str| {
-            Places::new(Path::new(directory), Some(Path::new("/home/me"))).counts(Path::new(path))
+            Places::new(Path::new(directory), Some(Path::new("/home/me")), &[PathBuf::from("/etc/mine")]).counts(Path::new(path))
         };
         for (directory, path, expected) in [
             ("/home/me/app", "/home/me/app/main.py", true),
@@ -128,6 +145,7 @@ mod tests {
             ("/home/me/app", "/lib64/ld-linux-x86-64.so.2", false),
             ("/home/me/app", "/library/book", true),
             ("/home/me/app", "/etc/app/app.toml", false),
+            ("/home/me/app", "/etc/mine/app.toml", true),
             ("/home/me/app", "/var/lib/app/data", false),
             ("/home/me/app", "/var/www/page.html", true),
             ("/home/me/app", "/nix/store/x/lib/libc.so", false),

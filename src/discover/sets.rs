@@ -81,10 +81,27 @@ pub struct Entry {
     pub role: Role,
     /// The first call that named it.
     pub first: First,
-    /// How often it was opened for writing.
-    pub writes: u32,
     /// Where it leads, if symlinks are on the way.
     pub target: Option<PathBuf>,
+    /// Whether it was read or executed, before or after it was written.
+    pub read: bool,
+    /// What the command writes, and what was seen of it.
+    pub writes: Writes,
+}
+
+/// The writes to one path: each of the command's explains one event. An event that none explains is somebody else's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// How often it was opened for writing.
+    pub opened: u32,
+    /// How often something was made under this name, or renamed to it.
+    pub placed: u32,
+    /// How often it was closed after writing, as the events say.
+    pub closed: u32,
+    /// How often something was renamed to it, as the events say.
+    pub moved_in: u32,
+    /// Whether somebody else wrote it since the last change that passed.
+    pub foreign: bool,
 }
 
 /// Whether a change of a path counts.
@@ -140,9 +157,11 @@ impl Discovery {
         }
     }
 
-    /// Notes that the trace is incomplete, and of which thread.
-    pub fn add_gap(&mut self, gap: Gap, thread: i32) {
+    /// Notes that the trace is incomplete, and of which thread. Says whether that is news.
+    pub fn add_gap(&mut self, gap: Gap, thread: i32) -> bool {
+        let is_news = !self.gaps.contains_key(&gap);
         self.gaps.entry(gap).or_insert(thread);
+        is_news
     }
 
     /// Notes that a program gains rights when it is executed.
@@ -157,20 +176,21 @@ impl Discovery {
 
     /// Takes in what a call does with a path.
     pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
-        if looked.node == Node::Directory && access == Access::Place && first.call.starts_with("rename") {
+        // Of a directory that is about to be renamed, nothing is there yet.
+        if matches!(looked.node, Node::Directory | Node::Absent) && access == Access::Place && first.call.starts_with("rename") {
             self.moved.insert(looked.name.clone());
         }
         let Some(role) = role(access, looked.node) else { return };
-        self.insert(looked.name.clone(), role, first, looked.target.clone());
+        self.insert(looked.name.clone(), role, access, first, looked.target.clone());
         // The target counts as well as the link. What removes or replaces a link leaves its target alone.
         if let Some(target) = &looked.target
             && !matches!(access, Access::Remove | Access::Place)
         {
-            self.insert(target.clone(), role, first, None);
+            self.insert(target.clone(), role, access, first, None);
         }
     }
 
-    fn insert(&mut self, path: PathBuf, role: Role, first: First, target: Option<PathBuf>) {
+    fn insert(&mut self, path: PathBuf, role: Role, access: Access, first: First, target: Option<PathBuf>) {
         if !Places::has_files(&path) {
             return;
         }
@@ -186,10 +206,47 @@ impl Discovery {
                 self.counts.entry(known).and_modify(|count| *count -= 1);
             }
         }
-        let entry = self.entries.entry(path).or_insert(Entry { role, first, writes: 0, target: None });
+        let new = Entry { role, first, target: None, read: false, writes: Writes::default() };
+        let entry = self.entries.entry(path).or_insert(new);
         entry.role = entry.role.min(role);
         entry.target = target.or(entry.target.take());
-        entry.writes += u32::from(role == Role::Written);
+        entry.read |= matches!(role, Role::Read | Role::Executed);
+        entry.writes.opened += u32::from(access == Access::Write);
+        entry.writes.placed += u32::from(access == Access::Place);
+    }
+
+    /// The writes to a path that the command writes.
+    pub fn writes_to(&mut self, path: &Path) -> Option<&mut Writes> {
+        self.entries.get_mut(path).filter(|entry| entry.role == Role::Written).map(|entry| &mut entry.writes)
+    }
+
+    /// Whether a path lies in a directory that was renamed.
+    pub fn was_moved(&self, path: &Path) -> bool {
+        !self.moved.is_empty() && path.ancestors().any(|part| self.moved.contains(part))
+    }
+
+    /// Whether a path lies where files count.
+    pub fn counts_at(&self, path: &Path) -> bool {
+        self.places.counts(path)
+    }
+
+    /// Whether it means something that a file appears at this path.
+    pub fn can_be_missed(&self, path: &Path) -> bool {
+        self.places.can_be_missed(path)
+    }
+
+    /// The paths at or below a directory.
+    pub fn below<'a>(&'a self, directory: &'a Path) -> impl Iterator<Item = &'a Path> {
+        let at_or_after = self.entries.range(directory.to_owned()..).map(|(path, _)| path.as_path());
+        at_or_after.take_while(move |path| path.starts_with(directory))
+    }
+
+    /// What is known of a path, and whether a change of it counts.
+    pub fn of(&self, path: &Path) -> Option<(&Entry, Verdict)> {
+        match self.entries.get(path) {
+            Some(entry) => Some((entry, self.verdict(path, entry))),
+            None => None,
+        }
     }
 
     /// Every path, in order, and whether a change of it counts.
@@ -198,13 +255,13 @@ impl Discovery {
     }
 
     fn verdict(&self, path: &Path, entry: &Entry) -> Verdict {
-        if entry.role == Role::Written || path.ancestors().any(|part| self.moved.contains(part)) {
+        if entry.role == Role::Written || self.was_moved(path) {
             Verdict::Own
         } else if !self.places.counts(path) {
             Verdict::Installed
         } else if rules::is_compiled(path) {
             Verdict::Compiled
-        } else if entry.role == Role::Missed && !Places::can_be_missed(path) {
+        } else if entry.role == Role::Missed && !self.places.can_be_missed(path) {
             Verdict::NotMissed
         } else {
             Verdict::Counts

@@ -10,7 +10,7 @@ use super::*;
 const DIRECTORY: &str = "/home/me/app";
 
 fn empty() -> Discovery {
-    Discovery::new(Places::new(Path::new(DIRECTORY), Some(Path::new("/home/me"))))
+    Discovery::new(Places::new(Path::new(DIRECTORY), Some(Path::new("/home/me")), &[]))
 }
 
 fn first(call: &'static str) -> First {

@@ -181,10 +181,27 @@ pub fn spawn(
     tether: Option<&Tether>,
     dispositions: &Dispositions,
 ) -> Result<i32, Failure> {
-    match spawn_by(Kind::Shared, &STEPS, executable, group, tether, dispositions) {
+    match spawn_with(&STEPS, executable, group, tether, dispositions) {
+        // It would have lost something. So it is started again, and runs untraced.
+        Err(Failure { step: Step::Trace, .. }) => {
+            let untraced: Vec<_> = STEPS.into_iter().filter(|(step, _)| *step != Step::Trace).collect();
+            spawn_with(&untraced, executable, group, tether, dispositions)
+        }
+        spawned => spawned,
+    }
+}
+
+fn spawn_with(
+    steps: &[(Step, Action)],
+    executable: &Executable,
+    group: Group,
+    tether: Option<&Tether>,
+    dispositions: &Dispositions,
+) -> Result<i32, Failure> {
+    match spawn_by(Kind::Shared, steps, executable, group, tether, dispositions) {
         // A system call filter, or a sandbox that emulates Linux. It may allow a plain fork.
         Err(Failure { step: Step::Clone, errno: Errno::EPERM | Errno::EINVAL | Errno::ENOSYS }) => {
-            spawn_by(Kind::Forked, &STEPS, executable, group, tether, dispositions)
+            spawn_by(Kind::Forked, steps, executable, group, tether, dispositions)
         }
         spawned => spawned,
     }

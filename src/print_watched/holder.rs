@@ -1,17 +1,17 @@
 //! The process that was started: waits for the host, and holds the listener of the command.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::host::{self, Offer, PASSED_ON};
+use super::host::{self, PASSED_ON};
 use super::print::Format;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
-use crate::os::fd::{pipe, read_some, wait_readable, write_some};
+use crate::os::fd::wait_readable;
 use crate::os::process::{Harvest, become_subreaper, fork_child, own_group, own_pid, reap, was_stopped};
-use crate::os::seccomp::take;
+use crate::os::seccomp::deposit;
 use crate::os::signals::{Dispositions, Signal, SignalStream, send};
 use crate::os::spawn::Group;
 use crate::os::tree::descendants;
@@ -27,41 +27,25 @@ const KILLED_WITHIN: Duration = Duration::from_secs(2);
 /// It cannot be traced here; why. The command has not run then.
 pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Dispositions) -> Result<ExitCode> {
     let broken = |errno: Errno| Error::own(format!("cannot trace the command: {}", reason(errno)));
-    let (offers, to_holder) = pipe().map_err(broken)?;
-    let (from_holder, answers) = pipe().map_err(broken)?;
+    let (kept, end) = deposit().map_err(broken)?;
     let mut awaited = PASSED_ON.to_vec();
     awaited.push(Signal::CHLD);
     let signals = SignalStream::of(&awaited).map_err(broken)?;
     let group = if tty::is_stdin() { Group::Join(own_group()) } else { Group::Own };
     // What the host would leave behind comes here.
     let _ = become_subreaper();
-    let ties = host::Ties { holder: own_pid(), group, to_holder: &to_holder, from_holder: &from_holder };
+    let ties = host::Ties { holder: own_pid(), group, deposit: &end };
     let host = fork_child(|| host::run(config, filter, format, dispositions, &ties)).map_err(broken)?;
-    drop((to_holder, from_holder));
-    hold(host, group, &signals, &offers, &answers)
+    drop(end);
+    let ended = hold(host, group, &signals);
+    drop(kept);
+    ended
 }
 
-/// Waits for the end of the host, and holds the listener meanwhile.
-fn hold(host: i32, group: Group, signals: &SignalStream, offers: &OwnedFd, answers: &OwnedFd) -> Result<ExitCode> {
-    let mut listener = None;
-    let mut offers_end = false;
+/// Waits for the end of the host. The listener lies in the deposit meanwhile.
+fn hold(host: i32, group: Group, signals: &SignalStream) -> Result<ExitCode> {
     loop {
-        let ready = if offers_end {
-            wait_readable([signals.as_fd()], None).map(|[signals]| [signals, false])
-        } else {
-            wait_readable([signals.as_fd(), offers.as_fd()], None)
-        };
-        if ready.is_ok_and(|[_, offered]| offered) {
-            let mut offer = Offer::default();
-            match read_some(offers, &mut offer) {
-                Ok(count) if count == offer.len() => {
-                    let [a, b, c, d, number @ ..] = offer;
-                    listener = take(i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes(number)).ok();
-                    let _ = write_some(answers, &[1]);
-                }
-                _ => offers_end = true,
-            }
-        }
+        let _ = wait_readable([signals.as_fd()], None);
         while let Some(received) = signals.next() {
             // What the terminal sends has reached the command, if it shares the terminal's group.
             let has_reached = received.from_terminal && matches!(group, Group::Join(_));
@@ -77,7 +61,6 @@ fn hold(host: i32, group: Group, signals: &SignalStream, offers: &OwnedFd, answe
             if pid == host {
                 let killed = !matches!(status, CommandStatus::Exited(_));
                 end_orphans();
-                drop(listener);
                 return if killed {
                     Err(Error::own("the process that traced the command was killed; the command was ended"))
                 } else {

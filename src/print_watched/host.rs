@@ -15,7 +15,7 @@ use crate::discover::{Discovery, Places, learn};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
-use crate::os::fd::{close_all_but, read_some, wait_readable, write_some};
+use crate::os::fd::{close_all_but, wait_readable};
 use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_group, parent_pid};
 use crate::os::seccomp::{Found, Received, Receiver, Untraceable, prepare, trial};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
@@ -24,9 +24,6 @@ use crate::report;
 
 /// The signals that ask for the end, and those that are passed on.
 pub const PASSED_ON: [Signal; 6] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
-
-/// What the host offers to the holder: its pid and the number of the listener. The answer is one byte.
-pub type Offer = [u8; 8];
 
 /// How often processes are killed that do not end by that.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
@@ -41,10 +38,8 @@ pub struct Ties<'a> {
     pub holder: i32,
     /// The group of the command.
     pub group: Group,
-    /// For the [`Offer`].
-    pub to_holder: &'a OwnedFd,
-    /// For the answer.
-    pub from_holder: &'a OwnedFd,
+    /// Where the listener is left, see [`crate::os::seccomp::deposit`].
+    pub deposit: &'a OwnedFd,
 }
 
 /// Runs the command and prints; the life of the host.
@@ -53,7 +48,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         report::complain(&[sentence]);
         code
     };
-    close_all_but(&[ties.to_holder, ties.from_holder]);
+    close_all_but(&[ties.deposit]);
     lead_own_group();
     let _ = become_subreaper();
     continue_at_parents_end();
@@ -74,7 +69,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
     executable.trace(installation);
     let began = Instant::now();
     let hand_over = Arc::new(HandOver::new());
-    let Ok(serving) = serve(receiver, &found, &hand_over, ties) else {
+    let Ok(serving) = serve(receiver, &found, &hand_over, ties.deposit) else {
         return fails("cannot trace the command: no descriptor is left".into(), ExitCode::OWN_FAILURE);
     };
     thread::scope(|scope| {
@@ -117,24 +112,19 @@ fn serve(
     receiver: Receiver,
     found: &Arc<Found>,
     hand_over: &Arc<HandOver>,
-    ties: &Ties<'_>,
+    deposit: &OwnedFd,
 ) -> io::Result<JoinHandle<()>> {
-    let (to_holder, from_holder) = (ties.to_holder.try_clone()?, ties.from_holder.try_clone()?);
+    let deposit = deposit.try_clone()?;
     let (found, hand_over) = (Arc::clone(found), Arc::clone(hand_over));
     thread::Builder::new().name("calls".into()).spawn(move || {
-        let received = receiver.receive(|pid, number| {
-            let mut offer = Offer::default();
-            offer[..4].copy_from_slice(&pid.to_ne_bytes());
-            offer[4..].copy_from_slice(&number.to_ne_bytes());
-            // The holder is gone if this fails, and the end of this process is near.
-            if write_some(&to_holder, &offer).is_ok() {
-                let _ = read_some(&from_holder, &mut [0]);
-            }
+        // The holder is gone if it cannot be left there, and the end of this process is near.
+        let received = receiver.receive(|listener| {
+            let _ = listener.leave_with(&deposit);
         });
         match received {
             Ok(Received { listener, no_new_privileges }) => {
                 let _ = hand_over.set(Ok(no_new_privileges));
-                listener.serve(&found);
+                listener.serve(&found, None);
             }
             Err(why) => {
                 let _ = hand_over.set(Err(why));
@@ -155,12 +145,12 @@ fn learn_all(found: &Found, config: &Config) -> Discovery {
         if has_ended {
             return discovery;
         }
-        let _ = wait_readable([found.as_fd()], None);
+        found.wait();
     }
 }
 
 fn places(config: &Config) -> Places {
-    Places::new(&config.directory, config.environment.home().map(PathBuf::as_path))
+    Places::new(&config.directory, config.environment.home().map(PathBuf::as_path), &config.discover_root)
 }
 
 /// Waits for the end of the command and of all that it started. Says whether nobody is left.

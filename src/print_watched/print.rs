@@ -8,12 +8,11 @@ use serde_json::json;
 
 use crate::change::json_string;
 use crate::config::Config;
-use crate::discover::{Discovery, Entry, Gap, NewNames, Role, Verdict, most};
+use crate::discover::{self, Discovery, Entry, Gap, NewNames, Role, Verdict, missed, most};
 use crate::escape::escaped_json;
 use crate::exit_code::CommandStatus;
 use crate::filter::Filter;
 use crate::os::seccomp::Untraceable;
-use crate::os::{Errno, reason};
 use crate::report::{Tone, line, shown};
 use crate::watch;
 
@@ -122,7 +121,7 @@ fn json(trace: &Trace<'_>) -> String {
             "thread": entry.first.thread,
             "call": entry.first.call,
             "after_ms": entry.first.when.saturating_duration_since(trace.began).as_millis(),
-            "writes": entry.writes,
+            "writes": entry.writes.opened,
             "new_extensions": new_names,
         })
         .to_string();
@@ -167,18 +166,8 @@ fn gap_name(gap: Gap) -> &'static str {
 }
 
 fn warnings(trace: &Trace<'_>) -> Vec<String> {
-    let gaps = trace.discovery.gaps().map(|(gap, thread)| {
-        let why = match gap {
-            Gap::IoUring => format!("process {thread} uses io_uring, and files that it opens by that are not seen"),
-            Gap::OtherRoot => format!("process {thread} has another root or mount namespace, where paths mean other files"),
-            Gap::Handle => format!("process {thread} opens files by handles instead of names"),
-            Gap::Unreadable => {
-                format!("process {thread} has other rights than reloadrun, so the names of its files cannot be read; start reloadrun as its user or as root")
-            }
-            Gap::Overflow => "more was seen than could be looked at".to_owned(),
-        };
-        format!("this list is incomplete: {why}")
-    });
+    let gaps = trace.discovery.gaps();
+    let gaps = gaps.map(|(gap, thread)| format!("this list is incomplete: {}", missed(gap, thread)));
     let too_many = trace.discovery.too_many().map(|role| {
         format!("this list is incomplete: there are more than {} paths of the kind {:?}", most(role), name(role))
     });
@@ -198,23 +187,7 @@ fn without_rights<'a>(trace: &'a Trace<'_>) -> impl Iterator<Item = &'a Path> {
 
 /// Why a command cannot be traced, as a sentence.
 pub fn untraceable(why: Untraceable) -> String {
-    let why = match why {
-        Untraceable::Architecture => "reloadrun does not know the system calls of this machine".to_owned(),
-        Untraceable::Filter(Errno::EBUSY) => {
-            "something else traces its system calls already (a sandbox, a reloadrun around this one)".to_owned()
-        }
-        Untraceable::Filter(Errno::EINVAL | Errno::ENOSYS) => {
-            "this kernel has no user notification of seccomp (Linux 5.9 has)".to_owned()
-        }
-        Untraceable::Filter(errno) => format!("no filter of system calls can be set: {}", reason(errno)),
-        Untraceable::HandOver(errno) => format!("the listener cannot be handed over: {}", reason(errno)),
-        Untraceable::NeverBegun => "it ended before it began".to_owned(),
-        Untraceable::Memory => {
-            "the memory of another process cannot be read (the sandbox or Yama forbids it)".to_owned()
-        }
-        Untraceable::Silence => "its system calls do not arrive".to_owned(),
-    };
-    format!("the command cannot be traced: {why}")
+    format!("the command cannot be traced: {}", discover::untraceable(why))
 }
 
 /// Why a command did not begin, as a sentence.

@@ -22,6 +22,8 @@ pub struct ChildProcess {
     outbox: Outbox,
     decoder: Decoder,
     pieces: Pieces,
+    /// The listener of a traced command lies here, for as long as anything of it may be left.
+    _deposit: OwnedFd,
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
@@ -76,20 +78,21 @@ impl ChildProcess {
     /// The system's: no process or no descriptor left.
     pub fn fork(
         generation: Generation,
-        tie: impl FnOnce(OwnedFd, OwnedFd) -> Ties,
+        tie: impl FnOnce(OwnedFd, OwnedFd, OwnedFd) -> Ties,
         body: impl FnOnce(Ties) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let ties = tie(child_reports, child_directives);
+        let (kept, deposit) = os::seccomp::deposit()?;
+        let ties = tie(child_reports, child_directives, deposit);
         let pid = os::process::fork_child(|| {
             os::fd::close_all_but(&ties.descriptors().collect::<Vec<_>>());
             body(ties).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
-        Ok(ChildProcess { generation, pid, collected: false, reports, directives, outbox, decoder, pieces })
+        Ok(ChildProcess { generation, pid, collected: false, reports, directives, outbox, decoder, pieces, _deposit: kept })
     }
 
     /// Which generation it is for.
@@ -144,6 +147,13 @@ impl ChildProcess {
         self.flush();
     }
 
+    /// Continues it if it was stopped: the calls of a traced command wait for it.
+    pub fn keep_going(&self) {
+        if !self.collected && os::process::was_stopped(self.pid) {
+            self.wake();
+        }
+    }
+
     /// Somebody may have stopped it (`kill -STOP`), and then it would hear of nothing.
     fn wake(&self) {
         if !self.collected {
@@ -185,7 +195,7 @@ mod tests {
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
         let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
+            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default(), traced: true };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {

@@ -14,7 +14,7 @@ use super::machine::{Action, Input, Machine, Rules};
 use super::remedies::Remedies;
 use super::signals::{Heard, asks_for_sender, awaited};
 use crate::change::ChangeSet;
-use crate::config::Config;
+use crate::config::{Config, Discover};
 use crate::degraded::{Degraded, Loss};
 use crate::error::{Error, Result};
 use crate::escape::quoted;
@@ -128,6 +128,9 @@ impl Driver<'_> {
         self.children.iter_mut().for_each(|child| listen(child, &mut inputs));
         if deaths {
             self.bury(&mut inputs);
+            if self.host.config().discover != Discover::Off {
+                self.children.iter().for_each(ChildProcess::keep_going);
+            }
         }
         let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
         if ended && output_is_unread() {
@@ -278,7 +281,7 @@ impl Driver<'_> {
         let watch_state = self.watch_state_for_child();
         let host = &*self.host;
         let forked = watch_state.and_then(|watch_state| {
-            let tie = |reports, directives| Ties {
+            let tie = |reports, directives, deposit| Ties {
                 reports,
                 directives,
                 watch_state,
@@ -286,6 +289,7 @@ impl Driver<'_> {
                 heartbeat,
                 supervisor,
                 terminal_group,
+                deposit,
             };
             ChildProcess::fork(generation, tie, |ties| host.be_child(ties))
         });
@@ -310,7 +314,7 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.remedies.command_starts();
-        let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
+        let request = StartRequest { generation, changes, damping: self.machine.damping().clone(), traced: self.machine.traces() };
         self.child(generation)?.tell(Directive::Start(request));
         self.describe(generation);
         None

@@ -27,7 +27,7 @@ use super::succession::Succession;
 use crate::config::OnChange;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
-use crate::event::{Effect, StopReason, WaitingFor, What};
+use crate::event::{Effect, WaitingFor, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
@@ -57,6 +57,8 @@ pub struct Machine {
     /// Whether nobody reads standard output.
     unread: bool,
     backoff: Backoff,
+    /// Whether the command may be traced.
+    traces: bool,
 }
 
 impl Machine {
@@ -64,11 +66,13 @@ impl Machine {
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
         let (succession, first) = Succession::begin(now);
         let (job, backoff) = (Job::default(), Backoff::new());
-        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff }, first)
+        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff, traces: true }, first)
     }
 
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
+        // Another command may be traced.
+        self.traces |= self.rules.command != rules.command;
         self.rules = rules;
         self.succession.damping.reset();
     }
@@ -76,6 +80,11 @@ impl Machine {
     /// What is known of the present series of restarts.
     pub fn damping(&self) -> &Damping {
         &self.succession.damping
+    }
+
+    /// Whether the command may be traced.
+    pub fn traces(&self) -> bool {
+        self.traces
     }
 
     /// When it wants a tick.
@@ -155,7 +164,7 @@ impl Machine {
             }
             Report::Stopping { reason } => {
                 actions.push(tell(What::Stopping { signal: self.rules.stop_signal, reason }));
-                if reason == StopReason::Change {
+                if reason.starts_again() {
                     life.stops_for_change();
                     self.succession.fork_standby(now, actions);
                 }
@@ -177,6 +186,12 @@ impl Machine {
                 }
             }
             Report::Degraded(degraded) => {
+                if self.succession.said.is_news(&degraded) {
+                    actions.push(tell(What::Degraded(degraded)));
+                }
+            }
+            Report::Untraced(degraded) => {
+                self.traces = false;
                 if self.succession.said.is_news(&degraded) {
                     actions.push(tell(What::Degraded(degraded)));
                 }

@@ -1,8 +1,8 @@
 //! What the loop has seen, on its way to the thread that looks into it.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub enum Sighting {
         call: &'static str,
         /// When it was seen.
         when: Instant,
+        /// The same by the clock of file times: what changed the file later has no earlier time.
+        seen_ns: i64,
     },
     /// It may do more than is seen.
     Gap {
@@ -40,8 +42,18 @@ pub enum Sighting {
 }
 
 impl Sighting {
-    pub(super) fn is_execution(&self) -> bool {
-        matches!(self, Sighting::File { access: Access::Execute, .. })
+    /// The program, if one is about to be executed.
+    pub(super) fn executed(&self) -> Option<&Path> {
+        match self {
+            Sighting::File { access: Access::Execute, path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it must be known before it happens: a set-uid program must not start and fail unnoticed, and no event may
+    /// come before the write that explains it.
+    pub(super) fn is_early(&self) -> bool {
+        !matches!(self, Sighting::File { access: Access::Read | Access::List | Access::Stat, .. })
     }
 }
 
@@ -49,6 +61,8 @@ impl Sighting {
 #[derive(Debug)]
 pub struct Found {
     pending: Mutex<Vec<Sighting>>,
+    /// How many were ever added.
+    told: AtomicU64,
     bell: Bell,
     ended: AtomicBool,
 }
@@ -59,7 +73,7 @@ impl Found {
     /// # Errors
     /// EMFILE or ENFILE.
     pub fn new() -> Result<Found, Errno> {
-        Ok(Found { pending: Mutex::default(), bell: Bell::new()?, ended: AtomicBool::new(false) })
+        Ok(Found { pending: Mutex::default(), told: AtomicU64::new(0), bell: Bell::new()?, ended: AtomicBool::new(false) })
     }
 
     /// Whoever waits is woken only for the first: what comes while it works is taken with the next.
@@ -68,16 +82,28 @@ impl Found {
             return;
         }
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = pending.is_empty();
+        let (was_empty, before) = (pending.is_empty(), pending.len());
         if pending.len() < MOST_PENDING {
             pending.extend(sightings);
         } else if pending.len() < MOST_PENDING + 2 {
             pending.push(Sighting::Gap { thread: 0, gap: Gap::Overflow });
         }
+        self.told.fetch_add((pending.len() - before) as u64, Ordering::Release);
         drop(pending);
         if was_empty {
             self.bell.ring();
         }
+    }
+
+    /// How many were told so far.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are some, or no more will come.
+    pub fn wait(&self) {
+        // An error is an early return, like an interruption.
+        let _ = super::super::fd::wait_readable([self.bell.as_fd()], None);
     }
 
     /// Nothing more is to come.

@@ -157,12 +157,12 @@ impl Receiver {
     /// Waits for the new process, takes its listener and lets it go on. The [`Installation`] has to be dropped by the
     /// process that made it when the new process has started or could not: that ends the wait if nothing came.
     ///
-    /// Before the new process goes on, `hold` is called with our pid and the number of the listener, so that a second
-    /// process can [`take`] it and hold it open in case this one dies.
+    /// Before the new process goes on, `hold` is called with the listener, so that a second process can hold it open in
+    /// case this one dies.
     ///
     /// # Errors
     /// The process runs untraced, or has to be started again; why.
-    pub fn receive(self, hold: impl FnOnce(i32, RawFd)) -> Result<Received, Untraceable> {
+    pub fn receive(self, hold: impl FnOnce(&Listener)) -> Result<Received, Untraceable> {
         let mut message: Message = [0; 3];
         let count = loop {
             // SAFETY: recv(2) writes at most the size of the message.
@@ -180,13 +180,13 @@ impl Receiver {
         if number < 0 {
             return Err(Untraceable::Filter(Errno::from_raw(-number)));
         }
-        let taken = take(pid, number);
+        let taken = take(pid, number).map(Listener::new);
         if let Ok(listener) = &taken {
-            hold(std::process::id().cast_signed(), listener.as_raw_fd());
+            hold(listener);
         }
         let answer = [if taken.is_ok() { SERVED } else { NOT_SERVED }];
         let _ = nix::sys::socket::send(self.far.as_raw_fd(), &answer, nix::sys::socket::MsgFlags::MSG_NOSIGNAL);
-        let listener = Listener::new(taken.map_err(Untraceable::HandOver)?);
+        let listener = taken.map_err(Untraceable::HandOver)?;
         Ok(Received { listener, no_new_privileges: no_new_privileges != 0 })
     }
 }
@@ -195,7 +195,7 @@ impl Receiver {
 ///
 /// # Errors
 /// EPERM where that process may not be traced, EBADF, ESRCH; ENOSYS before Linux 5.6.
-pub fn take(pid: i32, number: RawFd) -> Result<OwnedFd, Errno> {
+fn take(pid: i32, number: RawFd) -> Result<OwnedFd, Errno> {
     let process = super::super::pidfd::open(pid)?;
     // SAFETY: pidfd_getfd(2) reads integers, the first of which is an open descriptor.
     let copy = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), number, 0) })?;

@@ -8,15 +8,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::super::clock::file_clock_ns;
 use super::calls::{Access, At, Gap, Shape, find};
 use super::found::{Found, Sighting};
+use super::gate::Gate;
 
 /// PATH_MAX of Linux, with the zero at the end.
 const PATH_MAX: usize = 4096;
@@ -58,24 +60,35 @@ impl Listener {
         Listener { descriptor }
     }
 
-    /// Serves the calls until no process is left that could make one. To be run by a thread of its own.
-    pub fn serve(&self, found: &Found) {
+    /// Serves the calls until no process is left that could make one. To be run by a thread of its own. With a gate,
+    /// programs have to pass it before they are executed.
+    pub fn serve(&self, found: &Found, mut gate: Option<Gate>) {
         let mut reader = Reader::new();
         loop {
-            match self.next(PollTimeout::NONE) {
-                Arrival::Call(call) => self.let_go_on(&call, &mut reader, found),
+            match self.next(gate.as_ref().map_or(PollTimeout::NONE, Gate::within)) {
+                Arrival::Call(call) => self.let_go_on(&call, &mut reader, found, gate.as_mut()),
                 Arrival::Nothing => {}
                 Arrival::End => break,
+            }
+            if let Some(gate) = &mut gate {
+                for id in gate.overdue() {
+                    self.answer(id);
+                }
             }
         }
         found.end();
     }
 
-    fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found) {
+    fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found, gate: Option<&mut Gate>) {
         let sightings = reader.read(call);
-        let (early, late): (Vec<Sighting>, Vec<Sighting>) = sightings.into_iter().partition(Sighting::is_execution);
-        // Told before it happens: a set-uid program must not start and fail unnoticed.
+        let program = sightings.iter().find_map(Sighting::executed).map(Path::to_owned);
+        let (early, late): (Vec<Sighting>, Vec<Sighting>) = sightings.into_iter().partition(Sighting::is_early);
         found.add(early);
+        if let (Some(gate), Some(program)) = (gate, program)
+            && gate.ask(call.id, program)
+        {
+            return;
+        }
         if self.answer(call.id) {
             found.add(late);
         }
@@ -85,13 +98,13 @@ impl Listener {
     pub(super) fn next(&self, within: PollTimeout) -> Arrival {
         let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, within) {
-            Ok(0) | Err(Errno::EINTR) => return Arrival::Nothing,
+            // Whatever else goes wrong, somebody may wait for an answer.
+            Ok(0) | Err(_) => return Arrival::Nothing,
             Ok(_) => {}
-            Err(_) => return Arrival::End,
         }
         let events = polled[0].revents().unwrap_or(PollFlags::empty());
         if !events.contains(PollFlags::POLLIN) {
-            return Arrival::End;
+            return if events.is_empty() { Arrival::Nothing } else { Arrival::End };
         }
         // SAFETY: the structure consists of integers, and the kernel wants it zeroed.
         let mut call: Box<libc::seccomp_notif> = Box::new(unsafe { std::mem::zeroed() });
@@ -102,8 +115,7 @@ impl Listener {
         match Errno::result(result) {
             Ok(_) => Arrival::Call(call),
             // ENOENT: the process was killed or interrupted meanwhile.
-            Err(Errno::ENOENT | Errno::EINTR) => Arrival::Nothing,
-            Err(_) => Arrival::End,
+            Err(_) => Arrival::Nothing,
         }
     }
 
@@ -126,7 +138,7 @@ struct Told {
 impl Told {
     /// Whether it is told for the first time. Each access that changes something counts by itself.
     fn is_new(&mut self, access: Access, path: &[u8]) -> bool {
-        if !matches!(access, Access::Read | Access::List | Access::Stat | Access::Execute) {
+        if !matches!(access, Access::Read | Access::List | Access::Stat) {
             return true;
         }
         if self.hashes.len() >= MOST_TOLD {
@@ -153,12 +165,13 @@ impl Reader {
         let data = &call.data;
         let Some(known) = find(data.arch, data.nr) else { return Vec::new() };
         let thread = call.pid.cast_signed();
+        let (when, seen_ns) = (Instant::now(), file_clock_ns());
         let mut sightings = Vec::new();
         let mut see = |at: At, access: Access| {
             sightings.extend(self.path(thread, data, at, access).map(|path| {
                 path.map_or_else(
                     |gap| Sighting::Gap { thread, gap },
-                    |path| Sighting::File { thread, access, path, call: known.name, when: Instant::now() },
+                    |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns },
                 )
             }));
         };

@@ -4,7 +4,9 @@
 //! Why this mechanism, what it costs and where it ends: `docs/decisions/0025-what-a-command-reads.md`.
 
 mod calls;
+mod deposit;
 mod found;
+mod gate;
 mod install;
 mod listener;
 mod program;
@@ -12,7 +14,10 @@ mod rights;
 mod trial;
 
 pub use calls::{Access, Gap};
+pub use deposit::deposit;
 pub use found::{Found, Sighting};
-pub use install::{Installation, Performed, Received, Receiver, Untraceable, prepare, take};
+pub use gate::{Gate, Guard, gate};
+pub use listener::Listener;
+pub use install::{Installation, Performed, Received, Receiver, Untraceable, prepare};
 pub use rights::gains_rights;
 pub use trial::trial;

@@ -31,7 +31,7 @@ pub fn trial() -> Result<(), Untraceable> {
     let (installation, receiver) = prepare()?;
     let (process, received) = std::thread::scope(|scope| {
         // It answers while the process waits for it.
-        let received = scope.spawn(|| receiver.receive(|_, _| ()));
+        let received = scope.spawn(|| receiver.receive(|_| ()));
         let process = begin(&installation);
         drop(installation);
         (process, received.join().unwrap_or(Err(Untraceable::NeverBegun)))
@@ -101,9 +101,9 @@ mod tests {
         let (installation, receiver) = prepare().unwrap();
         let (process, found) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| {
-                let received = receiver.receive(|_, _| ()).unwrap();
+                let received = receiver.receive(|_| ()).unwrap();
                 let found = Found::new().unwrap();
-                received.listener.serve(&found);
+                received.listener.serve(&found, None);
                 found.take()
             });
             // SAFETY: the new process allocates, which glibc allows after a fork in any thread (its fork takes the
@@ -135,7 +135,7 @@ mod tests {
         let (installation, receiver) = prepare().map_err(|_| Errno::EINVAL)?;
         let performed = installation.perform();
         drop(installation);
-        match receiver.receive(|_, _| ()) {
+        match receiver.receive(|_| ()) {
             Err(Untraceable::Filter(errno)) if performed == Performed::Untraced => Err(errno),
             _ => Ok(()),
         }

@@ -1,0 +1,30 @@
+//! A second holder of the listener that has nothing to do: the listener lies, sent and never received, in a socket whose
+//! other end that process keeps. The kernel counts it as open there.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+
+use super::listener::Listener;
+
+/// The end for the one who keeps what is deposited, and the end for the one who deposits.
+///
+/// # Errors
+/// EMFILE or ENFILE.
+pub fn deposit() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+}
+
+impl Listener {
+    /// Leaves a copy of the listener with the keeper of the other end, for as long as that keeps it.
+    ///
+    /// # Errors
+    /// EPIPE: the keeper is gone.
+    pub fn leave_with(&self, end: &OwnedFd) -> Result<(), Errno> {
+        let descriptors = [self.as_fd().as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(end.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    }
+}
