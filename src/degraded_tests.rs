@@ -53,6 +53,10 @@ pub fn every(text: &str) -> Vec<Degraded> {
         Degraded::SurvivedKill { pids: vec![7] },
         Degraded::HiddenProcesses,
         Degraded::NoProc,
+        Degraded::Untraced { why: reason() },
+        Degraded::TraceGap { why: reason() },
+        Degraded::NeedsRights { program: path(), starts_again: true },
+        Degraded::NeedsRights { program: path(), starts_again: false },
         Degraded::NoRoomForEvents { kept: 256 * 1024 },
     ]
 }
@@ -146,6 +150,10 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "process 7 survived SIGKILL (blocked in the kernel) and was left running",
         "processes that /proc does not show were left running",
         "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
+        "the command cannot be traced: /a; files elsewhere that it reads are not watched, and files that it writes may restart it (--discover off does not try)",
+        "not every file that the command reads is known: /a; nothing is left out because of it",
+        "a needs its rights: discovery is off for this command; the command is started again (--discover off does not try)",
+        "a needs its rights: discovery is off for this command, from the next start on (--discover off does not try)",
         "there is no room for the events (a full disk, or ulimit -f); up to 256 KiB of them wait until there is",
     ];
     let told: Vec<String> = every("/a").iter().map(ToString::to_string).collect();

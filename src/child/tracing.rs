@@ -12,7 +12,9 @@ use super::machine::Input;
 use crate::degraded::Degraded;
 use crate::discover::{Live, missed, needs_rights, untraceable};
 use crate::os;
-use crate::os::seccomp::{Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate};
+use crate::os::seccomp::{
+    Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate, leave_with,
+};
 use crate::os::seccomp::{prepare, trial};
 use crate::protocol::Report;
 use crate::watch::Door;
@@ -76,7 +78,7 @@ impl Tracing {
     fn serve(&self, receiver: Receiver, found: &Found, deposit: &OwnedFd) {
         // If it cannot be left there, the supervisor is gone, and the end is near.
         let hold = |listener: &Listener| {
-            let _ = listener.leave_with(deposit);
+            let _ = leave_with(listener, deposit);
         };
         match receiver.receive(hold) {
             Ok(Received { listener, no_new_privileges }) => {
@@ -103,7 +105,10 @@ impl Tracing {
 
     fn stand_guard(&self, guard: &Guard, listener: &Listener) {
         let began = Instant::now();
-        guard.watch(listener, |program| {
+        let let_pass = |id| {
+            listener.answer(id);
+        };
+        guard.watch(let_pass, |program| {
             if !needs_rights(program) {
                 return true;
             }

@@ -72,6 +72,8 @@ fn shown(config: &Config, key: &str) -> String {
         "debounce" => format!("{:?}", config.debounce),
         "compare" => format!("{:?}", config.compare),
         "no-follow" => config.no_follow.to_string(),
+        "discover" => format!("{:?}", config.discover),
+        "discover-root" => config.discover_root.iter().map(|root| name(root)).collect::<Vec<_>>().join(" "),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -90,7 +92,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 65] = [
+const GOOD: [(&str, &str, &str, &str); 69] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -126,6 +128,10 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
     ("debounce", "1", "1s", "7s"),
     ("compare", "time", "Time", "content"),
     ("compare", "content", "Content", "time"),
+    ("discover", "add", "Add", "only"),
+    ("discover", "only", "Only", "off"),
+    ("discover", "off", "Off", "add"),
+    ("discover-root", "sub", "sub", "missing"),
     ("stop-group", "all", "All", "main"),
     ("stop-group", "main", "Main", "all"),
     ("stop-timeout", "0", "0ns", "7s"),
@@ -159,7 +165,7 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 52] = [
+const BAD: [(&str, &str, &str); 57] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -189,6 +195,11 @@ const BAD: [(&str, &str, &str); 52] = [
     ("debounce", "25h", "at most one day"),
     ("compare", "size", "must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
+    ("discover", "", "must be one of add, only, off"),
+    ("discover", "of", "did you mean off?"),
+    ("discover", "yes", "must be one of add, only, off"),
+    ("discover-root", "", "expected a directory"),
+    ("discover-root", "file", "not a directory"),
     ("stop-group", "", "must be one of all, main"),
     ("stop-group", "mian", "did you mean main?"),
     ("stop-group", "mixed", "must be one of all, main"),
@@ -399,6 +410,8 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("debounce", "0ns"),
         ("compare", "Time"),
         ("no-follow", "false"),
+        ("discover", "Add"),
+        ("discover-root", ""),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),

@@ -93,7 +93,8 @@ impl Places {
     pub fn counts(&self, path: &Path) -> bool {
         let within = |place: &Path| path.starts_with(place);
         let installed = self.installed.iter().filter(|place| within(place)).map(|place| depth(place)).max();
-        let own = OWN.iter().map(Path::new).chain([self.directory.as_path()]).chain(self.roots.iter().map(PathBuf::as_path));
+        let own =
+            OWN.iter().map(Path::new).chain([self.directory.as_path()]).chain(self.roots.iter().map(PathBuf::as_path));
         let own = own.filter(|place| within(place)).map(depth).max();
         installed <= own && (installed.is_none() || own.is_some()) || has_part(path, &PACKAGES)
     }
@@ -128,7 +129,8 @@ mod tests {
     #[test]
     fn what_the_system_or_a_toolchain_installed_does_not_count() {
         let counted = |directory: &str, path: &str| {
-            Places::new(Path::new(directory), Some(Path::new("/home/me")), &[PathBuf::from("/etc/mine")]).counts(Path::new(path))
+            Places::new(Path::new(directory), Some(Path::new("/home/me")), &[PathBuf::from("/etc/mine")])
+                .counts(Path::new(path))
         };
         for (directory, path, expected) in [
             ("/home/me/app", "/home/me/app/main.py", true),

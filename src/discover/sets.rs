@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::place::Places;
 use super::rules;
@@ -63,6 +63,9 @@ pub fn most(role: Role) -> usize {
     }
 }
 
+/// A rename that failed is tried again so soon.
+const RETRIED: Duration = Duration::from_millis(20);
+
 /// The first call that named a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct First {
@@ -94,8 +97,10 @@ pub struct Entry {
 pub struct Writes {
     /// How often it was opened for writing.
     pub opened: u32,
-    /// How often something was made under this name, or renamed to it.
+    /// How often something was renamed to it.
     pub placed: u32,
+    /// The last rename that fails if the name is there: by which thread, and when.
+    pub tried: Option<(i32, Instant)>,
     /// How often it was closed after writing, as the events say.
     pub closed: u32,
     /// How often something was renamed to it, as the events say.
@@ -177,13 +182,14 @@ impl Discovery {
     /// Takes in what a call does with a path.
     pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
         // Of a directory that is about to be renamed, nothing is there yet.
-        if matches!(looked.node, Node::Directory | Node::Absent) && access == Access::Place && first.call.starts_with("rename") {
+        if matches!(looked.node, Node::Directory | Node::Absent) && is_rename(access) {
             self.moved.insert(looked.name.clone());
         }
         let Some(role) = role(access, looked.node) else { return };
         self.insert(looked.name.clone(), role, access, first, looked.target.clone());
         // The target counts as well as the link. What removes or replaces a link leaves its target alone.
         if let Some(target) = &looked.target
+            && !is_rename(access)
             && !matches!(access, Access::Remove | Access::Place)
         {
             self.insert(target.clone(), role, access, first, None);
@@ -212,7 +218,13 @@ impl Discovery {
         entry.target = target.or(entry.target.take());
         entry.read |= matches!(role, Role::Read | Role::Executed);
         entry.writes.opened += u32::from(access == Access::Write);
-        entry.writes.placed += u32::from(access == Access::Place);
+        let retried = entry.writes.tried.take_if(|(thread, when)| {
+            access == Access::Rename && *thread == first.thread && first.when.saturating_duration_since(*when) < RETRIED
+        });
+        entry.writes.placed += u32::from(is_rename(access) && retried.is_none());
+        if access == Access::RenameNew {
+            entry.writes.tried = Some((first.thread, first.when));
+        }
     }
 
     /// The writes to a path that the command writes.
@@ -290,15 +302,20 @@ impl Discovery {
     }
 }
 
+fn is_rename(access: Access) -> bool {
+    matches!(access, Access::Rename | Access::RenameNew)
+}
+
 /// What a call makes of a path; `None` for what no change can concern. A directory is never the command's own: that
 /// `mkdir -p src` was tried says nothing about `src`.
 fn role(access: Access, node: Node) -> Option<Role> {
     match (node, access) {
         (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
         (Node::Directory | Node::Other, _) => None,
-        (Node::File | Node::Absent, Access::Write | Access::Alter | Access::Place | Access::Remove) => {
-            Some(Role::Written)
-        }
+        (
+            Node::File | Node::Absent,
+            Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename | Access::RenameNew,
+        ) => Some(Role::Written),
         (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
         (Node::File, Access::Execute) => Some(Role::Executed),
         (Node::File, Access::Read | Access::List) => Some(Role::Read),

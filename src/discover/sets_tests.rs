@@ -81,7 +81,7 @@ fn what_the_command_writes_is_its_own_whatever_else_it_does_with_it() {
 #[test]
 fn what_lies_in_a_directory_that_the_command_renamed_is_its_own() {
     let mut discovery = empty();
-    discovery.add(&looked("dist", Node::Directory), Access::Place, first("renameat2"));
+    discovery.add(&looked("dist", Node::Directory), Access::Rename, first("renameat2"));
     discovery.add(&looked("dist/a.js", Node::File), Access::Read, first("openat"));
     discovery.add(&looked("src", Node::Directory), Access::Place, first("mkdir"));
     discovery.add(&looked("src/a.js", Node::File), Access::Read, first("openat"));

@@ -257,8 +257,7 @@ impl Filter {
 
     /// Whether a directory can hold anything that counts, so that it is to be watched and walked.
     pub fn descend(&self, directory: &Path) -> bool {
-        self.decide_directory(directory).counts
-            || self.live.as_ref().is_some_and(|live| live.depends_below(directory))
+        self.decide_directory(directory).counts || self.live.as_ref().is_some_and(|live| live.depends_below(directory))
     }
 
     /// The same, and why.
@@ -293,8 +292,9 @@ impl Filter {
     /// something of its name (`*.py`).
     pub fn is_swept(&self, path: &Path) -> bool {
         let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
-        let looked_for =
-            || self.live.as_ref().is_some_and(|live| live.standing(path).depends.is_some_and(|role| role != Role::Listed));
+        let looked_for = || {
+            self.live.as_ref().is_some_and(|live| live.standing(path).depends.is_some_and(|role| role != Role::Listed))
+        };
         !named && !looked_for() && !self.groups.iter().any(|(_, group)| group.asks_for(path))
     }
 

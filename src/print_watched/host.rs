@@ -17,7 +17,7 @@ use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::os::fd::{close_all_but, wait_readable};
 use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_group, parent_pid};
-use crate::os::seccomp::{Found, Received, Receiver, Untraceable, prepare, trial};
+use crate::os::seccomp::{Found, Received, Receiver, Untraceable, leave_with, prepare, trial};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::report;
@@ -119,7 +119,7 @@ fn serve(
     thread::Builder::new().name("calls".into()).spawn(move || {
         // The holder is gone if it cannot be left there, and the end of this process is near.
         let received = receiver.receive(|listener| {
-            let _ = listener.leave_with(&deposit);
+            let _ = leave_with(listener, &deposit);
         });
         match received {
             Ok(Received { listener, no_new_privileges }) => {

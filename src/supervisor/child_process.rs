@@ -92,7 +92,17 @@ impl ChildProcess {
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
-        Ok(ChildProcess { generation, pid, collected: false, reports, directives, outbox, decoder, pieces, _deposit: kept })
+        Ok(ChildProcess {
+            generation,
+            pid,
+            collected: false,
+            reports,
+            directives,
+            outbox,
+            decoder,
+            pieces,
+            _deposit: kept,
+        })
     }
 
     /// Which generation it is for.
@@ -194,8 +204,12 @@ mod tests {
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
-        let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default(), traced: true };
+        let request = StartRequest {
+            generation: Generation::FIRST,
+            changes: ChangeSet::default(),
+            damping: Damping::default(),
+            traced: true,
+        };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {

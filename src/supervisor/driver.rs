@@ -314,7 +314,12 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.remedies.command_starts();
-        let request = StartRequest { generation, changes, damping: self.machine.damping().clone(), traced: self.machine.traces() };
+        let request = StartRequest {
+            generation,
+            changes,
+            damping: self.machine.damping().clone(),
+            traced: self.machine.traces(),
+        };
         self.child(generation)?.tell(Directive::Start(request));
         self.describe(generation);
         None

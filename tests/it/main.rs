@@ -10,6 +10,7 @@ mod config_file;
 mod config_maps;
 mod contents;
 mod directories;
+mod discover;
 mod ends;
 mod grace;
 mod handed_over;

@@ -21,8 +21,12 @@ pub enum Access {
     Write,
     /// Changes its size or its times by its name.
     Alter,
-    /// Makes the name: a directory, a link, the new name of a rename.
+    /// Makes the name: a directory, a link.
     Place,
+    /// Makes the name by a rename.
+    Rename,
+    /// The same, and fails if it is there. What fails so is often tried again without that (mv).
+    RenameNew,
     /// Takes the name away: the old name of a rename too.
     Remove,
 }
@@ -44,7 +48,9 @@ pub(super) enum Shape {
     /// A path. With AT_EMPTY_PATH in the argument `flags`, it is a question about an open descriptor.
     One { at: At, access: Access, flags: Option<u8> },
     /// Two paths.
-    Two { from: At, as_from: Access, to: At },
+    Two { from: At, as_from: Access, to: At, as_to: Access },
+    /// The same two of a rename, and its flags.
+    Rename { from: At, to: At, flags: Option<u8> },
     /// From now on the process can open files in a way that is not seen, or its paths mean something else.
     Gap(Gap),
     /// From now on absolute paths may begin at another root.
@@ -181,12 +187,12 @@ const CALLS: &[Call] = &[
     call("access",             [ 21,  33,   0], one(here(0), Access::Stat)),
     call("faccessat",          [269, 307,  48], one(at(0, 1), Access::Stat)),
     call("faccessat2",         [439, 439, 439], stat_at(3)),
-    call("rename",             [ 82,  38,   0], Shape::Two { from: here(0), as_from: Access::Remove, to: here(1) }),
-    call("renameat",           [264, 302,  38], Shape::Two { from: at(0, 1), as_from: Access::Remove, to: at(2, 3) }),
-    call("renameat2",          [316, 353, 276], Shape::Two { from: at(0, 1), as_from: Access::Remove, to: at(2, 3) }),
+    call("rename",             [ 82,  38,   0], Shape::Rename { from: here(0), to: here(1), flags: None }),
+    call("renameat",           [264, 302,  38], Shape::Rename { from: at(0, 1), to: at(2, 3), flags: None }),
+    call("renameat2",          [316, 353, 276], Shape::Rename { from: at(0, 1), to: at(2, 3), flags: Some(4) }),
     // What a new hard link leads to stays as it is.
-    call("link",               [ 86,   9,   0], Shape::Two { from: here(0), as_from: Access::Stat, to: here(1) }),
-    call("linkat",             [265, 303,  37], Shape::Two { from: at(0, 1), as_from: Access::Stat, to: at(2, 3) }),
+    call("link",               [ 86,   9,   0], Shape::Two { from: here(0), as_from: Access::Stat, to: here(1), as_to: Access::Place }),
+    call("linkat",             [265, 303,  37], Shape::Two { from: at(0, 1), as_from: Access::Stat, to: at(2, 3), as_to: Access::Place }),
     call("symlink",            [ 88,  83,   0], one(here(1), Access::Place)),
     call("symlinkat",          [266, 304,  36], one(at(1, 2), Access::Place)),
     call("mkdir",              [ 83,  39,   0], one(here(0), Access::Place)),
@@ -288,7 +294,7 @@ mod tests {
             let places = match call.shape {
                 Shape::Open { at, flags } | Shape::OpenHow { at, how: flags } => vec![at.path, flags],
                 Shape::One { at, flags, .. } => vec![at.path, flags.unwrap_or(0)],
-                Shape::Two { from, to, .. } => vec![from.path, to.path],
+                Shape::Two { from, to, .. } | Shape::Rename { from, to, .. } => vec![from.path, to.path],
                 Shape::Gap(_) | Shape::Root => vec![],
             };
             assert!(places.iter().all(|place| *place < 6), "{}", call.name);

@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::listener::Listener;
-
 /// The end for the one who keeps what is deposited, and the end for the one who deposits.
 ///
 /// # Errors
@@ -17,14 +15,12 @@ pub fn deposit() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
-impl Listener {
-    /// Leaves a copy of the listener with the keeper of the other end, for as long as that keeps it.
-    ///
-    /// # Errors
-    /// EPIPE: the keeper is gone.
-    pub fn leave_with(&self, end: &OwnedFd) -> Result<(), Errno> {
-        let descriptors = [self.as_fd().as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&descriptors)];
-        sendmsg::<()>(end.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
-    }
+/// Leaves a copy of a listener with the keeper of the other end, for as long as that keeps it.
+///
+/// # Errors
+/// EPIPE: the keeper is gone.
+pub fn leave_with(listener: &impl AsFd, end: &OwnedFd) -> Result<(), Errno> {
+    let descriptors = [listener.as_fd().as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    sendmsg::<()>(end.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }

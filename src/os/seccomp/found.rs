@@ -73,7 +73,12 @@ impl Found {
     /// # Errors
     /// EMFILE or ENFILE.
     pub fn new() -> Result<Found, Errno> {
-        Ok(Found { pending: Mutex::default(), told: AtomicU64::new(0), bell: Bell::new()?, ended: AtomicBool::new(false) })
+        Ok(Found {
+            pending: Mutex::default(),
+            told: AtomicU64::new(0),
+            bell: Bell::new()?,
+            ended: AtomicBool::new(false),
+        })
     }
 
     /// Whoever waits is woken only for the first: what comes while it works is taken with the next.

@@ -2,15 +2,13 @@
 //! it is executed, in a thread of its own: the file system may keep it waiting, and the loop must go on.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::poll::PollTimeout;
-
-use super::listener::Listener;
 
 /// A program starts unseen if the look at it takes longer: the command itself may have to serve the file system.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -86,14 +84,14 @@ impl Gate {
 
 impl Guard {
     /// Looks at every program, until there is no process any more. `may_start` decides; after a no nobody passes, and the
-    /// processes at the gate wait until they are killed.
-    pub fn watch(&self, listener: &Listener, mut may_start: impl FnMut(&std::path::Path) -> bool) {
+    /// processes at the gate wait until they are killed. `let_pass` answers the call.
+    pub fn watch(&self, let_pass: impl Fn(u64), mut may_start: impl FnMut(&Path) -> bool) {
         for Execution { id, program } in &self.executions {
             if !may_start(&program) {
                 self.shut.store(true, Ordering::Release);
                 return;
             }
-            listener.answer(id);
+            let_pass(id);
         }
     }
 }

@@ -120,7 +120,7 @@ impl Listener {
     }
 
     /// Lets a call go on as if nobody had looked. Says whether it was still waiting.
-    pub(super) fn answer(&self, id: u64) -> bool {
+    pub fn answer(&self, id: u64) -> bool {
         let mut answer =
             libc::seccomp_notif_resp { id, val: 0, error: 0, flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 };
         // SAFETY: this request reads one structure of just this type.
@@ -190,9 +190,17 @@ impl Reader {
                 }
             }
             Shape::One { at, access, .. } => see(at, access),
-            Shape::Two { from, as_from, to } => {
+            Shape::Two { from, as_from, to, as_to } => {
                 see(from, as_from);
-                see(to, Access::Place);
+                see(to, as_to);
+            }
+            Shape::Rename { from, to, flags } => {
+                let flags = flags.map_or(0, |flags| argument(data, flags)) as u32;
+                // Of an exchange, each is the new name of the other.
+                let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
+                let is_new = flags & libc::RENAME_NOREPLACE != 0;
+                see(from, if is_exchange { Access::Rename } else { Access::Remove });
+                see(to, if is_new { Access::RenameNew } else { Access::Rename });
             }
             Shape::Gap(gap) => sightings.push(Sighting::Gap { thread, gap }),
             Shape::Root => self.other_roots = true,

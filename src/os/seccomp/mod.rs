@@ -14,10 +14,10 @@ mod rights;
 mod trial;
 
 pub use calls::{Access, Gap};
-pub use deposit::deposit;
+pub use deposit::{deposit, leave_with};
 pub use found::{Found, Sighting};
 pub use gate::{Gate, Guard, gate};
-pub use listener::Listener;
 pub use install::{Installation, Performed, Received, Receiver, Untraceable, prepare};
+pub use listener::Listener;
 pub use rights::gains_rights;
 pub use trial::trial;
