@@ -376,7 +376,7 @@ impl Coverage {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                for link in listing.links.iter().chain(&listing.followed) {
+                for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
                     self.register_hops(link);
                 }
                 for link in &listing.followed {
