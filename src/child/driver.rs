@@ -34,7 +34,7 @@ use crate::protocol::{Decoder, Directive, Report, Response, Ties, encode_report}
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::Watcher;
+use crate::watch::{Door, Watcher};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -70,6 +70,7 @@ struct Driver<'a> {
     early: Vec<Directive>,
     tree_told: bool,
     watcher: SharedWatcher,
+    door: Door,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -110,6 +111,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
+        let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
@@ -125,6 +127,7 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             watcher: watcher.clone(),
+            door,
             ties,
         };
         driver.begin(started);
@@ -249,6 +252,7 @@ impl<'a> Driver<'a> {
                         reports.extend(self.signal(Some(signal)));
                     }
                 }
+                Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();

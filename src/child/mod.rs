@@ -8,7 +8,6 @@ mod hold;
 mod inbox;
 mod left_behind;
 mod machine;
-mod rollout;
 mod standby;
 mod watch_thread;
 

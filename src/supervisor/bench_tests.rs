@@ -143,6 +143,7 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(_, Directive::Start(_)) => "send start".to_owned(),
         Action::Send(_, Directive::Stop) => "send stop".to_owned(),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
+        Action::Send(_, Directive::Barrier { id }) => format!("send barrier {id}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
         Action::TellSeries(_, series) => format!("tell series of {}", series.restarts),
         Action::Release(_) => "release".to_owned(),
