@@ -12,6 +12,7 @@ use crate::change::{ChangeSet, json_string};
 use crate::config::{Config, StopGroup};
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
+use crate::listen;
 use crate::os::Errno;
 use crate::os::fs::same_file;
 use crate::os::process::{Executable, Group, Harvest, LISTEN_PID, execute, own_pid, reap, was_stopped};
@@ -81,10 +82,16 @@ impl Command {
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
         let supervisor = supervisor.to_string();
         let activated = environment.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);
-        if activated {
+        let listens = !config.listen.is_empty();
+        if activated || listens {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
-        Executable::find(&config.command, &config.directory, &environment, activated)
+        if listens {
+            let held = listen::environment(&config.listen);
+            environment.retain(|(key, _)| held.iter().all(|(name, _)| key != name));
+            environment.extend(held.map(|(name, value)| (name.into(), value)));
+        }
+        Executable::find(&config.command, &config.directory, &environment, activated || listens)
     }
 
     /// Starts it.

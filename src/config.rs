@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::Listen;
 use crate::os::signals::Signal;
 use crate::pattern::Pattern;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub stop_group: StopGroup,
     /// The grace: how long after it until KILL.
     pub stop_timeout: Duration,
+    /// The sockets that are held for the command, from descriptor 3 up.
+    pub listen: Vec<Listen>,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -182,6 +185,7 @@ pub mod tests {
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,
             stop_timeout: Duration::from_secs(5),
+            listen: Vec::new(),
             lockfile: None,
             events: None,
             clear: false,

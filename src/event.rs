@@ -30,6 +30,13 @@ pub enum What {
         /// What is wrong, one sentence each.
         mistakes: Vec<String>,
     },
+    /// A socket is held for the command, until reloadrun ends.
+    Listening {
+        /// Where, `tcp:127.0.0.1:8000`.
+        address: String,
+        /// The command's descriptor of it.
+        descriptor: i32,
+    },
     /// The command runs.
     Started {
         /// Pid of the command.
@@ -135,6 +142,7 @@ impl What {
         match self {
             What::ConfigLoaded { .. } => "config_loaded",
             What::ConfigRejected { .. } => "config_rejected",
+            What::Listening { .. } => "listening",
             What::Started { .. } => "started",
             What::Watching(_) => "watching",
             What::Changed { .. } => "changed",

@@ -20,16 +20,17 @@
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
 //! 4 advice command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart remedy protocol
+//! 3 filter listen settle stop restart remedy protocol
 //! 2 config event damping ignore_files
 //! 1 os pattern      the operating system, all unsafe; patterns
-//! 0 change escape generation exit_code error
+//! 0 address change escape generation exit_code error
 //! ```
 //!
 //! # Words
 //! supervisor, child, command, generation, heartbeat, pulse, change, change set, settle, stop sequence, grace,
 //! snapshot, filter, rule, backend.
 
+mod address;
 mod advice;
 mod bytecode;
 mod change;
@@ -46,6 +47,7 @@ mod filter;
 mod generation;
 mod heartbeat;
 mod ignore_files;
+mod listen;
 mod os;
 mod pattern;
 mod protocol;

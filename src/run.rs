@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::address::{Address, Listen};
 use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
+use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
@@ -67,16 +69,25 @@ fn print(text: &str) -> Result<()> {
 
 fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let environment = Environment::of_process().map_err(Error::Mistakes)?;
-    let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
-    logging::begin(&config)?;
+    let mut config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
     if let Some(path) = &args.explain {
+        logging::begin(&config)?;
         let here = environment.directory(&args).map_err(Error::Mistakes)?;
         return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
     }
+    let listen_given = config.listen.clone();
+    let held = listen::bind(&config.listen)?;
+    for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
+        listen.address.clone_from(address);
+    }
+    logging::begin(&config)?;
     let own = own_files(&config);
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    supervisor::run(&mut Invocation { args, environment, config, config_look, own, filter, dispositions })
+    let mut invocation = Invocation { args, environment, config, listen_given, config_look, own, filter, dispositions };
+    let ended = supervisor::run(&mut invocation);
+    held.remove_files();
+    ended
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
@@ -103,6 +114,11 @@ fn own_files(config: &Config) -> OwnFiles {
         Some(EventsTarget::Stderr) | None => {}
     }
     config.lockfile.iter().for_each(|path| own.add_path(path.clone()));
+    for listen in &config.listen {
+        if let Address::Unix(path) = &listen.address {
+            own.add_path(path.clone());
+        }
+    }
     descriptors.into_iter().filter_map(FileId::of_descriptor).for_each(|file| own.add_file(file));
     own
 }
@@ -112,6 +128,8 @@ struct Invocation {
     args: Args,
     environment: Environment,
     config: Config,
+    /// The sockets that were asked for; in the config they have the ports that the kernel chose.
+    listen_given: Vec<Listen>,
     /// How the config file looked before it was last read.
     config_look: Look,
     /// The files that we write ourselves.
@@ -128,9 +146,13 @@ impl Host for Invocation {
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config_look = look(&self.config.config_file);
         let config = resolve(&self.args, &self.environment, true)?;
-        // Those two are open; a new place for them counts from the next start of reloadrun.
+        // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        self.config = Config { lockfile, events, ..config };
+        let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
+        if config.listen != self.listen_given {
+            hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
+        }
+        self.config = Config { lockfile, events, listen, hints, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }

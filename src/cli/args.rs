@@ -131,6 +131,13 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub stop_timeout: Option<String>,
 
+    /// Hold a listening socket for the command across restarts; repeatable
+    ///
+    /// tcp:127.0.0.1:8000, tcp:[::1]:8000 or unix:PATH, with ,name=NAME behind it. The command gets them as descriptors
+    /// from 3 up, as from systemd: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. While it restarts, connections wait.
+    #[arg(long, value_name = "ADDRESS", help_heading = "What to do", action = ArgAction::Append)]
+    pub listen: Vec<String>,
+
     /// Clear the terminal before each start
     #[arg(long, help_heading = "What to say")]
     pub clear: bool,

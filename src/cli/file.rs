@@ -29,7 +29,7 @@ pub struct File {
     pub flags: Vec<(String, Entry<bool>)>,
 }
 
-const LISTS: [&str; 2] = ["watch", "ignore"];
+const LISTS: [&str; 3] = ["watch", "ignore", "listen"];
 const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
 /// As many mistakes are told of one file: nobody reads more of them at once.

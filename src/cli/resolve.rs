@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
+use crate::address::{Listen, duplicate};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
@@ -192,6 +193,7 @@ impl Resolver<'_> {
                 Duration::from_secs(5),
                 Duration::ZERO,
             ),
+            listen: self.listen(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -364,6 +366,26 @@ impl Resolver<'_> {
             return Some(canonical_name(&self.here.join(self.environment.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
+    }
+
+    fn listen(&mut self) -> Vec<Listen> {
+        let (texts, place, base) = match self.list("listen") {
+            Some(entry) if self.args.listen.is_empty() => (entry.value, entry.place, self.home),
+            _ => (self.args.listen.clone(), "--listen".to_owned(), self.here),
+        };
+        let environment = self.environment;
+        let absolute = |path: &str| canonical_name(&base.join(environment.expanded(OsStr::new(path))));
+        let mut listens = Vec::new();
+        for text in &texts {
+            match Listen::read(text, &absolute) {
+                Ok(listen) => listens.push(listen),
+                Err(sentence) => self.mistakes.push(format!("{place} '{text}': {sentence}")),
+            }
+        }
+        if let Some(twice) = duplicate(&listens) {
+            self.mistakes.push(format!("{place}: {twice} is given twice"));
+        }
+        listens
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

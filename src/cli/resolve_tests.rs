@@ -1,4 +1,5 @@
 use super::{Environment, resolve};
+use crate::address::Address;
 use crate::cli::args::{Args, Parsed, keys, parse};
 use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
 use crate::pattern::{Pattern, Shape};
@@ -76,6 +77,14 @@ fn shown(config: &Config, key: &str) -> String {
         "stop-signal" => config.stop_signal.to_string(),
         "stop-group" => format!("{:?}", config.stop_group),
         "stop-timeout" => format!("{:?}", config.stop_timeout),
+        "listen" => {
+            let shown = config.listen.iter().map(|listen| match (&listen.address, &listen.name) {
+                (Address::Unix(path), _) => format!("unix:{}", name(path)),
+                (address, None) => address.to_string(),
+                (address, Some(name)) => format!("{address} as {name}"),
+            });
+            shown.collect::<Vec<_>>().join(" ")
+        }
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
             Some(EventsTarget::File(path)) => name(path),
@@ -89,7 +98,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, what it means, and another value that the key has where the flag must win.
-const GOOD: [(&str, &str, &str, &str); 65] = [
+const GOOD: [(&str, &str, &str, &str); 68] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -147,6 +156,9 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
     ("stop-signal", "CLD", "SIGCHLD", "INT"),
     ("stop-signal", "RTMIN", "SIGRTMIN", "INT"),
     ("stop-signal", "SIGRTMIN+3", "SIGRTMIN+3", "INT"),
+    ("listen", "tcp:127.0.0.1:8000", "tcp:127.0.0.1:8000", "tcp:[::1]:80"),
+    ("listen", "tcp:[::1]:8000,name=web", "tcp:[::1]:8000 as web", "unix:a.sock"),
+    ("listen", "unix:sub/../app.sock", "unix:app.sock", "tcp:127.0.0.1:0"),
     ("lockfile", "run/it.lock", "it.lock", "other.lock"),
     ("events", "-", "Some(Stderr)", "fd:4"),
     ("events", "fd:3", "Some(Descriptor(3))", "-"),
@@ -158,7 +170,7 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
 ];
 
 /// Key, value, and what the sentence says of it.
-const BAD: [(&str, &str, &str); 52] = [
+const BAD: [(&str, &str, &str); 54] = [
     ("directory", "missing", "there is no such directory"),
     ("directory", "file", "this is no directory"),
     ("watch", "", "pattern is empty"),
@@ -192,6 +204,8 @@ const BAD: [(&str, &str, &str); 52] = [
     ("stop-group", "mian", "did you mean main?"),
     ("stop-group", "mixed", "it must be one of all, main"),
     ("stop-group", "MAIN", "it must be one of all, main; did you mean main?"),
+    ("listen", "8000", "did you mean tcp:127.0.0.1:8000?"),
+    ("listen", "", "an address is expected"),
     ("stop-timeout", "never", "a duration is expected"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "it must be restart, or signal:NAME"),
@@ -278,6 +292,7 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("on-exit = 1.5", "on-exit must be a text, not a number"),
         ("stop-signal = 1.5", "stop-signal must be a text, not a number"),
         ("lockfile = false", "lockfile must be a text, not true or false"),
+        ("listen = 8000", "listen must be a text or a list of texts, not a number"),
         ("events = 3", "events must be a text, not a number"),
         ("color = true", "color must be a text, not true or false"),
         ("command = 1", "command must be a list like [\"python\", \"app.py\"] or a shell line, not a number"),
@@ -323,6 +338,11 @@ fn lists_may_be_lists_or_repeated_flags() {
     }
     assert_eq!(shown(&place("ignore = ['a', 'b']").resolve("", &["-w", "x"]), "ignore"), "a b", "-w hides no ignore");
     assert_eq!(shown(&place("watch = []").resolve("", &[]), "watch"), "");
+    let two = ["--listen", "tcp:127.0.0.1:1", "--listen", "unix:b"];
+    assert_eq!(shown(&place("listen = 'unix:x'").resolve("", &two), "listen"), "tcp:127.0.0.1:1 unix:b");
+    assert_eq!(shown(&place("listen = ['unix:x', 'unix:b']").resolve("", &[]), "listen"), "unix:x unix:b");
+    let twice = place("").try_resolve("", &["--listen", "tcp:127.0.0.1:1", "--listen", "tcp:127.0.0.1:1,name=x"]);
+    assert_eq!(twice.unwrap_err(), ["--listen: tcp:127.0.0.1:1 is given twice"]);
 }
 
 /// Key, its flag, and what it does to what `shown` tells.
@@ -403,6 +423,7 @@ fn without_anything_the_defaults_are_those_of_the_help() {
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),
         ("stop-timeout", "5s"),
+        ("listen", ""),
         ("lockfile", "none"),
         ("events", "None"),
         ("clear", "false"),

@@ -273,6 +273,14 @@ pub fn note_handed_over() {
     *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
 }
 
+/// Adds a descriptor to those of the caller: it goes to the command, under its number.
+pub(super) fn note_as_handed_over(number: RawFd) {
+    let mut all = HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+    all.push(number);
+    all.sort_unstable();
+    all.dedup();
+}
+
 /// What the caller handed over and nobody has adopted, in ascending order.
 pub(super) fn handed_over() -> Vec<RawFd> {
     HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -58,6 +58,7 @@ fn every_event() -> Vec<What> {
         What::Waiting { waiting_for: "delay", delay_ms: Some(1.0) },
         What::Degraded { message: hostile() },
         What::Hint { message: hostile() },
+        What::Listening { address: hostile(), descriptor: 3 },
         What::StillStopping {
             signal: hostile(),
             reason: "change".into(),
@@ -85,12 +86,13 @@ fn number(what: &What) -> usize {
         What::Hint { .. } => 10,
         What::Finished { .. } => 11,
         What::StillStopping { .. } => 12,
+        What::Listening { .. } => 13,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 13];
+    let mut seen = [false; 14];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -113,6 +113,9 @@ impl Human {
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
+            What::Listening { address, descriptor } => {
+                (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
+            }
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
                 if changes.is_empty() && number.number() == 1 {

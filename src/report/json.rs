@@ -46,6 +46,7 @@ fn details(what: &What) -> Value {
     match what {
         What::ConfigLoaded { path } => json!({ "path": path }),
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
+        What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
         What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),

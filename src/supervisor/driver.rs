@@ -22,6 +22,7 @@ use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
+use crate::os::handed_over::FIRST;
 use crate::os::process::{Harvest, own_pid, quoted, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
@@ -107,6 +108,9 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(What::ConfigLoaded { path });
+    }
+    for (listen, descriptor) in driver.host.config().listen.clone().into_iter().zip(FIRST..) {
+        driver.tell(What::Listening { address: listen.address.to_string(), descriptor });
     }
     driver.tell_hints();
     if is_hidden() {

@@ -14,6 +14,7 @@ mod directories;
 mod ends;
 mod grace;
 mod handed_over;
+mod held_sockets;
 mod hostile;
 mod ignore_files;
 mod init;
