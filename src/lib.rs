@@ -19,10 +19,10 @@
 //! 6 cli             words and keys become a Config
 //! 5 supervisor      holds what survives a restart
 //! 5 child           hosts one generation
-//! 4 advice command bytecode heartbeat strays watch report
+//! 4 advice command bytecode heartbeat ready strays watch report
 //! 3 filter listen settle stop restart remedy protocol
 //! 2 config event damping ignore_files
-//! 1 os pattern      the operating system, all unsafe; patterns
+//! 1 os pattern probe      the operating system, all unsafe; patterns
 //! 0 address change escape generation exit_code error
 //! ```
 //!
@@ -50,7 +50,9 @@ mod ignore_files;
 mod listen;
 mod os;
 mod pattern;
+mod probe;
 mod protocol;
+mod ready;
 mod remedy;
 mod report;
 mod restart;

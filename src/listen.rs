@@ -176,3 +176,13 @@ pub fn environment(listens: &[Listen]) -> [(&'static str, OsString); 2] {
     let names: Vec<&str> = listens.iter().map(|listen| listen.name.as_deref().unwrap_or(NAMELESS)).collect();
     [(LISTEN_FDS, listens.len().to_string().into()), (LISTEN_FDNAMES, names.join(":").into())]
 }
+
+/// The inodes of the sockets that reloadrun holds: ours, or those of the systemd that has started it.
+pub fn held_inodes(listens: &[Listen], supervisor: i32) -> Vec<u64> {
+    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<i32>().ok());
+    let count = match (listens.len(), variable("LISTEN_PID")) {
+        (0, Some(pid)) if pid == supervisor => variable(LISTEN_FDS).unwrap_or(0),
+        (own, _) => i32::try_from(own).unwrap_or(0),
+    };
+    socket::inodes(FIRST..FIRST + count.clamp(0, 1024))
+}

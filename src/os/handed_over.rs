@@ -3,6 +3,7 @@
 //! They are inheritable and under their numbers in every process of ours from then on, like the caller's own, so that
 //! nothing has to be moved between fork and exec and no descriptor of ours can ever have one of these numbers.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -37,6 +38,38 @@ pub fn hand_over(descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
         place(descriptor.as_fd(), number)?;
     }
     Ok(())
+}
+
+/// Keeps a number free for [`lend`]: no descriptor of ours will have it. The command gets /dev/null there.
+///
+/// # Errors
+/// EBUSY when it is in use, the system's otherwise.
+pub fn reserve(number: RawFd) -> Result<(), Errno> {
+    if is_open(number) {
+        return Err(Errno::EBUSY);
+    }
+    place(nothing()?.as_fd(), number)
+}
+
+/// Puts this descriptor under a reserved number, for a command that starts after this.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn lend(descriptor: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    place(descriptor, number)
+}
+
+/// Takes it back: the command has its own by now.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn take_back(number: RawFd) -> Result<(), Errno> {
+    place(nothing()?.as_fd(), number)
+}
+
+fn nothing() -> Result<OwnedFd, Errno> {
+    let opened = File::options().read(true).write(true).open("/dev/null");
+    opened.map(OwnedFd::from).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 fn copy_above(descriptor: BorrowedFd<'_>, least: RawFd) -> Result<OwnedFd, Errno> {
