@@ -21,8 +21,8 @@
 //! 5 child           hosts one generation
 //! 4 advice command bytecode heartbeat ready strays watch report
 //! 3 filter listen settle stop restart remedy protocol
-//! 2 config event damping ignore_files
-//! 1 os pattern probe      the operating system, all unsafe; patterns
+//! 2 config event damping ignore_files program
+//! 1 os pattern probe degraded  the operating system, all unsafe; patterns; probes; what can be worse than it should be
 //! 0 address change escape generation exit_code error
 //! ```
 //!
@@ -39,6 +39,7 @@ mod cli;
 mod command;
 mod config;
 mod damping;
+mod degraded;
 mod error;
 mod escape;
 mod event;
@@ -51,6 +52,7 @@ mod listen;
 mod os;
 mod pattern;
 mod probe;
+mod program;
 mod protocol;
 mod ready;
 mod remedy;

@@ -153,7 +153,7 @@ fn cannot_bind(address: &Address, before: Option<&Address>, error: &io::Error) -
         (Errno::ENOENT, Address::Unix(path)) => {
             format!("{start}there is no directory {}", path.parent().unwrap_or(path).display())
         }
-        _ => format!("{start}{}", reason(error)),
+        _ => format!("{start}{}", reason(socket::errno(error))),
     }
 }
 

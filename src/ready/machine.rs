@@ -12,8 +12,9 @@
 //! A refused connection costs the server nothing. An attempt that reaches it costs it an answer and a line in its log, so
 //! those are made seldom.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use crate::degraded::Degraded;
 
 /// Between two attempts while nobody listens: ready is known this long after the listen(2), at the most.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -61,8 +62,8 @@ pub enum Action {
     Try,
     /// It is ready, so long after its start.
     Ready(Duration),
-    /// Tell this sentence.
-    Say(String),
+    /// Tell this.
+    Tell(Degraded),
 }
 
 /// Which kind of probe the machine is for.
@@ -88,7 +89,7 @@ pub struct Machine {
     /// When the next attempt is due; `None` while one is made, and where none are made.
     next: Option<Instant>,
     pause: Duration,
-    told: BTreeSet<String>,
+    told: Vec<Degraded>,
     /// What the last attempt found.
     last: String,
     ready: bool,
@@ -98,7 +99,9 @@ impl Machine {
     /// For a command that starts now.
     pub fn new(kind: Kind, timeout: Duration, started: Instant) -> Machine {
         let (answered_before, next, last) = match kind {
-            Kind::Active { answered_before } => (answered_before, Some(started), String::new()),
+            Kind::Active { answered_before } => {
+                (answered_before, Some(started), "no attempt has come to an end".to_owned())
+            }
             Kind::Passive(last) => (false, None, last),
         };
         Machine {
@@ -108,7 +111,7 @@ impl Machine {
             answered_before,
             next,
             pause: PAUSE,
-            told: BTreeSet::new(),
+            told: Vec::new(),
             last,
             ready: false,
         }
@@ -139,9 +142,8 @@ impl Machine {
             Input::Tried(found) => self.tried(found, now, &mut actions),
         }
         if !self.ready && self.late_at.take_if(|at| *at <= now).is_some() {
-            let timeout = humantime::format_duration(self.timeout);
-            let last = if self.last.is_empty() { "no attempt has come to an end" } else { &self.last };
-            actions.push(Action::Say(format!("not ready after {timeout}: {last}; the command runs on")));
+            let reason = self.last.clone();
+            actions.push(Action::Tell(Degraded::NotReady { timeout: self.timeout, reason }));
         }
         if !self.ready && self.next.take_if(|at| *at <= now).is_some() {
             actions.push(Action::Try);
@@ -161,22 +163,14 @@ impl Machine {
                 Found::Good(_, Verdict::Ours) => accepted = true,
                 Found::Good(place, Verdict::Foreign(who)) => {
                     self.last = format!("{place} answers, but it is {who}, not ours");
-                    let sentence = format!("{}; not ready by that", self.last);
-                    self.say_once(sentence, actions);
-                }
-                Found::Good(place, Verdict::Unknown(why)) if self.answered_before => {
-                    self.last = format!(
-                        "{place} answers, but something did so before the start already, and whose socket it is cannot be told ({why})"
-                    );
-                    let sentence = format!("{}; not ready by that", self.last);
-                    self.say_once(sentence, actions);
+                    self.tell_once(Degraded::AnsweredByOther { place, who }, actions);
                 }
                 Found::Good(place, Verdict::Unknown(why)) => {
-                    accepted = true;
-                    let sentence = format!(
-                        "{place} answers, and whose socket it is cannot be told ({why}); it is taken for the command's, because nothing answered before the start"
-                    );
-                    self.say_once(sentence, actions);
+                    accepted |= !self.answered_before;
+                    self.last =
+                        format!("{place} answers as it did before the start, and it cannot be told whose socket it is");
+                    let accepted = !self.answered_before;
+                    self.tell_once(Degraded::OwnerUnknown { place, why, accepted }, actions);
                 }
             }
         }
@@ -198,9 +192,10 @@ impl Machine {
         actions.push(Action::Ready(now - self.started));
     }
 
-    fn say_once(&mut self, sentence: String, actions: &mut Vec<Action>) {
-        if self.told.insert(sentence.clone()) {
-            actions.push(Action::Say(sentence));
+    fn tell_once(&mut self, degraded: Degraded, actions: &mut Vec<Action>) {
+        if !self.told.contains(&degraded) {
+            self.told.push(degraded.clone());
+            actions.push(Action::Tell(degraded));
         }
     }
 }
@@ -239,16 +234,17 @@ mod tests {
         let words = actions.iter().map(|action| match action {
             Action::Try => "try".to_owned(),
             Action::Ready(after) => format!("ready {after:?}"),
-            Action::Say(sentence) => format!("say {sentence}"),
+            Action::Tell(degraded) => format!("tell {degraded}"),
         });
         words.collect::<Vec<_>>().join("; ")
     }
 
     #[test]
     fn every_finding_leads_to_what_the_table_says() {
-        let not_ours = "say 127.0.0.1:8000 answers, but it is process 7 (x), not ours; not ready by that";
-        let taken = "say 127.0.0.1:8000 answers, and whose socket it is cannot be told (docker); it is taken for the command's, because nothing answered before the start; ready 0ns";
-        let refused = "say 127.0.0.1:8000 answers, but something did so before the start already, and whose socket it is cannot be told (docker); not ready by that";
+        let not_ours =
+            "tell 127.0.0.1:8000 answers, but it is process 7 (x), not ours; the command is not ready by that";
+        let taken = "tell 127.0.0.1:8000 answers, and whose socket it is cannot be told (docker); it is taken for the command's, because nothing answered before the start; ready 0ns";
+        let refused = "tell 127.0.0.1:8000 answers, but something answered there before the start already, and whose socket it is cannot be told (docker); the command is not ready by that";
         let table = [
             (vec![nobody()], "", ""),
             (vec![Found::NotYet("503".into())], "", ""),
@@ -305,10 +301,10 @@ mod tests {
     #[test]
     fn what_is_not_ready_in_time_is_told_once_with_the_last_finding_and_may_become_ready_later() {
         for (found, expected) in [
-            (nobody(), "say not ready after 1m: nothing listens on 127.0.0.1:8000; the command runs on"),
+            (nobody(), "tell not ready after 1m: nothing listens on 127.0.0.1:8000; the command runs on"),
             (
                 Found::NotYet("it answers with 503".into()),
-                "say not ready after 1m: it answers with 503; the command runs on",
+                "tell not ready after 1m: it answers with 503; the command runs on",
             ),
         ] {
             let (mut machine, start) = active(false);
@@ -335,7 +331,7 @@ mod tests {
         assert_eq!(machine.step(Input::Told, now + Duration::from_millis(6)), [], "once");
         let mut machine = Machine::new(kind(), TIMEOUT, now);
         let late = short(&machine.step(Input::Tick, now + TIMEOUT));
-        assert_eq!(late, "say not ready after 1m: the command has not sent READY=1; the command runs on");
+        assert_eq!(late, "tell not ready after 1m: the command has not sent READY=1; the command runs on");
         assert_eq!(machine.due(), None);
     }
 
@@ -361,14 +357,14 @@ mod tests {
                 let was_ready = machine.is_ready();
                 now = machine.due().unwrap_or(now).max(now);
                 let actions = machine.step(Input::Tick, now);
-                late += actions.iter().filter(|action| short(&[(*action).clone()]).starts_with("say not ready")).count();
+                late += actions.iter().filter(|action| short(&[(*action).clone()]).starts_with("tell not ready")).count();
                 if !was_ready && actions.contains(&Action::Try) {
                     now += passed;
                     let actions = machine.step(Input::Tried(found), now);
                     let became = actions.iter().filter(|action| matches!(action, Action::Ready(_))).count();
                     prop_assert_eq!(became == 1, deserves);
                     ready += became;
-                    late += actions.iter().filter(|action| short(&[(*action).clone()]).starts_with("say not ready after")).count();
+                    late += actions.iter().filter(|action| short(&[(*action).clone()]).starts_with("tell not ready after")).count();
                 }
                 prop_assert!(ready <= 1 && late <= 1);
                 prop_assert_eq!(machine.due().is_none(), ready == 1);
