@@ -63,7 +63,7 @@ impl Listen {
     }
 }
 
-const EXPECTED: &str = "an address is expected, like tcp:127.0.0.1:8000, tcp:[::1]:8000 or unix:app.sock";
+const EXPECTED: &str = "expected an address like tcp:127.0.0.1:8000, tcp:[::1]:8000 or unix:app.sock";
 
 fn tcp(rest: &str) -> Result<SocketAddr, String> {
     rest.parse().map_err(|_| match rest.split_once(':') {
@@ -98,7 +98,7 @@ fn meant(text: &str) -> String {
 /// What is wrong with it.
 pub fn unix(path: &str, absolute: &dyn Fn(&str) -> PathBuf) -> Result<PathBuf, String> {
     if path.is_empty() {
-        return Err("a path is expected after unix:, like unix:app.sock".to_owned());
+        return Err("expected a path after unix:, like unix:app.sock".to_owned());
     }
     if path.starts_with('@') {
         return Err(format!(
@@ -120,7 +120,7 @@ pub fn unix(path: &str, absolute: &dyn Fn(&str) -> PathBuf) -> Result<PathBuf, S
 fn valid_name(name: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b':';
     match name {
-        "" => Err("a name is expected after name=".to_owned()),
+        "" => Err("expected a name after name=".to_owned()),
         name if name.len() > LONGEST_NAME => Err(format!("a name has at most {LONGEST_NAME} characters")),
         name if !name.bytes().all(fits) => {
             Err("a name consists of ASCII characters without blanks and colons".to_owned())
@@ -189,7 +189,7 @@ mod tests {
     fn what_is_no_address_is_told_with_what_was_meant() {
         let long = format!("unix:{}", "x".repeat(120));
         let table = [
-            ("", "an address is expected"),
+            ("", "expected an address"),
             ("8000", "did you mean tcp:127.0.0.1:8000?"),
             (":8000", "did you mean tcp:127.0.0.1:8000?"),
             ("127.0.0.1:8000", "did you mean tcp:127.0.0.1:8000?"),
@@ -200,16 +200,16 @@ mod tests {
             ("tcp::8000", "write tcp:127.0.0.1:8000 for this machine alone"),
             ("tcp:*:8000", "or tcp:0.0.0.0:8000 for all"),
             ("tcp:localhost:8000", "write tcp:127.0.0.1:8000, or tcp:[::1]:8000, or both"),
-            ("tcp:127.0.0.1:80000", "an address is expected"),
-            ("tcp:127.0.0.1", "an address is expected"),
-            ("tcp:::1:8000", "an address is expected"),
+            ("tcp:127.0.0.1:80000", "expected an address"),
+            ("tcp:127.0.0.1", "expected an address"),
+            ("tcp:::1:8000", "expected an address"),
             ("/run/app.sock", "did you mean unix:/run/app.sock?"),
-            ("udp:127.0.0.1:53", "an address is expected"),
-            ("unix:", "a path is expected after unix:"),
+            ("udp:127.0.0.1:53", "expected an address"),
+            ("unix:", "expected a path after unix:"),
             ("unix:@app", "abstract sockets are not supported"),
             (&long, "at most 107 bytes"),
             ("unix:a.sock,mode=660", "'mode=660' is no option of a socket"),
-            ("tcp:127.0.0.1:1,name=", "a name is expected"),
+            ("tcp:127.0.0.1:1,name=", "expected a name"),
             ("tcp:127.0.0.1:1,name=a:b", "without blanks and colons"),
             ("tcp:127.0.0.1:1,name=a b", "without blanks and colons"),
             ("tcp:127.0.0.1:1,name=a,name=b", "it has two names"),

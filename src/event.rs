@@ -98,6 +98,16 @@ pub enum What {
         /// How long it ran, milliseconds.
         ran_ms: f64,
     },
+    /// The command is ready (`--ready`).
+    Ready {
+        /// So long after its start, milliseconds.
+        after_ms: f64,
+    },
+    /// What the command says that it is doing, on its way to being ready.
+    Status {
+        /// Its own words.
+        message: String,
+    },
     /// Nothing runs until something happens.
     Waiting(WaitingFor),
     /// Something is not as good as it should be; it goes on all the same.
@@ -204,6 +214,8 @@ impl What {
             What::StillStopping { .. } => "still_stopping",
             What::Stopped { .. } => "stopped",
             What::Exited { .. } => "exited",
+            What::Ready { .. } => "ready",
+            What::Status { .. } => "status",
             What::Waiting(_) => "waiting",
             What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",

@@ -1,7 +1,7 @@
 //! Probes as the user writes them: by what the command is known to be ready. Pure.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use crate::address;
@@ -46,6 +46,20 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    /// Its addresses, as far as they are known without asking anybody.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Host::Localhost => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            // A connection to "all addresses" goes to this machine.
+            Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => vec![Ipv4Addr::LOCALHOST.into()],
+            Host::Ip(ip) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into()],
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(_) => Vec::new(),
+        }
+    }
+}
+
 /// As it stands in a URL.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +88,7 @@ impl fmt::Display for Probe {
 }
 
 const EXPECTED: &str =
-    "it must be one of http://HOST:PORT/PATH, tcp:HOST:PORT, unix:PATH, exec:COMMAND, notify and fd:NUMBER";
+    "must be one of http://HOST:PORT/PATH, tcp:HOST:PORT, unix:PATH, exec:COMMAND, notify and fd:NUMBER";
 
 impl Probe {
     /// Reads a probe. A relative path of a unix socket begins where `absolute` says.
@@ -92,11 +106,11 @@ impl Probe {
             }
             Some(("tcp", rest)) => {
                 let (host, port) = host_and_port(rest.trim_start_matches("//"))?;
-                let port = port.ok_or_else(|| "a port is expected, like tcp:localhost:8000".to_owned())?;
+                let port = port.ok_or_else(|| "expected a port, like tcp:localhost:8000".to_owned())?;
                 Ok(Probe::Tcp { host, port })
             }
             Some(("unix", path)) => Ok(Probe::Unix(address::unix(path, absolute)?)),
-            Some(("exec", line)) if line.trim().is_empty() => Err("a command is expected after exec:".to_owned()),
+            Some(("exec", line)) if line.trim().is_empty() => Err("expected a command after exec:".to_owned()),
             Some(("exec", line)) => Ok(Probe::Exec(line.to_owned())),
             Some(("fd", number)) => match number.parse() {
                 Ok(number) if number >= 3 => Ok(Probe::Descriptor(number)),
@@ -129,7 +143,7 @@ fn meant(text: &str) -> String {
 }
 
 fn http(rest: &str) -> Result<Probe, String> {
-    let expected = || "a URL is expected, like http://localhost:8000/health".to_owned();
+    let expected = || "expected a URL like http://localhost:8000/health".to_owned();
     let rest = rest.strip_prefix("//").ok_or_else(expected)?;
     // A fragment is the browser's.
     let rest = rest.split('#').next().unwrap_or_default();
@@ -151,7 +165,7 @@ fn http(rest: &str) -> Result<Probe, String> {
 fn host_and_port(text: &str) -> Result<(Host, Option<u16>), String> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((ip, "")) => (ip, None),
-        Some((ip, rest)) => (ip, Some(rest.strip_prefix(':').ok_or("a port is expected after the address")?)),
+        Some((ip, rest)) => (ip, Some(rest.strip_prefix(':').ok_or("expected a port after the address")?)),
         None => match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
@@ -211,14 +225,14 @@ mod tests {
     #[test]
     fn what_is_no_probe_is_told_with_what_was_meant() {
         let table = [
-            ("", "it must be one of http://HOST:PORT/PATH"),
+            ("", "must be one of http://HOST:PORT/PATH"),
             ("8000", "did you mean tcp:localhost:8000?"),
             (":8000", "did you mean tcp:localhost:8000?"),
             ("localhost:8000", "did you mean tcp:localhost:8000?"),
             ("127.0.0.1:8000", "did you mean tcp:127.0.0.1:8000?"),
             ("/run/a.sock", "did you mean unix:/run/a.sock?"),
             ("https://localhost:8443/", "only http:// is spoken here; use exec:"),
-            ("http:localhost", "a URL is expected"),
+            ("http:localhost", "expected a URL"),
             ("http://:8000/", "'' is no host"),
             ("http://a@b/", "a user name in a URL is not supported"),
             ("http://localhost:99999/", "'99999' is no port"),
@@ -226,15 +240,15 @@ mod tests {
             ("http://localhost/a b", "must be escaped"),
             ("http://localhost/\r\nX: y", "must be escaped"),
             ("http://local host/", "is no host"),
-            ("tcp:localhost", "a port is expected"),
+            ("tcp:localhost", "expected a port"),
             ("tcp:", "is no host"),
-            ("unix:", "a path is expected"),
-            ("exec:", "a command is expected"),
-            ("exec: ", "a command is expected"),
+            ("unix:", "expected a path"),
+            ("exec:", "expected a command"),
+            ("exec: ", "expected a command"),
             ("fd:", "from 3 up"),
             ("fd:2", "from 3 up"),
             ("after:2s", "a time proves nothing"),
-            ("notfy", "it must be one of"),
+            ("notfy", "must be one of"),
         ];
         for (text, expected) in table {
             let mistake = read(text).expect_err(text);

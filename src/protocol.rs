@@ -11,12 +11,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeSet};
+use crate::config::Backend;
 use crate::damping::Damping;
 use crate::degraded::Degraded;
 pub use crate::event::StopReason;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
+use crate::os;
+use crate::os::inotify::Inotify;
 
 /// What the supervisor hands to a new child.
 #[derive(Debug, Clone)]
@@ -36,10 +39,8 @@ pub struct Ties {
     pub reports: OwnedFd,
     /// Where directives come from; its end is the supervisor's.
     pub directives: OwnedFd,
-    /// What the child before has left, to be read to its end.
-    pub inherited: Option<OwnedFd>,
-    /// Where it leaves what the next one should know.
-    pub legacy: OwnedFd,
+    /// What outlives the children of one configuration.
+    pub watch_state: WatchState,
     /// The heartbeat to feel: in the file at this path,
     pub lockfile: Option<PathBuf>,
     /// or, where there is none, in what is open here.
@@ -50,6 +51,44 @@ pub struct Ties {
     pub terminal_group: Option<i32>,
 }
 
+/// What the children of one configuration hand on to each other. The supervisor holds it and never looks into it. Exactly
+/// one child at a time, the one that was told to start last, reads the queue and writes the memory.
+#[derive(Debug)]
+pub struct WatchState {
+    /// An inotify instance. `None` where the backend needs none, or none can be had; then a child tries itself.
+    pub queue: Option<OwnedFd>,
+    /// A file in memory, empty at first. Its content belongs to `watch`.
+    pub memory: OwnedFd,
+}
+
+impl WatchState {
+    /// A new one, with a queue if the backend reads one.
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn new(backend: Backend) -> Result<WatchState, os::Errno> {
+        let memory = os::memory::create(c"reloadrun watches")?;
+        let reads_queue = matches!(backend, Backend::Auto | Backend::Inotify);
+        // The child tries again where this fails, and says why.
+        let queue = reads_queue.then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
+        Ok(WatchState { queue, memory })
+    }
+
+    /// The same queue and the same memory under descriptors of their own.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn duplicate(&self) -> std::io::Result<WatchState> {
+        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(WatchState { queue, memory: self.memory.try_clone()? })
+    }
+
+    /// The descriptors themselves.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.memory].into_iter().chain(&self.queue)
+    }
+}
+
 /// Child to supervisor: what happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +97,16 @@ pub enum Report {
     Started {
         /// Its pid.
         pid: i32,
+    },
+    /// The command is ready.
+    Ready {
+        /// So long after its start.
+        after: Duration,
+    },
+    /// What the command says that it is doing.
+    Status {
+        /// Its own words.
+        message: String,
     },
     /// The watcher is in place.
     Watching(Watching),
@@ -141,6 +190,8 @@ pub enum Report {
     Leaving {
         /// How; the exit code says the same.
         end: ChildEnd,
+        /// Whether the watch state is whole, so that the next child may take over without a walk.
+        hands_over: bool,
     },
 }
 

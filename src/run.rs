@@ -21,6 +21,7 @@ use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
+use crate::probe::Probe;
 use crate::protocol::{StartRequest, Ties};
 use crate::report;
 use crate::supervisor::{self, Host};
@@ -77,6 +78,7 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     }
     let listen_given = config.listen.clone();
     let held = listen::bind(&config.listen)?;
+    reserve(&config).map_err(Error::Usage)?;
     for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
         listen.address.clone_from(address);
     }
@@ -102,6 +104,15 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     let rule = decision.rule.seen_from(&config.directory);
     print(&format!("{}\n", escaped(&format!("a change {place}{} {effect}: {rule}", shown.display()))))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+}
+
+/// Keeps the descriptor free by which the command tells that it is ready.
+fn reserve(config: &Config) -> std::result::Result<(), String> {
+    let Some(Probe::Descriptor(number)) = config.ready else { return Ok(()) };
+    os::handed_over::reserve(number).map_err(|errno| match errno {
+        os::Errno::EBUSY => format!("--ready fd:{number}: this descriptor is in use already; choose another number"),
+        errno => format!("--ready fd:{number}: {}", os::reason(errno)),
+    })
 }
 
 /// What we write, and what the command writes through the descriptors that it has from us.
@@ -146,6 +157,9 @@ impl Host for Invocation {
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config_look = look(&self.config.config_file);
         let config = resolve(&self.args, &self.environment, true)?;
+        if config.ready != self.config.ready {
+            reserve(&config).map_err(|mistake| vec![mistake])?;
+        }
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::change::{Change, ChangeSet, Look};
 
 /// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove
@@ -25,7 +27,7 @@ const BOUND: u32 = 10;
 const LONGEST_BURST: Duration = Duration::from_secs(5);
 
 /// How far along a change is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
     /// Closed after writing, renamed into place, touched: nothing more is expected.
     Whole,
@@ -111,6 +113,17 @@ impl Settler {
     pub fn over(&self) -> Vec<PathBuf> {
         let over = |pending: &&Pending| pending.progress == Progress::Whole || pending.change.seen.stamp.is_none();
         self.pending.values().filter(over).map(|pending| pending.change.path.clone()).collect()
+    }
+
+    /// What is pending of files that nobody has open for writing, and how they were seen.
+    pub fn closed(&self) -> Vec<(PathBuf, Look)> {
+        let closed = self.pending.values().filter(|pending| pending.progress != Progress::Open);
+        closed.map(|pending| (pending.change.path.clone(), pending.change.seen)).collect()
+    }
+
+    /// What is pending, and how far along it is.
+    pub fn pending(&self) -> impl Iterator<Item = (&Path, Progress)> {
+        self.pending.iter().map(|(path, pending)| (path.as_path(), pending.progress))
     }
 
     /// Whether a file was seen whole, and different from how it was.

@@ -5,19 +5,21 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word, inbox};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
-use super::watch_thread::{Armed, WatchThread};
+use super::readiness;
+use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
-use crate::command::{Command, out_of_reach};
+use crate::command::{Command, Environment, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
@@ -30,10 +32,11 @@ use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
 use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
+use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{Watcher, give};
+use crate::watch::Watcher;
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -75,12 +78,14 @@ struct Driver<'a> {
     inbox: Inbox,
     decoder: Decoder,
     tree_told: bool,
-    watcher: Arc<Mutex<Watcher>>,
+    watcher: SharedWatcher,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
     /// When the command ended by itself.
     ended: Arc<OnceLock<Instant>>,
+    /// Who asks whether the command is ready, until it ends or is stopped.
+    asking: Option<Asking>,
 }
 
 impl<'a> Driver<'a> {
@@ -102,14 +107,16 @@ impl<'a> Driver<'a> {
             return Err("the supervisor is gone".to_owned());
         }
         let lockfile = ties.lockfile.as_deref();
-        let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes).map_err(system)?;
-        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE);
+        let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
+        let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
+        let environment = Environment::of_command(config, request, lockfile, ties.supervisor, notify_socket);
+        let prepared = Command::prepare(config, &environment);
+        let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
+        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let inherited = ties.inherited.take();
-        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
         let change_signal = match config.on_change {
@@ -123,7 +130,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(system)?;
-        let watcher = Arc::new(Mutex::new(watcher));
+        let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
@@ -136,10 +143,16 @@ impl<'a> Driver<'a> {
             supervisor_gone: false,
             unsent: Vec::new(),
             ended: Arc::default(),
-            watcher: Arc::clone(&watcher),
+            asking: None,
+            watcher: watcher.clone(),
             ties,
         };
         driver.begin(started);
+        if let (Some(prober), Some(command)) = (prober, &driver.command) {
+            let (pid, voice) = (command.pid(), voice.clone());
+            let asking = readiness::start(prober, config, environment.variables, pid, &dispositions, voice);
+            driver.asking = Some(asking.map_err(no_thread)?);
+        }
         driver.listen_to_signals(voice.clone())?;
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
@@ -149,7 +162,7 @@ impl<'a> Driver<'a> {
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
-        thread.start(armed).map_err(no_thread)?;
+        thread.start().map_err(no_thread)?;
         Ok(driver)
     }
 
@@ -203,6 +216,8 @@ impl<'a> Driver<'a> {
                 for word in self.inbox.words() {
                     match word {
                         Word::Input(input) => inputs.push(input),
+                        // It was told while the command was ended.
+                        Word::Report(Report::Ready { .. } | Report::Status { .. }) if self.asking.is_none() => {}
                         Word::Report(report) => self.report(&[report]),
                     }
                 }
@@ -223,6 +238,12 @@ impl<'a> Driver<'a> {
         }
     }
 
+    fn ask_no_more(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.stop();
+        }
+    }
+
     /// Costs nothing before somebody could not be signalled.
     fn look_for_the_rest(&mut self) {
         if let Some(command) = self.command.as_ref().filter(|command| command.was_refused()) {
@@ -239,10 +260,10 @@ impl<'a> Driver<'a> {
         if matches!(input, Input::Ended { .. }) {
             // There is but one such end.
             let _ = self.ended.set(Instant::now());
+            self.ask_no_more();
         }
         let mut reports = Vec::new();
         let mut end = None;
-        let watcher = Arc::clone(&self.watcher);
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => {
@@ -250,7 +271,10 @@ impl<'a> Driver<'a> {
                     reports.push(report);
                 }
                 Action::Say(sentence) => report::say(sentence),
-                Action::Stop(step) => reports.extend(self.stop(step)),
+                Action::Stop(step) => {
+                    self.ask_no_more();
+                    reports.extend(self.stop(step));
+                }
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
@@ -263,18 +287,16 @@ impl<'a> Driver<'a> {
                     let Config { command, on_change, on_exit, .. } = self.config;
                     reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
                 }
-                Action::Leave(how) => {
-                    reports.push(Report::Leaving { end: how });
-                    end = Some(how);
-                }
+                Action::Leave(how) => end = Some(how),
             }
         }
-        // From here on nothing more becomes known: what changes now, the next one has to find.
-        let frozen = end.map(|_| watcher.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(end) = end {
+            // From here on nothing more becomes known: what is told now, the next child reads.
+            reports.push(Report::Leaving { end, hands_over: self.watcher.freeze() });
+        }
         self.report(&reports);
-        if let Some(frozen) = frozen {
+        if end.is_some() {
             self.send_last_reports();
-            give(&frozen.snapshot().lock(), &self.ties.legacy);
         }
         end
     }
@@ -326,6 +348,9 @@ impl<'a> Driver<'a> {
         while self.deaths.next().is_some() {}
         let Some(command) = &mut self.command else { return Vec::new() };
         let collected = command.collect();
+        if let Some(asking) = &self.asking {
+            collected.others.into_iter().for_each(|(pid, status)| asking.collected(pid, status));
+        }
         let ran = command.ran();
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))

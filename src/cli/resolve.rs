@@ -1,4 +1,4 @@
-//! From what was typed and written to what is meant: the only place that knows defaults.
+//! Builds the Config from the command line, the config file and the environment. The only place that knows defaults.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -8,37 +8,39 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Listen, duplicate};
+use crate::address::{Address, Listen, duplicate, overlap};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::os::fs::{identity, same_file};
+use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
+use crate::probe::Probe;
 
-/// What the environment has to say.
+/// What is read from the environment.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
-    /// What the shell calls that directory (`PWD`), where it has a say: a path with the symlinks by which one came.
+    /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
     pub named: Option<PathBuf>,
-    /// The user's home, which a leading `~` stands for.
+    /// The user's home directory, for a leading `~`.
     pub home: Option<PathBuf>,
-    /// Whether it runs as the init of a container.
+    /// Whether reloadrun is the init process of a container (PID 1).
     pub is_init: bool,
-    /// Whether it runs in continuous integration.
+    /// Whether it runs in continuous integration: `CI` is set, and neither empty, `0` nor `false`.
     pub is_ci: bool,
 }
 
 impl Environment {
-    /// Of this process.
+    /// Reads the environment of this process.
     ///
     /// # Errors
-    /// The current directory is gone.
+    /// The current directory no longer exists.
     pub fn of_process() -> Result<Environment, Vec<String>> {
         let current = std::env::current_dir()
-            .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
+            .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
         let ci = std::env::var("CI").unwrap_or_default();
         let named = std::env::var_os("PWD").map(PathBuf::from);
         let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
@@ -48,17 +50,17 @@ impl Environment {
 }
 
 impl Environment {
-    /// The directory that `-C` leads to, as `cd` would: all that is relative begins there.
+    /// The start directory: the current one, or the one that `-C` names, as after `cd`. Relative paths begin there.
     ///
     /// # Errors
-    /// There is no such directory.
+    /// The directory does not exist or cannot be read.
     pub fn directory(&self, args: &Args) -> Result<PathBuf, Vec<String>> {
         let Some(given) = &args.directory else { return Ok(canonical(&self.current)) };
         let path = self.current.join(self.expanded(given));
         existing_directory(&path, given, "--directory").map_err(|mistake| vec![mistake])
     }
 
-    /// A path with the home in the place of a leading `~`: nobody means a directory of that name.
+    /// The path with a leading `~` replaced by the home directory, as a shell does.
     fn expanded(&self, path: &OsStr) -> PathBuf {
         match (Path::new(path).strip_prefix("~"), &self.home) {
             (Ok(rest), Some(home)) => home.join(rest),
@@ -67,10 +69,10 @@ impl Environment {
     }
 }
 
-/// Puts flags, file and defaults together. With `needs_command`, one must be there.
+/// Combines flags, config file and defaults. With `needs_command`, a missing command is a mistake.
 ///
 /// # Errors
-/// One sentence for each mistake.
+/// One message for each mistake.
 pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
     let here = environment.directory(args)?;
     let (config_file, text) = config_file(args, environment, &here).map_err(|mistake| vec![mistake])?;
@@ -94,44 +96,44 @@ pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> R
 fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<PathBuf, String> {
     let shown = Path::new(shown).display();
     if shown.to_string().is_empty() {
-        return Err(format!("{place} '': a directory is expected"));
+        return Err(format!("{place} '': expected a directory"));
     }
     match std::fs::read_dir(path).and_then(|_| std::fs::canonicalize(path)) {
         Ok(path) => Ok(path),
         Err(error) => Err(match error.kind() {
-            std::io::ErrorKind::NotFound => format!("{place} {shown}: there is no such directory"),
-            std::io::ErrorKind::NotADirectory => format!("{place} {shown}: this is no directory"),
-            std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: it may not be read"),
+            std::io::ErrorKind::NotFound => format!("{place} {shown}: no such directory"),
+            std::io::ErrorKind::NotADirectory => format!("{place} {shown}: not a directory"),
+            std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: permission denied"),
             _ => format!("{place} {shown}: {}", reason(error)),
         }),
     }
 }
 
-/// The config file, and its text where it is there.
+/// The path of the config file, and its text if the file exists.
 fn config_file(args: &Args, environment: &Environment, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
     let Some(given) = &args.config else { return trust::found_from(here) };
     let path = normalized(&here.join(environment.expanded(given)));
     let mistake = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => return trust::named(&path).map(|text| (path, Some(text))),
-        Ok(_) => "this is no file",
-        Err(_) => "there is no such file",
+        Ok(_) => "not a file",
+        Err(_) => "no such file",
     };
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
-/// As many patterns are taken, of both kinds together. Every file is held against them.
+/// The most patterns accepted, `watch` and `ignore` together: each file is matched against all of them.
 const MOST_PATTERNS: usize = 10_000;
 
-/// Looks for each setting in the flags first, then in the file; collects what is wrong.
+/// Looks for each setting first in the flags, then in the file, and collects the mistakes.
 struct Resolver<'a> {
     args: &'a Args,
     file: &'a File,
     mistakes: Vec<String>,
     environment: &'a Environment,
     here: &'a Path,
-    /// The directory of the config file, where its relative paths begin.
+    /// The directory of the config file: relative paths in it begin there.
     home: &'a Path,
-    /// How many patterns there are, of both kinds.
+    /// The number of patterns so far, of both kinds.
     pieces: usize,
 }
 
@@ -193,6 +195,13 @@ impl Resolver<'_> {
                 Duration::from_secs(5),
                 Duration::ZERO,
             ),
+            ready: self.ready(),
+            ready_timeout: self.duration(
+                "ready-timeout",
+                args.ready_timeout.as_ref(),
+                Duration::from_secs(60),
+                Duration::from_millis(1),
+            ),
             listen: self.listen(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
@@ -206,7 +215,27 @@ impl Resolver<'_> {
             verbosity: self.verbosity(),
             hints: Vec::new(),
         };
+        self.ensure_ready_is_no_held_socket(&config);
         (self.mistakes.is_empty()).then_some(config)
+    }
+
+    /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
+    fn ensure_ready_is_no_held_socket(&mut self, config: &Config) {
+        let Some(probe) = &config.ready else { return };
+        let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
+        let held = match probe {
+            Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
+            Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
+            _ => false,
+        };
+        if held {
+            self.mistakes.push(format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"));
+        }
+        if let Probe::Descriptor(number) = probe
+            && (FIRST..).take(config.listen.len()).any(|taken| taken == *number)
+        {
+            self.mistakes.push(format!("--ready {probe}: a socket of --listen has this descriptor; use a higher one"));
+        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {
@@ -219,7 +248,8 @@ impl Resolver<'_> {
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
     }
 
-    /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
+    /// The command's directory by the name that a shell would use after `cd`: based on the caller's `PWD`, with
+    /// symlinks kept.
     fn named_directory(&self, from_file: bool) -> PathBuf {
         let Environment { current, named, .. } = self.environment;
         let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
@@ -227,7 +257,7 @@ impl Resolver<'_> {
             Some(given) => normalized(&started.join(self.environment.expanded(given))),
             None => started.clone(),
         };
-        // A config file found above has a name among those above.
+        // A config file found in a parent directory: take as many steps up in the name as in the real path.
         let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
         let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);
         match self.text("directory") {
@@ -245,12 +275,13 @@ impl Resolver<'_> {
             return (entry.value.iter().map(OsString::from).collect(), true);
         }
         if needed {
-            self.mistakes.push(format!("no command is given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or as command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
+            self.mistakes.push(format!("no command given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or set command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
         }
         (Vec::new(), false)
     }
 
-    /// Flags take the place of the key, as everywhere. Both begin at the `chosen` directory, if the file names one.
+    /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file
+    /// names one.
     fn patterns(&mut self, kind: Kind, given: &[OsString], chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
         let (key, flag) = match kind {
             Kind::Watch => ("watch", "-w"),
@@ -275,7 +306,7 @@ impl Resolver<'_> {
         self.pieces += pieces;
         if self.pieces > MOST_PATTERNS {
             let all = self.pieces;
-            self.mistakes.push(format!("{shown}: {all} patterns are too many, at most {MOST_PATTERNS} of watch and ignore together; a directory or a wildcard stands for all that it matches"));
+            self.mistakes.push(format!("{shown}: {all} patterns are too many (the limit is {MOST_PATTERNS}, watch and ignore together); use a directory or a wildcard in place of single names"));
             return patterns;
         }
         for given in &texts {
@@ -303,12 +334,12 @@ impl Resolver<'_> {
     fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
         let Some(entry) = self.flag_or_text(key, given) else { return default };
         let Some(duration) = parse_duration(&entry.value) else {
-            self.wrong(&entry, "a duration is expected, like 500ms, 2s or 1m; a bare number is seconds");
+            self.wrong(&entry, "expected a duration like 500ms, 2s or 1m; a bare number is seconds");
             return default;
         };
         if duration < least || duration > Duration::from_secs(24 * 60 * 60) {
             let least = humantime::format_duration(least);
-            self.wrong(&entry, &format!("it must be at least {least} and at most one day"));
+            self.wrong(&entry, &format!("must be at least {least} and at most one day"));
         }
         duration
     }
@@ -321,7 +352,7 @@ impl Resolver<'_> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         self.wrong(
             &entry,
-            &format!("it must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())),
+            &format!("must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())),
         );
         default
     }
@@ -336,7 +367,7 @@ impl Resolver<'_> {
         match entry.value.strip_prefix("signal:") {
             Some(name) => OnChange::Signal(self.signal(&entry, name)),
             None => {
-                self.wrong(&entry, "it must be restart, or signal:NAME as in signal:HUP");
+                self.wrong(&entry, "must be restart or signal:NAME, as in signal:HUP");
                 OnChange::Restart
             }
         }
@@ -353,10 +384,7 @@ impl Resolver<'_> {
         Signal::from_str(name).unwrap_or_else(|()| {
             let upper = name.to_ascii_uppercase();
             let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-            self.wrong(
-                entry,
-                &format!("there is no such signal{} (`kill -l` lists them)", meant(plain, Signal::names())),
-            );
+            self.wrong(entry, &format!("unknown signal{} (`kill -l` lists them)", meant(plain, Signal::names())));
             Signal::TERM
         })
     }
@@ -366,6 +394,15 @@ impl Resolver<'_> {
             return Some(canonical_name(&self.here.join(self.environment.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
+    }
+
+    fn ready(&mut self) -> Option<Probe> {
+        let base = if self.args.ready.is_some() { self.here } else { self.home };
+        let entry = self.flag_or_text("ready", self.args.ready.as_ref())?;
+        let environment = self.environment;
+        let absolute = |path: &str| canonical_name(&base.join(environment.expanded(OsStr::new(path))));
+        let probe = Probe::read(&entry.value, &absolute);
+        probe.map_err(|sentence| self.wrong(&entry, &sentence)).ok()
     }
 
     fn listen(&mut self) -> Vec<Listen> {
@@ -400,7 +437,7 @@ impl Resolver<'_> {
         match number.parse() {
             Ok(number) if number >= 0 => Some(EventsTarget::Descriptor(number)),
             _ => {
-                self.wrong(&entry, "after fd: stands the number of an open descriptor, as in fd:3");
+                self.wrong(&entry, "expected the number of an open descriptor after fd:, as in fd:3");
                 None
             }
         }
@@ -413,7 +450,7 @@ impl Resolver<'_> {
         };
         match (quiet, verbose) {
             (true, true) => {
-                self.mistakes.push("--quiet and --verbose exclude each other".to_owned());
+                self.mistakes.push("--quiet and --verbose cannot be used together".to_owned());
                 Verbosity::Normal
             }
             (true, false) => Verbosity::Quiet,
@@ -451,8 +488,8 @@ fn canonical(directory: &Path) -> PathBuf {
     std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
 }
 
-/// The path of something that need not exist, in a directory that has no other name. The last piece is left alone:
-/// if it is a symlink, the symlink is meant.
+/// The canonical path of a file that need not exist. Symlinks are resolved in its directory, but not in the last
+/// component: if that is a symlink, the symlink itself is meant.
 fn canonical_name(path: &Path) -> PathBuf {
     let path = normalized(path);
     match (path.parent(), path.file_name()) {

@@ -1,17 +1,20 @@
-//! inotify, as one readable queue of plain events.
+//! inotify: watches on directories and their events as plain data.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent, WatchDescriptor};
+use nix::libc;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent};
 
-/// A watched directory, as the kernel numbers it. A number is not used again while the queue lives.
-pub type Watch = WatchDescriptor;
+/// A watch descriptor: the kernel's number of a watched directory. A number is not used again while the instance lives,
+/// whichever process reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Watch(pub i32);
 
-/// What is asked of the kernel, and no more: never OPEN or ACCESS, which would wake us for every read.
-/// MODIFY is there for writers that never close, ATTRIB for `touch` and restored times.
+/// The events that are requested. OPEN and ACCESS are left out, because every read would wake the watcher. MODIFY is
+/// for writers that never close the file, ATTRIB for `touch` and restored times.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_MODIFY)
@@ -23,39 +26,39 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 
-/// One thing that happened.
+/// One inotify event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happening {
-    /// In which watched directory; meaningless for `Overflow`.
+    /// The watch of the directory; meaningless for `Overflow`.
     pub watch: Watch,
-    /// What.
+    /// The kind of the event.
     pub what: What,
-    /// To which entry of the directory; `None` for the directory itself.
+    /// The entry of the directory; `None` for the directory itself.
     pub name: Option<OsString>,
     /// Whether the entry is a directory.
     pub directory: bool,
 }
 
-/// The kinds of things that happen.
+/// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// A new entry, perhaps not yet written.
+    /// An entry was created; its content may not be written yet.
     Created,
-    /// Written to, and still open.
+    /// A file was written to, and is still open.
     Modified,
-    /// Closed after it was open for writing.
+    /// A file that was open for writing was closed.
     Closed,
-    /// Times, mode or owner.
+    /// Times, mode or owner changed.
     Attributes,
-    /// The entry is gone.
+    /// An entry was deleted.
     Deleted,
-    /// The entry has left for another name.
+    /// An entry was renamed away.
     MovedFrom,
-    /// A whole entry has come in under this name.
+    /// An entry was renamed to this name.
     MovedTo,
     /// The watched directory itself was deleted, moved or unmounted.
     SelfGone,
-    /// The watch is no more; its number means nothing from here on.
+    /// The kernel removed the watch; its number is invalid from here on.
     Ended,
     /// The queue was full: events are missing.
     Overflow,
@@ -66,7 +69,7 @@ pub enum What {
 pub struct Inotify(Nix);
 
 impl Inotify {
-    /// A new one.
+    /// Creates an instance, close-on-exec and non-blocking.
     ///
     /// # Errors
     /// EMFILE at `fs.inotify.max_user_instances` or the limit of open files.
@@ -74,22 +77,40 @@ impl Inotify {
         Nix::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map(Inotify)
     }
 
-    /// Watches a directory. Adding one inode twice gives the same number.
+    /// Watches a directory. Adding the same inode twice returns the same number.
     ///
     /// # Errors
     /// ENOSPC at `fs.inotify.max_user_watches`; EACCES, ENOENT, ENOTDIR.
     pub fn add(&self, directory: &Path) -> Result<Watch, Errno> {
-        self.0.add_watch(directory, MASK)
+        self.0.add_watch(directory, MASK).map(|watch| Watch(watch.as_raw()))
     }
 
-    /// Ends a watch. That it is gone already is no error.
+    /// Removes a watch, if it still exists.
     pub fn remove(&self, watch: Watch) {
-        let _ = self.0.rm_watch(watch);
+        // SAFETY: inotify_rm_watch(2) takes two integers.
+        unsafe { libc::inotify_rm_watch(self.0.as_fd().as_raw_fd(), watch.0) };
     }
 
-    /// What has happened and was not read yet, oldest first; at most a buffer full, empty when there is nothing.
+    /// Reads unread events, oldest first: at most one buffer, empty if there are none.
     pub fn read(&self) -> Vec<Happening> {
         self.0.read_events().map(|events| events.into_iter().filter_map(happening).collect()).unwrap_or_default()
+    }
+}
+
+/// Goes on with a queue that another process made: its watches and unread events stay as they are. Exactly one process
+/// may read a queue at a time, because two readers split the events.
+impl From<OwnedFd> for Inotify {
+    fn from(queue: OwnedFd) -> Inotify {
+        // SAFETY: the descriptor is owned and is given up here; that it is no inotify instance shows as an error of read(2)
+        // and inotify_add_watch(2).
+        Inotify(unsafe { Nix::from_raw_fd(queue.into_raw_fd()) })
+    }
+}
+
+/// The queue alone, to be held or handed on without reading it.
+impl From<Inotify> for OwnedFd {
+    fn from(inotify: Inotify) -> OwnedFd {
+        inotify.0.into()
     }
 }
 
@@ -115,10 +136,15 @@ fn happening(event: InotifyEvent) -> Option<Happening> {
         (AddWatchFlags::IN_MOVED_TO, What::MovedTo),
     ];
     let (_, what) = table.into_iter().find(|(flag, _)| event.mask.contains(*flag))?;
-    Some(Happening { watch: event.wd, what, name: event.name, directory: event.mask.contains(AddWatchFlags::IN_ISDIR) })
+    Some(Happening {
+        watch: Watch(event.wd.as_raw()),
+        what,
+        name: event.name,
+        directory: event.mask.contains(AddWatchFlags::IN_ISDIR),
+    })
 }
 
-/// A limit of the system, and how it is set.
+/// A limit of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// Its value.
@@ -127,17 +153,17 @@ pub struct Limit {
     pub sysctl: &'static str,
 }
 
-/// The limit that answers ENOSPC: how many directories one user may watch.
+/// The limit behind ENOSPC: how many directories one user may watch.
 pub fn watch_limit() -> Option<Limit> {
     narrower(["fs.inotify.max_user_watches", "user.max_inotify_watches"])
 }
 
-/// The limit that answers EMFILE, unless that is the one of open files: how many instances one user may have.
+/// The limit behind EMFILE (unless that is the limit of open files): how many instances one user may have.
 pub fn instance_limit() -> Option<Limit> {
     narrower(["fs.inotify.max_user_instances", "user.max_inotify_instances"])
 }
 
-/// The first is that of the machine; a user namespace may have a lower one of its own.
+/// The lower one of the machine's limit and the user namespace's limit.
 fn narrower(names: [&'static str; 2]) -> Option<Limit> {
     let limit = |sysctl: &'static str| {
         let text = std::fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/"))).ok()?;

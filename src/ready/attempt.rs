@@ -1,12 +1,12 @@
 //! One attempt to reach the command: a connection, and for `http://` a request. Blocking, within a limit.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::machine::Found;
+use super::machine::{Found, Verdict};
 use super::owner::Ours;
 use crate::os::socket::is_self_connected;
 use crate::probe::{Host, Probe};
@@ -24,11 +24,14 @@ const BEFORE: Duration = Duration::from_millis(20);
 /// The first line of an answer is not longer.
 const LONGEST_LINE: usize = 4096;
 
-/// Whether somebody answers at any of the probe's addresses: to be asked before the command starts.
-pub fn answers(probe: &Probe) -> bool {
+/// Whether somebody answers at any of the probe's addresses: to be asked before the command starts. A socket that reloadrun
+/// holds is left alone, because the connection would wait there for the command.
+pub fn answers(probe: &Probe, held: &[u64]) -> bool {
+    let ours = Ours { tree: &[], held };
+    let is_held = |address: &SocketAddr| !held.is_empty() && ours.judge_tcp(*address) == Verdict::Ours;
     match probe {
         Probe::Unix(path) => UnixStream::connect(path).is_ok(),
-        _ => addresses(probe).iter().any(|address| connect(address, BEFORE).is_ok()),
+        _ => addresses(probe).iter().any(|address| !is_held(address) && connect(address, BEFORE).is_ok()),
     }
 }
 
@@ -76,14 +79,8 @@ impl Attempt {
 fn addresses(probe: &Probe) -> Vec<SocketAddr> {
     let Some((host, port)) = probe.endpoint() else { return Vec::new() };
     match host {
-        Host::Localhost => {
-            vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
-        }
-        // A connection to "all addresses" goes to this machine.
-        Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => vec![(Ipv4Addr::LOCALHOST, port).into()],
-        Host::Ip(ip) if ip.is_unspecified() => vec![(Ipv6Addr::LOCALHOST, port).into()],
-        Host::Ip(ip) => vec![(*ip, port).into()],
         Host::Name(name) => (name.as_str(), port).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+        host => host.addresses().into_iter().map(|ip| (ip, port).into()).collect(),
     }
 }
 
@@ -106,7 +103,7 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
     // By the address that was reached, which is the listener's.
     let verdict = ours.judge_tcp(*address);
     let Probe::Http { host, port, path } = probe else { return Found::Good(place, verdict) };
-    if matches!(verdict, super::machine::Verdict::Foreign(_)) {
+    if matches!(verdict, Verdict::Foreign(_)) {
         return Found::Good(place, verdict);
     }
     let found = match ask(&stream, host, *port, path) {
@@ -243,12 +240,12 @@ mod tests {
         let expected =
             [Found::Good(format!("127.0.0.1:{port}"), Verdict::Ours), Found::Nobody(format!("[::1]:{port}"))];
         assert_eq!(found, expected);
-        assert!(answers(&tcp));
+        assert!(answers(&tcp, &[]) && !answers(&tcp, &held), "a connection would wait in a socket that is held");
         drop(four);
-        assert!(!answers(&tcp));
+        assert!(!answers(&tcp, &[]));
         let Ok(six) = TcpListener::bind("[::1]:0") else { return };
         let port = six.local_addr().unwrap().port();
-        assert!(answers(&probe(&format!("tcp:localhost:{port}"))));
-        assert!(!answers(&probe(&format!("tcp:127.0.0.1:{port}"))));
+        assert!(answers(&probe(&format!("tcp:localhost:{port}")), &[]));
+        assert!(!answers(&probe(&format!("tcp:127.0.0.1:{port}")), &[]));
     }
 }

@@ -29,9 +29,6 @@ use crate::os::signals::Signal;
 use crate::os::tree::{Process, descendants};
 use crate::probe::Probe;
 
-/// The variable of sd_notify(3).
-pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-
 /// One run of an `exec:` probe may take so long; then it is killed and has failed.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
 
@@ -94,11 +91,11 @@ impl Prober {
             }
             Probe::Http { .. } | Probe::Tcp { .. } | Probe::Unix(_) | Probe::Exec(_) => None,
         };
-        let answered_before = held.is_empty() && answers(&probe);
+        let answered_before = answers(&probe, &held);
         Ok(Prober { probe, timeout, held, answered_before, source })
     }
 
-    /// What the command finds in [`NOTIFY_SOCKET`].
+    /// What the command finds in `NOTIFY_SOCKET`.
     pub fn notify_socket(&self) -> Option<String> {
         match &self.source {
             Some(Source::Notify(socket)) => Some(socket.address()),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::exit_code::ChildEnd;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Pieces, Report, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, WatchState, encode};
 
 /// A living child.
 #[derive(Debug)]
@@ -17,7 +17,6 @@ pub struct ChildProcess {
     reports: OwnedFd,
     directives: OwnedFd,
     outbox: Outbox,
-    legacy: OwnedFd,
     decoder: Decoder,
     pieces: Pieces,
 }
@@ -62,52 +61,36 @@ pub struct ChildEnds {
     pub reports: OwnedFd,
     /// Where its directives come from.
     pub directives: OwnedFd,
-    /// What the child before has left.
-    pub inherited: Option<OwnedFd>,
-    /// Where it leaves what the next one should know.
-    pub legacy: OwnedFd,
+    /// What the children hand on to each other.
+    pub watch_state: WatchState,
     /// The heartbeat, where it has no path.
     pub heartbeat: Option<OwnedFd>,
 }
 
 impl ChildProcess {
-    /// Forks a child that runs `body` with its ends of the pipes, with what the one before has left, and with the
+    /// Forks a child that runs `body` with its ends of the pipes, with what the children hand on to each other, and with the
     /// heartbeat where that has no path.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
     pub fn start(
-        inherited: Option<OwnedFd>,
+        watch_state: WatchState,
         heartbeat: Option<OwnedFd>,
         body: impl FnOnce(ChildEnds) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let (legacy, child_legacy) = os::fd::pipe()?;
-        let ends = ChildEnds {
-            reports: child_reports,
-            directives: child_directives,
-            inherited,
-            legacy: child_legacy,
-            heartbeat,
-        };
+        let ends = ChildEnds { reports: child_reports, directives: child_directives, watch_state, heartbeat };
         let pid = os::process::fork_child(|| {
-            let kept = [&ends.reports, &ends.directives, &ends.legacy]
-                .into_iter()
-                .chain(&ends.inherited)
-                .chain(&ends.heartbeat);
+            let pipes = [&ends.reports, &ends.directives];
+            let kept = pipes.into_iter().chain(ends.watch_state.descriptors()).chain(&ends.heartbeat);
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
-        Ok(ChildProcess { pid, collected: false, reports, directives, outbox, legacy, decoder, pieces })
-    }
-
-    /// Lets go of it; what it leaves to the next one remains.
-    pub fn leave(self) -> OwnedFd {
-        self.legacy
+        Ok(ChildProcess { pid, collected: false, reports, directives, outbox, decoder, pieces })
     }
 
     /// Its pid.

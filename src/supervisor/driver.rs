@@ -1,7 +1,7 @@
 //! What the supervisor does: one thread, one loop, one wait.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
 use crate::pattern::Shape;
-use crate::protocol::{Report, StartRequest, Ties};
+use crate::protocol::{Report, StartRequest, Ties, WatchState};
 use crate::remedy::{self, Place, Reach};
 use crate::report::Reporter;
 
@@ -102,7 +102,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
         reporter,
         signals,
         child: None,
-        legacy: None,
+        watch_state: None,
     };
     let path = &driver.host.config().config_file;
     if path.is_file() {
@@ -126,8 +126,8 @@ struct Driver<'a> {
     reporter: Reporter,
     signals: SignalStream,
     child: Option<ChildProcess>,
-    /// What the last child has left to the next.
-    legacy: Option<OwnedFd>,
+    /// What the children hand on to each other; made anew where the next one cannot take over.
+    watch_state: Option<WatchState>,
     terminal_group: Option<i32>,
     terminal: Option<tty::Settings>,
     before_us: Vec<i32>,
@@ -251,7 +251,7 @@ impl Driver<'_> {
     }
 
     fn release(&mut self) {
-        self.legacy = self.child.take().map(ChildProcess::leave);
+        self.child = None;
         self.restore_terminal();
     }
 
@@ -273,6 +273,10 @@ impl Driver<'_> {
     fn feed(&mut self, input: Input) -> Option<ExitCode> {
         if input != Input::Tick {
             debug!(?input, "supervisor");
+        }
+        if matches!(input, Input::ChildDied(_) | Input::Report(Report::Leaving { hands_over: false, .. })) {
+            // Ours first: then the kernel tears the watches down at the end of the child, and nobody waits for it.
+            self.watch_state = None;
         }
         let actions = self.machine.step(input, Instant::now(), os::clock::monotonic_ns());
         self.perform(actions)
@@ -379,11 +383,14 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.started_file_ns = os::clock::file_clock_ns();
+        let watch_state = self.watch_state_for_child();
         let host = &*self.host;
-        let started = ChildProcess::start(self.legacy.take(), heartbeat, |ends| {
-            let ChildEnds { reports, directives, inherited, legacy, heartbeat } = ends;
-            let ties = Ties { reports, directives, inherited, legacy, lockfile, heartbeat, supervisor, terminal_group };
-            host.be_child(&request, ties)
+        let started = watch_state.and_then(|watch_state| {
+            ChildProcess::start(watch_state, heartbeat, |ends| {
+                let ChildEnds { reports, directives, watch_state, heartbeat } = ends;
+                let ties = Ties { reports, directives, watch_state, lockfile, heartbeat, supervisor, terminal_group };
+                host.be_child(&request, ties)
+            })
         });
         match started {
             Ok(child) => {
@@ -393,6 +400,16 @@ impl Driver<'_> {
             }
             Err(errno) => self.feed(Input::SpawnFailed(errno)),
         }
+    }
+
+    fn watch_state_for_child(&mut self) -> std::result::Result<WatchState, os::Errno> {
+        let kept = match self.watch_state.take() {
+            Some(kept) => kept,
+            None => WatchState::new(self.host.config().backend)?,
+        };
+        let duplicate = kept.duplicate();
+        self.watch_state = Some(kept);
+        duplicate.map_err(|error| os::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
     fn describe(&mut self, generation: Generation) {
@@ -408,6 +425,7 @@ impl Driver<'_> {
         let path = self.host.config().config_file.display().to_string();
         match self.host.reload() {
             Ok(()) => {
+                self.watch_state = None;
                 self.machine.adapt(rules(self.host.config()));
                 self.remedies.clear();
                 self.reporter.adapt(self.host.config());

@@ -352,13 +352,15 @@ impl Machine {
                     actions.push(Action::Tell(What::Degraded(degraded)));
                 }
             }
+            Report::Ready { after } => actions.push(Action::Tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 })),
+            Report::Status { message } => actions.push(Action::Tell(What::Status { message })),
             Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
             Report::Advice { about, message } => {
                 if self.advice_given.insert(about) {
                     actions.push(Action::Tell(What::Hint { message }));
                 }
             }
-            Report::Leaving { end } => self.child_left(end, now, actions),
+            Report::Leaving { end, .. } => self.child_left(end, now, actions),
         }
     }
 

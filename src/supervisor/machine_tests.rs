@@ -69,7 +69,7 @@ fn suspended() -> Input {
 }
 
 fn leaving(end: ChildEnd) -> Input {
-    Input::Report(Report::Leaving { end })
+    Input::Report(Report::Leaving { end, hands_over: true })
 }
 
 fn died() -> Input {
@@ -168,7 +168,7 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     const ASKED: &str = "suspend Asked";
     let waits = "tell exited; tell waiting";
     const UNREAD: &str = "send stop";
-    let table: [(Input, [&str; 6]); 31] = [
+    let table: [(Input, [&str; 6]); 33] = [
         // input                              running       waiting       delayed       renewing      ending        down
         (started(), ["tell started"; 6]),
         (watching(), ["tell watching"; 6]),
@@ -177,6 +177,8 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (changed(false, Response::Signal), ["tell changed"; 6]),
         (stopping(), ["tell stopping"; 6]),
         (stopped(), ["tell stopped"; 6]),
+        (Input::Report(Report::Ready { after: Duration::ZERO }), ["tell ready"; 6]),
+        (Input::Report(Report::Status { message: "x".into() }), ["tell status"; 6]),
         (degraded(), ["tell degraded"; 6]),
         (exited(3), [waits, waits, waits, "tell exited", "tell exited", "tell exited"]),
         (leaving(ChildEnd::Reload), [NEXT, NEXT, NEXT, NEXT, LAST, NEXT]),

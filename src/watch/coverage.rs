@@ -2,36 +2,44 @@
 //! symlinks on the way to what is visible.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::backend::{Backend, Entry, Notice, Refusal};
-use super::footing::Footing;
-use super::hops::{Hops, hops_to};
+use super::footing::{self, Footing};
+use super::hops::{self, Hops, hops_to};
 use super::inotify::InotifyBackend;
-use super::mounts::Mounts;
+use super::mounts::{self, Mounts};
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
 use super::snapshot::Shared;
+use super::table::Table;
 use super::walk::{Bounds, Depth, Walk};
+use super::watches::Watches;
 use crate::change::Look;
-use crate::config;
+use crate::config::{self, Config};
 use crate::degraded::{Degraded, Topic};
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
+use crate::os::inotify::Watch;
 
 /// The watched directories. What is in them is not its business.
 pub struct Coverage {
     filter: Arc<Filter>,
+    chosen: config::Backend,
     backend: Box<dyn Backend>,
     /// Whether file systems without events are to be found out and polled.
     distrustful: bool,
     roots: Vec<PathBuf>,
-    watched: BTreeSet<PathBuf>,
+    /// Whether the queue of the backend outlives this process.
+    shares_queue: bool,
     polled: BTreeSet<PathBuf>,
     interval: Duration,
     next_poll: Option<Instant>,
@@ -64,40 +72,127 @@ const SELDOM: u32 = 50;
 /// And of what is polled only, one part in so many.
 const HALF: u32 = 2;
 
+/// What the next child must know of the directories. Paths are texts of the system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    watches: Vec<(OsString, Option<i32>)>,
+    polled: Vec<OsString>,
+    hops: hops::Kept,
+    footing: footing::Kept,
+    mounts: mounts::Kept,
+}
+
+impl Kept {
+    /// Whether all that happens is told: nothing has to be polled.
+    pub fn is_told(&self) -> bool {
+        self.polled.is_empty()
+    }
+}
+
 impl Coverage {
-    /// Nothing is watched yet.
-    pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
-        let mut coverage = Coverage {
+    /// Nothing is watched yet. A queue that is given outlives this process.
+    pub fn new(config: &Config, filter: Arc<Filter>, queue: Option<OwnedFd>) -> Coverage {
+        let mut coverage = Coverage::with(config, filter, Mounts::new(config.interval));
+        match queue {
+            Some(queue) => {
+                coverage.backend = Box::new(InotifyBackend::on(queue, Watches::default()));
+                coverage.shares_queue = true;
+            }
+            None => coverage.choose_backend(),
+        }
+        coverage
+    }
+
+    fn choose_backend(&mut self) {
+        self.shares_queue = false;
+        match backend(self.chosen) {
+            Ok(backend) => self.backend = backend,
+            Err(refusal) => {
+                self.backend = Box::new(PollBackend);
+                self.tell(refusal.told(None, self.interval));
+            }
+        }
+    }
+
+    /// Nobody can tell what happened: everything is ahead once more, with a queue of our own. The old one stays as it is,
+    /// unread; nobody goes on with it.
+    pub fn begin_anew(&mut self) {
+        self.choose_backend();
+        self.polled.clear();
+        self.hops = Hops::default();
+        self.footing = Footing::new(self.interval);
+        self.mounts = Mounts::new(self.interval);
+        self.begin();
+    }
+
+    /// Everything is watched that the child before has watched, by the same queue.
+    pub fn resume(config: &Config, filter: Arc<Filter>, queue: OwnedFd, base: &Arc<Table>, kept: Kept) -> Coverage {
+        let mounts = Mounts::resume(kept.mounts, config.interval);
+        let watches = kept.watches.into_iter().map(|(path, watch)| (path.into(), watch.map(Watch))).collect();
+        let watches = Watches::resume(Arc::clone(base), watches);
+        Coverage {
+            backend: Box::new(InotifyBackend::on(queue, watches)),
+            shares_queue: true,
+            polled: kept.polled.into_iter().map(PathBuf::from).collect(),
+            hops: Hops::resume(kept.hops),
+            footing: Footing::resume(kept.footing, config.interval),
+            ..Coverage::with(config, filter, mounts)
+        }
+    }
+
+    /// By polling, until there is something better.
+    fn with(config: &Config, filter: Arc<Filter>, mounts: Mounts) -> Coverage {
+        Coverage {
             roots: filter.roots().to_vec(),
             bounds: Arc::new(Bounds::new(filter.roots().to_vec())),
             no_follow: config.no_follow,
             ways_out: BTreeMap::new(),
             filter,
+            chosen: config.backend,
             backend: Box::new(PollBackend),
+            shares_queue: false,
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
-            watched: BTreeSet::new(),
             polled: BTreeSet::new(),
             interval: config.interval,
             next_poll: None,
             polling_since: None,
             hops: Hops::default(),
             ahead: Walk::default(),
-            mounts: Mounts::new(config.interval),
+            mounts,
             footing: Footing::new(config.interval),
             untold: Vec::new(),
             told: HashSet::new(),
-        };
-        match backend(config.backend) {
-            Ok(backend) => coverage.backend = backend,
-            Err(refusal) => coverage.tell(refusal.told(None, config.interval)),
         }
-        coverage
+    }
+
+    /// Whether the next child can go on with these watches, or there are none.
+    pub fn can_be_kept(&mut self) -> bool {
+        self.shares_queue || self.backend.watches().is_none()
+    }
+
+    /// What the next child must know.
+    pub fn keep(&mut self) -> Kept {
+        let watches = self.backend.watches().map(|watches| watches.differences());
+        let watch =
+            |(path, watch): (&PathBuf, &Option<Watch>)| (path.clone().into_os_string(), watch.map(|watch| watch.0));
+        Kept {
+            watches: watches.into_iter().flatten().map(watch).collect(),
+            polled: self.polled.iter().map(|path| path.clone().into_os_string()).collect(),
+            hops: self.hops.keep(),
+            footing: self.footing.keep(),
+            mounts: self.mounts.keep(),
+        }
+    }
+
+    /// The watches, where they can outlive this process.
+    pub fn watches(&mut self) -> Option<&mut Watches> {
+        self.backend.watches()
     }
 
     /// The backend's name, and how many directories are watched or polled, and how many of them are polled only.
     pub fn summary(&self) -> (&'static str, usize, usize) {
-        let only_polled = self.polled.difference(&self.watched).count();
-        (self.backend.name(), self.watched.len() + only_polled, only_polled)
+        let only_polled = self.polled.iter().filter(|directory| !self.backend.holds(directory)).count();
+        (self.backend.name(), self.backend.count() + only_polled, only_polled)
     }
 
     /// With `--no-follow`: what symlinks may not lead out of.
@@ -132,7 +227,7 @@ impl Coverage {
 
     /// Every directory there is to look at.
     pub fn all(&self) -> BTreeSet<PathBuf> {
-        self.watched.union(&self.polled).cloned().collect()
+        self.backend.at_or_below(Path::new("/")).into_iter().chain(self.polled.iter().cloned()).collect()
     }
 
     /// The directories that are polled.
@@ -142,12 +237,12 @@ impl Coverage {
 
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
-        self.watched.contains(directory) || self.polled.contains(directory)
+        self.backend.holds(directory) || self.polled.contains(directory)
     }
 
     /// Whether the saves in a directory are told, their ends included.
     pub fn tells(&self, directory: &Path) -> bool {
-        self.backend.tells_close() && self.watched.contains(directory)
+        self.backend.tells_close() && self.backend.holds(directory)
     }
 
     /// The visible paths whose meaning depends on this one, or on something below it.
@@ -199,7 +294,8 @@ impl Coverage {
         if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll) {
             // What is watched as well changes unseen so seldom that no machine shall be kept busy with it; and a tree that
             // takes longer than the interval shall not be polled all the time.
-            let part = if self.polled.is_subset(&self.watched) { SELDOM } else { HALF };
+            let all_told = self.polled.iter().all(|directory| self.backend.holds(directory));
+            let part = if all_told { SELDOM } else { HALF };
             *next = (*next).max(since + since.elapsed() * part);
         }
         self.next_poll
@@ -210,7 +306,7 @@ impl Coverage {
         let mut notices = self.backend.drain();
         let now = Instant::now();
         // What is polled is looked at by its path anyway.
-        let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
+        let lost = self.footing.lost(now).into_iter().filter(|place| self.backend.holds(place));
         notices.extend(lost.map(Notice::Gone));
         for point in self.mounts.changed(now) {
             for name in self.names_of(&point) {
@@ -224,6 +320,11 @@ impl Coverage {
             self.polling_since = Some(now);
         }
         (notices, due.then(|| self.polled.clone()))
+    }
+
+    /// What the backend has been told, and nothing else.
+    pub fn drain_backend(&mut self) -> Vec<Notice> {
+        self.backend.drain()
     }
 
     /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
@@ -303,10 +404,8 @@ impl Coverage {
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
         // A search through all of them, for each directory of a tree that goes, would take minutes.
-        for set in [&mut self.watched, &mut self.polled] {
-            for path in at_or_below(set, directory) {
-                set.remove(&path);
-            }
+        for path in at_or_below(&self.polled, directory) {
+            self.polled.remove(&path);
         }
     }
 
@@ -347,7 +446,7 @@ impl Coverage {
 
     /// Watches everything once more: notices are missing, and any name may mean another directory by now.
     pub fn watch_again(&mut self) {
-        for directory in self.watched.clone() {
+        for directory in self.backend.at_or_below(Path::new("/")) {
             self.watch(&directory);
         }
         for visible in self.visible_through(Path::new("/")) {
@@ -373,9 +472,7 @@ impl Coverage {
             Some(Silence::Below(_)) | None => {}
         }
         match self.backend.add(directory) {
-            Ok(()) => {
-                self.watched.insert(directory.to_owned());
-            }
+            Ok(()) => {}
             Err(Refusal::Denied) if self.polls_by_name(directory) => {}
             Err(Refusal::Denied) => self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() }),
             Err(Refusal::Gone) => {}
@@ -401,7 +498,8 @@ impl Coverage {
     /// Says of each symlink that led out of the tree into something large how much that is.
     pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
-            let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
+            let polled = at_or_below(&self.polled, &link).len();
+            let directories = self.backend.at_or_below(&link).len().max(polled);
             let files = snapshot.below(&link).len();
             if directories > MANY_DIRECTORIES || files > MANY_FILES {
                 self.tell(Degraded::LargeLink { link, target: real, files, directories });
@@ -442,7 +540,7 @@ impl Coverage {
     }
 }
 
-/// The chosen source of notices, or why it cannot be had.
+/// The chosen source of notices with a queue of its own, or why it cannot be had.
 fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, Refusal> {
     match chosen {
         config::Backend::Auto | config::Backend::Inotify => InotifyBackend::new().map(|backend| Box::new(backend) as _),

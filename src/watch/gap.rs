@@ -11,15 +11,13 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tracing::debug;
 
-use super::handover;
 use super::ledger::Ledger;
-use super::snapshot::{Directory, Snapshot};
+use super::snapshot::Snapshot;
 use super::start::{MOMENT_NS, Start};
 use super::survey::Survey;
 use crate::change::{Change, ChangeKind, Look, Stamp};
@@ -31,8 +29,8 @@ use crate::settle::Progress;
 /// What was met while arming and cannot be judged before everything is armed.
 #[derive(Debug, Default)]
 pub struct Gap {
-    /// Whether the child before has left its snapshot.
-    inherits: bool,
+    /// What the child before has left.
+    before: Option<Snapshot>,
     /// Directories that were moved (or chmodded) since the start.
     moved: Vec<PathBuf>,
     /// Files whose inode changed since the start although they were not written: moved here, or merely chmodded.
@@ -40,13 +38,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Takes what the child before has left, if anything.
-    pub fn inherit(&mut self, from: OwnedFd, ledger: &mut Ledger) {
-        if let Some(bytes) = handover::receive(from) {
-            self.inherits = true;
-            ledger.start.remember(handover::memory(&bytes));
-            ledger.snapshot.lock().inherit(bytes);
-        }
+    /// A gap before which everything looked like this, if that is known.
+    pub fn after(before: Option<Snapshot>) -> Gap {
+        Gap { before, ..Gap::default() }
     }
 
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
@@ -56,9 +50,6 @@ impl Gap {
             let Some((directory, looks)) = survey.coverage.arm_next() else {
                 self.reconcile(survey);
                 survey.coverage.tell_links(&survey.ledger.snapshot);
-                let mut snapshot = survey.ledger.snapshot.lock();
-                snapshot.complete();
-                snapshot.memory = survey.ledger.start.memory();
                 return true;
             };
             for (path, look) in looks {
@@ -66,7 +57,7 @@ impl Gap {
             }
             if let Some(metadata) = survey.ledger.enter(&directory)
                 && survey.ledger.start.is_since(&directory, ctime_ns(&metadata))
-                && !self.inherits
+                && self.before.is_none()
             {
                 self.feel(&directory, &metadata, survey, filter);
             }
@@ -84,7 +75,7 @@ impl Gap {
         let start = &mut ledger.start;
         if start.is_since(path, look.ctime_ns) && start.known.get(path) != Some(&look) {
             let written = look.stamp.is_some_and(|stamp| start.is_since(path, stamp.mtime_ns));
-            if written || !self.inherits {
+            if written || self.before.is_none() {
                 self.changed_unseen(path, survey);
                 return;
             }
@@ -99,7 +90,7 @@ impl Gap {
     fn changed_unseen(&self, path: &Path, survey: &mut Survey) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
         let born = os::fs::look(path).stamp.map(|stamp| stamp.born_ns);
-        let is_new = !self.inherits && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
+        let is_new = self.before.is_none() && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
         survey.ledger.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
         // Somebody may still be writing it, and its closing may have gone by unseen.
         survey.consider(path, Progress::Partial);
@@ -132,8 +123,7 @@ impl Gap {
     /// All is armed: now the snapshot of the child before tells what has gone, and what moved in with its directory.
     fn reconcile(&mut self, survey: &mut Survey) {
         let doubtful: HashSet<PathBuf> = std::mem::take(&mut self.doubtful).into_iter().collect();
-        let inherited = survey.ledger.snapshot.lock().inherited();
-        let Some(before) = inherited.and_then(|bytes| handover::understand(&bytes)) else {
+        let Some(before) = self.before.take() else {
             let moved = std::mem::take(&mut self.moved).into_iter();
             let below: Vec<PathBuf> = moved.flat_map(|directory| survey.ledger.snapshot.below(&directory)).collect();
             for path in doubtful.into_iter().chain(below) {
@@ -190,11 +180,11 @@ fn is_known_by_another_name(start: &Start, look: Look, then: Option<Stamp>) -> b
 /// The directories that came since the start: they were not there, or are not the same.
 fn others(ledger: &Ledger, before: &Snapshot) -> HashSet<PathBuf> {
     let now = ledger.snapshot.lock();
-    let other = |(path, directory): &(&Path, &Directory)| {
-        let same = before.directory(path).is_some_and(|before| before.inode == directory.inode);
+    let other = |path: &PathBuf| {
+        let same = before.inode(path).is_some_and(|inode| now.inode(path) == Some(inode));
         !same && is_stirred(&ledger.start, path)
     };
-    now.directories().filter(other).map(|(path, _)| path.to_owned()).collect()
+    now.directories().map(|(path, _)| path).filter(other).collect()
 }
 
 /// Whether a directory has lost or got an entry since the start, or was moved.

@@ -16,7 +16,7 @@ use super::clocks::{TICK_NS, device};
 use super::contents::Contents;
 use super::fresh::is_made_by_running;
 use super::rewritten::Told;
-use super::snapshot::Shared;
+use super::snapshot::{Shared, Snapshot};
 use super::start::Start;
 use super::walk::Bounds;
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
@@ -44,16 +44,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Nothing is known yet but the changes that led to this generation.
+    /// Known are the changes that led to this generation, and how the files looked before if that is given.
     pub fn new(
         config: &config::Config,
         filter: Arc<Filter>,
         behind: &ChangeSet,
         bounds: Option<Arc<Bounds>>,
+        snapshot: Snapshot,
     ) -> Ledger {
         Ledger {
             filter,
-            snapshot: Shared::default(),
+            snapshot: snapshot.into(),
             settler: Settler::new(config.debounce),
             start: Start::after(behind),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
@@ -164,7 +165,19 @@ impl Ledger {
             }
         }
         self.learn_contents();
-        self.snapshot.lock().memory = self.start.memory();
+    }
+
+    /// All that was told before the command's start has been taken in, and what comes later will be told. So the files are
+    /// known as they were seen; only what somebody still writes stays pending, since its end may come after the start.
+    pub fn settle_told(&mut self) {
+        for (path, seen) in self.settler.closed() {
+            if seen.stamp.is_some() && self.snapshot.get(&path).is_none() {
+                self.start.came.push(path.clone());
+            }
+            self.snapshot.set(&path, seen.stamp);
+            self.settler.withdraw(&path);
+            self.start.recent.push(path);
+        }
     }
 
     /// The command starts now: what happens to a file from here on is a change. Gives back the instant.
@@ -222,11 +235,6 @@ impl Ledger {
         if self.contents.matter() {
             self.contents.make_missing(&self.snapshot);
         }
-    }
-
-    /// Whether contents are compared.
-    pub fn contents_matter(&self) -> bool {
-        self.contents.matter()
     }
 
     /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and

@@ -32,10 +32,11 @@ mod rule_clock;
 mod snapshot;
 mod start;
 mod survey;
+mod table;
 mod wait;
 mod walk;
+mod watches;
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,20 +44,27 @@ use std::time::Instant;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 use self::gap::Gap;
-pub use self::handover::give;
+use self::handover::{Handover, Rest};
 use self::ledger::Ledger;
 use self::rule_clock::RuleClock;
-pub use self::snapshot::Shared as SharedSnapshot;
+use self::snapshot::Snapshot;
 use self::survey::Survey;
 pub use self::wait::{Door, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::Filter;
 use crate::os;
-use crate::settle::Settler;
+use crate::protocol::WatchState;
+use crate::settle::{Progress, Settler};
+
+/// A table is written anew when so many files differ from it,
+const MUCH: usize = 512;
+
+/// or one in so many of all.
+const PART: usize = 8;
 
 /// Watches everything that a filter lets count.
 pub struct Watcher {
@@ -64,27 +72,56 @@ pub struct Watcher {
     survey: Survey,
     /// Until everything is armed.
     gap: Option<Gap>,
+    /// What did not pass in the child before, if this one goes on with its watches and has not caught up.
+    pending: Option<Vec<(PathBuf, Progress)>>,
+    handover: Handover,
     door: Door,
     visitors: Visitors,
 }
 
 impl Watcher {
-    /// A watcher that has not armed anything yet. `behind` are the changes that led to this generation.
+    /// A watcher that goes on with what the child before has left, or has not armed anything yet. `behind` are the changes
+    /// that led to this generation.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new(config: &Config, filter: Arc<Filter>, behind: &ChangeSet) -> Result<Watcher, os::Errno> {
-        let mut coverage = Coverage::new(config, Arc::clone(&filter));
-        coverage.begin();
-        let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds());
-        let survey = Survey::new(Arc::clone(&filter), coverage, ledger, RuleClock::new(config.interval));
+    pub fn new(
+        config: &Config,
+        filter: Arc<Filter>,
+        behind: &ChangeSet,
+        state: WatchState,
+    ) -> Result<Watcher, os::Errno> {
+        let (handover, left) = Handover::open(state.memory);
         let (door, visitors) = door()?;
-        Ok(Watcher { filter, survey, gap: Some(Gap::default()), door, visitors })
-    }
-
-    /// What the files look like, for the one who hands it over.
-    pub fn snapshot(&self) -> SharedSnapshot {
-        self.survey.ledger.snapshot.clone()
+        let queue = state.queue.filter(|_| matches!(config.backend, Backend::Auto | Backend::Inotify));
+        let (before, rest) = match left {
+            Some((table, mut rest)) => {
+                (Some((Arc::clone(&table), Snapshot::resume(table, rest.take_differences()))), rest)
+            }
+            None => (None, Rest::default()),
+        };
+        let mut rest = rest;
+        let memory = std::mem::take(&mut rest.memory);
+        let (survey, gap, pending) = match (queue, before) {
+            (Some(queue), Some((table, snapshot))) if rest.coverage.is_told() => {
+                let pending = rest.take_pending();
+                rest.rules.into_iter().for_each(|rules| filter.resume_rules(rules));
+                let coverage = Coverage::resume(config, Arc::clone(&filter), queue, &table, rest.coverage);
+                let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), snapshot);
+                let rule_clock = RuleClock::resume(config.interval, rest.rule_clock);
+                (Survey::new(Arc::clone(&filter), coverage, ledger, rule_clock), None, Some(pending))
+            }
+            (queue, before) => {
+                let mut coverage = Coverage::new(config, Arc::clone(&filter), queue);
+                coverage.begin();
+                let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), Snapshot::default());
+                let survey = Survey::new(Arc::clone(&filter), coverage, ledger, RuleClock::new(config.interval));
+                (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
+            }
+        };
+        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors };
+        watcher.survey.ledger.start.remember(memory);
+        Ok(watcher)
     }
 
     /// What has changed and has not passed yet.
@@ -109,13 +146,6 @@ impl Watcher {
         self.survey.coverage.degraded().into_iter().chain(self.filter.degraded()).collect()
     }
 
-    /// Takes what the child before has left, if anything.
-    pub fn inherit(&mut self, from: OwnedFd) {
-        if let Some(gap) = &mut self.gap {
-            gap.inherit(from, &mut self.survey.ledger);
-        }
-    }
-
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
     /// are known to be ahead; says whether all is done.
     pub fn arm(&mut self, until: Instant, most_ahead: usize) -> bool {
@@ -129,6 +159,11 @@ impl Watcher {
     ///
     /// What was saved until now is seen by the command: those changes are known, and no reason to start it again.
     pub fn command_starts(&mut self) {
+        if let Some(pending) = self.pending.take()
+            && !self.survey.catch_up(&pending)
+        {
+            self.gap = Some(Gap::after(Some(self.survey.begin_anew())));
+        }
         let at_ns = self.survey.ledger.begin();
         self.look();
         self.survey.ledger.settle_start(at_ns);
@@ -181,22 +216,63 @@ impl Watcher {
         Some(changes)
     }
 
-    /// Everything is armed, and nothing is urgent: takes over what the child before has left, where that is of use. Gives
-    /// back the files that came in the moment between that child and this one, where `in_series` asks for them.
-    pub fn take_over(&mut self, inherited: Option<OwnedFd>, in_series: bool) -> Vec<PathBuf> {
-        let ledger = &mut self.survey.ledger;
-        let wanted = in_series || ledger.contents_matter();
-        let left = inherited.filter(|_| wanted).and_then(handover::receive);
-        if let Some(before) = left.and_then(|bytes| handover::understand(&bytes)) {
-            let mut snapshot = ledger.snapshot.lock();
-            if in_series {
-                let differing = snapshot.differing(&before).into_iter();
-                ledger.start.came = differing.filter(|path| before.get(path).is_none()).collect();
-            }
-            snapshot.take_digests(&before);
+    /// Everything is armed, and nothing is urgent. Gives back the files that came in the moment between the child before
+    /// and this one.
+    pub fn settle_down(&mut self) -> Vec<PathBuf> {
+        self.keep_small();
+        self.survey.ledger.learn_contents();
+        std::mem::take(&mut self.survey.ledger.start.came)
+    }
+
+    /// Writes what is known where the next child finds it, if too much differs from what is written there. For idle times.
+    pub fn keep_small(&mut self) {
+        let snapshot = self.survey.ledger.snapshot.lock();
+        let differs =
+            snapshot.weight() + self.survey.coverage.watches().map_or(0, |watches| watches.differences().len());
+        let most = MUCH.max(snapshot.len() / PART);
+        drop(snapshot);
+        if self.gap.is_none() && (differs > most || !self.handover.has_table()) {
+            self.write_table();
         }
-        ledger.learn_contents();
-        std::mem::take(&mut ledger.start.came)
+        self.handover.release_former();
+    }
+
+    fn write_table(&mut self) {
+        let coverage = &mut self.survey.coverage;
+        let watches = coverage.watches().map(|watches| watches.all()).unwrap_or_default();
+        let polls = coverage.watches().is_none();
+        let mut snapshot = self.survey.ledger.snapshot.lock();
+        let bytes = snapshot.to_table(&watches, |_| polls);
+        drop(watches);
+        if let Some(table) = bytes.and_then(|bytes| self.handover.write_table(bytes)) {
+            snapshot.rebase(Arc::clone(&table));
+            if let Some(watches) = coverage.watches() {
+                watches.rebase(table);
+            }
+        }
+        drop(snapshot);
+        os::map::trim_heap();
+    }
+
+    /// The last act: leaves everything to the next child, and says whether that may go on with it. What is told from here
+    /// on, nobody here reads.
+    pub fn leave(&mut self) -> bool {
+        if self.gap.is_some() || !self.survey.coverage.can_be_kept() {
+            return false;
+        }
+        if !self.handover.has_table() {
+            self.write_table();
+        }
+        let Survey { coverage, ledger, rule_clock, .. } = &mut self.survey;
+        let mut rest = Rest::default();
+        rest.coverage = coverage.keep();
+        rest.memory = ledger.start.memory();
+        rest.rule_clock = rule_clock.keep();
+        rest.rules = self.filter.keep_rules();
+        rest.set_pending(ledger.settler.pending());
+        let snapshot = ledger.snapshot.lock();
+        rest.set_differences(snapshot.differences());
+        self.handover.leave(&rest)
     }
 }
 

@@ -17,6 +17,7 @@ use super::backend::{Entry, Notice};
 use super::coverage::Coverage;
 use super::ledger::Ledger;
 use super::rule_clock::RuleClock;
+use super::snapshot::Snapshot;
 use super::walk::{Depth, Walk};
 use crate::change::Look;
 use crate::degraded::Degraded;
@@ -32,7 +33,8 @@ pub struct Survey {
     pub coverage: Coverage,
     /// How the files in them are and were.
     pub ledger: Ledger,
-    rule_clock: RuleClock,
+    /// When ignore files were looked at.
+    pub rule_clock: RuleClock,
 }
 
 impl Survey {
@@ -54,6 +56,33 @@ impl Survey {
         }
         self.look_around_for_rules();
         self.rule_clock.heard(heard_ns);
+    }
+
+    /// Takes in what was told since the child before froze what it knew, and what was pending then. The command has not
+    /// started. False if notices are missing; then nothing was taken in.
+    pub fn catch_up(&mut self, pending: &[(PathBuf, Progress)]) -> bool {
+        let notices = self.coverage.drain_backend();
+        if notices.contains(&Notice::Overflow) {
+            return false;
+        }
+        let heard_ns = os::clock::file_clock_ns();
+        for (path, progress) in pending {
+            self.consider(path, *progress);
+        }
+        for notice in notices {
+            self.take_in(notice);
+        }
+        self.take_up_rules(i64::MAX);
+        self.rule_clock.heard(heard_ns);
+        self.ledger.settle_told();
+        true
+    }
+
+    /// Notices are missing, and the command has not started: everything is to be armed anew. Gives back what was known.
+    pub fn begin_anew(&mut self) -> Snapshot {
+        self.coverage.tell(Degraded::QueueOverflow);
+        self.coverage.begin_anew();
+        std::mem::take(&mut *self.ledger.snapshot.lock())
     }
 
     /// Looks once more at what is pending, before it passes.

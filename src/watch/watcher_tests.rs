@@ -1,17 +1,24 @@
 use super::Watcher;
 use super::backend::Entry;
 use crate::change::ChangeSet;
+use crate::config::Backend;
 use crate::filter::{Filter, OwnFiles};
 use crate::os;
+use crate::protocol::WatchState;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A watcher that has not armed anything.
-fn unarmed(directory: &Path, watch: &str) -> Watcher {
+/// The watcher of a child that is given this.
+fn next(directory: &Path, watch: &str, state: WatchState, behind: &ChangeSet) -> Watcher {
     let config = crate::config::tests::config(directory, watch, "");
     let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
-    Watcher::new(&config, filter, &ChangeSet::default()).unwrap()
+    Watcher::new(&config, filter, behind, state).unwrap()
+}
+
+/// A watcher that has not armed anything.
+fn unarmed(directory: &Path, watch: &str) -> Watcher {
+    next(directory, watch, WatchState::new(Backend::Auto).unwrap(), &ChangeSet::default())
 }
 
 /// A watcher that has armed a directory.
@@ -37,7 +44,7 @@ fn a_write_in_the_very_tick_of_the_start_counts_although_it_leaves_no_trace() {
     std::fs::write(&path, "one").unwrap();
     let mut watcher = armed(path.parent().unwrap(), "*.py");
     // As if the command had started in the tick of this write, and another one had come in the same tick.
-    watcher.survey.ledger.start.at_ns = watcher.snapshot().get(&path).map(|stamp| stamp.mtime_ns);
+    watcher.survey.ledger.start.at_ns = watcher.survey.ledger.snapshot.get(&path).map(|stamp| stamp.mtime_ns);
     watcher.survey.take_in_entry(&path, Entry::Closed);
     assert!(watcher.settler().is_empty(), "to open a file for writing is no change");
     watcher.survey.take_in_entry(&path, Entry::Modified);

@@ -1,5 +1,4 @@
-//! The promises, tested on the program itself, over its event stream. One binary; each module is named by a
-//! behaviour.
+//! Integration tests of the program, by its event stream. One test binary; each module is named after a behaviour.
 
 mod applications;
 mod bad_input;
@@ -34,6 +33,7 @@ mod quiet;
 #[path = "../torture/random.rs"]
 mod random;
 mod ranks;
+mod readiness;
 mod readme;
 mod restart;
 mod saves;
