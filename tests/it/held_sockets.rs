@@ -14,14 +14,23 @@ use crate::support::{Sandbox, Session, apps};
 const SHOW: &str = "echo $$ $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; \
                     for fd in 3 4 5 6; do readlink /proc/$$/fd/$fd; done; exec sleep 600";
 
-/// Accepts one connection after another on the descriptor 3, and answers with its pid.
+/// Accepts one connection after another on the descriptor 3, and answers with its pid. On TERM it ends between two of them.
 const ANSWER: &str = "
-import os, socket, sys
+import os, select, signal, socket, sys
 held = socket.socket(fileno=3)
-while True:
+busy = over = False
+def end(*_):
+    global over
+    over = True
+    if not busy: os._exit(0)
+signal.signal(signal.SIGTERM, end)
+while not over:
+    select.select([held], [], [])
+    busy = True
     one, _ = held.accept()
     one.sendall(str(os.getpid()).encode())
     one.close()
+    busy = False
 ";
 
 /// Who answers on this port.
@@ -85,8 +94,7 @@ fn nobody_is_refused_while_the_command_restarts() {
         let pid = pid_of(&session.wait_armed(generation));
         assert_eq!(answer(port), pid);
         sandbox.write("app.txt", generation.to_string());
-        // Who comes now waits for the next one, or is answered by the last one; a connection that it has accepted when it
-        // is killed is its own.
+        // Who comes now waits for the next one, or is answered by the last one.
         session.wait_where("stopping", |_| true);
         answer(port);
     }

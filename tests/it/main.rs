@@ -13,6 +13,7 @@ mod directories;
 mod ends;
 mod grace;
 mod handed_over;
+mod held_servers;
 mod held_sockets;
 mod hostile;
 mod ignore_files;

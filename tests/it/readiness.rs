@@ -108,19 +108,19 @@ fn a_request_must_be_answered_with_2xx_or_3xx() {
     let sandbox = Sandbox::new();
     let port = apps::free_port().to_string();
     let probe = format!("http://localhost:{port}/health?x=1");
-    let options = ["--ready", &probe, "--ready-timeout", "1500ms"];
+    let options = ["--ready", &probe, "--ready-timeout", "6s"];
     let mut session = start(&sandbox, &options, &server("127.0.0.1", &port, "0"));
     let late = session.wait("degraded");
     assert_eq!(late["kind"], "not_ready", "{late}");
     let expected =
-        format!("not ready after 1s 500ms: http://localhost:{port}/health?x=1 answers with 503; the command runs on");
+        format!("not ready after 6s: http://localhost:{port}/health?x=1 answers with 503; the command runs on");
     assert_eq!(late["message"], expected);
     let asked = format!("asked /health?x=1 localhost:{port}");
     let so_far = session.stdout().matches(&asked).count();
-    assert!((2..=9).contains(&so_far), "an answer is not asked for all the time: {so_far}");
+    assert!((2..=14).contains(&so_far), "an answer is not asked for all the time: {so_far}");
     sandbox.write("ok", "");
     let ready = session.wait("ready");
-    assert!(after(&ready) >= 1500.0, "also later: {ready}");
+    assert!(after(&ready) >= 6000.0, "also later: {ready}");
     session.stop().assert_code(143);
 }
 
@@ -260,7 +260,7 @@ time.sleep(600)
     session.wait_started(3);
     let ended = session.stop();
     assert!(ended.stderr.contains("the command says: loading \\u{1b}[31mthe model"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("serving"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("says: serving"), "{}", ended.stderr);
 }
 
 #[test]
