@@ -24,6 +24,8 @@ struct Server {
     command: &'static [&'static str],
     /// Whether it finishes the requests that it works on when it is asked to end.
     is_graceful: bool,
+    /// After the first answer, until it hears a stop.
+    boots: Duration,
 }
 
 const GUNICORN: Server = Server {
@@ -31,19 +33,33 @@ const GUNICORN: Server = Server {
     options: &[],
     command: &["gunicorn", "-w", "4", "--no-control-socket", "wsgi:app"],
     is_graceful: true,
+    boots: Duration::ZERO,
 };
 
-const UVICORN: Server =
-    Server { name: "uvicorn", options: &[], command: &["uvicorn", "--fd", "3", "asgi:app"], is_graceful: true };
+const UVICORN: Server = Server {
+    name: "uvicorn",
+    options: &[],
+    command: &["uvicorn", "--fd", "3", "asgi:app"],
+    is_graceful: true,
+    boots: Duration::ZERO,
+};
 
-const HYPERCORN: Server =
-    Server { name: "hypercorn", options: &[], command: &["hypercorn", "-b", "fd://3", "asgi:app"], is_graceful: true };
+/// A worker that gets TERM beside its master cuts its requests off.
+const HYPERCORN: Server = Server {
+    name: "hypercorn",
+    options: &["--stop-group", "main"],
+    command: &["hypercorn", "-b", "fd://3", "asgi:app"],
+    is_graceful: true,
+    boots: Duration::ZERO,
+};
 
+/// Its other workers may still boot when the first one answers, and such a worker does not hear a stop.
 const UWSGI: Server = Server {
     name: "uwsgi",
     options: &["--stop-group", "main"],
     command: &["uwsgi", "--disable-logging", "uwsgi.ini"],
     is_graceful: true,
+    boots: Duration::from_millis(500),
 };
 
 /// The development server ends at once.
@@ -52,12 +68,19 @@ const FLASK: Server = Server {
     options: &[],
     command: &["env", "WERKZEUG_RUN_MAIN=true", "WERKZEUG_SERVER_FD=3", "flask", "--app", "web", "run", "--no-reload"],
     is_graceful: false,
+    boots: Duration::ZERO,
 };
 
-const NODE: Server = Server { name: "node", options: &[], command: &["node", "server.js"], is_graceful: true };
+const NODE: Server =
+    Server { name: "node", options: &[], command: &["node", "server.js"], is_graceful: true, boots: Duration::ZERO };
 
-const LISTENFD: Server =
-    Server { name: "listenfd", options: &[], command: &[env!("CARGO_BIN_EXE_probe"), "listenfd"], is_graceful: true };
+const LISTENFD: Server = Server {
+    name: "listenfd",
+    options: &[],
+    command: &[env!("CARGO_BIN_EXE_probe"), "listenfd"],
+    is_graceful: true,
+    boots: Duration::ZERO,
+};
 
 #[test]
 fn gunicorn_refuses_nobody_in_a_restart_and_finishes_its_requests() {
@@ -215,11 +238,13 @@ fn restarts_under_load(server: &Server, bin: Option<&Path>) {
         session.wait_until("the answer of a generation", || {
             get(port, "/").is_ok_and(|body| body == generation.to_string())
         });
+        std::thread::sleep(server.boots);
         sandbox.write("app.txt", format!("{generation}"));
         session.wait_started(generation + 1);
     }
     let last = (restarts + 1).to_string();
     session.wait_until("the answer of the last generation", || get(port, "/").is_ok_and(|body| body == last));
+    std::thread::sleep(server.boots);
     over.store(true, Ordering::Relaxed);
     let mut tally = Tally::default();
     clients.into_iter().for_each(|client| tally.add(client.join().expect("a client does not panic")));
@@ -238,6 +263,7 @@ fn finishes_a_request(server: &Server, bin: Option<&Path>) {
     let mut session = start(server, bin, &sandbox, port);
     session.wait_armed(1);
     session.wait_until("an answer", || get(port, "/").is_ok_and(|body| body == "1"));
+    std::thread::sleep(server.boots);
     let slow = std::thread::spawn(move || get(port, "/slow"));
     // It must have been accepted: whoever waits in the backlog is answered by the next one, which is good too.
     std::thread::sleep(Duration::from_millis(500));
@@ -251,6 +277,7 @@ fn finishes_a_request(server: &Server, bin: Option<&Path>) {
     );
     session.wait_started(2);
     session.wait_until("the next answer", || get(port, "/").is_ok_and(|body| body == "2"));
+    std::thread::sleep(server.boots);
     let ended = session.stop();
     assert!(ended.events.iter().all(|event| event["killed"] != true), "{ended:#?}");
 }
