@@ -35,9 +35,9 @@ pub struct Caches {
 impl Caches {
     /// Finds the caches from the words of the command and from the environment that it inherits.
     pub fn of(config: &Config) -> Caches {
-        let inherited = std::env::var_os(PREFIX);
+        let inherited = config.environment.get(PREFIX).map(OsStr::to_owned);
         // `env PYTHONPYCACHEPREFIX=...`, `python -X pycache_prefix=...`.
-        let words = config.command.iter().filter_map(|word| {
+        let words = config.words().iter().filter_map(|word| {
             let word = word.as_bytes();
             let word = word.strip_prefix(b"-X").unwrap_or(word);
             let value = word.strip_prefix(OPTION.as_bytes()).or_else(|| {

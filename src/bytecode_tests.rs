@@ -1,10 +1,12 @@
 use super::Caches;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, tests::config};
+use crate::environment::tests::environment;
 
 fn caches(directory: &Path, prefixes: &[PathBuf]) -> Caches {
     Caches { directory: directory.to_owned(), named_directory: directory.to_owned(), prefixes: prefixes.to_vec() }
@@ -108,20 +110,19 @@ fn below_a_prefix_no_symlink_is_followed() {
 }
 
 #[test]
-fn a_prefix_is_also_found_in_the_words_of_the_command() {
-    for (words, expected) in [
-        (vec!["env", "PYTHONPYCACHEPREFIX=cache", "python", "app.py"], vec!["/app/cache"]),
-        (vec!["python", "-X", "pycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
-        (vec!["python", "-Xpycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
-        (vec!["env", "PYTHONPYCACHEPREFIX=", "python"], vec![]),
-        (vec!["python", "app.py"], vec![]),
+fn a_prefix_is_taken_from_the_environment_and_from_the_words_of_the_command() {
+    for (inherited, words, expected) in [
+        ("", vec!["env", "PYTHONPYCACHEPREFIX=cache", "python", "app.py"], vec!["/app/cache"]),
+        ("", vec!["python", "-X", "pycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
+        ("/x", vec!["python", "-Xpycache_prefix=/var/cache", "app.py"], vec!["/x", "/var/cache"]),
+        ("y", vec!["env", "PYTHONPYCACHEPREFIX=", "python"], vec!["/app/y"]),
+        ("", vec!["python", "app.py"], vec![]),
     ] {
-        let command = words.iter().map(Into::into).collect();
-        let config = Config { command, ..config(Path::new("/app"), "*.py", "") };
-        let prefixes = Caches::of(&config).prefixes;
-        let inherited = usize::from(std::env::var_os(super::PREFIX).is_some_and(|prefix| !prefix.is_empty()));
+        let command = Some(words.iter().map(OsString::from).collect());
+        let environment = environment(&[(super::PREFIX, inherited)]);
+        let config = Config { command, environment, ..config(Path::new("/app"), "*.py", "") };
         let expected: Vec<PathBuf> = expected.into_iter().map(PathBuf::from).collect();
-        assert_eq!(prefixes[inherited..], expected, "{words:?}");
+        assert_eq!(Caches::of(&config).prefixes, expected, "{words:?}");
     }
 }
 

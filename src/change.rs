@@ -191,38 +191,22 @@ pub fn json_string(path: &Path) -> String {
     json
 }
 
-/// A path sent between two processes; its bytes need not be UTF-8.
+/// A path between two processes, as its bytes: they need not be UTF-8. For `#[serde(with = "..")]`.
 pub mod path {
-    use std::borrow::Cow;
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Most paths are UTF-8, and a text takes a quarter of the room that a list of numbers takes.
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Wire<'a> {
-        Text(Cow<'a, str>),
-        Bytes(Vec<u8>),
-    }
-
-    /// For `#[serde(with = "..")]`.
+    /// Its bytes.
     pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire = match path.to_str() {
-            Some(text) => Wire::Text(text.into()),
-            None => Wire::Bytes(path.as_os_str().as_bytes().to_owned()),
-        };
-        wire.serialize(serializer)
+        path.as_os_str().as_bytes().serialize(serializer)
     }
 
-    /// For `#[serde(with = "..")]`.
+    /// From its bytes.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => PathBuf::from(text.into_owned()),
-            Wire::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
-        })
+        Vec::deserialize(deserializer).map(|bytes| OsString::from_vec(bytes).into())
     }
 }
 
@@ -260,8 +244,8 @@ mod tests {
     fn a_path_that_is_not_utf8_survives_the_pipe() {
         let path = PathBuf::from(OsStr::from_bytes(b"/x/\xff.py"));
         let set = ChangeSet::new([Change { path: path.clone(), ..change("", ChangeKind::Created) }]);
-        let wire = serde_json::to_string(&set).unwrap();
-        let back: ChangeSet = serde_json::from_str(&wire).unwrap();
+        let wire = postcard::to_stdvec(&set).unwrap();
+        let back: ChangeSet = postcard::from_bytes(&wire).unwrap();
         assert_eq!(back.paths().next(), Some(path.as_path()));
     }
 

@@ -34,14 +34,14 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
 /// The environment of a command.
 #[derive(Debug)]
-pub struct Environment {
+pub struct Variables {
     /// Names and values.
-    pub variables: Vec<(OsString, OsString)>,
+    pub all: Vec<(OsString, OsString)>,
     /// Whether `LISTEN_PID` is added, with the pid of the command.
     names_own_pid: bool,
 }
 
-impl Environment {
+impl Variables {
     /// The caller's, with what reloadrun tells.
     pub fn of_command(
         config: &Config,
@@ -49,7 +49,7 @@ impl Environment {
         lockfile: Option<&Path>,
         supervisor: i32,
         notify_socket: Option<String>,
-    ) -> Environment {
+    ) -> Variables {
         // As `cd` would set it: by the name that led there, as long as it does.
         let named = &config.named_directory;
         let shown = if same_file(named, &config.directory) { named } else { &config.directory };
@@ -60,7 +60,7 @@ impl Environment {
             ("RELOADRUN_GENERATION", Some(request.generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(&request.changes).into())),
         ];
-        let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let mut variables: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         variables.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         variables.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
@@ -77,7 +77,7 @@ impl Environment {
             variables.retain(|(key, _)| key != name);
             variables.push((name.into(), value));
         }
-        Environment { variables, names_own_pid }
+        Variables { all: variables, names_own_pid }
     }
 }
 
@@ -113,12 +113,13 @@ impl Command {
     ///
     /// # Errors
     /// The status of a command that could not begin.
-    pub fn prepare(config: &Config, environment: &Environment) -> Result<Executable, CommandStatus> {
-        let Environment { variables, names_own_pid } = environment;
-        let path = variables.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let name = config.command.first().map(OsString::as_os_str).unwrap_or_default();
+    pub fn prepare(config: &Config, variables: &Variables) -> Result<Executable, CommandStatus> {
+        let Variables { all, names_own_pid } = variables;
+        let path = all.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+        let words = config.words();
+        let name = words.first().map(OsString::as_os_str).unwrap_or_default();
         let program = program::find(name, &config.directory, path)?;
-        Executable::new(&program, &config.command, &config.directory, variables, *names_own_pid).map_err(|_| {
+        Executable::new(&program, words, &config.directory, all, *names_own_pid).map_err(|_| {
             CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
         })
     }

@@ -83,8 +83,8 @@ fn every_kind_has_the_name_of_its_variant_and_a_place_in_the_documentation() {
 #[test]
 fn every_kind_survives_the_pipe_between_child_and_supervisor() {
     for degraded in every("a\n\u{e9}") {
-        let bytes = serde_json::to_vec(&degraded).expect("plain data");
-        assert_eq!(serde_json::from_slice::<Degraded>(&bytes).expect("the same"), degraded);
+        let bytes = postcard::to_stdvec(&degraded).expect("plain data");
+        assert_eq!(postcard::from_bytes::<Degraded>(&bytes).expect("the same"), degraded);
     }
 }
 

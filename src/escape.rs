@@ -5,6 +5,8 @@
 //! here.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -59,6 +61,19 @@ fn acts(character: char) -> bool {
             | GeneralCategory::LineSeparator
             | GeneralCategory::ParagraphSeparator
     )
+}
+
+/// A command as one line, quoted where a shell would need it.
+pub fn quoted(command: &[OsString]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte);
+    let words = command.iter().map(|word| {
+        if !word.is_empty() && word.as_bytes().iter().all(plain) {
+            word.to_string_lossy().into_owned()
+        } else {
+            format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

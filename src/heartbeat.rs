@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped_json;
 use crate::generation::Generation;
@@ -69,14 +70,14 @@ impl Heartbeat {
     /// # Errors
     /// `Usage` if the given path is in use, is not a regular file or cannot be created. `Own` if there is not even
     /// memory for a private heartbeat.
-    pub fn begin(path: Option<&Path>) -> Result<Heartbeat> {
+    pub fn begin(path: Option<&Path>, environment: &Environment) -> Result<Heartbeat> {
         let file = match path {
             Some(path) => {
                 let file =
                     LockedFile::create(path, is_ours).map_err(|refusal| Error::usage(sentence(path, refusal)))?;
                 Kept::Named { file, path: path.to_owned(), directory: None }
             }
-            None => match private_file(private_directories()) {
+            None => match private_file(private_directories(environment)) {
                 Some(named) => named,
                 None => Kept::Nameless(Memory::new().map_err(|errno| {
                     Error::own(format!(
@@ -178,9 +179,8 @@ impl Drop for Heartbeat {
 }
 
 /// Directories for a private file, the best one first.
-fn private_directories() -> impl Iterator<Item = PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    runtime.into_iter().chain([std::env::temp_dir()])
+fn private_directories(environment: &Environment) -> impl Iterator<Item = PathBuf> {
+    environment.runtime_directory().into_iter().chain([environment.temporary_directory()])
 }
 
 /// Creates a private file in the first directory that accepts one. Its name is random, so that other users cannot
@@ -284,6 +284,7 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::{Beat, Heartbeat, Kept, Memory, Pulse, is_private_name, private_file};
+    use crate::environment::Environment;
     use crate::generation::Generation;
     use std::time::Duration;
 
@@ -330,13 +331,13 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("it.lock");
-        let mut heartbeat = Heartbeat::begin(Some(&path)).unwrap();
+        let mut heartbeat = Heartbeat::begin(Some(&path), &Environment::default()).unwrap();
         heartbeat.describe(Generation::FIRST, "sleep 1").unwrap();
         let content: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(content["pid"], std::process::id());
         assert_eq!((content["generation"].as_u64(), content["command"].as_str()), (Some(1), Some("sleep 1")));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = Heartbeat::begin(Some(&path)).unwrap_err();
+        let error = Heartbeat::begin(Some(&path), &Environment::default()).unwrap_err();
         assert!(
             error.to_string().contains(&format!("in use by another reloadrun (pid {})", std::process::id())),
             "{error}"
@@ -430,17 +431,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("it.lock");
         std::fs::write(&path, r#"{"pid":1,"generation":1}"#).unwrap();
-        drop(Heartbeat::begin(Some(&path)).unwrap());
+        drop(Heartbeat::begin(Some(&path), &Environment::default()).unwrap());
         assert!(!path.exists());
         std::fs::write(&path, "print('precious')").unwrap();
-        let error = Heartbeat::begin(Some(&path)).unwrap_err();
+        let error = Heartbeat::begin(Some(&path), &Environment::default()).unwrap_err();
         assert!(error.to_string().contains("is not a reloadrun lockfile"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "print('precious')");
         std::fs::remove_file(&path).unwrap();
         let target = directory.path().join("target");
         std::fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, &path).unwrap();
-        let error = Heartbeat::begin(Some(&path)).unwrap_err();
+        let error = Heartbeat::begin(Some(&path), &Environment::default()).unwrap_err();
         assert!(error.to_string().contains("is a symlink"), "{error}");
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
     }

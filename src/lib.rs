@@ -23,7 +23,7 @@
 //! 3 filter listen settle stop restart remedy protocol
 //! 2 config event damping ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
-//! 0 address change escape generation exit_code error
+//! 0 address change environment escape generation exit_code error
 //! ```
 //!
 //! # Words
@@ -40,6 +40,7 @@ mod command;
 mod config;
 mod damping;
 mod degraded;
+mod environment;
 mod error;
 mod escape;
 mod event;

@@ -9,10 +9,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::address::{Address, Listen, overlap};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::os::fs::FileId;
 use crate::os::handed_over::{self, FIRST};
 use crate::os::listeners::{holder, on_port, on_unix};
+use crate::os::spawn::LISTEN_PID;
 use crate::os::tree::Process;
 use crate::os::{Errno, reason, socket};
 
@@ -178,10 +180,10 @@ pub fn environment(listens: &[Listen]) -> [(&'static str, OsString); 2] {
 }
 
 /// The inodes of the sockets that reloadrun holds: ours, or those of the systemd that has started it.
-pub fn held_inodes(listens: &[Listen], supervisor: i32) -> Vec<u64> {
-    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<i32>().ok());
-    let count = match (listens.len(), variable("LISTEN_PID")) {
-        (0, Some(pid)) if pid == supervisor => variable(LISTEN_FDS).unwrap_or(0),
+pub fn held_inodes(listens: &[Listen], environment: &Environment, supervisor: i32) -> Vec<u64> {
+    let number = |name| environment.text(name).and_then(|value| value.parse::<i32>().ok());
+    let count = match (listens.len(), number(LISTEN_PID)) {
+        (0, Some(pid)) if pid == supervisor => number(LISTEN_FDS).unwrap_or(0),
         (own, _) => i32::try_from(own).unwrap_or(0),
     };
     socket::inodes(FIRST..FIRST + count.clamp(0, 1024))

@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::damping::{LONGEST, SOON, Series};
 use crate::degraded::Degraded;
-use crate::os::process::quoted;
+use crate::escape::quoted;
+use crate::pattern::escaped;
 
 /// The most patterns that a message shows.
 const MOST_PATTERNS: usize = 5;
@@ -177,20 +178,6 @@ fn pattern(path: &Path, place: &Place) -> String {
 /// Adds `./` to a pattern whose `!` would negate it or whose `-` would make it an option.
 fn anchored(pattern: String) -> String {
     if pattern.starts_with(['!', '-']) { format!("./{pattern}") } else { pattern }
-}
-
-fn escaped(name: &str) -> String {
-    let mut pattern = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ';' => pattern.extend(['\\', character]),
-            // A byte that is not UTF-8, or a character that cannot be typed.
-            char::REPLACEMENT_CHARACTER => pattern.push('?'),
-            character if character.is_control() => pattern.push('?'),
-            _ => pattern.push(character),
-        }
-    }
-    pattern
 }
 
 /// `-i site`, `-i '*.aux;*.log'`.

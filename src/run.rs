@@ -1,5 +1,5 @@
-//! From an invocation to its role: supervisor (and, in a forked process, child) or explanation. The one place that
-//! prints an error and chooses the code.
+//! From an invocation to its role: supervisor (and, in a forked process, child) or explanation. This is the one place that
+//! prints an error and chooses the exit code.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,12 +11,13 @@ use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
-use crate::cli::resolve::{Environment, resolve};
+use crate::cli::resolve::{Caller, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
+use crate::heartbeat::Heartbeat;
 use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
@@ -68,32 +69,74 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
-    let environment = Environment::of_process().map_err(Error::Mistakes)?;
-    let mut config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
-    if let Some(path) = &args.explain {
-        logging::begin(&config)?;
-        let here = environment.directory(&args).map_err(Error::Mistakes)?;
-        return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
+/// What an invocation is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mode {
+    /// To run a command.
+    Run,
+    /// To say whether a change of this path would count.
+    Explain(OsString),
+}
+
+impl Mode {
+    fn of(args: &Args) -> Mode {
+        args.explain.clone().map_or(Mode::Run, Mode::Explain)
     }
-    let listen_given = config.listen.clone();
-    let held = listen::bind(&config.listen)?;
-    reserve(&config).map_err(Error::Usage)?;
+
+    fn needs_command(&self) -> bool {
+        match self {
+            Mode::Run => true,
+            Mode::Explain(_) => false,
+        }
+    }
+}
+
+fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
+    let caller = Caller::of_process().map_err(Error::Mistakes)?;
+    let mode = Mode::of(&args);
+    let config = resolve(&args, &caller, mode.needs_command()).map_err(Error::Mistakes)?;
+    match mode {
+        Mode::Run => hold_sockets(args, caller, config, dispositions),
+        Mode::Explain(path) => {
+            logging::begin(&config)?;
+            let here = caller.directory(&args).map_err(Error::Mistakes)?;
+            explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref())
+        }
+    }
+}
+
+/// Binds the sockets before anything is opened, because they need the first descriptors.
+fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Dispositions) -> Result<ExitCode> {
+    let given = config.listen.clone();
+    let held = listen::bind(&given)?;
     for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
         listen.address.clone_from(address);
     }
-    logging::begin(&config)?;
-    let own = own_files(&config);
-    let filter = Arc::new(Filter::new(&config, own.clone()));
-    let config_look = look(&config.config_file);
-    let mut invocation = Invocation { args, environment, config, listen_given, config_look, own, filter, dispositions };
-    let ended = supervisor::run(&mut invocation);
+    let ended = reserve(&config)
+        .map_err(Error::Usage)
+        .and_then(|()| logging::begin(&config))
+        .and_then(|()| supervise(args, caller, config, given, dispositions));
     held.remove_files();
     ended
 }
 
+fn supervise(
+    args: Args,
+    caller: Caller,
+    config: Config,
+    listen_given: Vec<Listen>,
+    dispositions: Dispositions,
+) -> Result<ExitCode> {
+    let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
+    let own = own_files(&config, heartbeat.path());
+    let filter = Arc::new(Filter::new(&config, own.clone()));
+    let config_look = look(&config.config_file);
+    let mut invocation = Invocation { args, caller, config, listen_given, config_look, own, filter, dispositions };
+    supervisor::run(&mut invocation, heartbeat)
+}
+
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
-    let filter = Filter::new(config, own_files(config));
+    let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
     let decision = watch::explain(&filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
@@ -116,7 +159,7 @@ fn reserve(config: &Config) -> std::result::Result<(), String> {
 }
 
 /// What we write, and what the command writes through the descriptors that it has from us.
-fn own_files(config: &Config) -> OwnFiles {
+fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
     let mut own = OwnFiles::default();
     let mut descriptors = vec![1, 2];
     match &config.events {
@@ -124,7 +167,7 @@ fn own_files(config: &Config) -> OwnFiles {
         Some(EventsTarget::Descriptor(number)) => descriptors.push(*number),
         Some(EventsTarget::Stderr) | None => {}
     }
-    config.lockfile.iter().for_each(|path| own.add_path(path.clone()));
+    lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
     for listen in &config.listen {
         if let Address::Unix(path) = &listen.address {
             own.add_path(path.clone());
@@ -134,16 +177,16 @@ fn own_files(config: &Config) -> OwnFiles {
     own
 }
 
-/// One invocation: what was typed, and what it means now.
+/// One run: what was typed, and what it means now.
 struct Invocation {
     args: Args,
-    environment: Environment,
+    caller: Caller,
     config: Config,
     /// The sockets that were asked for; in the config they have the ports that the kernel chose.
     listen_given: Vec<Listen>,
     /// How the config file looked before it was last read.
     config_look: Look,
-    /// The files that we write ourselves.
+    /// The files that reloadrun writes itself.
     own: OwnFiles,
     filter: Arc<Filter>,
     dispositions: Dispositions,
@@ -156,7 +199,7 @@ impl Host for Invocation {
 
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config_look = look(&self.config.config_file);
-        let config = resolve(&self.args, &self.environment, true)?;
+        let config = resolve(&self.args, &self.caller, true)?;
         if config.ready != self.config.ready {
             reserve(&config).map_err(|mistake| vec![mistake])?;
         }
@@ -169,12 +212,6 @@ impl Host for Invocation {
         self.config = Config { lockfile, events, listen, hints, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
-    }
-
-    fn writes_to(&mut self, lockfile: &Path) {
-        self.own.add_path(lockfile.to_owned());
-        let filter = Arc::get_mut(&mut self.filter).expect("children hold theirs in processes of their own");
-        filter.own_mut().add_path(lockfile.to_owned());
     }
 
     fn config_moved_on(&self) -> bool {

@@ -1,12 +1,13 @@
 //! Guesses what was meant by a command that cannot be started: several words quoted as one, a shell line, a file that
 //! is not executable.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::line::{assignment, split};
-use crate::os::process::quoted;
-use crate::program::{is_program, is_runnable};
+use crate::config::Config;
+use crate::escape::quoted;
+use crate::program::{find, is_runnable};
 
 /// Builtins and keywords of a shell, which are not programs.
 const OF_THE_SHELL: [&str; 16] = [
@@ -59,13 +60,13 @@ pub struct FileThere {
     pub interpreter: Option<String>,
 }
 
-impl Place for Path {
+impl Place for Config {
     fn file(&self, name: &str) -> Option<FileThere> {
-        look(&self.join(name))
+        look(&self.directory.join(name))
     }
 
     fn program(&self, name: &str) -> bool {
-        is_program(name, self)
+        find(OsStr::new(name), &self.directory, self.environment.get("PATH")).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here changes what is run.
 
+mod behind;
 mod line;
 mod meant;
 mod reloader;
@@ -17,7 +18,7 @@ use crate::filter::Filter;
 
 /// Adds a guess at what was meant to the status of a command that could not be started.
 pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
-    let guess = |why: String| match meant(&texts(&config.command), config.directory.as_path()) {
+    let guess = |why: String| match meant(&texts(config.words()), config) {
         Some(guess) => format!("{why}; {guess}"),
         None => why,
     };
@@ -30,9 +31,9 @@ pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
 
 /// A hint about a second reloader in the command, if there is one and it watches files that are watched here too.
 pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
-    let environment = |name: &str| std::env::var(name).ok();
+    let environment = |name: &str| config.environment.text(name).map(str::to_owned);
     let script = |name: &str| package_script(config, name);
-    let found = reloader::find(&texts(&config.command), &environment, &script)?;
+    let found = reloader::find(&texts(config.words()), &environment, &script)?;
     found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
 }
 

@@ -19,7 +19,7 @@ use super::readiness;
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
-use crate::command::{Command, Environment, out_of_reach};
+use crate::command::{Command, Variables, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
@@ -109,8 +109,8 @@ impl<'a> Driver<'a> {
         let lockfile = ties.lockfile.as_deref();
         let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
         let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
-        let environment = Environment::of_command(config, request, lockfile, ties.supervisor, notify_socket);
-        let prepared = Command::prepare(config, &environment);
+        let variables = Variables::of_command(config, request, lockfile, ties.supervisor, notify_socket);
+        let prepared = Command::prepare(config, &variables);
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
         watcher.arm(Instant::now() + HEAD_START, LARGE);
@@ -150,7 +150,7 @@ impl<'a> Driver<'a> {
         driver.begin(started);
         if let (Some(prober), Some(command)) = (prober, &driver.command) {
             let (pid, voice) = (command.pid(), voice.clone());
-            let asking = readiness::start(prober, config, environment.variables, pid, &dispositions, voice);
+            let asking = readiness::start(prober, config, variables.all, pid, &dispositions, voice);
             driver.asking = Some(asking.map_err(no_thread)?);
         }
         driver.listen_to_signals(voice.clone())?;
@@ -284,8 +284,8 @@ impl<'a> Driver<'a> {
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
-                    let Config { command, on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
+                    let Config { on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
                 }
                 Action::Leave(how) => end = Some(how),
             }
@@ -311,7 +311,7 @@ impl<'a> Driver<'a> {
     fn unheard(&self, status: &CommandStatus) -> Option<Report> {
         let OnChange::Signal(signal) = self.config.on_change else { return None };
         let by_it = status.code() == ExitCode::of_signal(signal.number());
-        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), self.config.words()))
     }
 
     fn left(&self) -> Vec<Process> {
@@ -374,7 +374,7 @@ impl<'a> Driver<'a> {
     /// All in one write, so that the supervisor wakes up once.
     fn report(&mut self, reports: &[Report]) {
         for report in reports {
-            encode_report(report, &mut self.unsent).expect("a vector takes everything");
+            encode_report(report, &mut self.unsent);
         }
         self.send_reports();
     }

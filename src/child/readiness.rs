@@ -21,7 +21,7 @@ const COMMAND_PID: &str = "RELOADRUN_PID";
 /// No descriptor is left.
 pub fn set_up(config: &Config, supervisor: i32) -> std::io::Result<Option<Prober>> {
     let Some(probe) = config.ready.clone() else { return Ok(None) };
-    let held = listen::held_inodes(&config.listen, supervisor);
+    let held = listen::held_inodes(&config.listen, &config.environment, supervisor);
     Prober::set_up(probe, config.ready_timeout, held).map(Some)
 }
 

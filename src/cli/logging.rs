@@ -34,8 +34,8 @@ const MOST_KNOWN: usize = 1000;
 /// # Errors
 /// `RELOADRUN_LOG` is not a valid filter.
 pub fn begin(config: &Config) -> Result<()> {
-    let wanted = std::env::var(VARIABLE).unwrap_or_default();
-    let targets = filter(&wanted).map_err(|()| {
+    let wanted = config.environment.text(VARIABLE).unwrap_or_default();
+    let targets = filter(wanted).map_err(|()| {
         Error::usage(format!(
             "{VARIABLE}={wanted}: expected a level (error, warn, info, debug, trace, off) or a filter like reloadrun::watch=debug"
         ))
@@ -47,7 +47,7 @@ pub fn begin(config: &Config) -> Result<()> {
     let is_wanted = filter_fn(move |metadata| {
         decisions && *metadata.level() == Level::INFO || targets.would_enable(metadata.target(), metadata.level())
     });
-    let lines = Lines { directory: config.directory.clone(), color: use_color(config.color), told: Mutex::default() };
+    let lines = Lines { directory: config.directory.clone(), color: use_color(config), told: Mutex::default() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(is_wanted));
     // It fails only if a subscriber is already set, and no other code sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);

@@ -10,6 +10,7 @@ use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
 use crate::address::{Address, Listen, duplicate, overlap};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
 use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
@@ -18,38 +19,34 @@ use crate::os::signals::Signal;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 use crate::probe::Probe;
 
-/// What is read from the environment.
+/// What is known of the process that started reloadrun, besides the arguments.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub struct Caller {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
-    /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
-    pub named: Option<PathBuf>,
-    /// The user's home directory, for a leading `~`.
-    pub home: Option<PathBuf>,
+    /// The environment variables.
+    pub environment: Environment,
     /// Whether reloadrun is the init process of a container (PID 1).
     pub is_init: bool,
-    /// Whether it runs in continuous integration: `CI` is set, and neither empty, `0` nor `false`.
-    pub is_ci: bool,
 }
 
-impl Environment {
-    /// Reads the environment of this process.
+impl Caller {
+    /// Reads the working directory and the environment of this process.
     ///
     /// # Errors
     /// The current directory no longer exists.
-    pub fn of_process() -> Result<Environment, Vec<String>> {
+    pub fn of_process() -> Result<Caller, Vec<String>> {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
-        let ci = std::env::var("CI").unwrap_or_default();
-        let named = std::env::var_os("PWD").map(PathBuf::from);
-        let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
-        Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+        Ok(Caller { current, environment: Environment::of_process(), is_init: is_init() })
     }
-}
 
-impl Environment {
+    /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
+    fn named(&self) -> Option<&Path> {
+        let named = self.environment.get("PWD").map(Path::new);
+        named.filter(|named| named.is_absolute() && normalized(named) == *named)
+    }
+
     /// The start directory: the current one, or the one that `-C` names, as after `cd`. Relative paths begin there.
     ///
     /// # Errors
@@ -62,7 +59,7 @@ impl Environment {
 
     /// The path with a leading `~` replaced by the home directory, as a shell does.
     fn expanded(&self, path: &OsStr) -> PathBuf {
-        match (Path::new(path).strip_prefix("~"), &self.home) {
+        match (Path::new(path).strip_prefix("~"), self.environment.home()) {
             (Ok(rest), Some(home)) => home.join(rest),
             _ => PathBuf::from(path),
         }
@@ -73,16 +70,16 @@ impl Environment {
 ///
 /// # Errors
 /// One message for each mistake.
-pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
-    let here = environment.directory(args)?;
-    let (config_file, text) = config_file(args, environment, &here).map_err(|mistake| vec![mistake])?;
+pub fn resolve(args: &Args, caller: &Caller, needs_command: bool) -> Result<Config, Vec<String>> {
+    let here = caller.directory(args)?;
+    let (config_file, text) = config_file(args, caller, &here).map_err(|mistake| vec![mistake])?;
     let file = match &text {
-        Some(found) => File::read(Path::new(&trust::shown(&config_file)), &found.text)?,
+        Some(found) => File::read(Path::new(&trust::shown(&config_file, &caller.current)), &found.text)?,
         None => File::default(),
     };
     let home = canonical(config_file.parent().unwrap_or(&here));
     let mut resolver =
-        Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home, pieces: 0 };
+        Resolver { args, file: &file, mistakes: Vec::new(), caller, here: &here, home: &home, pieces: 0 };
     let chosen = resolver.directory_key();
     let config = resolver.config(chosen, &config_file, needs_command);
     match config {
@@ -110,11 +107,13 @@ fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<Path
 }
 
 /// The path of the config file, and its text if the file exists.
-fn config_file(args: &Args, environment: &Environment, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
-    let Some(given) = &args.config else { return trust::found_from(here) };
-    let path = normalized(&here.join(environment.expanded(given)));
+fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
+    let Some(given) = &args.config else { return trust::found_from(here, &caller.current) };
+    let path = normalized(&here.join(caller.expanded(given)));
     let mistake = match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => return trust::named(&path).map(|text| (path, Some(text))),
+        Ok(metadata) if metadata.is_file() => {
+            return trust::named(&path, &caller.current).map(|text| (path, Some(text)));
+        }
         Ok(_) => "not a file",
         Err(_) => "no such file",
     };
@@ -129,7 +128,7 @@ struct Resolver<'a> {
     args: &'a Args,
     file: &'a File,
     mistakes: Vec<String>,
-    environment: &'a Environment,
+    caller: &'a Caller,
     here: &'a Path,
     /// The directory of the config file: relative paths in it begin there.
     home: &'a Path,
@@ -141,7 +140,7 @@ impl Resolver<'_> {
     fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
         let (command, from_file) = self.command(needs_command);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
-        let (args, environment) = (self.args, self.environment);
+        let (args, caller) = (self.args, self.caller);
         let config = Config {
             command,
             watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
@@ -179,7 +178,7 @@ impl Resolver<'_> {
             on_exit: self.choice(
                 "on-exit",
                 args.on_exit.as_ref(),
-                if environment.is_init || environment.is_ci { OnExit::Exit } else { OnExit::Wait },
+                if caller.is_init || caller.environment.is_ci() { OnExit::Exit } else { OnExit::Wait },
                 &[("wait", OnExit::Wait), ("exit", OnExit::Exit), ("restart", OnExit::Restart)],
             ),
             stop_signal: self.stop_signal(),
@@ -214,6 +213,7 @@ impl Resolver<'_> {
             ),
             verbosity: self.verbosity(),
             hints: Vec::new(),
+            environment: caller.environment.clone(),
         };
         self.ensure_ready_is_no_held_socket(&config);
         (self.mistakes.is_empty()).then_some(config)
@@ -251,11 +251,11 @@ impl Resolver<'_> {
     /// The command's directory by the name that a shell would use after `cd`: based on the caller's `PWD`, with
     /// symlinks kept.
     fn named_directory(&self, from_file: bool) -> PathBuf {
-        let Environment { current, named, .. } = self.environment;
-        let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
+        let current = self.caller.current.as_path();
+        let started = self.caller.named().filter(|named| same_file(named, current)).unwrap_or(current);
         let here = match &self.args.directory {
-            Some(given) => normalized(&started.join(self.environment.expanded(given))),
-            None => started.clone(),
+            Some(given) => normalized(&started.join(self.caller.expanded(given))),
+            None => started.to_owned(),
         };
         // A config file found in a parent directory: take as many steps up in the name as in the real path.
         let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
@@ -267,17 +267,18 @@ impl Resolver<'_> {
         }
     }
 
-    fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {
+    /// The command, and whether it is from the file.
+    fn command(&mut self, needed: bool) -> (Option<Vec<OsString>>, bool) {
         if !self.args.command.is_empty() {
-            return (self.args.command.clone(), false);
+            return (Some(self.args.command.clone()), false);
         }
         if let Some(entry) = self.list("command").filter(|entry| !entry.value.is_empty()) {
-            return (entry.value.iter().map(OsString::from).collect(), true);
+            return (Some(entry.value.iter().map(OsString::from).collect()), true);
         }
         if needed {
             self.mistakes.push(format!("no command given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or set command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
         }
-        (Vec::new(), false)
+        (None, false)
     }
 
     /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file
@@ -297,7 +298,7 @@ impl Resolver<'_> {
             name,
             kind,
             directory: chosen.unwrap_or(root),
-            home: self.environment.home.as_deref(),
+            home: self.caller.environment.home().map(PathBuf::as_path),
             exists: &|path| path.symlink_metadata().is_ok(),
             identity: &|path| identity(path, directory),
         };
@@ -328,7 +329,7 @@ impl Resolver<'_> {
     }
 
     fn expanded(&self, path: &str) -> PathBuf {
-        self.environment.expanded(OsStr::new(path))
+        self.caller.expanded(OsStr::new(path))
     }
 
     fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
@@ -391,7 +392,7 @@ impl Resolver<'_> {
 
     fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
         if let Some(path) = given {
-            return Some(canonical_name(&self.here.join(self.environment.expanded(path))));
+            return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
     }
@@ -399,8 +400,8 @@ impl Resolver<'_> {
     fn ready(&mut self) -> Option<Probe> {
         let base = if self.args.ready.is_some() { self.here } else { self.home };
         let entry = self.flag_or_text("ready", self.args.ready.as_ref())?;
-        let environment = self.environment;
-        let absolute = |path: &str| canonical_name(&base.join(environment.expanded(OsStr::new(path))));
+        let caller = self.caller;
+        let absolute = |path: &str| canonical_name(&base.join(caller.expanded(OsStr::new(path))));
         let probe = Probe::read(&entry.value, &absolute);
         probe.map_err(|sentence| self.wrong(&entry, &sentence)).ok()
     }
@@ -410,8 +411,8 @@ impl Resolver<'_> {
             Some(entry) if self.args.listen.is_empty() => (entry.value, entry.place, self.home),
             _ => (self.args.listen.clone(), "--listen".to_owned(), self.here),
         };
-        let environment = self.environment;
-        let absolute = |path: &str| canonical_name(&base.join(environment.expanded(OsStr::new(path))));
+        let caller = self.caller;
+        let absolute = |path: &str| canonical_name(&base.join(caller.expanded(OsStr::new(path))));
         let mut listens = Vec::new();
         for text in &texts {
             match Listen::read(text, &absolute) {

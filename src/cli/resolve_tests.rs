@@ -1,7 +1,8 @@
-use super::{Environment, resolve};
+use super::{Caller, resolve};
 use crate::address::Address;
 use crate::cli::args::{Args, Parsed, keys, parse};
 use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::environment::tests::environment;
 use crate::pattern::{Pattern, Shape};
 use crate::probe::Probe;
 use std::collections::BTreeSet;
@@ -34,13 +35,13 @@ impl Place {
         Place { _directory: directory, root }
     }
 
-    fn environment(&self, below: &str) -> Environment {
+    fn caller(&self, below: &str) -> Caller {
         let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
-        Environment { current, named: None, home: None, is_init: false, is_ci: false }
+        Caller { current, environment: environment(&[]), is_init: false }
     }
 
     fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {
-        resolve(&args(words), &self.environment(below), true)
+        resolve(&args(words), &self.caller(below), true)
     }
 
     fn resolve(&self, below: &str, words: &[&str]) -> Config {
@@ -63,7 +64,7 @@ fn shown(config: &Config, key: &str) -> String {
         |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match key {
-        "command" => format!("{:?}", config.command),
+        "command" => format!("{:?}", config.words()),
         "directory" => name(&config.directory),
         "watch" => patterns(&config.watch),
         "ignore" => patterns(&config.ignore),
@@ -471,8 +472,9 @@ fn as_init_and_in_continuous_integration_the_default_of_on_exit_is_exit() {
         (true, true, OnExit::Exit),
     ] {
         let on_exit = |place: &Place, words: &[&str]| {
-            let environment = Environment { is_init, is_ci, ..place.environment("") };
-            resolve(&args(words), &environment, true).unwrap().on_exit
+            let environment = environment(if is_ci { &[("CI", "true")] } else { &[] });
+            let caller = Caller { is_init, environment, ..place.caller("") };
+            resolve(&args(words), &caller, true).unwrap().on_exit
         };
         assert_eq!(on_exit(&place, &[]), default);
         assert_eq!(on_exit(&place, &["--on-exit", "wait"]), OnExit::Wait);
@@ -604,7 +606,7 @@ fn a_command_is_needed_and_the_one_of_the_command_line_wins() {
     let mistakes = none.try_resolve("", &["--"]).unwrap_err();
     assert!(mistakes.len() == 1 && mistakes[0].starts_with("no command given; write it after --"), "{mistakes:?}");
     assert_eq!(place("command = []").try_resolve("", &["--"]).unwrap_err(), mistakes);
-    assert!(resolve(&args(&["--"]), &none.environment(""), false).is_ok(), "--explain needs none");
+    assert!(resolve(&args(&["--"]), &none.caller(""), false).is_ok(), "--explain needs none");
     for (line, words, meaning) in [
         ("command = ['python', 'app.py']", &["--"][..], r#"["python", "app.py"]"#),
         ("command = 'a | b'", &["--"], r#"["/bin/sh", "-c", "a | b"]"#),

@@ -35,10 +35,10 @@ pub struct Text {
 ///
 /// # Errors
 /// It is not trusted, or it cannot be read: a message with the remedy.
-pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
+pub fn found_from(start: &Path, current: &Path) -> Result<(PathBuf, Option<Text>), String> {
     let mut candidates = start.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE));
     let Some(path) = candidates.find(|path| path.is_file()) else { return Ok((start.join(CONFIG_FILE), None)) };
-    let shown = shown(&path);
+    let shown = shown(&path, current);
     let way = Way::to(&path).map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     let caution = judge(&shown, &Facts::of(&way, start))?;
     let text =
@@ -51,14 +51,13 @@ pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
 ///
 /// # Errors
 /// It cannot be read, is larger than 1 MiB or is not UTF-8.
-pub fn named(path: &Path) -> Result<Text, String> {
-    read(File::open(path), &shown(path)).map(|text| Text { text, caution: None })
+pub fn named(path: &Path, current: &Path) -> Result<Text, String> {
+    read(File::open(path), &shown(path, current)).map(|text| Text { text, caution: None })
 }
 
 /// The path relative to the current directory where it lies below, else as it is.
-pub fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+pub fn shown(path: &Path, current: &Path) -> String {
+    path.strip_prefix(current).unwrap_or(path).display().to_string()
 }
 
 fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use crate::os::process::quoted;
+use crate::escape::quoted;
 use crate::os::signals::Signal;
 
 /// The tip for an option that reloadrun does not have.

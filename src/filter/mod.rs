@@ -117,6 +117,7 @@ impl Filter {
         let mut roots: Vec<PathBuf> = config.watch.iter().map(|pattern| pattern.base.clone()).collect();
         roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
         let bases = roots.clone();
+        let git = ignore_files::Environment::among(config.environment.variables());
         roots.push(config.config_file.clone());
         roots.sort();
         roots.dedup();
@@ -135,14 +136,10 @@ impl Filter {
                 .flat_map(|of| grouped(anchored.clone(), of))
                 .collect(),
             last_real: Last::default(),
-            rules: (!config.no_ignore).then(|| IgnoreRules { files: IgnoreFiles::new(bases), lists: Lists::new() }),
+            rules: (!config.no_ignore)
+                .then(|| IgnoreRules { files: IgnoreFiles::with_environment(bases, git), lists: Lists::new() }),
             roots,
         }
-    }
-
-    /// More files that reloadrun itself writes.
-    pub fn own_mut(&mut self) -> &mut OwnFiles {
-        &mut self.own
     }
 
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
+pub use self::glob::matches;
 pub use self::kept::Kept;
 use self::repository::Repository;
 pub use self::rules::{MOST_GLOBS, MOST_RULES};
@@ -110,12 +111,8 @@ struct Level {
 }
 
 impl IgnoreFiles {
-    /// Reads nothing yet. `bases` are the directories where watching begins.
-    pub fn new(bases: Vec<PathBuf>) -> IgnoreFiles {
-        IgnoreFiles::with_environment(bases, Environment::of_process())
-    }
-
-    /// The same with these environment variables instead of those of the process.
+    /// Reads nothing yet. `bases` are the directories where watching begins, `environment` is what git's own settings
+    /// depend on.
     pub fn with_environment(bases: Vec<PathBuf>, environment: Environment) -> IgnoreFiles {
         IgnoreFiles { bases, environment, state: Mutex::default() }
     }

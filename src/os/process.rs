@@ -1,8 +1,5 @@
 //! Processes: forking the child, collecting the dead. See [`super::spawn`] for the start of the command.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{ForkResult, Pid, fork, getpgrp, setpgid};
@@ -137,17 +134,4 @@ fn status(raw: i32) -> CommandStatus {
     } else {
         CommandStatus::Exited(u8::try_from(libc::WEXITSTATUS(raw)).unwrap_or(u8::MAX))
     }
-}
-
-/// A command as one line, quoted where a shell would need it.
-pub fn quoted(command: &[OsString]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte);
-    let words = command.iter().map(|word| {
-        if !word.is_empty() && word.as_bytes().iter().all(plain) {
-            word.to_string_lossy().into_owned()
-        } else {
-            format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }

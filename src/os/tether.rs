@@ -31,7 +31,7 @@ impl Tether {
         let tether = Tether { ends: [reader, writer] };
         for end in &tether.ends {
             control(end, F_SETSIG, libc::SIGKILL)?;
-            // F_SETFL leaves alone how a descriptor was opened, and a new pipe has no other flag.
+            // F_SETFL keeps the access mode of a descriptor, and a new pipe has no other flag.
             control(end, libc::F_SETFL, libc::O_ASYNC)?;
         }
         Ok(tether)

@@ -44,12 +44,14 @@ pub struct Settings {
     found: Termios,
     /// Whether reloadrun was in the foreground when the command was started.
     lent: bool,
+    /// Whether it understands no control sequences.
+    dumb: bool,
 }
 
 impl Settings {
-    /// Reads the settings of standard input; `None` if it is not a terminal.
-    pub fn of_stdin() -> Option<Settings> {
-        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false })
+    /// Reads the settings of standard input; `None` if it is not a terminal. A `dumb` one gets no control sequences.
+    pub fn of_stdin(dumb: bool) -> Option<Settings> {
+        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false, dumb })
     }
 
     /// Notes, before a command starts, whether it gets the terminal.
@@ -73,7 +75,7 @@ impl Settings {
         // If line mode or echo were on and are off now, a full-screen program probably left them off.
         let ordinary = LocalFlags::ICANON | LocalFlags::ECHO;
         let lost = self.found.local_flags & ordinary & !left.local_flags;
-        if !lost.is_empty() && std::env::var_os("TERM").is_none_or(|name| name != "dumb") {
+        if !lost.is_empty() && !self.dumb {
             leave_full_screen();
         }
     }

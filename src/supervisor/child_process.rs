@@ -45,9 +45,9 @@ impl Outbox {
         if self.line.is_empty() {
             if self.stops > 0 {
                 self.stops -= 1;
-                self.line = encode(&Directive::Stop);
+                encode(&Directive::Stop, &mut self.line);
             } else if let Some(number) = self.signals.pop_first() {
-                self.line = encode(&Directive::Signal { number });
+                encode(&Directive::Signal { number }, &mut self.line);
             }
         }
         !self.line.is_empty()

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::damping::Series;
 use crate::degraded::{Degraded, Loss, Topic};
 use crate::error::{Error, Result};
+use crate::escape::quoted;
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
@@ -24,7 +25,7 @@ use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_readable, wait_ready};
 use crate::os::handed_over::FIRST;
-use crate::os::process::{Harvest, own_pid, quoted, reap};
+use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::{Process, descendants, is_hidden, with_the_dead};
 use crate::os::tty;
@@ -55,9 +56,6 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
-    /// Learns where the heartbeat really is: a file of ours that must not count as a change.
-    fn writes_to(&mut self, lockfile: &Path);
-
     /// Whether the config file is not as it was when it was last read.
     fn config_moved_on(&self) -> bool;
 
@@ -74,13 +72,9 @@ pub trait Host {
 /// Supervises until all is over.
 ///
 /// # Errors
-/// The lockfile or the event stream cannot be had, or the system refuses the essentials.
-pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
+/// The event stream cannot be had, or the system refuses the essentials.
+pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
-    let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
-    if let Some(path) = heartbeat.path() {
-        host.writes_to(path);
-    }
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
@@ -89,7 +83,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
-        terminal: tty::Settings::of_stdin(),
+        terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
         // A shell that became us by exec may have left us children; they are not ours to end.
         before_us: descendants(own_pid()).iter().map(|process| process.pid).collect(),
         next_beat: now + host.config().interval,
@@ -413,7 +407,7 @@ impl Driver<'_> {
     }
 
     fn describe(&mut self, generation: Generation) {
-        if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
+        if let Err(error) = self.heartbeat.describe(generation, &quoted(self.host.config().words()))
             && generation == Generation::FIRST
         {
             let path = self.heartbeat.path().unwrap_or(Path::new("")).to_owned();
@@ -468,7 +462,7 @@ impl Driver<'_> {
 
 fn rules(config: &Config) -> Rules {
     Rules {
-        command: quoted(&config.command),
+        command: quoted(config.words()),
         on_change: config.on_change,
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,

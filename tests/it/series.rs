@@ -115,7 +115,7 @@ fn commands_that_write_watched_files_are_reported_and_can_finish_every_ten_secon
         // The tenth restart is the eleventh generation.
         let tenth = session.wait_started(11);
         let [line] = &told(&session)[..] else { panic!("one line by the tenth: {}", account(&session)) };
-        let remedy = line.rsplit(" out: ").next().expect("a last part");
+        let remedy = line.rsplit(": ").next().expect("a last part");
         assert!(remedy.starts_with(case.remedy), "{line}\n{}", account(&session));
         let next = session.wait_started(12);
         assert!(seconds_between(&tenth, &next) > 9.5, "{}", account(&session));
