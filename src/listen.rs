@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::address::{Address, Listen, overlap};
 use crate::environment::Environment;
@@ -41,7 +42,7 @@ pub fn bind(listens: &[Listen]) -> Result<Held> {
     let mut files = Vec::new();
     let mut sockets: Vec<OwnedFd> = Vec::new();
     for (index, listen) in listens.iter().enumerate() {
-        let bound = bind_one(&listen.address).map_err(|error| {
+        let bound = bind_patiently(&listen.address).map_err(|error| {
             let before = listens[..index].iter().find(|before| overlap(&before.address, &listen.address));
             Error::own(cannot_bind(&listen.address, before.map(|before| &before.address), &error))
         })?;
@@ -107,6 +108,53 @@ impl SocketFile {
     }
 }
 
+/// The child of a reloadrun that was killed ends its command within a second, and holds the same sockets until then. So
+/// long it is waited for.
+const LEAVING: Duration = Duration::from_millis(1500);
+
+/// Between two attempts meanwhile.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The name of a reloadrun's child.
+const CHILD: &str = "reload-child";
+
+fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
+    let until = Instant::now() + LEAVING;
+    loop {
+        match bind_one(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until && is_left(address) => {
+                std::thread::sleep(PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Whether the one who listens there is what is left of a reloadrun that is gone.
+fn is_left(address: &Address) -> bool {
+    let mut process = holder(&listening(address)).and_then(Process::of);
+    while let Some(one) = process {
+        let parent = Process::of(one.parent);
+        if one.name() == CHILD {
+            return parent.is_none_or(|parent| parent.name() != "reloadrun");
+        }
+        process = parent;
+    }
+    false
+}
+
+/// The sockets, by inode, that listen where this address would.
+fn listening(address: &Address) -> Vec<u64> {
+    match address {
+        Address::Tcp(tcp) => {
+            let overlapping =
+                on_port(tcp.port()).into_iter().filter(|one| overlap(&Address::Tcp(one.address), address));
+            overlapping.map(|one| one.inode).collect()
+        }
+        Address::Unix(path) => on_unix(path).iter().map(|one| one.inode).collect(),
+    }
+}
+
 fn bind_one(address: &Address) -> io::Result<OwnedFd> {
     match (socket::listen(address), address) {
         (Err(error), Address::Unix(path)) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -132,17 +180,16 @@ fn cannot_bind(address: &Address, before: Option<&Address>, error: &io::Error) -
         }
         (Errno::EADDRINUSE, Address::Tcp(tcp)) => {
             let port = tcp.port();
-            let overlapping = on_port(port).into_iter().filter(|one| overlap(&Address::Tcp(one.address), address));
-            let inodes: Vec<u64> = overlapping.map(|one| one.inode).collect();
-            format!("{start}port {port} is in use {}", by_whom(&inodes, &format!("ss -ltnp 'sport = :{port}'")))
+            format!(
+                "{start}port {port} is in use {}",
+                by_whom(&listening(address), &format!("ss -ltnp 'sport = :{port}'"))
+            )
         }
         (Errno::EADDRINUSE, Address::Unix(path)) => {
-            let listening = on_unix(path);
             if !socket::is_file(path) {
                 return format!("{start}there is a file that is no socket; remove it, or choose another path");
             }
-            let inodes: Vec<u64> = listening.iter().map(|one| one.inode).collect();
-            format!("{start}the socket is in use {}", by_whom(&inodes, "ss -lxp"))
+            format!("{start}the socket is in use {}", by_whom(&listening(address), "ss -lxp"))
         }
         (Errno::EACCES, Address::Tcp(tcp)) if tcp.port() < 1024 => format!(
             "{start}this user may not listen on port {} (the limit is in net.ipv4.ip_unprivileged_port_start); choose a port from 1024 up",

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::address::{Address, Listen};
+use crate::advice;
 use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
@@ -112,6 +113,7 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
     for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
         listen.address.clone_from(address);
     }
+    config.hints.extend(advice::pid_of_another(&config));
     let ended = reserve(&config)
         .map_err(Error::Usage)
         .and_then(|()| logging::begin(&config))

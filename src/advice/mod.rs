@@ -37,6 +37,15 @@ pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
     found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
 }
 
+/// A hint about a command that stays the parent of its server, where sockets are held for it.
+pub fn pid_of_another(config: &Config) -> Option<String> {
+    let words = texts(config.words());
+    let parent = behind::parent_of_the_server(&words).filter(|_| !config.listen.is_empty())?;
+    Some(format!(
+        "LISTEN_PID is the pid of {parent}, and not of the server that it starts: gunicorn, uWSGI and others take no socket then; start the server itself, write exec in front of it, or name the descriptor (gunicorn -b fd://3)"
+    ))
+}
+
 /// Whether a file of this name would count in one of the directories where it is likely to be.
 fn is_watched(name: &str, config: &Config, filter: &Filter) -> bool {
     let bases = config.watch.iter().flat_map(|pattern| [Some(pattern.base.as_path()), pattern.base.parent()]);

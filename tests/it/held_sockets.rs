@@ -229,3 +229,15 @@ fn other_addresses_of_an_activation_from_outside_do_not_reach_the_command() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1 unknown none\n", "{output:?}");
     assert!(output.status.success());
 }
+
+#[test]
+fn a_shell_that_stays_before_the_server_is_told_and_exec_puts_the_server_in_its_place() {
+    let sandbox = Sandbox::new();
+    let own = "sh -c 'echo $LISTEN_PID = $$; test $LISTEN_PID = $$'";
+    for (line, hints, code) in [(format!("true; {own}; exit $?"), 1, 1), (format!("true; exec {own}"), 0, 0)] {
+        let words = ["--on-exit", "exit", "--listen", "tcp:127.0.0.1:0", "--", "sh", "-c", &line];
+        let ended = sandbox.start(words).wait_end();
+        ended.assert_code(code);
+        assert_eq!(ended.count("hint"), hints, "{ended:#?}");
+    }
+}
