@@ -13,6 +13,7 @@ use crate::config::{Config, StopGroup};
 use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
 use crate::listen;
+use crate::os::fd::pipe;
 use crate::os::fs::same_file;
 use crate::os::process::{Harvest, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
@@ -50,9 +51,9 @@ impl Variables {
         supervisor: i32,
         notify_socket: Option<String>,
     ) -> Variables {
-        // As `cd` would set it: by the name that led there, as long as it does.
-        let named = &config.named_directory;
-        let shown = if same_file(named, &config.directory) { named } else { &config.directory };
+        // As `cd` would set it: the name that the user gave, as long as it leads to this directory.
+        let (named, directory) = (&config.named_directory, &config.directory);
+        let shown = if named == directory || same_file(named, directory) { named } else { directory };
         let own: [(&str, Option<OsString>); 4] = [
             ("PWD", Some(shown.into())),
             // Where there is none, one of a reloadrun around this one must not be taken for ours.
@@ -130,6 +131,8 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let tether = Tether::new().ok();
+        // The watcher lists directories later. A command that leaves no descriptor for that must not start.
+        pipe().map_err(|errno| CommandStatus::CannotRun(program::reason(errno)))?;
         let leader = spawn(executable, group, tether.as_ref(), dispositions)
             .map_err(|failure| CommandStatus::CannotRun(sentence(executable, failure)))?;
         Ok(Command {

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::change::{Change, ChangeKind, ChangeSet};
 
 /// A change this soon after a start makes the restart a part of a series.
@@ -40,7 +42,7 @@ const TOLD: u32 = 10;
 const MOST_FILES: usize = 10_000;
 
 /// A file of the series.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     fresh: bool,
     /// How many restarts it caused or took part in.
@@ -59,8 +61,9 @@ pub struct Series {
 }
 
 /// The state of the present series.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damping {
+    #[serde(with = "members")]
     files: BTreeMap<PathBuf, Member>,
     restarts: u32,
     /// How many of the restarts had an old file among their changes.
@@ -177,6 +180,28 @@ impl Damping {
         let of = |(path, _): (&PathBuf, &Member)| path.clone();
         let some: Vec<PathBuf> = self.files.iter().filter(|(_, member)| chosen(member)).map(of).collect();
         if some.is_empty() { self.files.keys().cloned().collect() } else { some }
+    }
+}
+
+/// The files between two processes. A path need not be UTF-8.
+mod members {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Member;
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry(#[serde(with = "crate::change::path")] PathBuf, Member);
+
+    pub fn serialize<S: Serializer>(files: &BTreeMap<PathBuf, Member>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(files.iter().map(|(path, member)| Entry(path.clone(), *member)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<PathBuf, Member>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(deserializer)?;
+        Ok(entries.into_iter().map(|Entry(path, member)| (path, member)).collect())
     }
 }
 

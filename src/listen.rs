@@ -112,6 +112,9 @@ impl SocketFile {
 /// long it is waited for.
 const LEAVING: Duration = Duration::from_millis(1500);
 
+/// So long nobody is looked for who may have ended this moment.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// Between two attempts meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -119,10 +122,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CHILD: &str = "reload-child";
 
 fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
-    let until = Instant::now() + LEAVING;
+    let began = Instant::now();
     loop {
         match bind_one(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until && is_left(address) => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_worth_waiting(address, began.elapsed()) => {
                 std::thread::sleep(PAUSE);
             }
             bound => return bound,
@@ -130,9 +133,16 @@ fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether the one who listens there is what is left of a reloadrun that is gone.
-fn is_left(address: &Address) -> bool {
+/// Whether the one who listens there is what is left of a reloadrun that is gone, or nobody who can be found.
+fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
     let mut process = holder(&listening(address)).and_then(Process::of);
+    if process.is_none() {
+        // It may have ended between the two looks.
+        return waited < MOMENT;
+    }
+    if waited >= LEAVING {
+        return false;
+    }
     while let Some(one) = process {
         let parent = Process::of(one.parent);
         if one.name() == CHILD {

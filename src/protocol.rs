@@ -21,8 +21,8 @@ use crate::generation::Generation;
 use crate::os;
 use crate::os::inotify::Inotify;
 
-/// What the supervisor hands to a new child.
-#[derive(Debug, Clone)]
+/// What a child must know to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartRequest {
     /// Which generation this child is.
     pub generation: Generation,
@@ -135,6 +135,9 @@ pub enum Report {
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
     },
+    /// A stop for a change has begun. It is told as [`Report::Stopping`] when the changes are known; the supervisor forks
+    /// the next child meanwhile.
+    Restarting,
     /// The stop has begun.
     Stopping {
         /// Why.
@@ -206,8 +209,10 @@ pub enum Response {
 }
 
 /// Supervisor to child: what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Directive {
+    /// Begin: the first one, once.
+    Start(StartRequest),
     /// End the command's tree and leave. Said twice, it means: with KILL.
     Stop,
     /// Send the command this signal.

@@ -24,7 +24,7 @@ use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
 use crate::probe::Probe;
-use crate::protocol::{StartRequest, Ties};
+use crate::protocol::Ties;
 use crate::report;
 use crate::supervisor::{self, Host};
 use crate::watch;
@@ -35,8 +35,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::note_handed_over();
     os::signals::hear_of_deaths();
     supervisor::settle_signals();
-    // The default hook waits for somebody to take what it writes.
-    std::panic::set_hook(Box::new(|panic| report::say(&format!("this is a bug in reloadrun: {panic}"))));
+    end_on_panic();
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
@@ -50,6 +49,15 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             Error::Own(_) => ExitCode::OWN_FAILURE,
         }
     })
+}
+
+/// A panic of any thread ends the process, whether this build would unwind or abort: a child without its watcher would
+/// run on and notice nothing. The message is not waited for, as it would be by the default hook.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        report::say(&format!("this is a bug in reloadrun: {panic}"));
+        os::process::leave_at_once(ExitCode::OWN_FAILURE)
+    }));
 }
 
 fn complain(error: &Error) {
@@ -228,7 +236,47 @@ impl Host for Invocation {
         self.dispositions.ignores(signal)
     }
 
-    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd {
-        child::run(&self.config, &self.filter, request, ties, &self.dispositions)
+    fn be_child(&self, ties: Ties) -> ChildEnd {
+        child::run(&self.config, &self.filter, ties, &self.dispositions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_on_panic;
+    use crate::exit_code::ExitCode;
+    use std::process::Command;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// Set in the process that is to panic.
+    const PANICS: &str = "RELOADRUN_TEST_PANICS";
+
+    #[test]
+    fn a_thread_that_panics_ends_the_whole_process_with_a_line_and_125() {
+        if std::env::var_os(PANICS).is_some() {
+            end_on_panic();
+            let shared = Mutex::new(());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let _locked = shared.lock();
+                    panic!("on purpose");
+                });
+                // As the main thread of a child, which waits for something else.
+                std::thread::sleep(Duration::from_secs(60));
+            });
+            return;
+        }
+        let name = "run::tests::a_thread_that_panics_ends_the_whole_process_with_a_line_and_125";
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(PANICS, "1")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(i32::from(ExitCode::OWN_FAILURE.number())), "{stderr}");
+        let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("panicked")).collect();
+        assert!(matches!(lines[..], [line] if line.starts_with("reloadrun: this is a bug in reloadrun: ")), "{stderr}");
+        assert!(stderr.contains("on purpose"), "{stderr}");
     }
 }

@@ -12,10 +12,11 @@ use tracing::debug;
 
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
-use super::inbox::{Inbox, Voice, Word, inbox};
+use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::readiness;
+use super::standby::{Orders, Standby};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
@@ -25,13 +26,12 @@ use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
-use crate::heartbeat::Pulse;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
-use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
+use crate::protocol::{Decoder, Directive, Report, Response, Ties, encode_report};
 use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
@@ -45,21 +45,12 @@ const HEAD_START: Duration = Duration::from_millis(5);
 /// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
 const LARGE: usize = 100;
 
-/// Runs one generation to its end.
-pub fn run(
-    config: &Config,
-    filter: &Arc<Filter>,
-    request: &StartRequest,
-    ties: Ties,
-    dispositions: &Dispositions,
-) -> ChildEnd {
-    if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
-        os::process::lead_own_group();
-    }
-    // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
-    os::process::show_as(c"reload-child");
-    os::process::continue_at_parents_end();
-    match Driver::set_up(config, filter, request, ties, dispositions) {
+/// Waits until it is told to start, and then runs one generation to its end.
+pub fn run(config: &Config, filter: &Arc<Filter>, mut ties: Ties, dispositions: &Dispositions) -> ChildEnd {
+    let standby = Standby::set_up(config, &mut ties);
+    // A standby that is not needed leaves without a word, whatever was wrong with it.
+    let Some(orders) = Orders::wait(&ties.directives) else { return ChildEnd::Ended };
+    match standby.and_then(|standby| Driver::set_up(config, filter, standby, orders, ties, dispositions)) {
         Ok(mut driver) => driver.drive(),
         Err(reason) => {
             report::say(&format!("a generation cannot be set up: {reason}"));
@@ -77,6 +68,8 @@ struct Driver<'a> {
     deaths: SignalStream,
     inbox: Inbox,
     decoder: Decoder,
+    /// Directives that came together with the start.
+    early: Vec<Directive>,
     tree_told: bool,
     watcher: SharedWatcher,
     supervisor_gone: bool,
@@ -92,24 +85,18 @@ impl<'a> Driver<'a> {
     fn set_up(
         config: &'a Config,
         filter: &Arc<Filter>,
-        request: &StartRequest,
-        mut ties: Ties,
+        standby: Standby,
+        orders: Orders,
+        ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
         let system = |errno: os::Errno| os::reason(errno);
-        os::process::become_subreaper().map_err(system)?;
-        os::fd::make_non_blocking(&ties.reports).map_err(system)?;
-        let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
-        let (inbox, voice) = inbox().map_err(system)?;
-        let pulse = Pulse::of(ties.lockfile.as_deref(), ties.heartbeat.take(), ties.supervisor, config.interval);
-        if os::process::parent_pid() != ties.supervisor {
-            // From here on the next owner of the lockfile waits for us; until here it may not have.
-            return Err("the supervisor is gone".to_owned());
-        }
+        let Standby { deaths, inbox, voice, pulse } = standby;
+        let Orders { request, more, decoder } = orders;
         let lockfile = ties.lockfile.as_deref();
         let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
         let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
-        let variables = Variables::of_command(config, request, lockfile, ties.supervisor, notify_socket);
+        let variables = Variables::of_command(config, &request, lockfile, ties.supervisor, notify_socket);
         let prepared = Command::prepare(config, &variables);
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
         let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
@@ -138,7 +125,8 @@ impl<'a> Driver<'a> {
             caches,
             deaths,
             inbox,
-            decoder: Decoder::default(),
+            decoder,
+            early: more,
             tree_told: false,
             supervisor_gone: false,
             unsent: Vec::new(),
@@ -195,6 +183,11 @@ impl<'a> Driver<'a> {
 
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
+        for directive in std::mem::take(&mut self.early) {
+            if let Some(end) = self.feed(Input::Told(directive)) {
+                return end;
+            }
+        }
         loop {
             self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.

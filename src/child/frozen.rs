@@ -1,7 +1,7 @@
 //! The watcher between two threads: one looks, the other freezes what is known at the end of the child.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::watch::Watcher;
@@ -32,7 +32,7 @@ impl SharedWatcher {
         if frozen() {
             return None;
         }
-        Some(self.watcher.lock().unwrap_or_else(PoisonError::into_inner)).filter(|_| !frozen())
+        Some(self.watcher.lock().expect("a panic ends the process")).filter(|_| !frozen())
     }
 
     /// The child leaves: nobody looks any more. Says whether the next child may go on with what was left to it.
@@ -43,8 +43,7 @@ impl SharedWatcher {
             match self.watcher.try_lock() {
                 Ok(mut watcher) => return watcher.leave(),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                // A look that ended in a panic may have taken in only half of what was told.
-                Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return false,
+                Err(_) => return false,
             }
         }
     }

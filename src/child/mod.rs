@@ -9,6 +9,7 @@ mod inbox;
 mod left_behind;
 mod machine;
 mod readiness;
+mod standby;
 mod watch_thread;
 
 pub use driver::run;

@@ -17,7 +17,7 @@ use crate::strays::Strays;
 use crate::watch::{Wait, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
-const SLICE: Duration = Duration::from_millis(20);
+const SLICE: Duration = Duration::from_millis(5);
 
 /// After the command's start, strays are looked for after this time, and then after twice as long, until it is once an
 /// interval: daemons detach early.

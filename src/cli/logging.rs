@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -87,7 +87,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             level => format!("{level} {}: {}{}", metadata.target(), words.message, words.rest),
         };
         let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().expect("a panic ends the process");
         if *metadata.level() != Level::INFO || is_news(&mut told, &sentence, now) {
             put(&line(Tone::Plain, self.color, &sentence));
         }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
@@ -385,8 +385,7 @@ impl IgnoreFiles {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each single update keeps it consistent, also if a thread panicked between two of them.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().expect("a panic ends the process")
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -50,17 +50,40 @@ pub fn wait_ready<const N: usize>(
     descriptors: [(BorrowedFd<'_>, Wanted); N],
     until: Option<Instant>,
 ) -> Result<[bool; N], Errno> {
-    let mut polled = descriptors.map(|(descriptor, wanted)| match wanted {
-        Wanted::ToRead => PollFd::new(descriptor, PollFlags::POLLIN),
-        Wanted::ToWrite => PollFd::new(descriptor, PollFlags::POLLOUT),
-    });
-    // ppoll(2) and not poll(2), whose whole milliseconds are too coarse for the quiet time after a save.
-    let left = until.map(|until| TimeSpec::from_duration(until.saturating_duration_since(Instant::now())));
-    match ppoll(&mut polled, left, None) {
+    let mut polled = descriptors.map(|(descriptor, wanted)| poll_fd(descriptor, wanted));
+    match ppoll(&mut polled, until.map(time_left), None) {
         Ok(_) => Ok(polled.map(|entry| entry.revents().is_some_and(|events| !events.is_empty()))),
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno),
     }
+}
+
+/// Waits until one of these is ready, however many there are, or until the instant has come. An interrupted wait is an
+/// early return.
+///
+/// # Errors
+/// Those of ppoll(2); none is expected.
+pub fn wait_for_any(descriptors: &[(BorrowedFd<'_>, Wanted)], until: Instant) -> Result<(), Errno> {
+    let mut polled: Vec<PollFd> = descriptors.iter().map(|&(descriptor, wanted)| poll_fd(descriptor, wanted)).collect();
+    match ppoll(&mut polled, Some(time_left(until)), None) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn poll_fd(descriptor: BorrowedFd<'_>, wanted: Wanted) -> PollFd<'_> {
+    PollFd::new(
+        descriptor,
+        match wanted {
+            Wanted::ToRead => PollFlags::POLLIN,
+            Wanted::ToWrite => PollFlags::POLLOUT,
+        },
+    )
+}
+
+/// For ppoll(2) and not poll(2), whose whole milliseconds are too coarse for the quiet time after a save.
+fn time_left(until: Instant) -> TimeSpec {
+    TimeSpec::from_duration(until.saturating_duration_since(Instant::now()))
 }
 
 /// Reads available bytes into `buffer`; `Ok(0)` is the end of the stream.
@@ -235,12 +258,12 @@ pub fn note_handed_over() {
     let mut found: Vec<RawFd> =
         listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
     found.sort_unstable();
-    *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    *HANDED_OVER.lock().expect("a panic ends the process") = found;
 }
 
 /// Adds a descriptor to the inherited ones: the command gets it under the same number.
 pub(super) fn note_as_handed_over(number: RawFd) {
-    let mut all = HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = HANDED_OVER.lock().expect("a panic ends the process");
     all.push(number);
     all.sort_unstable();
     all.dedup();
@@ -248,7 +271,7 @@ pub(super) fn note_as_handed_over(number: RawFd) {
 
 /// The inherited descriptors that were not adopted, in ascending order.
 pub(super) fn handed_over() -> Vec<RawFd> {
-    HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    HANDED_OVER.lock().expect("a panic ends the process").clone()
 }
 
 fn flags_of(number: RawFd) -> Result<FdFlag, Errno> {
@@ -276,7 +299,7 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if number > 2 {
         // SAFETY: integers only; the number is open, by the list above.
         unsafe { libc::fcntl(number, libc::F_SETFD, FdFlag::FD_CLOEXEC.bits()) };
-        HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).retain(|&other| other != number);
+        HANDED_OVER.lock().expect("a panic ends the process").retain(|&other| other != number);
     }
     Ok(own)
 }

@@ -1,12 +1,13 @@
 //! inotify: watches on directories and their events as plain data.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix, InotifyEvent};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify as Nix};
 
 /// A watch descriptor: the kernel's number of a watched directory. A number is not used again while the instance lives,
 /// whichever process reads it.
@@ -35,8 +36,6 @@ pub struct Happening {
     pub what: What,
     /// The entry of the directory; `None` for the directory itself.
     pub name: Option<OsString>,
-    /// Whether the entry is a directory.
-    pub directory: bool,
 }
 
 /// The kinds of events.
@@ -91,9 +90,18 @@ impl Inotify {
         unsafe { libc::inotify_rm_watch(self.0.as_fd().as_raw_fd(), watch.0) };
     }
 
-    /// Reads unread events, oldest first: at most one buffer, empty if there are none.
+    /// Reads the events that are unread now, oldest first; empty if there are none. An event that comes while this reads may
+    /// be left for the next call: a program that writes all the time would keep us reading for ever.
     pub fn read(&self) -> Vec<Happening> {
-        self.0.read_events().map(|events| events.into_iter().filter_map(happening).collect()).unwrap_or_default()
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one integer, how many bytes can be read (inotify(7)).
+        unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
+        if count <= 0 {
+            return Vec::new();
+        }
+        let mut buffer = vec![0; usize::try_from(count).unwrap_or(0).max(SMALLEST)];
+        let length = nix::unistd::read(&self.0, &mut buffer).unwrap_or(0);
+        happenings(&buffer[..length])
     }
 }
 
@@ -120,31 +128,47 @@ impl AsFd for Inotify {
     }
 }
 
-fn happening(event: InotifyEvent) -> Option<Happening> {
-    let table = [
-        (AddWatchFlags::IN_Q_OVERFLOW, What::Overflow),
-        (AddWatchFlags::IN_IGNORED, What::Ended),
-        (AddWatchFlags::IN_DELETE_SELF, What::SelfGone),
-        (AddWatchFlags::IN_MOVE_SELF, What::SelfGone),
-        (AddWatchFlags::IN_UNMOUNT, What::SelfGone),
-        (AddWatchFlags::IN_CREATE, What::Created),
-        (AddWatchFlags::IN_CLOSE_WRITE, What::Closed),
-        (AddWatchFlags::IN_MODIFY, What::Modified),
-        (AddWatchFlags::IN_ATTRIB, What::Attributes),
-        (AddWatchFlags::IN_DELETE, What::Deleted),
-        (AddWatchFlags::IN_MOVED_FROM, What::MovedFrom),
-        (AddWatchFlags::IN_MOVED_TO, What::MovedTo),
-    ];
-    let (_, what) = table.into_iter().find(|(flag, _)| event.mask.contains(*flag))?;
-    Some(Happening {
-        watch: Watch(event.wd.as_raw()),
-        what,
-        name: event.name,
-        directory: event.mask.contains(AddWatchFlags::IN_ISDIR),
-    })
+/// A buffer that has room for any one event.
+const SMALLEST: usize = 4096;
+
+/// An event without its name: watch, mask, cookie, length of the name.
+const HEADER: usize = 16;
+
+/// The events of one read(2), as inotify(7) has them.
+fn happenings(mut bytes: &[u8]) -> Vec<Happening> {
+    let mut happenings = Vec::new();
+    while let Some(header) = bytes.get(..HEADER) {
+        let number = |index: usize| header[index * 4..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+        let end = HEADER + number(3) as usize;
+        let name = bytes.get(HEADER..end).unwrap_or_default();
+        // Filled up with zeros.
+        let name = name.split(|byte| *byte == 0).next().filter(|name| !name.is_empty());
+        let mask = AddWatchFlags::from_bits_retain(number(1));
+        if let Some((_, what)) = TABLE.into_iter().find(|(flag, _)| mask.contains(*flag)) {
+            let name = name.map(|name| OsStr::from_bytes(name).to_owned());
+            happenings.push(Happening { watch: Watch(number(0).cast_signed()), what, name });
+        }
+        bytes = bytes.get(end..).unwrap_or_default();
+    }
+    happenings
 }
 
-/// A limit of the system.
+const TABLE: [(AddWatchFlags, What); 12] = [
+    (AddWatchFlags::IN_Q_OVERFLOW, What::Overflow),
+    (AddWatchFlags::IN_IGNORED, What::Ended),
+    (AddWatchFlags::IN_DELETE_SELF, What::SelfGone),
+    (AddWatchFlags::IN_MOVE_SELF, What::SelfGone),
+    (AddWatchFlags::IN_UNMOUNT, What::SelfGone),
+    (AddWatchFlags::IN_CREATE, What::Created),
+    (AddWatchFlags::IN_CLOSE_WRITE, What::Closed),
+    (AddWatchFlags::IN_MODIFY, What::Modified),
+    (AddWatchFlags::IN_ATTRIB, What::Attributes),
+    (AddWatchFlags::IN_DELETE, What::Deleted),
+    (AddWatchFlags::IN_MOVED_FROM, What::MovedFrom),
+    (AddWatchFlags::IN_MOVED_TO, What::MovedTo),
+];
+
+/// A limit of the system, and how it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// Its value.
@@ -170,4 +194,34 @@ fn narrower(names: [&'static str; 2]) -> Option<Limit> {
         Some(Limit { count: text.trim().parse().ok()?, sysctl })
     };
     names.into_iter().filter_map(limit).min_by_key(|limit| limit.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inotify, Watch, What};
+    use std::fs;
+    use std::os::fd::OwnedFd;
+
+    #[test]
+    fn events_are_read_with_their_names_by_whoever_goes_on_with_the_queue() {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = Inotify::new().unwrap();
+        assert!(queue.read().is_empty());
+        let watch = queue.add(directory.path()).unwrap();
+        let long = "x".repeat(255);
+        for name in ["a", "twelve bytes", long.as_str()] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        fs::remove_dir_all(directory.path()).unwrap();
+        let queue = Inotify::from(OwnedFd::from(queue).try_clone().unwrap());
+        let events: Vec<_> = queue.read().into_iter().map(|event| (event.watch, event.what, event.name)).collect();
+        let of = |what: What, name: &str| (watch, what, Some(name.into()));
+        let whole = [(What::Created), (What::Closed)];
+        let written = ["a", "twelve bytes", &long].into_iter().flat_map(|name| whole.map(|what| of(what, name)));
+        assert!(events.iter().take(6).cloned().eq(written), "{events:?}");
+        assert_eq!(events.iter().filter(|(_, what, _)| *what == What::Deleted).count(), 3);
+        assert_eq!(events.last(), Some(&(watch, What::Ended, None)));
+        assert_ne!(watch, Watch(-1));
+        assert!(queue.read().is_empty());
+    }
 }

@@ -22,11 +22,16 @@ pub fn fork_child(body: impl FnOnce() -> ExitCode) -> Result<i32, Errno> {
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child.as_raw()),
         ForkResult::Child => {
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(ExitCode::OWN_FAILURE);
-            // SAFETY: ends the process at once; atexit handlers belong to the parent.
-            unsafe { libc::_exit(i32::from(code.number())) }
+            // A panic does not come back here: it ends the process (see `run.rs`).
+            leave_at_once(body())
         }
     }
+}
+
+/// Ends this process. Neither destructors nor atexit handlers run: in a forked process they belong to the parent.
+pub fn leave_at_once(code: ExitCode) -> ! {
+    // SAFETY: _exit(2) may be called at any time.
+    unsafe { libc::_exit(i32::from(code.number())) }
 }
 
 fn threads() -> usize {

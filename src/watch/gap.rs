@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -52,9 +52,14 @@ impl Gap {
                 survey.coverage.tell_links(&survey.ledger.snapshot);
                 return true;
             };
-            for (path, look) in looks {
-                self.note(&path, look, survey);
+            let mut known = Vec::with_capacity(looks.len());
+            for (path, look) in &looks {
+                known.extend(
+                    look.stamp.filter(|_| self.is_known(path, *look, survey)).map(|stamp| (path.as_path(), stamp)),
+                );
             }
+            // All of them are in this directory.
+            survey.ledger.snapshot.lock().set_all(&directory, known.into_iter());
             if let Some(metadata) = survey.ledger.enter(&directory)
                 && survey.ledger.start.is_since(&directory, ctime_ns(&metadata))
                 && self.before.is_none()
@@ -65,35 +70,43 @@ impl Gap {
         false
     }
 
-    /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
-    fn note(&mut self, path: &Path, look: Look, survey: &mut Survey) {
+    /// Whether a file met while arming is as it was at the start: it is, unless its inode says otherwise.
+    fn is_known(&mut self, path: &Path, look: Look, survey: &mut Survey) -> bool {
         let ledger = &mut survey.ledger;
         if ledger.settler.holds(path) {
             // It has changed already, in a directory that came or moved while others were being armed.
-            return;
+            return false;
         }
         let start = &mut ledger.start;
         if start.is_since(path, look.ctime_ns) && start.known.get(path) != Some(&look) {
             let written = look.stamp.is_some_and(|stamp| start.is_since(path, stamp.mtime_ns));
             if written || self.before.is_none() {
                 self.changed_unseen(path, survey);
-                return;
+                return false;
             }
             self.doubtful.push(path.to_owned());
         }
         if start.at_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
             start.recent.push(path.to_owned());
         }
-        ledger.snapshot.set(path, look.stamp);
+        if look.stamp.is_none() {
+            ledger.snapshot.set(path, None);
+        }
+        true
     }
 
     fn changed_unseen(&self, path: &Path, survey: &mut Survey) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
-        let born = os::fs::look(path).stamp.map(|stamp| stamp.born_ns);
+        let look = os::fs::look(path);
+        let born = look.stamp.map(|stamp| stamp.born_ns);
         let is_new = self.before.is_none() && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
         survey.ledger.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
-        // Somebody may still be writing it, and its closing may have gone by unseen.
-        survey.consider(path, Progress::Partial);
+        // Somebody may still be writing it, and its closing may have gone by unseen. But it has been quiet since its last
+        // change, and not only since it was met.
+        let now = Instant::now();
+        let quiet_ns = os::clock::file_clock_ns() + survey.ledger.start.clocks.ahead_ns(path) - look.ctime_ns;
+        let quiet = u64::try_from(quiet_ns).map_or(Duration::ZERO, Duration::from_nanos);
+        survey.consider_since(path, Progress::Partial, now.checked_sub(quiet).unwrap_or(now));
     }
 
     /// A directory that is not as it was at the start, and nobody knew it before: has something in it gone, or was it

@@ -8,9 +8,6 @@ use super::watches::Watches;
 use crate::os::inotify::{Happening, Inotify, What};
 use crate::os::{Errno, reason};
 
-/// So many times the queue is read before its events are worked off.
-const MOST_READS: usize = 256;
-
 /// Watches by the kernel's numbers.
 #[derive(Debug)]
 pub struct InotifyBackend {
@@ -34,7 +31,7 @@ impl InotifyBackend {
     }
 
     fn notices(&mut self, happening: Happening, notices: &mut Vec<Notice>) {
-        let Happening { watch, what, name, .. } = happening;
+        let Happening { watch, what, name } = happening;
         let entry = match what {
             What::Overflow => return notices.push(Notice::Overflow),
             What::Ended => {
@@ -112,13 +109,8 @@ impl Backend for InotifyBackend {
 
     fn drain(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
-        // Bounded: a program that writes all the time would keep the queue from ever being empty.
-        for _ in 0..MOST_READS {
-            let happenings = self.queue.read();
-            if happenings.is_empty() {
-                break;
-            }
-            happenings.into_iter().for_each(|happening| self.notices(happening, &mut notices));
+        for happening in self.queue.read() {
+            self.notices(happening, &mut notices);
         }
         notices
     }

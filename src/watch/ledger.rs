@@ -94,6 +94,11 @@ impl Ledger {
     /// Compares a file with the snapshot, by a look that was taken or by one taken now. Says whether it has changed;
     /// then that waits in the settler.
     pub fn consider(&mut self, path: &Path, look: Option<Look>, progress: Progress) -> bool {
+        self.consider_since(path, look, progress, Instant::now())
+    }
+
+    /// The same for a file that is quiet since this instant.
+    pub fn consider_since(&mut self, path: &Path, look: Option<Look>, progress: Progress, since: Instant) -> bool {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
@@ -131,7 +136,7 @@ impl Ledger {
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
-        self.settler.push(change, progress, Instant::now());
+        self.settler.push(change, progress, since);
         true
     }
 

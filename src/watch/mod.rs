@@ -66,6 +66,9 @@ const MUCH: usize = 512;
 /// or one in so many of all.
 const PART: usize = 8;
 
+/// For so many files the rules are read ahead.
+const WARMED: usize = 16;
+
 /// Watches everything that a filter lets count.
 pub struct Watcher {
     filter: Arc<Filter>,
@@ -220,6 +223,9 @@ impl Watcher {
     /// and this one.
     pub fn settle_down(&mut self) -> Vec<PathBuf> {
         self.keep_small();
+        // What is saved next is likely what was saved before. The rules for it are read now, not between save and stop.
+        let latest = self.survey.ledger.start.known.keys().take(WARMED);
+        latest.for_each(|path| drop(self.filter.decide(path)));
         self.survey.ledger.learn_contents();
         std::mem::take(&mut self.survey.ledger.start.came)
     }

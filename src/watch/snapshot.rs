@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::table::{Builder, Table};
 pub use super::table::{Digest, File};
@@ -54,8 +54,7 @@ impl From<Snapshot> for Shared {
 impl Shared {
     /// Everything; whoever holds on to it stops the watcher.
     pub fn lock(&self) -> MutexGuard<'_, Snapshot> {
-        // Every single note leaves it whole, whatever panicked in between.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("a panic ends the process")
     }
 
     /// See [`Snapshot::get`].
@@ -139,6 +138,18 @@ impl Snapshot {
     /// but if the stamp itself is unknown, they are still those of the start.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.note(path, stamp, None);
+    }
+
+    /// Notes how files of one directory look, with one search if nothing is known of the directory.
+    pub fn set_all<'a>(&mut self, directory: &Path, files: impl Iterator<Item = (&'a Path, Stamp)>) {
+        if self.base.is_some() || self.differences.contains_key(directory) {
+            files.for_each(|(path, stamp)| self.set(path, Some(stamp)));
+            return;
+        }
+        let file = |(path, stamp): (&Path, Stamp)| Some((path.file_name()?.into(), Some(File { stamp, digest: None })));
+        let files: BTreeMap<Box<OsStr>, Option<File>> = files.filter_map(file).collect();
+        self.files += files.len();
+        self.differences.insert(directory.to_owned(), Difference { inode: None, files });
     }
 
     /// Notes how a file looks, and what its bytes come to.

@@ -126,6 +126,13 @@ impl Survey {
         self.compare(path, None, progress);
     }
 
+    /// The same for a file that nobody has written since this instant.
+    pub fn consider_since(&mut self, path: &Path, progress: Progress, since: Instant) {
+        if self.ledger.consider_since(path, None, progress, since) && path.is_symlink() {
+            self.coverage.register_hops(path);
+        }
+    }
+
     /// The same with a look that was taken, if one was.
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress) {
         if self.ledger.consider(path, look, progress) && path.is_symlink() {
