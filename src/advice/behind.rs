@@ -1,5 +1,7 @@
 //! Whether the command stays the parent of the server that it starts: then `LISTEN_PID` is not the server's pid. Pure.
 
+use super::line::split;
+
 /// These start another program and wait for it.
 const PARENTS: [&str; 17] = [
     "npm",
@@ -32,9 +34,9 @@ pub fn parent_of_the_server(words: &[String]) -> Option<&str> {
     let option = words.get(1).filter(|_| SHELLS.contains(&program))?;
     let line = words.get(2).filter(|_| option.starts_with('-') && option.ends_with('c'))?;
     // A shell executes a single command in its own place, and so it does with the last one after `exec`.
-    let last = line.trim().trim_end_matches(';').rsplit([';', '|', '&', '\n']).next()?.trim_start();
-    let single = last.trim() == line.trim().trim_end_matches(';').trim();
-    (!single && !last.starts_with("exec ")).then_some(program)
+    let commands = split(line);
+    let replaced = commands.last().is_some_and(|last| last.first().is_some_and(|first| first == "exec"));
+    (commands.len() > 1 && !replaced).then_some(program)
 }
 
 #[cfg(test)]
@@ -55,6 +57,7 @@ mod tests {
             (&["bash", "-lc", "make && exec gunicorn app:app"], None),
             (&["/bin/sh", "-c", "make\nexec gunicorn app:app;"], None),
             (&["sh", "-c", "gunicorn app:app | tee log"], Some("sh")),
+            (&["sh", "-c", "true; exec sh -c 'a; b'"], None),
             (&["sh", "start.sh"], None),
             (&["sh"], None),
             (&[], None),

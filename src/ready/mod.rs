@@ -255,7 +255,7 @@ impl Thread {
                     }
                     let said = notify::read(&message.text);
                     ready |= said.ready;
-                    if !self.machine.is_ready() {
+                    if !ready && !self.machine.is_ready() {
                         self.status = said.status.filter(|status| !status.is_empty()).or(self.status.take());
                     }
                 }
