@@ -93,10 +93,12 @@ fn what_happens_at_one_moment_is_told_each_time_and_a_state_is_told_once() {
     let moments: BTreeSet<&str> =
         every("x").iter().filter(|degraded| degraded.lasts().is_none()).map(Degraded::kind).collect();
     let expected = [
+        "answered_by_other",
         "child_died",
         "child_not_started",
         "hidden_processes",
         "lockfile_not_touched",
+        "not_ready",
         "out_of_reach",
         "queue_overflow",
         "signal_refused",
@@ -147,6 +149,10 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "the lockfile cannot be touched (/a), so the heartbeat stops and the child will end; choose another place with --lockfile",
         "SIGHUP did not reach the command: this user may not signal process 7 (/a, owned by root); start reloadrun as its owner or as root",
         "process 7 (/a, owned by root) cannot be ended, because this user may not signal it; it runs on. End it yourself (sudo kill 7), or start reloadrun as root",
+        "not ready after 1s: /a; the command runs on",
+        "/a answers, but it is /a, not ours; the command is not ready by that",
+        "/a answers, and whose socket it is cannot be told (/a); it is taken for the command's, because nothing answered before the start",
+        "/a answers, but something answered there before the start already, and whose socket it is cannot be told (/a); the command is not ready by that",
         "process 7 survived SIGKILL (blocked in the kernel) and was left running",
         "processes that /proc does not show were left running",
         "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
