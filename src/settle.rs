@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeSet, Look};
 
-/// Quiet time after one whole file. Together with the time that a stop and a start take, it is long enough for what programs
-/// do right after a save (set the times, remove the backup).
-pub const QUIET: Duration = Duration::from_micros(500);
+/// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove the backup),
+/// and for the second file of a burst. With half of it, bursts on a busy machine were cut after their first file.
+pub const QUIET: Duration = Duration::from_millis(1);
 
 /// Quiet time after several files: so much for each of them,
 const PER_FILE: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ const PER_FILE: Duration = Duration::from_millis(1);
 const BURST: Duration = Duration::from_millis(20);
 
 /// See [`BURST`].
-const GAPS: u32 = 4;
+const GAPS: u32 = 8;
 
 /// Quiet time after a save that looks incomplete, unless the debounce time is longer.
 pub const INCOMPLETE: Duration = Duration::from_millis(100);
@@ -308,8 +308,8 @@ mod tests {
             (10, 3_000, PER_FILE * 10),
             (20, 0, BURST),
             (500, 400, BURST),
-            (500, 4_999, millis(20)),
-            (500, 8_000, millis(32)),
+            (500, 2_500, millis(20)),
+            (500, 8_000, millis(64)),
             (30, 10_000, PER_FILE * 30),
             (100, 40_000, INCOMPLETE),
         ] {
@@ -331,10 +331,10 @@ mod tests {
     fn one_pause_makes_a_burst_wait_for_another_such_pause() {
         let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
         for number in 0..200 {
-            let pause = if number > 100 { millis(18) } else { Duration::ZERO };
+            let pause = if number > 100 { millis(8) } else { Duration::ZERO };
             settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number) + pause);
         }
-        assert_eq!(settler.due(), Some(start + millis(199 + 18) + millis(19 * 4)));
+        assert_eq!(settler.due(), Some(start + millis(199 + 8) + millis(9 * 8)));
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub enum Job {
         before: Option<Vec<(i32, Option<u64>)>>,
         /// When to look again.
         next_look: Instant,
+        /// The command has stopped meanwhile: whether it is still stopped then.
+        then: Option<Suspension>,
     },
 }
 
@@ -127,6 +129,18 @@ impl Job {
     /// together.
     pub fn suspend(&mut self, how: Suspension, shares_group: bool, now: Instant) -> Vec<Step> {
         let patience = if shares_group { TOGETHER } else { Duration::ZERO };
+        if matches!(how, Suspension::WithCommand(_) | Suspension::WithStuck(_)) {
+            match self {
+                // That is why it has stopped.
+                Job::Stopping { .. } => return Vec::new(),
+                // It may have stopped before, and it may have stopped once more.
+                Job::Continuing { then, .. } => {
+                    *then = Some(how);
+                    return Vec::new();
+                }
+                Job::Idle | Job::Following(_) => {}
+            }
+        }
         let stopping = |own| Job::Stopping { own, patience, began: now, asked: Vec::new(), next_look: now };
         *self = match how {
             Suspension::Alone => {
@@ -142,7 +156,7 @@ impl Job {
 
     /// Continues whoever is stopped.
     pub fn go_on(&mut self, shares_group: bool, now: Instant) -> Vec<Step> {
-        *self = Job::Continuing { with_us: shares_group, before: None, next_look: now };
+        *self = Job::Continuing { with_us: shares_group, before: None, next_look: now, then: None };
         vec![Step::Look]
     }
 
@@ -195,7 +209,7 @@ impl Job {
                 }
                 steps
             }
-            Job::Continuing { with_us, before, next_look } => {
+            Job::Continuing { with_us, before, next_look, then } => {
                 let held = tree.iter().filter(|seen| seen.is_held());
                 match before {
                     None if *with_us && held.clone().next().is_some() => {
@@ -209,9 +223,11 @@ impl Job {
                         let is_meant = |seen: &&Seen| {
                             before.as_ref().is_none_or(|before| before.contains(&(seen.process.pid, seen.switches)))
                         };
-                        let steps =
+                        let mut steps: Vec<Step> =
                             held.filter(is_meant).map(|seen| Step::Signal(seen.process, Signal::CONT)).collect();
-                        *self = Job::Idle;
+                        let then = then.take();
+                        *self = then.map_or(Job::Idle, Job::Following);
+                        steps.extend(then.map(|_| Step::Look));
                         steps
                     }
                 }

@@ -107,6 +107,28 @@ fn whoever_is_stopped_is_continued_and_where_fg_may_have_done_it_a_moment_later(
 }
 
 #[test]
+fn what_is_told_of_a_stop_that_we_made_ourselves_stops_nobody() {
+    let with = Suspension::WithCommand(7);
+    // While the tree is being stopped.
+    let (mut job, now) = (Job::default(), Instant::now());
+    job.suspend(Suspension::Asked, true, now);
+    assert_eq!(job.suspend(with, true, now), []);
+    assert_eq!(job.seen(&[seen(7, 'T')], false, now), [Step::StopSelf(OwnStop::ForCertain)]);
+    // While it is being continued: told late, or a second Ctrl-Z.
+    for stopped_again in [false, true] {
+        assert_eq!(job.go_on(true, now), [Step::Look]);
+        assert_eq!(job.seen(&[seen(7, 'T')], false, now), []);
+        assert_eq!(job.suspend(with, true, now), []);
+        let switches = Some(if stopped_again { 6 } else { 5 });
+        let steps = job.seen(&[Seen { switches, ..seen(7, 'T') }], false, now + TOGETHER);
+        let continued = sent(&seen(7, 'T'), Signal::CONT);
+        assert_eq!(steps, if stopped_again { vec![Step::Look] } else { vec![continued, Step::Look] });
+        let last = job.seen(&[seen(7, if stopped_again { 'T' } else { 'S' })], false, now + TOGETHER);
+        assert_eq!(last, if stopped_again { vec![Step::StopSelf(OwnStop::AsJob)] } else { vec![] });
+    }
+}
+
+#[test]
 fn an_end_gives_up_stopping_and_does_not_give_up_continuing() {
     let now = Instant::now();
     for how in [Suspension::WithTree, Suspension::Asked, Suspension::WithCommand(7)] {

@@ -31,13 +31,13 @@ pub enum Meaning {
     End,
     /// It is for the command.
     PassedOn,
-    /// It stops or continues the job, or tells of a death: the supervisor has work of its own with it.
+    /// It stops or continues the job, or reports the end of a child: the supervisor acts on it itself.
     Own,
     /// Nothing happens.
     Ignored,
-    /// The sign of a crash. It ends the process as a crash does, and whoever is left cleans up.
+    /// A sign of a crash. It ends the process as a crash does, and the other process cleans up.
     Crash,
-    /// The kernel does what it says, and asks nobody.
+    /// The kernel acts on it without asking the process.
     Kernel,
 }
 
@@ -52,9 +52,8 @@ pub fn meaning(signal: Signal) -> Meaning {
         9 | 19 => Meaning::Kernel,
         // CHLD, CONT, TSTP.
         17 | 18 | 20 => Meaning::Own,
-        // PIPE, XFSZ: what they tell of is told by EPIPE and EFBIG too. XCPU: the limit is told by KILL a second later.
-        // TTIN, TTOU: of a process that says little in the background. URG: nobody means anybody by it.
-        // 32, 33: the C library's own.
+        // PIPE, XFSZ: the write fails with EPIPE or EFBIG as well. XCPU: KILL follows at the hard limit. TTIN, TTOU: reloadrun
+        // may write a line from the background. URG: its default. 32, 33: the C library keeps them for its threads.
         13 | 21..=25 | 32 | 33 => Meaning::Ignored,
         // USR1, USR2, ALRM, STKFLT, VTALRM, PROF, WINCH, IO, PWR, and the real-time ones.
         _ => Meaning::PassedOn,
@@ -148,14 +147,14 @@ pub fn awaited() -> Vec<Signal> {
     all_that_mean(&[Meaning::End, Meaning::PassedOn, Meaning::Own])
 }
 
-/// Lets no signal for the command end us before there is one, and ignores what is to be ignored, in this process and in
-/// those that it forks. To be called first of all: the limit of `ulimit -f` kills with SIGXFSZ whoever writes the first byte
+/// Blocks the signals for the command, so that they do not end us before it runs, and ignores those that have no effect, in
+/// this process and in those that it forks. To be called first of all: the limit of `ulimit -f` kills with SIGXFSZ whoever writes the first byte
 /// too much.
 pub fn settle() {
     block(&all_that_mean(&[Meaning::PassedOn]));
     ignore(&all_that_mean(&[Meaning::Ignored]));
-    // The Rust runtime catches SEGV and BUS to tell of an overflow of the stack. The first one that somebody sends would
-    // be lost on it.
+    // The Rust runtime catches SEGV and BUS to report a stack overflow. The first one that a process sends would have no
+    // effect.
     leave_to_kernel(&all_that_mean(&[Meaning::Crash]));
 }
 

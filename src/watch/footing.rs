@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The places for the next child. Paths are texts of the system.
+/// The places for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
 pub type Kept = Vec<(OsString, (u64, u64))>;
 
 /// The directories, and which inode each was.

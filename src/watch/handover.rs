@@ -10,7 +10,7 @@
 //! new table is written, behind the old one, when too much differs from it. Exactly one child at a time has the file.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,9 @@ use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::coverage;
+use super::footing;
+use super::hops;
+use super::mounts;
 use super::snapshot::{self, Difference, Digest};
 use super::start::Memory;
 use super::table::Table;
@@ -39,12 +41,12 @@ const HEADER: usize = 48;
 /// A file that differs from the table: its name and how it looks, `None` if it is gone.
 type KeptFile = (OsString, Option<(Stamp, Option<Digest>)>);
 
-/// Everything but the table. Paths are texts of the system: they need not be UTF-8.
+/// Everything but the table. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rest {
     differences: Vec<(OsString, Option<u64>, Vec<KeptFile>)>,
     /// The directories.
-    pub coverage: coverage::Kept,
+    pub coverage: KeptCoverage,
     /// Clocks, and the latest changes.
     pub memory: Memory,
     /// Until when all notices were taken in, and when directories were last listed.
@@ -55,14 +57,30 @@ pub struct Rest {
     pub rules: Option<ignore_files::Kept>,
 }
 
+/// What the next child must know of the directories. Paths are stored as `OsString`, because they need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCoverage {
+    pub watches: Vec<(OsString, Option<i32>)>,
+    pub polled: Vec<OsString>,
+    pub hops: hops::Kept,
+    pub footing: footing::Kept,
+    pub mounts: mounts::Kept,
+}
+
+impl KeptCoverage {
+    /// Whether the queue has an event for every change, so that nothing is polled.
+    pub fn is_told(&self) -> bool {
+        self.polled.is_empty()
+    }
+}
+
 impl Rest {
     /// Notes what differs from the table.
     pub fn set_differences(&mut self, differences: &BTreeMap<PathBuf, Difference>) {
-        let file = |(name, file): (&Box<OsStr>, &Option<snapshot::File>)| {
-            (OsString::from(name.clone()), file.map(|file| (file.stamp, file.digest)))
-        };
+        let known = |file: snapshot::File| (file.stamp, file.digest);
         let directory = |(path, difference): (&PathBuf, &Difference)| {
-            (path.clone().into_os_string(), difference.inode, difference.files.iter().map(file).collect())
+            let files = difference.files.iter().map(|(name, file)| (name.to_os_string(), file.map(known)));
+            (path.clone().into_os_string(), difference.inode, files.collect())
         };
         self.differences = differences.iter().map(directory).collect();
     }

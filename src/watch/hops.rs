@@ -12,7 +12,7 @@ pub struct Hops {
     visible: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
-/// The same for the next child. Paths are texts of the system.
+/// The same for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
 pub type Kept = Vec<(OsString, Vec<OsString>)>;
 
 impl Hops {
@@ -97,6 +97,11 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         _ => None,
     };
     path.components().filter_map(part).collect()
+}
+
+/// The nearest directory above a path that exists.
+pub fn anchor(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! backend    notices of what happened in a watched directory (inotify, the notify crate, or none: polling)
-//! coverage   which directories are watched or polled; hops: the symlinks on the way to them
+//! coverage   which directories are watched, and polling: which are polled; hops: the symlinks on the way to them
 //! ledger     how the files in them looked at the start, what has changed since, when it is over
 //! survey     both together: directories come and go, symlinks turn, rules change
 //! gap        the first arming, while the command may have started already
-//! Watcher    hands what was told to the survey
+//! handover   what one child leaves to the next: a table that is mapped, and the rest
+//! Watcher    passes notices to the survey
 //! ```
 
 mod backend;
@@ -27,6 +28,7 @@ mod ledger;
 mod mounts;
 mod notify;
 mod poll;
+mod polling;
 mod rewritten;
 mod rule_clock;
 mod snapshot;
@@ -66,16 +68,17 @@ const MUCH: usize = 512;
 /// or one in so many of all.
 const PART: usize = 8;
 
-/// For so many files the rules are read ahead.
+/// For so many files the ignore rules are read in idle time.
 const WARMED: usize = 16;
 
 /// Watches everything that a filter lets count.
 pub struct Watcher {
     filter: Arc<Filter>,
     survey: Survey,
-    /// Until everything is armed.
+    /// The gap, until everything is armed.
     gap: Option<Gap>,
-    /// What did not pass in the child before, if this one goes on with its watches and has not caught up.
+    /// The changes that were pending when the previous child left, until this one has read the queue. `None` if this child arms
+    /// everything itself.
     pending: Option<Vec<(PathBuf, Progress)>>,
     handover: Handover,
     door: Door,
@@ -83,7 +86,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher that goes on with what the child before has left, or has not armed anything yet. `behind` are the changes
+    /// A watcher that takes over the watches of the previous child, or that has not armed anything yet. `behind` are the changes
     /// that led to this generation.
     ///
     /// # Errors
@@ -127,30 +130,30 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// What has changed and has not passed yet.
+    /// The changes that have not passed yet.
     pub fn settler(&self) -> &Settler {
         &self.survey.ledger.settler
     }
 
-    /// What is being watched, for the event of that name.
+    /// The content of the event `watching`.
     pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
         let (backend, directories, polled) = self.survey.coverage.summary();
         let files = self.survey.ledger.snapshot.len();
         Watching { patterns, root, directories, files, backend: backend.to_owned(), polled }
     }
 
-    /// What is to be said of patterns that match nothing, now that all is armed.
+    /// Hints about patterns that match nothing, once everything is armed.
     pub fn hints(&self) -> Vec<String> {
         self.filter.hints(self.survey.ledger.snapshot.len() > 0)
     }
 
-    /// What is not as good as it should be and was not told yet.
+    /// Takes the degraded states that were not reported yet.
     pub fn degraded(&mut self) -> Vec<Degraded> {
         self.survey.coverage.degraded().into_iter().chain(self.filter.degraded()).collect()
     }
 
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
-    /// are known to be ahead; says whether all is done.
+    /// are known that are not armed yet. Returns whether everything is armed.
     pub fn arm(&mut self, until: Instant, most_ahead: usize) -> bool {
         let Some(gap) = &mut self.gap else { return true };
         let whole = gap.arm(&mut self.survey, &self.filter, until, most_ahead);
@@ -158,9 +161,8 @@ impl Watcher {
         whole
     }
 
-    /// The command starts now: what happens to a file from here on is a change.
-    ///
-    /// What was saved until now is seen by the command: those changes are known, and no reason to start it again.
+    /// The command starts now: from here on, what happens to a file is a change. The command sees what was saved until now, so
+    /// those changes are known and cause no restart.
     pub fn command_starts(&mut self) {
         if let Some(pending) = self.pending.take()
             && !self.survey.catch_up(&pending)
@@ -172,13 +174,13 @@ impl Watcher {
         self.survey.ledger.settle_start(at_ns);
     }
 
-    /// Files met before the start that were written a moment ago: they may be no part of the changes behind it, saved
-    /// when the child before was gone already.
+    /// Files that were written just before the start. They may be missing in the changes behind it, if they were saved after the
+    /// previous child had left.
     pub fn recent(&self) -> &[PathBuf] {
         &self.survey.ledger.start.recent
     }
 
-    /// What to wait for between two looks.
+    /// The descriptors to wait for between two looks.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -192,12 +194,12 @@ impl Watcher {
         self.door.clone()
     }
 
-    /// When it wants to look although nothing was told: to poll.
+    /// When the next poll is due.
     pub fn due(&mut self) -> Option<Instant> {
         self.survey.coverage.due()
     }
 
-    /// Takes in what was told since the last look.
+    /// Processes what has come since the last look.
     pub fn look(&mut self) {
         for (path, seen) in self.visitors.paths() {
             self.survey.add(&path, seen);
@@ -205,12 +207,13 @@ impl Watcher {
         self.survey.look();
     }
 
-    /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
+    /// Looks at the pending files again before they pass. A file that changed again waits again, and a file with its old state
+    /// is dropped.
     pub fn confirm(&mut self, now: Instant) {
         self.survey.confirm(now);
     }
 
-    /// The changes that pass now, if it is time; they are the new state of things.
+    /// The changes that pass now, if they are due; they become the new state.
     pub fn take(&mut self, now: Instant) -> Option<ChangeSet> {
         let changes = self.survey.ledger.settler.take(now);
         let empty = self.survey.ledger.settler.is_empty();
@@ -219,18 +222,18 @@ impl Watcher {
         Some(changes)
     }
 
-    /// Everything is armed, and nothing is urgent. Gives back the files that came in the moment between the child before
-    /// and this one.
+    /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this
+    /// one.
     pub fn settle_down(&mut self) -> Vec<PathBuf> {
         self.keep_small();
-        // What is saved next is likely what was saved before. The rules for it are read now, not between save and stop.
+        // The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
         let latest = self.survey.ledger.start.known.keys().take(WARMED);
         latest.for_each(|path| drop(self.filter.decide(path)));
         self.survey.ledger.learn_contents();
         std::mem::take(&mut self.survey.ledger.start.came)
     }
 
-    /// Writes what is known where the next child finds it, if too much differs from what is written there. For idle times.
+    /// Writes a table for the next child if there is none, or if too much differs from it. For idle time.
     pub fn keep_small(&mut self) {
         let snapshot = self.survey.ledger.snapshot.lock();
         let differs =
@@ -260,8 +263,7 @@ impl Watcher {
         os::map::trim_heap();
     }
 
-    /// The last act: leaves everything to the next child, and says whether that may go on with it. What is told from here
-    /// on, nobody here reads.
+    /// Leaves everything to the next child, and returns whether that may take over. This child reads no more events.
     pub fn leave(&mut self) -> bool {
         if self.gap.is_some() || !self.survey.coverage.can_be_kept() {
             return false;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::os;
 use crate::os::fs::{Mount, MountWatch};
 
-/// The table of mounts for the next child: where, which, and the lower layers of overlays. Paths are texts of the system.
+/// The table of mounts for the next child: where, which, and the lower layers of overlays. Paths are stored as `OsString`, because they need not be UTF-8.
 pub type Kept = Vec<(OsString, Vec<u8>, Vec<OsString>)>;
 
 /// The table of mounts, as it was last read.

@@ -17,7 +17,7 @@ pub const MOMENT_NS: i64 = 2_000_000_000;
 /// So many changes are remembered for the next child.
 const MOST_KNOWN: usize = 1000;
 
-/// What one child tells the next beside how the files look. Paths are texts of the system: they need not be UTF-8.
+/// What one child tells the next beside how the files look. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// How far each file system's clock is ahead of ours, by its device number, nanoseconds.

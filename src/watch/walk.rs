@@ -22,7 +22,7 @@ pub struct Walk {
     bounds: Option<Arc<Bounds>>,
 }
 
-/// What is watched, by its real paths, which are looked up when they are first needed.
+/// The watched trees. Their real paths are looked up when they are first needed.
 #[derive(Debug, Default)]
 pub struct Bounds {
     roots: Vec<PathBuf>,

@@ -41,6 +41,7 @@ mod saves;
 mod series;
 mod signals;
 mod signals_for_changes;
+mod standby;
 mod support;
 mod terminal;
 mod tmux;

@@ -44,7 +44,7 @@ fn reloadrun(sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Command
 }
 
 /// Starts it in the foreground of a terminal.
-fn start(terminal: &Terminal, sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Session {
+pub fn start(terminal: &Terminal, sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Session {
     let inner = reloadrun(sandbox, arguments, command);
     Session::start_at(terminal, wrapped(&AT_ITS_TERMINAL, &inner, sandbox), sandbox)
 }
