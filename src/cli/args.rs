@@ -133,8 +133,9 @@ pub struct Args {
 
     /// Hold a listening socket for the command across restarts; repeatable
     ///
-    /// tcp:127.0.0.1:8000, tcp:[::1]:8000 or unix:PATH, with ,name=NAME behind it. The command gets them as descriptors
-    /// from 3 up, as from systemd: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. While it restarts, connections wait.
+    /// tcp:127.0.0.1:8000 (an IPv6 address in brackets) or unix:PATH, with ,name=NAME behind it. The command gets them
+    /// as descriptors from 3 up, as from systemd: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. While it restarts, connections
+    /// wait.
     #[arg(long, value_name = "ADDRESS", help_heading = "What to do", action = ArgAction::Append)]
     pub listen: Vec<String>,
 

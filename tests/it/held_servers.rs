@@ -36,6 +36,14 @@ const GUNICORN: Server = Server {
     boots: Duration::ZERO,
 };
 
+const DJANGO: Server = Server {
+    name: "django",
+    options: &[],
+    command: &["gunicorn", "-w", "2", "--no-control-socket", "project:application"],
+    is_graceful: true,
+    boots: Duration::ZERO,
+};
+
 const UVICORN: Server = Server {
     name: "uvicorn",
     options: &[],
@@ -85,6 +93,11 @@ const LISTENFD: Server = Server {
 #[test]
 fn gunicorn_refuses_nobody_in_a_restart_and_finishes_its_requests() {
     with_python(&GUNICORN);
+}
+
+#[test]
+fn django_behind_gunicorn_refuses_nobody_in_a_restart_and_finishes_its_requests() {
+    with_python(&DJANGO);
 }
 
 #[test]
@@ -224,6 +237,8 @@ fn client(port: u16, over: &AtomicBool) -> Tally {
 
 fn restarts_under_load(server: &Server, bin: Option<&Path>) {
     let restarts = std::env::var("RELOADRUN_RESTARTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4u64);
+    // So many restarts, each soon after the one before, would be taken for a loop and delayed.
+    let pause = Duration::from_millis(if restarts > 50 { 2200 } else { 0 });
     let (sandbox, port) = (Sandbox::new(), apps::free_port());
     let mut session = start(server, bin, &sandbox, port);
     session.wait_armed(1);
@@ -238,7 +253,7 @@ fn restarts_under_load(server: &Server, bin: Option<&Path>) {
         session.wait_until("the answer of a generation", || {
             get(port, "/").is_ok_and(|body| body == generation.to_string())
         });
-        std::thread::sleep(server.boots);
+        std::thread::sleep(server.boots.max(pause));
         sandbox.write("app.txt", format!("{generation}"));
         session.wait_started(generation + 1);
     }
