@@ -90,6 +90,13 @@ pub enum Backend {
     Poll,
 }
 
+impl Backend {
+    /// Whether it reads an inotify queue of ours.
+    pub fn uses_inotify(self) -> bool {
+        matches!(self, Backend::Auto | Backend::Inotify)
+    }
+}
+
 /// What makes a file another one than it was at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compare {

@@ -51,6 +51,14 @@ pub struct Ties {
     pub terminal_group: Option<i32>,
 }
 
+impl Ties {
+    /// The descriptors among them.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let Ties { reports, directives, watch_state: WatchState { queue, memory }, heartbeat, .. } = self;
+        [reports, directives, memory].into_iter().chain(queue).chain(heartbeat)
+    }
+}
+
 /// What the children of one configuration hand on to each other. The supervisor holds it and never looks into it. Exactly
 /// one child at a time, the one that was told to start last, reads the queue and writes the memory.
 #[derive(Debug)]
@@ -68,9 +76,8 @@ impl WatchState {
     /// No descriptor or no memory is left.
     pub fn new(backend: Backend) -> Result<WatchState, os::Errno> {
         let memory = os::memory::create(c"reloadrun watches")?;
-        let reads_queue = matches!(backend, Backend::Auto | Backend::Inotify);
         // The child tries again where this fails, and says why.
-        let queue = reads_queue.then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
+        let queue = backend.uses_inotify().then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
         Ok(WatchState { queue, memory })
     }
 
@@ -78,14 +85,9 @@ impl WatchState {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn duplicate(&self) -> std::io::Result<WatchState> {
-        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
-        Ok(WatchState { queue, memory: self.memory.try_clone()? })
-    }
-
-    /// The descriptors themselves.
-    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        [&self.memory].into_iter().chain(&self.queue)
+    pub fn duplicate(&self) -> Result<WatchState, os::Errno> {
+        let again = |descriptor: &OwnedFd| descriptor.try_clone().map_err(|error| os::errno(&error));
+        Ok(WatchState { queue: self.queue.as_ref().map(again).transpose()?, memory: again(&self.memory)? })
     }
 }
 

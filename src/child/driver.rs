@@ -90,7 +90,6 @@ impl<'a> Driver<'a> {
         ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
-        let system = |errno: os::Errno| os::reason(errno);
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
         let lockfile = ties.lockfile.as_deref();
@@ -99,7 +98,8 @@ impl<'a> Driver<'a> {
         let variables = Variables::of_command(config, &request, lockfile, ties.supervisor, notify_socket);
         let prepared = Command::prepare(config, &variables);
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        let mut watcher =
+            Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
@@ -116,7 +116,7 @@ impl<'a> Driver<'a> {
         let started = prepared
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
-        let wait = watcher.wait().map_err(system)?;
+        let wait = watcher.wait().map_err(os::reason)?;
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,

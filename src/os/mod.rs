@@ -26,6 +26,11 @@ pub mod way;
 
 pub use nix::errno::Errno;
 
+/// The number of an error of the system. [`Errno::UnknownErrno`] if the error has none.
+pub fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}
+
 /// The system's error message in lower case, without the error number. All messages use this function.
 pub fn reason(error: impl Into<std::io::Error>) -> String {
     let error = error.into();

@@ -8,7 +8,7 @@ use crate::exit_code::ChildEnd;
 use crate::generation::Generation;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Pieces, Report, StartRequest, WatchState, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, StartRequest, Ties, encode};
 
 /// A living child.
 #[derive(Debug)]
@@ -68,40 +68,24 @@ impl Outbox {
     }
 }
 
-/// The ends of the pipes that the child keeps.
-#[derive(Debug)]
-pub struct ChildEnds {
-    /// Where its reports go.
-    pub reports: OwnedFd,
-    /// Where its directives come from.
-    pub directives: OwnedFd,
-    /// What the children hand on to each other.
-    pub watch_state: WatchState,
-    /// The heartbeat, where it has no path.
-    pub heartbeat: Option<OwnedFd>,
-}
-
 impl ChildProcess {
-    /// Forks the child of a generation. It runs `body` with its ends of the pipes, with what the children hand on to each
-    /// other, and with the heartbeat where that has no path; there it waits until it is told to start.
+    /// Forks the child of a generation. `tie` gets the child's ends of the pipes, for its reports and its directives. The
+    /// child runs `body` with these ties, and waits there until it is told to start.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
     pub fn fork(
         generation: Generation,
-        watch_state: WatchState,
-        heartbeat: Option<OwnedFd>,
-        body: impl FnOnce(ChildEnds) -> ChildEnd,
+        tie: impl FnOnce(OwnedFd, OwnedFd) -> Ties,
+        body: impl FnOnce(Ties) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let ends = ChildEnds { reports: child_reports, directives: child_directives, watch_state, heartbeat };
+        let ties = tie(child_reports, child_directives);
         let pid = os::process::fork_child(|| {
-            let pipes = [&ends.reports, &ends.directives];
-            let kept = pipes.into_iter().chain(ends.watch_state.descriptors()).chain(&ends.heartbeat);
-            os::fd::close_all_but(&kept.collect::<Vec<_>>());
-            body(ends).code()
+            os::fd::close_all_but(&ties.descriptors().collect::<Vec<_>>());
+            body(ties).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();

@@ -376,7 +376,7 @@ impl Coverage {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                for link in listing.links.iter().chain(&listing.followed) {
+                for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
                     self.register_hops(link);
                 }
                 for link in &listing.followed {
@@ -450,8 +450,8 @@ impl Coverage {
         if !self.mounts.is_on(path) {
             return;
         }
-        if self.distrustful {
-            path.parent().into_iter().for_each(|directory| self.polling.add(directory));
+        if let Some(directory) = path.parent().filter(|_| self.distrustful) {
+            self.polling.add(directory);
         }
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }

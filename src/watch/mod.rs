@@ -54,7 +54,7 @@ use self::survey::Survey;
 pub use self::wait::{Door, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
-use crate::config::{Backend, Config};
+use crate::config::Config;
 use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::Filter;
@@ -99,19 +99,16 @@ impl Watcher {
     ) -> Result<Watcher, os::Errno> {
         let (handover, left) = Handover::open(state.memory);
         let (door, visitors) = door()?;
-        let queue = state.queue.filter(|_| matches!(config.backend, Backend::Auto | Backend::Inotify));
-        let (before, rest) = match left {
-            Some((table, mut rest)) => {
-                (Some((Arc::clone(&table), Snapshot::resume(table, rest.take_differences()))), rest)
-            }
-            None => (None, Rest::default()),
-        };
-        let mut rest = rest;
+        let queue = state.queue.filter(|_| config.backend.uses_inotify());
+        let (table, mut rest) = left.map_or_else(Default::default, |(table, rest)| (Some(table), rest));
+        let before = table.map(|table| (Arc::clone(&table), Snapshot::resume(table, rest.take_differences())));
         let memory = std::mem::take(&mut rest.memory);
         let (survey, gap, pending) = match (queue, before) {
             (Some(queue), Some((table, snapshot))) if rest.coverage.is_told() => {
                 let pending = rest.take_pending();
-                rest.rules.into_iter().for_each(|rules| filter.resume_rules(rules));
+                if let Some(rules) = rest.rules {
+                    filter.resume_rules(rules);
+                }
                 let coverage = Coverage::resume(config, Arc::clone(&filter), queue, &table, rest.coverage);
                 let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), snapshot);
                 let rule_clock = RuleClock::resume(config.interval, rest.rule_clock);

@@ -11,7 +11,7 @@ use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode}
 use ::notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::Errno;
+use crate::os::errno;
 use crate::os::fd::{Bell, room_for};
 
 /// Watchers of the `notify` crate, their events collected in a channel.
@@ -54,9 +54,7 @@ impl NotifyBackend {
         room_for(DESCRIPTORS).map_err(Refusal::OpenFilesLimit)?;
         match backend.begin_shard() {
             Ok(()) => Ok(backend),
-            Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => {
-                Err(Refusal::no_instance(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))
-            }
+            Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => Err(Refusal::no_instance(errno(&error))),
             Err(error) => Err(Refusal::Other(error.to_string())),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use crate::change::Look;
-use crate::os::Errno;
 use crate::os::fd::{Bell, wait_readable};
+use crate::os::{Errno, errno};
 
 /// The way for other threads to wake the watcher.
 #[derive(Debug, Clone)]
@@ -55,8 +55,7 @@ impl Visitors {
     /// # Errors
     /// No descriptor is left.
     pub fn wait(&self, queue: Option<BorrowedFd<'_>>) -> Result<Wait, Errno> {
-        let queue = queue.map(|queue| queue.try_clone_to_owned()).transpose();
-        let queue = queue.map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))?;
+        let queue = queue.map(|queue| queue.try_clone_to_owned()).transpose().map_err(|error| errno(&error))?;
         Ok(Wait { queue, bell: Arc::clone(&self.bell) })
     }
 }
