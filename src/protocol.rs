@@ -99,6 +99,16 @@ pub enum Report {
         /// Its pid.
         pid: i32,
     },
+    /// The command is ready.
+    Ready {
+        /// So long after its start.
+        after: Duration,
+    },
+    /// What the command says that it is doing.
+    Status {
+        /// Its own words.
+        message: String,
+    },
     /// The watcher is in place.
     Watching(Watching),
     /// These files came just before the command's start, where nobody saw them come.

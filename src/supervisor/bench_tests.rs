@@ -77,6 +77,14 @@ pub fn exited(code: u8) -> Input {
     report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5 })
 }
 
+pub fn ready() -> Input {
+    report(Report::Ready { after: Duration::ZERO })
+}
+
+pub fn status() -> Input {
+    report(Report::Status { message: "x".into() })
+}
+
 pub fn degraded() -> Input {
     report(Report::Degraded(Degraded::QueueOverflow))
 }

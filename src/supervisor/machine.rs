@@ -181,6 +181,8 @@ impl Machine {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
+            Report::Ready { after } => actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 })),
+            Report::Status { message } => actions.push(tell(What::Status { message })),
             Report::Hint { message } => actions.push(tell(What::Hint { message })),
             Report::Advice { about, message } => {
                 if self.succession.said.is_new_advice(about) {
