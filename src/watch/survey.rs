@@ -42,14 +42,11 @@ impl Survey {
         Survey { filter, coverage, ledger, rule_clock }
     }
 
-    /// Processes the notices that have come, and polls if a poll is due. `meet` is told the directory of an entry first.
-    pub fn look(&mut self, meet: &mut dyn FnMut(&mut Survey, &Path)) {
+    /// Processes the notices that have come, and polls if a poll is due.
+    pub fn look(&mut self) {
         let (notices, polled) = self.coverage.drain();
         let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
-            if let Notice::Entry { path, .. } = &notice {
-                meet(self, path.parent().unwrap_or(path));
-            }
             self.take_in(notice);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
@@ -259,9 +256,6 @@ impl Survey {
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>) {
         let began_ns = os::clock::file_clock_ns();
         for directory in directories {
-            if self.coverage.will_arm(directory) {
-                continue;
-            }
             let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),
