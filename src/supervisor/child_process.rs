@@ -27,7 +27,7 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, and a set of signals.
+/// much there is to tell, it comes down to one start, two stops at the most, a set of signals, and the last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
@@ -35,6 +35,7 @@ struct Outbox {
     start: Option<StartRequest>,
     stops: u8,
     signals: BTreeSet<i32>,
+    barrier: Option<u64>,
 }
 
 impl Outbox {
@@ -44,6 +45,7 @@ impl Outbox {
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
             Directive::Signal { number } => drop(self.signals.insert(number)),
+            Directive::Barrier { id } => self.barrier = Some(id),
         }
     }
 
@@ -66,7 +68,8 @@ impl Outbox {
             self.stops -= 1;
             return Some(Directive::Stop);
         }
-        self.signals.pop_first().map(|number| Directive::Signal { number })
+        let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
+        signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))
     }
 }
 
@@ -212,11 +215,12 @@ mod tests {
         };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
-        for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {
+        let barrier = |id| Directive::Barrier { id };
+        for directive in [barrier(1), Directive::Signal { number: 10 }, Directive::Stop, start.clone(), barrier(2)] {
             outbox.add(directive);
         }
         let next: Vec<Directive> = std::iter::from_fn(|| outbox.next()).collect();
-        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }]);
+        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }, barrier(2)]);
     }
 
     #[test]

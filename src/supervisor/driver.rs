@@ -24,6 +24,7 @@ use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
+use crate::os::handed_over::FIRST;
 use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
@@ -65,6 +66,9 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(Generation::FIRST, What::ConfigLoaded { path });
+    }
+    for (listen, descriptor) in driver.host.config().listen.clone().into_iter().zip(FIRST..) {
+        driver.tell(Generation::FIRST, What::Listening { address: listen.address.to_string(), descriptor });
     }
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {

@@ -14,6 +14,8 @@ mod discover;
 mod ends;
 mod grace;
 mod handed_over;
+mod held_servers;
+mod held_sockets;
 mod hostile;
 mod ignore_files;
 mod init;
@@ -36,6 +38,7 @@ mod quiet;
 #[path = "../torture/random.rs"]
 mod random;
 mod ranks;
+mod readiness;
 mod readme;
 mod restart;
 mod saves;
