@@ -156,6 +156,10 @@ pub enum StopReason {
     Change,
     /// The supervisor said so.
     Request,
+    /// The next generation is ready (`--overlap`).
+    Replaced,
+    /// It did not become ready, and the generation before stays (`--overlap`).
+    NotReady,
     /// The child got a signal itself.
     Signal,
     /// The supervisor is gone, or its heartbeat has stopped.
@@ -168,6 +172,8 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             StopReason::Change => "change",
             StopReason::Request => "request",
+            StopReason::Replaced => "replaced",
+            StopReason::NotReady => "not_ready",
             StopReason::Signal => "signal",
             StopReason::Supervisor => "supervisor",
         })
