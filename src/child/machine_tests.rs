@@ -422,3 +422,6 @@ fn who_is_left_of_a_command_that_ended_well_is_told_before_its_end() {
     let (mut machine, now) = signalling(OnExit::Wait, Duration::from_secs(60));
     assert!(is_exited(&machine.step(ended(1), now)[0]));
 }
+
+#[path = "overlap_tests.rs"]
+mod overlap;

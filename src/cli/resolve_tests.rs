@@ -683,7 +683,10 @@ fn two_generations_at_a_time_need_a_probe_that_can_tell_them_apart() {
         (&["--overlap", "--ready", "http://localhost:80/"], "both generations answer at this address"),
         (&["--overlap", "--ready", "tcp:localhost:80"], "both generations answer at this address"),
         (&["--overlap", "--ready", "unix:a"], "both generations answer at this address"),
-        (&["--overlap", "--ready", "notify", "--on-change", "signal:HUP"], "with --on-change signal:SIGHUP there is no next one"),
+        (
+            &["--overlap", "--ready", "notify", "--on-change", "signal:HUP"],
+            "with --on-change signal:SIGHUP there is no next one",
+        ),
     ] {
         let mistakes = place("").try_resolve("", flags).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{flags:?}: {mistakes:?}");
