@@ -36,7 +36,7 @@ use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::Watcher;
+use crate::watch::{Door, Watcher};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -76,6 +76,7 @@ struct Driver<'a> {
     tree_told: bool,
     /// `None` once the watching has been handed over.
     watcher: Option<SharedWatcher>,
+    door: Door,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -120,6 +121,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
+        let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
@@ -140,6 +142,7 @@ impl<'a> Driver<'a> {
             ended: Arc::default(),
             asking: None,
             watcher: Some(watcher.clone()),
+            door,
         };
         driver.begin(started);
         if let (Some(prober), Some(command)) = (prober, &driver.command) {
@@ -281,6 +284,7 @@ impl<'a> Driver<'a> {
                         reports.extend(self.signal(Some(signal)));
                     }
                 }
+                Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();

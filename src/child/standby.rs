@@ -72,7 +72,11 @@ impl Orders {
             // The start comes first, so whatever comes before it is not for us.
             if let Some(request) = told.find_map(|directive| match directive {
                 Directive::Start(request) => Some(request),
-                Directive::Stop | Directive::Retire | Directive::EndCommand | Directive::Signal { .. } => None,
+                Directive::Stop
+                | Directive::Retire
+                | Directive::EndCommand
+                | Directive::Signal { .. }
+                | Directive::Barrier { .. } => None,
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
             }

@@ -163,6 +163,7 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(of, Directive::EndCommand) => format!("end command of {of}"),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
         Action::Tell(_, What::Degraded(degraded @ Degraded::NotReplaced { .. })) => format!("tell {}", degraded.kind()),
+        Action::Send(_, Directive::Barrier { id }) => format!("send barrier {id}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
         Action::TellSeries(_, series) => format!("tell series of {}", series.restarts),
         Action::Release(_) => "release".to_owned(),

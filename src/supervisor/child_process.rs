@@ -25,7 +25,8 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, one of each of the rest, two stops at the most, and a set of signals.
+/// much there is to tell, it comes down to one start, one of each of the rest, two stops at the most, a set of signals, and
+/// the last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
@@ -35,6 +36,7 @@ struct Outbox {
     retires: bool,
     stops: u8,
     signals: BTreeSet<i32>,
+    barrier: Option<u64>,
 }
 
 impl Outbox {
@@ -46,6 +48,7 @@ impl Outbox {
             Directive::Retire => self.retires = true,
             Directive::EndCommand => self.ends_command = true,
             Directive::Signal { number } => drop(self.signals.insert(number)),
+            Directive::Barrier { id } => self.barrier = Some(id),
         }
     }
 
@@ -74,7 +77,8 @@ impl Outbox {
             self.stops -= 1;
             return Some(Directive::Stop);
         }
-        self.signals.pop_first().map(|number| Directive::Signal { number })
+        let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
+        signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))
     }
 }
 
@@ -198,11 +202,12 @@ mod tests {
             StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
-        for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {
+        let barrier = |id| Directive::Barrier { id };
+        for directive in [barrier(1), Directive::Signal { number: 10 }, Directive::Stop, start.clone(), barrier(2)] {
             outbox.add(directive);
         }
         let next: Vec<Directive> = std::iter::from_fn(|| outbox.next()).collect();
-        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }]);
+        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }, barrier(2)]);
     }
 
     #[test]

@@ -233,6 +233,8 @@ impl Machine {
                     actions.push(tell(What::Hint { message }));
                 }
             }
+            // Nobody has asked.
+            Report::Passed { .. } => {}
             Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
         }
     }
