@@ -58,6 +58,8 @@ pub struct Config {
     pub ready: Option<Probe>,
     /// So long after the start it is too late to become ready.
     pub ready_timeout: Duration,
+    /// Whether the next generation starts beside the old one, which stays until the next is ready.
+    pub overlap: bool,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -228,6 +230,7 @@ pub mod tests {
             listen: Vec::new(),
             ready: None,
             ready_timeout: Duration::from_secs(60),
+            overlap: false,
             lockfile: None,
             events: None,
             clear: false,

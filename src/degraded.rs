@@ -119,8 +119,10 @@ pub enum Degraded {
         /// The arguments that leave the files out.
         remedy: String,
     },
-    /// A child is gone without a last word; the next one follows after the delay.
-    ChildDied { generation: Generation, loss: Loss, delay: Duration },
+    /// A child is gone without a last word; the next one follows after the delay, if one has to.
+    ChildDied { generation: Generation, loss: Loss, delay: Option<Duration> },
+    /// A generation did not become ready beside the one that stays; how, to follow "generation 3".
+    NotReplaced { generation: Generation, how: String, stays: Generation },
     /// No child can be started; the next attempt follows after the delay.
     ChildNotStarted { reason: String, delay: Duration },
     /// The lockfile does not tell what runs.
@@ -220,6 +222,7 @@ impl Degraded {
             Degraded::IgnoreFileUnreadable { .. } => "ignore_file_unreadable",
             Degraded::RestartSeries { .. } => "restart_series",
             Degraded::ChildDied { .. } => "child_died",
+            Degraded::NotReplaced { .. } => "not_replaced",
             Degraded::ChildNotStarted { .. } => "child_not_started",
             Degraded::LockfileNotWritten { .. } => "lockfile_not_written",
             Degraded::LockfileNotTouched { .. } => "lockfile_not_touched",
@@ -262,6 +265,7 @@ impl Degraded {
         let about = match self {
             Degraded::QueueOverflow
             | Degraded::ChildDied { .. }
+            | Degraded::NotReplaced { .. }
             | Degraded::ChildNotStarted { .. }
             | Degraded::LockfileNotTouched { .. }
             | Degraded::SignalRefused { .. }
@@ -387,11 +391,13 @@ impl fmt::Display for Degraded {
                     shown(*longest)
                 )
             }
-            Degraded::ChildDied { generation, loss, delay } => write!(
-                f,
-                "the child of generation {generation} is gone ({loss}); its command was ended, and the next child starts in {}",
-                shown(*delay)
-            ),
+            Degraded::ChildDied { generation, loss, delay } => {
+                write!(f, "the child of generation {generation} is gone ({loss}); its command was ended")?;
+                delay.map_or(Ok(()), |delay| write!(f, ", and the next child starts in {}", shown(delay)))
+            }
+            Degraded::NotReplaced { generation, how, stays } => {
+                write!(f, "generation {generation} {how}; generation {stays} stays")
+            }
             Degraded::ChildNotStarted { reason, delay } => {
                 write!(f, "no child can be started: {reason}; trying again in {}", shown(*delay))
             }

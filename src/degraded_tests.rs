@@ -15,7 +15,7 @@ pub fn every(text: &str) -> Vec<Degraded> {
     let (directory, file_system, reason) = (|| text.into(), || text.to_owned(), || text.to_owned());
     let (path, interval, delay) = (|| text.into(), SECOND, SECOND);
     let limit = || Some(Limit { count: 8192, sysctl: "fs.inotify.max_user_watches".into() });
-    let died = |loss| Degraded::ChildDied { generation: Generation::FIRST, loss, delay };
+    let died = |loss| Degraded::ChildDied { generation: Generation::FIRST, loss, delay: Some(delay) };
     vec![
         Degraded::WatchLimit { limit: limit(), held: 5, interval },
         Degraded::InstanceLimit { limit: limit(), interval },
@@ -51,6 +51,7 @@ pub fn every(text: &str) -> Vec<Degraded> {
         Degraded::SignalRefused { signal: "SIGHUP".into(), process: named(7, text) },
         Degraded::OutOfReach { processes: vec![named(7, text)] },
         Degraded::NotReady { timeout: SECOND, reason: reason() },
+        Degraded::NotReplaced { generation: Generation::FIRST.next(), how: reason(), stays: Generation::FIRST },
         Degraded::AnsweredByOther { place: text.into(), who: text.into() },
         Degraded::OwnerUnknown { place: text.into(), why: reason(), accepted: true },
         Degraded::OwnerUnknown { place: text.into(), why: reason(), accepted: false },
@@ -103,6 +104,7 @@ fn what_happens_at_one_moment_is_told_each_time_and_a_state_is_told_once() {
         "hidden_processes",
         "lockfile_not_touched",
         "not_ready",
+        "not_replaced",
         "out_of_reach",
         "queue_overflow",
         "signal_refused",
@@ -154,6 +156,7 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "SIGHUP did not reach the command: this user may not signal process 7 (/a, owned by root); start reloadrun as its owner or as root",
         "process 7 (/a, owned by root) cannot be ended, because this user may not signal it; it runs on. End it yourself (sudo kill 7), or start reloadrun as root",
         "not ready after 1s: /a; the command runs on",
+        "generation 2 /a; generation 1 stays",
         "/a answers, but it is /a, not ours; the command is not ready by that",
         "/a answers, and whose socket it is cannot be told (/a); it is taken for the command's, because nothing answered before the start",
         "/a answers, but something answered there before the start already, and whose socket it is cannot be told (/a); the command is not ready by that",

@@ -108,6 +108,11 @@ pub enum Report {
         /// So long after its start.
         after: Duration,
     },
+    /// This child watches no more: the next one may start beside it.
+    HandedOver {
+        /// Whether the watch state is whole, so that the next child may take over without a walk.
+        whole: bool,
+    },
     /// What the command says that it is doing.
     Status {
         /// Its own words.
@@ -217,6 +222,8 @@ pub enum Response {
     Restart,
     /// It sent the command the configured signal.
     Signal,
+    /// It hands the watching over, and its command runs on until the next one is ready.
+    HandOver,
     /// Nothing was running: it leaves with 3, so that something does.
     Start,
 }
@@ -228,6 +235,10 @@ pub enum Directive {
     Start(StartRequest),
     /// End the command's tree and leave. Said twice, it means: with KILL.
     Stop,
+    /// The next generation is ready: the same, and told as such.
+    Retire,
+    /// End the command's tree, unless the command is ready, and watch on.
+    EndCommand,
     /// Send the command this signal.
     Signal {
         /// Its number.

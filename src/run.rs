@@ -135,6 +135,9 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
         listen.address.clone_from(address);
     }
     config.hints.extend(advice::pid_of_another(&config));
+    if config.overlap && os::fd::may_have_input() {
+        config.hints.push("--overlap: two generations run at a time, so the command gets no standard input and no keys from the terminal".to_owned());
+    }
     let ended = reserve(&config)
         .map_err(Error::Usage)
         .and_then(|()| logging::begin(&config))
@@ -229,6 +232,11 @@ impl Host for Invocation {
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
+        if config.overlap != self.config.overlap {
+            return Err(vec![
+                "overlap cannot be changed while reloadrun runs; start reloadrun anew for that".to_owned(),
+            ]);
+        }
         if config.listen != self.listen_given {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }

@@ -166,6 +166,13 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub ready_timeout: Option<String>,
 
+    /// Start the next generation beside the old one, which stays until the next is ready
+    ///
+    /// Needs --ready notify, exec: or fd:. If the next generation ends or is not ready in time, it is ended and the old
+    /// one stays. The command gets no standard input.
+    #[arg(long, help_heading = "What to do")]
+    pub overlap: bool,
+
     /// Clear the terminal before each start
     #[arg(long, help_heading = "Output")]
     pub clear: bool,

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
+use super::together;
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Address, Listen, duplicate, overlap};
+use crate::address::{Listen, duplicate};
 use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
-use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
@@ -210,6 +210,7 @@ impl Resolver<'_> {
                 Duration::from_millis(1),
             ),
             listen: self.listen(),
+            overlap: args.overlap || self.flag("overlap"),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -223,27 +224,8 @@ impl Resolver<'_> {
             hints: Vec::new(),
             environment: caller.environment.clone(),
         };
-        self.ensure_ready_is_no_held_socket(&config);
+        self.mistakes.extend(together::mistakes(&config));
         (self.mistakes.is_empty()).then_some(config)
-    }
-
-    /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
-    fn ensure_ready_is_no_held_socket(&mut self, config: &Config) {
-        let Some(probe) = &config.ready else { return };
-        let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
-        let held = match probe {
-            Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
-            Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
-            _ => false,
-        };
-        if held {
-            self.mistakes.push(format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"));
-        }
-        if let Probe::Descriptor(number) = probe
-            && (FIRST..).take(config.listen.len()).any(|taken| taken == *number)
-        {
-            self.mistakes.push(format!("--ready {probe}: a socket of --listen has this descriptor; use a higher one"));
-        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {

@@ -99,6 +99,7 @@ fn shown(config: &Config, key: &str) -> String {
             Some(EventsTarget::File(path)) => name(path),
             other => format!("{other:?}"),
         },
+        "overlap" => config.overlap.to_string(),
         "clear" => config.clear.to_string(),
         "color" => format!("{:?}", config.color),
         "quiet" | "verbose" => format!("{:?}", config.verbosity),
@@ -380,7 +381,8 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
 }
 
 /// Key, its flag, and the result of `shown` without and with it.
-const FLAGS: [(&str, &str, &str, &str); 5] = [
+const FLAGS: [(&str, &str, &str, &str); 6] = [
+    ("overlap", "--overlap", "false", "true"),
     ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
@@ -391,6 +393,8 @@ const FLAGS: [(&str, &str, &str, &str); 5] = [
 #[test]
 fn a_flag_without_value_is_true_or_false_as_a_key() {
     for (key, flag, without, with) in FLAGS {
+        // Without a probe there is no --overlap.
+        let place = |line: &str| place(&format!("ready = 'notify'\n{line}"));
         assert_eq!(shown(&place("").resolve("", &[]), key), without);
         assert_eq!(shown(&place("").resolve("", &[flag]), key), with);
         assert_eq!(shown(&place("").resolve("", &[&format!("--{key}")]), key), with);
@@ -682,5 +686,25 @@ fn a_socket_that_is_held_proves_nothing_by_taking_connections() {
     ] {
         let resolved = place("").try_resolve("", &["--listen", listen, "--ready", ready]);
         assert_eq!(resolved.is_err(), refused, "{listen} {ready}: {resolved:?}");
+    }
+}
+
+#[test]
+fn two_generations_at_a_time_need_a_probe_that_can_tell_them_apart() {
+    for (flags, part) in [
+        (&["--overlap"][..], "--overlap needs --ready notify, exec:COMMAND or fd:N"),
+        (&["--overlap", "--ready", "http://localhost:80/"], "both generations answer at this address"),
+        (&["--overlap", "--ready", "tcp:localhost:80"], "both generations answer at this address"),
+        (&["--overlap", "--ready", "unix:a"], "both generations answer at this address"),
+        (
+            &["--overlap", "--ready", "notify", "--on-change", "signal:HUP"],
+            "with --on-change signal:SIGHUP there is no next one",
+        ),
+    ] {
+        let mistakes = place("").try_resolve("", flags).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{flags:?}: {mistakes:?}");
+    }
+    for ready in ["notify", "exec:true", "fd:9"] {
+        assert!(place("").resolve("", &["--overlap", "--ready", ready]).overlap);
     }
 }

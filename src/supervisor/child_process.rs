@@ -27,12 +27,15 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, a set of signals, and the last barrier.
+/// much there is to tell, it comes down to one start, one of each of the rest, two stops at the most, a set of signals, and
+/// the last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
     line: Vec<u8>,
     start: Option<StartRequest>,
+    ends_command: bool,
+    retires: bool,
     stops: u8,
     signals: BTreeSet<i32>,
     barrier: Option<u64>,
@@ -44,6 +47,8 @@ impl Outbox {
             Directive::Start(request) => self.start = Some(request),
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
+            Directive::Retire => self.retires = true,
+            Directive::EndCommand => self.ends_command = true,
             Directive::Signal { number } => drop(self.signals.insert(number)),
             Directive::Barrier { id } => self.barrier = Some(id),
         }
@@ -63,6 +68,12 @@ impl Outbox {
     fn next(&mut self) -> Option<Directive> {
         if let Some(request) = self.start.take() {
             return Some(Directive::Start(request));
+        }
+        if std::mem::take(&mut self.ends_command) {
+            return Some(Directive::EndCommand);
+        }
+        if std::mem::take(&mut self.retires) {
+            return Some(Directive::Retire);
         }
         if self.stops > 0 {
             self.stops -= 1;

@@ -29,6 +29,7 @@ mod newcomers;
 mod on_exit;
 mod out_of_reach;
 mod output;
+mod overlap;
 mod own_outputs;
 mod patterns;
 mod print_watched;
