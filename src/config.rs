@@ -46,6 +46,10 @@ pub struct Config {
     pub stop_group: StopGroup,
     /// The grace: how long after it until KILL.
     pub stop_timeout: Duration,
+    /// The name of the run, by which clients find it.
+    pub name: Option<String>,
+    /// Whether we read single keys from the terminal, and the command reads nothing.
+    pub keys: bool,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -200,6 +204,8 @@ pub mod tests {
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,
             stop_timeout: Duration::from_secs(5),
+            name: None,
+            keys: false,
             lockfile: None,
             events: None,
             clear: false,

@@ -21,6 +21,8 @@ impl ExitCode {
     pub const USAGE: ExitCode = ExitCode(2);
     /// Used between child and supervisor only: a watched file changed, start the next generation.
     pub const RELOAD: ExitCode = ExitCode(3);
+    /// A verb found no run that is meant.
+    pub const NO_SUCH_RUN: ExitCode = ExitCode(3);
     /// reloadrun itself failed.
     pub const OWN_FAILURE: ExitCode = ExitCode(125);
     /// The command was found and cannot be run.

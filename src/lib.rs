@@ -19,8 +19,9 @@
 //! 6 cli             reads the command line and the config file into a Config
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
+//! 5 client          asks a run
 //! 4 advice command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart remedy protocol
+//! 3 filter settle stop restart remedy protocol control
 //! 2 config event damping ignore_files program
 //! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
 //! 0 change environment escape generation exit_code error
@@ -35,8 +36,10 @@ mod bytecode;
 mod change;
 mod child;
 mod cli;
+mod client;
 mod command;
 mod config;
+mod control;
 mod damping;
 mod degraded;
 mod environment;

@@ -30,6 +30,8 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
+    /// Whether all of them are, until [`Directive::Pause`] says otherwise.
+    pub paused: bool,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.
@@ -211,6 +213,11 @@ pub enum Directive {
     Signal {
         /// Its number.
         number: i32,
+    },
+    /// Collect changes and do nothing about them, or go on.
+    Pause {
+        /// Whether to collect.
+        on: bool,
     },
 }
 

@@ -6,12 +6,16 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::change::Look;
+use crate::change::{Look, seen_from};
 use crate::child;
+use crate::client;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
+use crate::control;
+use crate::degraded::Degraded;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
@@ -19,6 +23,7 @@ use crate::filter::{Filter, OwnFiles, Rule};
 use crate::heartbeat::Heartbeat;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
+use crate::os::local::Listener;
 use crate::os::signals::{Dispositions, Signal};
 use crate::protocol::Ties;
 use crate::report;
@@ -35,6 +40,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
+        Parsed::Ask(order) => client::run(&order, &Environment::of_process()),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
         Parsed::Wrong(text) => Err(Error::Words(text)),
     };
@@ -110,17 +116,45 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     }
 }
 
-fn supervise(args: Args, caller: Caller, config: Config, dispositions: Dispositions) -> Result<ExitCode> {
+fn supervise(args: Args, mut caller: Caller, mut config: Config, dispositions: Dispositions) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
-    let own = own_files(&config, heartbeat.path());
+    let control = listen_to_clients(&config);
+    // For the command, also after the config was read anew; not that of an outer reloadrun.
+    let socket = control.as_ref().ok().map(|listener| listener.path().as_os_str().to_owned());
+    caller.environment = caller.environment.with(control::VARIABLE, socket.clone());
+    config.environment = caller.environment.clone();
+    let mut own = own_files(&config, heartbeat.path());
+    socket.into_iter().for_each(|path| own.add_path(path.into()));
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    supervisor::run(&mut Invocation { args, caller, config, config_look, own, filter, dispositions }, heartbeat)
+    supervisor::run(&mut Invocation { args, caller, config, config_look, own, filter, dispositions }, heartbeat, control)
+}
+
+fn listen_to_clients(config: &Config) -> std::result::Result<Listener, Degraded> {
+    let refused = |directory: &Path, error| Degraded::NoControl { directory: directory.to_owned(), reason: os::reason(error) };
+    // Another run may have removed the directory just now, because it was empty.
+    let mut last = None;
+    for _ in 0..3 {
+        let directory =
+            control::directory_for_socket(&config.environment).map_err(|(path, error)| refused(&path, error))?;
+        match directory.listen(&control::new_name()) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(refused(directory.path(), error)),
+        }
+    }
+    Err(last.expect("there was a first try"))
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
-    let decision = watch::explain(&filter, path);
+    let (counts, sentence) = explained(config, &filter, path, shown);
+    print(&format!("{}\n", escaped(&sentence)))?;
+    Ok(if counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+}
+
+/// Whether a change would count, and what it leads to.
+fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bool, String) {
+    let decision = watch::explain(filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
@@ -128,8 +162,7 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);
-    print(&format!("{}\n", escaped(&format!("a change {place}{} {effect}: {rule}", shown.display()))))?;
-    Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+    (decision.counts, format!("a change {place}{} {effect}: {rule}", shown.display()))
 }
 
 /// What we write, and what the command writes through the descriptors that it has from us.
@@ -169,7 +202,8 @@ impl Host for Invocation {
         let config = resolve(&self.args, &self.caller, true)?;
         // Those two are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        self.config = Config { lockfile, events, ..config };
+        let keys = self.config.keys;
+        self.config = Config { lockfile, events, keys, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }
@@ -180,6 +214,11 @@ impl Host for Invocation {
 
     fn counts(&self, path: &Path) -> bool {
         self.filter.decide(path).counts
+    }
+
+    fn explain(&self, path: &Path) -> (bool, String) {
+        let shown = seen_from(&self.config.directory, path);
+        explained(&self.config, &self.filter, &identity(path, &self.config.directory), &shown)
     }
 
     fn caller_ignores(&self, signal: Signal) -> bool {

@@ -15,6 +15,7 @@ use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
+use super::pause::Pause;
 use super::standby::{Orders, Standby};
 use super::watch_thread::WatchThread;
 use crate::advice;
@@ -70,6 +71,7 @@ struct Driver<'a> {
     early: Vec<Directive>,
     tree_told: bool,
     watcher: SharedWatcher,
+    pause: Pause,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -110,6 +112,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
+        let pause = Pause::new(request.paused, watcher.door());
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
@@ -125,6 +128,7 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             watcher: watcher.clone(),
+            pause: pause.clone(),
             ties,
         };
         driver.begin(started);
@@ -136,7 +140,7 @@ impl<'a> Driver<'a> {
         let hints = (request.generation == Generation::FIRST || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
+        let thread = WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
         thread.start().map_err(no_thread)?;
         Ok(driver)
     }
@@ -244,6 +248,7 @@ impl<'a> Driver<'a> {
                 Action::Say(sentence) => report::say(sentence),
                 Action::Stop(step) => reports.extend(self.stop(step)),
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
+                Action::Pause(on) => self.pause.set(on),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
                         reports.extend(self.signal(Some(signal)));

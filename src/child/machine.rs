@@ -103,6 +103,8 @@ pub enum Action {
     Stop(StopAction),
     /// Sends the command a signal by number.
     Signal(i32),
+    /// Collects changes and does nothing about them, or goes on.
+    Pause(bool),
     /// Sends the command the signal configured for changes.
     SignalChange,
     /// Tells that this end of the command's first process is to be put down to it.
@@ -210,6 +212,7 @@ impl Machine {
             Input::Told(Directive::Start(_)) => {}
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
+            Input::Told(Directive::Pause { on }) => actions.push(Action::Pause(on)),
             Input::SupervisorGone => {
                 self.abandon("the supervisor is gone; ending the command", now, &mut actions);
             }

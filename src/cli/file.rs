@@ -31,7 +31,7 @@ pub struct File {
 }
 
 const LISTS: [&str; 2] = ["watch", "ignore"];
-const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
+const FLAGS: [&str; 6] = ["no-ignore", "no-follow", "keys", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;

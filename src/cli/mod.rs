@@ -6,4 +6,5 @@ pub mod logging;
 pub mod resolve;
 mod shell;
 pub mod trust;
+mod verbs;
 mod words;

@@ -9,6 +9,7 @@ use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::control;
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
@@ -191,6 +192,8 @@ impl Resolver<'_> {
                 Duration::from_secs(5),
                 Duration::ZERO,
             ),
+            name: self.name(),
+            keys: args.keys || self.flag("keys"),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -357,6 +360,14 @@ impl Resolver<'_> {
             self.wrong(entry, &format!("unknown signal{} (`kill -l` lists them)", meant(plain, Signal::names())));
             Signal::TERM
         })
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let entry = self.flag_or_text("name", self.args.name.as_ref())?;
+        if !control::is_name(&entry.value) {
+            self.wrong(&entry, "must be 1 to 64 letters, digits, dots, dashes and underscores");
+        }
+        Some(entry.value)
     }
 
     fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {

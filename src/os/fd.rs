@@ -40,6 +40,10 @@ pub enum Wanted {
     ToRead,
     /// It is writable, or the other end is closed.
     ToWrite,
+    /// One of both.
+    ToReadOrWrite,
+    /// The other end is closed in both directions.
+    Closed,
 }
 
 /// The same as [`wait_readable`], for reading and for writing.
@@ -77,6 +81,9 @@ fn poll_fd(descriptor: BorrowedFd<'_>, wanted: Wanted) -> PollFd<'_> {
         match wanted {
             Wanted::ToRead => PollFlags::POLLIN,
             Wanted::ToWrite => PollFlags::POLLOUT,
+            Wanted::ToReadOrWrite => PollFlags::POLLIN | PollFlags::POLLOUT,
+            // It is always reported.
+            Wanted::Closed => PollFlags::empty(),
         },
     )
 }
@@ -359,6 +366,14 @@ pub fn ensure_standard_three() {
             // The lowest free number is this one: it stays open for the life of the process.
             std::mem::forget(null);
         }
+    }
+}
+
+/// From now on, standard input of this process and of those that it starts is empty.
+pub fn read_from_nothing() {
+    if let Ok(null) = File::open("/dev/null") {
+        // SAFETY: integers only; nothing here keeps descriptor 0 as its own.
+        unsafe { libc::dup2(null.as_raw_fd(), libc::STDIN_FILENO) };
     }
 }
 

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod fd;
 pub mod fs;
 pub mod inotify;
+pub mod local;
 pub mod lock;
 pub mod map;
 pub mod memory;

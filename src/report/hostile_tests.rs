@@ -67,6 +67,8 @@ fn every_event() -> Vec<What> {
             main_ended: false,
         },
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
+        What::Paused,
+        What::Resumed,
     ];
     events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
@@ -87,12 +89,14 @@ fn number(what: &What) -> usize {
         What::Hint { .. } => 10,
         What::Finished { .. } => 11,
         What::StillStopping { .. } => 12,
+        What::Paused => 13,
+        What::Resumed => 14,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 13];
+    let mut seen = [false; 15];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -2,6 +2,7 @@
 
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
+use crate::control::{Answer, Request};
 use crate::degraded::{Degraded, Loss};
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
@@ -12,6 +13,7 @@ use crate::os::tree::Process;
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::supervisor::job::{OwnStop, Seen, Step};
 use crate::supervisor::machine::{Action, Input, Machine, Rules};
+use crate::supervisor::server::ClientId;
 use crate::supervisor::signals::Heard;
 use crate::supervisor::sweep::Remains;
 use std::time::{Duration, Instant};
@@ -143,10 +145,16 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(_, Directive::Start(_)) => "send start".to_owned(),
         Action::Send(_, Directive::Stop) => "send stop".to_owned(),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
+        Action::Send(_, Directive::Pause { on }) => format!("send pause {on}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
         Action::TellSeries(_, series) => format!("tell series of {}", series.restarts),
         Action::Release(_) => "release".to_owned(),
         Action::EndLine => "end line".to_owned(),
+        Action::Answer(_, answer) => format!("answer {}", answered(answer)),
+        Action::AnswerStatus(_) => "answer status".to_owned(),
+        Action::AnswerExplain(_, path) => format!("explain {}", path.display()),
+        Action::Follow(_) => "follow".to_owned(),
+        Action::Show(shown) => format!("show {shown:?}"),
         Action::Sweep => "sweep".to_owned(),
         Action::Job(Step::Look) => "look".to_owned(),
         Action::Job(Step::Signal(process, signal)) => format!("{signal} to {}", process.pid),
@@ -155,6 +163,22 @@ pub fn short(actions: &[Action]) -> String {
         Action::Finish(code) => format!("finish {}", code.number()),
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+fn answered(answer: &Answer) -> String {
+    match answer {
+        Answer::Restart { generation, already } => format!("restart {generation} {already}"),
+        Answer::Stop { again } => format!("stop {again}"),
+        Answer::Pause { already } => format!("pause {already}"),
+        Answer::Resume { already } => format!("resume {already}"),
+        Answer::Refused { message } => format!("refused: {message}"),
+        Answer::Status(_) | Answer::Events | Answer::Explain { .. } => unreachable!("the driver answers that"),
+    }
+}
+
+/// A client asks.
+pub fn asked(request: Request) -> Input {
+    Input::Asked { client: ClientId(1), request, from_tree: false }
 }
 
 /// The machine. A sweep leaves `remains`, and a look shows `tree`.

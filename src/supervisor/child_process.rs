@@ -25,7 +25,7 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, and a set of signals.
+/// much there is to tell, it comes down to one start, two stops at the most, one word about a pause, and a set of signals.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
@@ -33,6 +33,7 @@ struct Outbox {
     start: Option<StartRequest>,
     stops: u8,
     signals: BTreeSet<i32>,
+    pause: Option<bool>,
 }
 
 impl Outbox {
@@ -42,6 +43,7 @@ impl Outbox {
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
             Directive::Signal { number } => drop(self.signals.insert(number)),
+            Directive::Pause { on } => self.pause = Some(on),
         }
     }
 
@@ -63,6 +65,9 @@ impl Outbox {
         if self.stops > 0 {
             self.stops -= 1;
             return Some(Directive::Stop);
+        }
+        if let Some(on) = self.pause.take() {
+            return Some(Directive::Pause { on });
         }
         self.signals.pop_first().map(|number| Directive::Signal { number })
     }
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
         let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
+            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default(), paused: false };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {

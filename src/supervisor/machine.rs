@@ -20,11 +20,14 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
+use super::keyboard::Key;
 use super::life::{Life, State};
+use super::server::ClientId;
 use super::signals::{Asks, Heard, Situation, asks};
-pub use super::step::{Action, Input, Rules};
+pub use super::step::{Action, Input, Rules, Shown};
 use super::succession::Succession;
 use crate::config::OnChange;
+use crate::control::{Answer, Request};
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
 use crate::event::{Effect, StopReason, WaitingFor, What};
@@ -56,6 +59,8 @@ pub struct Machine {
     asked: Option<(Signal, Instant)>,
     /// Whether nobody reads standard output.
     unread: bool,
+    /// Whether changes are collected, and lead to nothing.
+    paused: bool,
     backoff: Backoff,
 }
 
@@ -64,7 +69,7 @@ impl Machine {
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
         let (succession, first) = Succession::begin(now);
         let (job, backoff) = (Job::default(), Backoff::new());
-        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff }, first)
+        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, paused: false, backoff }, first)
     }
 
     /// What a newly read configuration says.
@@ -76,6 +81,11 @@ impl Machine {
     /// What is known of the present series of restarts.
     pub fn damping(&self) -> &Damping {
         &self.succession.damping
+    }
+
+    /// Whether changes are collected, and lead to nothing.
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// When it wants a tick.
@@ -101,6 +111,9 @@ impl Machine {
             Input::Signal(heard) => self.signal(heard, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
+            Input::Asked { client, request, from_tree } => self.asked(client, request, from_tree, now, &mut actions),
+            Input::ClientGone(_) => {}
+            Input::Key(key) => self.key(key, now, &mut actions),
             Input::Seen(tree) => {
                 let awaits_command =
                     self.succession.lives.in_charge().is_some_and(|life| life.state == State::Starting);
@@ -279,6 +292,64 @@ impl Machine {
         }
     }
 
+    fn asked(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        _from_tree: bool,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let answer = match request {
+            Request::Status => return actions.push(Action::AnswerStatus(client)),
+            Request::Events => return actions.push(Action::Follow(client)),
+            Request::Explain { path, bytes } => {
+                return actions.push(Action::AnswerExplain(client, Request::path(path, bytes)));
+            }
+            Request::Restart => self.restart(now, actions),
+            Request::Stop => {
+                // Before the end, which may come at once.
+                actions.push(Action::Answer(client, Answer::Stop { again: self.succession.is_ending() }));
+                return self.end(ExitCode::SUCCESS, "asked to stop".to_owned(), now, actions);
+            }
+            Request::Pause => Answer::Pause { already: !self.pause(true, actions) },
+            Request::Resume => Answer::Resume { already: !self.pause(false, actions) },
+        };
+        actions.push(Action::Answer(client, answer));
+    }
+
+    fn key(&mut self, key: Key, now: Instant, actions: &mut Vec<Action>) {
+        match key {
+            Key::Restart => drop(self.restart(now, actions)),
+            Key::Pause => drop(self.pause(!self.paused, actions)),
+            Key::Why => actions.push(Action::Show(Shown::Status)),
+            Key::Quit => self.end(ExitCode::SUCCESS, "q was pressed".to_owned(), now, actions),
+            Key::Help => actions.push(Action::Show(Shown::Keys)),
+        }
+    }
+
+    /// Starts the command anew, as if it had been saved.
+    fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) -> Answer {
+        if self.succession.is_ending() {
+            return Answer::Refused { message: "the run is ending".to_owned() };
+        }
+        self.backoff.reset();
+        let already = !self.succession.renew(self.rules.stop_timeout, now, actions);
+        Answer::Restart { generation: self.succession.coming(), already }
+    }
+
+    /// Says whether that is news.
+    fn pause(&mut self, on: bool, actions: &mut Vec<Action>) -> bool {
+        let is_news = std::mem::replace(&mut self.paused, on) != on;
+        if is_news {
+            let in_charge = self.succession.lives.in_charge().map(|life| life.generation);
+            actions.extend(in_charge.map(|generation| Action::Send(generation, Directive::Pause { on })));
+            let what = if on { What::Paused } else { What::Resumed };
+            actions.push(Action::Tell(self.succession.generation, what));
+        }
+        is_news
+    }
+
     fn suspend(&mut self, how: Suspension, now: Instant, actions: &mut Vec<Action>) {
         actions.extend(self.job.suspend(how, self.shares_terminal, now).into_iter().map(Action::Job));
     }
@@ -327,11 +398,7 @@ impl Machine {
         let generation = life.generation;
         let stuck = life.stuck(now);
         match life.state {
-            State::Delayed(at) if at <= now => {
-                life.leaves(State::Renewing, stop_timeout, now);
-                actions.push(Action::Send(generation, Directive::Stop));
-                self.succession.fork_standby(now, actions);
-            }
+            State::Delayed(at) if at <= now => drop(self.succession.renew(stop_timeout, now, actions)),
             State::Renewing(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
                 self.succession.lost(generation, Loss::NoAnswer, now, actions);
             }

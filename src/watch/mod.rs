@@ -186,7 +186,6 @@ impl Watcher {
     }
 
     /// The way for other threads to have a path watched, while this one waits.
-    #[cfg_attr(not(test), expect(dead_code, reason = "discovery is the first to come in this way"))]
     pub fn door(&self) -> Door {
         self.door.clone()
     }

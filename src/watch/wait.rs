@@ -25,6 +25,11 @@ impl Door {
         let _ = self.paths.send((path, seen));
         self.bell.ring();
     }
+
+    /// Wakes the watcher, for something that it learns in another way.
+    pub fn knock(&self) {
+        self.bell.ring();
+    }
 }
 
 /// The other side of the door.

@@ -1,0 +1,85 @@
+//! A connection to a run, line by line.
+
+use std::time::Instant;
+
+use crate::control::{Greeting, Request, line};
+use crate::os::local::{Connection, Got};
+
+/// What came from the run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A line, without its end.
+    Line(String),
+    /// Nothing in time.
+    Nothing,
+    /// The run is gone, or has let us go.
+    End,
+}
+
+/// A connection on which the greeting has been heard.
+#[derive(Debug)]
+pub struct Conversation {
+    /// What the run is.
+    pub greeting: Greeting,
+    connection: Connection,
+    unread: Vec<u8>,
+}
+
+impl Conversation {
+    /// Waits for the greeting. `None` if there is none in time, or it is none of ours.
+    pub fn begin(connection: Connection, until: Instant) -> Option<Conversation> {
+        let nobody = Greeting {
+            reloadrun: String::new(),
+            protocol: 0,
+            pid: 0,
+            name: None,
+            directory: String::new(),
+            command: String::new(),
+        };
+        let mut conversation = Conversation { greeting: nobody, connection, unread: Vec::new() };
+        let Heard::Line(line) = conversation.hear(Some(until)) else { return None };
+        conversation.greeting = serde_json::from_str(&line).ok()?;
+        Some(conversation)
+    }
+
+    /// Says something. A request is short, and the run has read everything before it.
+    pub fn say(&mut self, request: &Request) {
+        let line = line(request);
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match self.connection.write(rest) {
+                Some(0) | None => return,
+                Some(count) => rest = &rest[count..],
+            }
+        }
+    }
+
+    /// Says something and waits for the answer.
+    pub fn ask(&mut self, request: &Request, until: Option<Instant>) -> Heard {
+        self.say(request);
+        self.hear(until)
+    }
+
+    /// The next line.
+    pub fn hear(&mut self, until: Option<Instant>) -> Heard {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.unread[searched..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=searched + end).collect();
+                return Heard::Line(String::from_utf8_lossy(&line[..line.len() - 1]).into_owned());
+            }
+            searched = self.unread.len();
+            match self.connection.read(&mut buffer) {
+                Got::Some(count) => self.unread.extend_from_slice(&buffer[..count]),
+                Got::End | Got::Broken => return Heard::End,
+                Got::NotNow => {
+                    let is_there = self.connection.wait(until);
+                    if !is_there && until.is_some_and(|until| Instant::now() >= until) {
+                        return Heard::Nothing;
+                    }
+                }
+            }
+        }
+    }
+}
