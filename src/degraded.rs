@@ -141,12 +141,6 @@ pub enum Degraded {
     HiddenProcesses,
     /// Processes cannot be found by their parents.
     NoProc,
-    /// The run cannot be asked: no socket can be made.
-    NoControl {
-        #[serde(with = "crate::change::path")]
-        directory: PathBuf,
-        reason: String,
-    },
     /// The event file takes nothing. This is told on standard error alone.
     NoRoomForEvents { kept: usize },
 }
@@ -217,7 +211,6 @@ impl Degraded {
             Degraded::SurvivedKill { .. } => "survived_kill",
             Degraded::HiddenProcesses => "hidden_processes",
             Degraded::NoProc => "no_proc",
-            Degraded::NoControl { .. } => "no_control",
             Degraded::NoRoomForEvents { .. } => "no_room_for_events",
         }
     }
@@ -397,11 +390,6 @@ impl fmt::Display for Degraded {
             Degraded::HiddenProcesses => f.write_str("processes that /proc does not show were left running"),
             Degraded::NoProc => f.write_str(
                 "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
-            ),
-            Degraded::NoControl { directory, reason } => write!(
-                f,
-                "this run cannot be asked (reloadrun status): no socket can be made in {} ({reason}); set XDG_RUNTIME_DIR or TMPDIR to a directory of this user",
-                directory.display()
             ),
             Degraded::NoRoomForEvents { kept } => write!(
                 f,

@@ -53,7 +53,6 @@ pub fn every(text: &str) -> Vec<Degraded> {
         Degraded::SurvivedKill { pids: vec![7] },
         Degraded::HiddenProcesses,
         Degraded::NoProc,
-        Degraded::NoControl { directory: "/tmp/reloadrun-7".into(), reason: "permission denied".into() },
         Degraded::NoRoomForEvents { kept: 256 * 1024 },
     ]
 }

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use crate::change::{Look, seen_from};
 use crate::child;
-use crate::client;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
+use crate::client;
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::control;
-use crate::degraded::Degraded;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
@@ -127,22 +126,31 @@ fn supervise(args: Args, mut caller: Caller, mut config: Config, dispositions: D
     socket.into_iter().for_each(|path| own.add_path(path.into()));
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    supervisor::run(&mut Invocation { args, caller, config, config_look, own, filter, dispositions }, heartbeat, control)
+    supervisor::run(
+        &mut Invocation { args, caller, config, config_look, own, filter, dispositions },
+        heartbeat,
+        control,
+    )
 }
 
-fn listen_to_clients(config: &Config) -> std::result::Result<Listener, Degraded> {
-    let refused = |directory: &Path, error| Degraded::NoControl { directory: directory.to_owned(), reason: os::reason(error) };
+/// # Errors
+/// A sentence for the user: the run goes on without it.
+fn listen_to_clients(config: &Config) -> std::result::Result<Listener, String> {
+    let refused = |directory: &Path, error| {
+        let (directory, reason) = (directory.display(), os::reason(error));
+        format!("this run cannot be asked (reloadrun status): no socket can be made in {directory} ({reason}); set XDG_RUNTIME_DIR or TMPDIR to a directory of this user")
+    };
+    let mut last = String::new();
     // Another run may have removed the directory just now, because it was empty.
-    let mut last = None;
     for _ in 0..3 {
         let directory =
             control::directory_for_socket(&config.environment).map_err(|(path, error)| refused(&path, error))?;
         match directory.listen(&control::new_name()) {
             Ok(listener) => return Ok(listener),
-            Err(error) => last = Some(refused(directory.path(), error)),
+            Err(error) => last = refused(directory.path(), error),
         }
     }
-    Err(last.expect("there was a first try"))
+    Err(last)
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {

@@ -140,7 +140,8 @@ impl<'a> Driver<'a> {
         let hints = (request.generation == Generation::FIRST || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread = WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
+        let thread =
+            WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
         thread.start().map_err(no_thread)?;
         Ok(driver)
     }

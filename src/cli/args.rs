@@ -32,8 +32,8 @@ wrong usage or config; 125 if reloadrun itself failed.
 Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of \
 the paths that caused this start), RELOADRUN_CONTROL (the socket at which this run is asked).
 
-Verbs ask a run: list, status, restart, stop, pause, resume, events, explain PATH. `reloadrun status --help` shows how one \
-is chosen. A command of such a name comes after --, as every command does.
+Verbs ask a run: list, status, restart, stop, pause, resume, events, explain PATH. Each has a help of its own. A command of \
+such a name comes after --, as every command does.
 
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
 

@@ -77,6 +77,8 @@ fn shown(config: &Config, key: &str) -> String {
         "stop-signal" => config.stop_signal.to_string(),
         "stop-group" => format!("{:?}", config.stop_group),
         "stop-timeout" => format!("{:?}", config.stop_timeout),
+        "keys" => config.keys.to_string(),
+        "name" => format!("{:?}", config.name),
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
             Some(EventsTarget::File(path)) => name(path),
@@ -90,7 +92,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 65] = [
+const GOOD: [(&str, &str, &str, &str); 66] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -148,6 +150,7 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
     ("stop-signal", "CLD", "SIGCHLD", "INT"),
     ("stop-signal", "RTMIN", "SIGRTMIN", "INT"),
     ("stop-signal", "SIGRTMIN+3", "SIGRTMIN+3", "INT"),
+    ("name", "web-1.café_2", "Some(\"web-1.café_2\")", "other"),
     ("lockfile", "run/it.lock", "it.lock", "other.lock"),
     ("events", "-", "Some(Stderr)", "fd:4"),
     ("events", "fd:3", "Some(Descriptor(3))", "-"),
@@ -159,7 +162,7 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 52] = [
+const BAD: [(&str, &str, &str); 55] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -187,6 +190,9 @@ const BAD: [(&str, &str, &str); 52] = [
     ("interval", "86401", "at most one day"),
     ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
+    ("name", "", "must be 1 to 64 letters"),
+    ("name", "a b", "must be 1 to 64 letters"),
+    ("name", "a/b", "must be 1 to 64 letters"),
     ("compare", "size", "must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
     ("stop-group", "", "must be one of all, main"),
@@ -327,7 +333,8 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
 }
 
 /// Key, its flag, and the result of `shown` without and with it.
-const FLAGS: [(&str, &str, &str, &str); 5] = [
+const FLAGS: [(&str, &str, &str, &str); 6] = [
+    ("keys", "--keys", "false", "true"),
     ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
@@ -404,6 +411,8 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),
         ("stop-timeout", "5s"),
+        ("keys", "false"),
+        ("name", "None"),
         ("lockfile", "none"),
         ("events", "None"),
         ("clear", "false"),

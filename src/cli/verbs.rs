@@ -82,7 +82,8 @@ pub fn is_verb(words: &[OsString]) -> bool {
 /// # Errors
 /// clap's: also for help.
 pub fn parse(words: &[OsString]) -> Result<Order, clap::Error> {
-    let order = |verb, Asked { name, pid, directory, json }: Asked| Order { verb, json: json.json, name, pid, directory };
+    let order =
+        |verb, Asked { name, pid, directory, json }: Asked| Order { verb, json: json.json, name, pid, directory };
     Ok(match Line::try_parse_from(words)?.verb {
         Typed::List(Json { json }) => Order { verb: Verb::List, json, name: None, pid: None, directory: None },
         Typed::Status(asked) => order(Verb::Status, asked),
@@ -112,7 +113,11 @@ mod tests {
         assert_eq!(known, VERBS);
         for verb in VERBS {
             assert!(is_verb(&words(&format!("reloadrun {verb}"))));
-            for line in [format!("reloadrun -- {verb}"), format!("reloadrun -w {verb} -- {verb} x"), format!("reloadrun {verb}s")] {
+            for line in [
+                format!("reloadrun -- {verb}"),
+                format!("reloadrun -w {verb} -- {verb} x"),
+                format!("reloadrun {verb}s"),
+            ] {
                 assert!(!is_verb(&words(&line)), "{line}");
             }
         }

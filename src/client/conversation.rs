@@ -1,5 +1,6 @@
 //! A connection to a run, line by line.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use crate::control::{Greeting, Request, line};
@@ -16,19 +17,19 @@ pub enum Heard {
     End,
 }
 
-/// A connection on which the greeting has been heard.
+/// A connection to a run.
 #[derive(Debug)]
 pub struct Conversation {
-    /// What the run is.
+    /// What the run is, once it has greeted.
     pub greeting: Greeting,
     connection: Connection,
     unread: Vec<u8>,
 }
 
 impl Conversation {
-    /// Waits for the greeting. `None` if there is none in time, or it is none of ours.
-    pub fn begin(connection: Connection, until: Instant) -> Option<Conversation> {
-        let nobody = Greeting {
+    /// Before the greeting, which [`Conversation::greet`] takes in.
+    pub fn new(connection: Connection) -> Conversation {
+        let greeting = Greeting {
             reloadrun: String::new(),
             protocol: 0,
             pid: 0,
@@ -36,10 +37,21 @@ impl Conversation {
             directory: String::new(),
             command: String::new(),
         };
-        let mut conversation = Conversation { greeting: nobody, connection, unread: Vec::new() };
-        let Heard::Line(line) = conversation.hear(Some(until)) else { return None };
-        conversation.greeting = serde_json::from_str(&line).ok()?;
-        Some(conversation)
+        Conversation { greeting, connection, unread: Vec::new() }
+    }
+
+    /// Takes the greeting in. `Some(false)` if what is there is none of ours, `None` if nothing is there in time.
+    pub fn greet(&mut self, until: Instant) -> Option<bool> {
+        match self.hear(Some(until)) {
+            Heard::Nothing => None,
+            Heard::End => Some(false),
+            Heard::Line(line) => Some(serde_json::from_str(&line).map(|greeting| self.greeting = greeting).is_ok()),
+        }
+    }
+
+    /// What to wait for.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 
     /// Says something. A request is short, and the run has read everything before it.

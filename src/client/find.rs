@@ -7,11 +7,18 @@ use std::time::{Duration, Instant};
 use super::conversation::Conversation;
 use crate::control::{Greeting, VARIABLE, directories, pid_of};
 use crate::environment::Environment;
-use crate::os::local::{Connection, PrivateDirectory, connect};
+use crate::os::fd::{Wanted, wait_for_any};
+use crate::os::local::{Connection, Peer, PrivateDirectory, connect};
 use crate::os::way::own_user;
 
-/// A full queue of a run that is busy is tried again after this time.
+/// A full queue of a run that is busy is tried again after this time,
 const AGAIN: Duration = Duration::from_millis(5);
+
+/// so often.
+const TRIES: u32 = 40;
+
+/// When what is looked for has been found, the others get this time to greet.
+const SOON: Duration = Duration::from_millis(200);
 
 /// A run that has greeted.
 #[derive(Debug)]
@@ -22,23 +29,11 @@ pub struct Run {
     user: u32,
 }
 
-/// Something at a control socket.
+/// A process that listens and does not greet.
 #[derive(Debug)]
-pub enum Found {
-    /// A run.
-    Run(Run),
-    /// The process with this pid, which does not greet in time.
-    Silent(i32),
-}
-
-impl Found {
-    /// The run, if it is one.
-    pub fn run(&mut self) -> Option<&mut Run> {
-        match self {
-            Found::Run(run) => Some(run),
-            Found::Silent(_) => None,
-        }
-    }
+pub struct Silent {
+    /// By the name of its socket.
+    pub pid: i32,
 }
 
 /// What a run is chosen by.
@@ -65,42 +60,58 @@ pub enum Chosen {
     Several(Vec<String>),
 }
 
-/// Everyone who can be asked. Sockets of the dead are left out.
-pub fn all(environment: &Environment, until: Instant) -> Vec<Found> {
-    let mut connections = Vec::new();
+/// Everyone who can be asked. Sockets of the dead are left out. Once there is `enough`, whoever has not greeted gets a short time only.
+pub fn all(environment: &Environment, until: Instant, enough: impl Fn(&[Run]) -> bool) -> (Vec<Run>, Vec<Silent>) {
+    let (mut pending, mut runs, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     for directory in directories(environment) {
         let mut names = directory.names();
         names.sort_by_key(|name| pid_of(name));
         for (name, pid) in names.iter().filter_map(|name| Some((name, pid_of(name)?))) {
-            connections.extend(reach(&directory, name, until).map(|reached| (directory.owner(), pid, reached)));
+            let Some(connection) = reach(&directory, name) else { continue };
+            let Some(connection) = connection else {
+                silent.push(Silent { pid });
+                continue;
+            };
+            // Only the owner of the directory can have made it there; if it was somebody else, it is not what it seems.
+            if let Ok(Peer { user, .. }) = connection.peer()
+                && user == directory.owner()
+            {
+                pending.push((pid, Run { conversation: Conversation::new(connection), user }));
+            }
         }
     }
-    let greet = |(owner, pid, reached): (u32, i32, Option<Connection>)| {
-        let Some(connection) = reached else { return Some(Found::Silent(pid)) };
-        // Only the owner of the directory can have made it there; if it was somebody else, it is not what it seems.
-        let user = connection.peer().ok()?.user;
-        (user == owner).then_some(())?;
-        Some(Conversation::begin(connection, until).map_or(Found::Silent(pid), |conversation| {
-            Found::Run(Run { conversation, user })
-        }))
-    };
-    connections.into_iter().filter_map(greet).collect()
+    let soon = Instant::now() + SOON;
+    loop {
+        let now = Instant::now();
+        for (pid, mut run) in std::mem::take(&mut pending) {
+            match run.conversation.greet(now) {
+                Some(true) => runs.push(run),
+                Some(false) => silent.push(Silent { pid }),
+                None => pending.push((pid, run)),
+            }
+        }
+        let until = if enough(&runs) { soon.min(until) } else { until };
+        if pending.is_empty() || now >= until {
+            silent.extend(pending.into_iter().map(|(pid, _)| Silent { pid }));
+            runs.sort_by_key(|run| run.conversation.greeting.pid);
+            return (runs, silent);
+        }
+        let waited: Vec<_> = pending.iter().map(|(_, run)| (run.conversation.descriptor(), Wanted::ToRead)).collect();
+        // An error is an early return.
+        let _ = wait_for_any(&waited, until);
+    }
 }
 
-/// A connection; `Some(None)` if there is somebody who does not take it in time, `None` if there is nobody.
-fn reach(directory: &PrivateDirectory, name: &str, until: Instant) -> Option<Option<Connection>> {
-    loop {
+/// Whether somebody listens at this name, and a connection, if it can be had at once: the queue of one that is stopped is full.
+fn reach(directory: &PrivateDirectory, name: &str) -> Option<Option<Connection>> {
+    for _ in 0..TRIES {
         match directory.connect(name) {
             Ok(connection) => return Some(Some(connection)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if Instant::now() >= until {
-                    return Some(None);
-                }
-                std::thread::sleep(AGAIN);
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(AGAIN),
             Err(_) => return None,
         }
     }
+    Some(None)
 }
 
 /// Chooses.
@@ -109,16 +120,11 @@ pub fn choose(choice: &Choice, environment: &Environment, until: Instant) -> Cho
     if by_variable && let Some(run) = of_variable(environment, until) {
         return Chosen::One(run);
     }
-    let mut silent = Vec::new();
-    let mut runs: Vec<Run> = Vec::new();
-    for found in all(environment, until) {
-        match found {
-            Found::Run(run) => runs.push(run),
-            Found::Silent(pid) => silent.push(pid),
-        }
-    }
+    let is_there = |runs: &[Run]| !meant(choice, &greetings(runs), own_user()).is_empty();
+    let (mut runs, silent) = all(environment, until, is_there);
+    let silent: Vec<i32> = silent.iter().map(|silent| silent.pid).collect();
     let others = runs.len();
-    let greetings: Vec<(&Greeting, u32)> = runs.iter().map(|run| (&run.conversation.greeting, run.user)).collect();
+    let greetings = greetings(&runs);
     let mut meant = meant(choice, &greetings, own_user());
     match meant.len() {
         0 => Chosen::None(none(choice, others, &silent)),
@@ -135,6 +141,10 @@ pub fn choose(choice: &Choice, environment: &Environment, until: Instant) -> Cho
     }
 }
 
+fn greetings(runs: &[Run]) -> Vec<(&Greeting, u32)> {
+    runs.iter().map(|run| (&run.conversation.greeting, run.user)).collect()
+}
+
 /// The run whose command we are, or descend from.
 fn of_variable(environment: &Environment, until: Instant) -> Option<Run> {
     let path = Path::new(environment.get(VARIABLE)?);
@@ -143,7 +153,8 @@ fn of_variable(environment: &Environment, until: Instant) -> Option<Run> {
     if user != own_user() && user != 0 && own_user() != 0 {
         return None;
     }
-    Conversation::begin(connection, until).map(|conversation| Run { conversation, user })
+    let mut conversation = Conversation::new(connection);
+    (conversation.greet(until) == Some(true)).then_some(Run { conversation, user })
 }
 
 /// The indexes of those that are meant. One's own come before those of others.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::conversation::{Conversation, Heard};
-use self::find::{Choice, Chosen, Found};
+use self::find::{Choice, Chosen};
 use crate::control::{Answer, PROTOCOL, Request, State, Status, in_words, line};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -20,6 +20,9 @@ use crate::report;
 
 /// A run that has not answered for so long does not answer: it may be stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When all runs are listed, one that has not greeted for so long is left out.
+const GREETING: Duration = Duration::from_secs(1);
 
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,26 +172,17 @@ fn follow(conversation: &mut Conversation) -> Result<ExitCode> {
 }
 
 fn list(environment: &Environment, json: bool) -> Result<ExitCode> {
-    let mut rows = Vec::new();
-    let until = Instant::now() + PATIENCE;
-    let mut found = find::all(environment, until);
+    let (mut runs, silent) = find::all(environment, Instant::now() + GREETING, |_| false);
     // They answer at the same time.
-    for run in found.iter_mut().filter_map(Found::run) {
-        run.conversation.say(&Request::Status);
-    }
-    for found in &mut found {
-        let silent = |pid: i32| vec![pid.to_string(), "-".into(), "does not answer".into(), "-".into(), "-".into(), "-".into()];
-        let run = match found {
-            Found::Run(run) => run,
-            Found::Silent(pid) => {
-                rows.push(silent(*pid));
-                continue;
-            }
-        };
+    runs.iter_mut().for_each(|run| run.conversation.say(&Request::Status));
+    let until = Instant::now() + PATIENCE;
+    let mut silent: Vec<i32> = silent.iter().map(|silent| silent.pid).collect();
+    let mut rows = Vec::new();
+    for run in &mut runs {
         let answer = match run.conversation.hear(Some(until)) {
             Heard::Line(answer) => answer,
             Heard::Nothing => {
-                rows.push(silent(run.conversation.greeting.pid));
+                silent.push(run.conversation.greeting.pid);
                 continue;
             }
             Heard::End => continue,
@@ -199,11 +193,15 @@ fn list(environment: &Environment, json: bool) -> Result<ExitCode> {
         }
         rows.push(row(&status));
     }
+    let complaints = silent.iter().map(|pid| format!("the run with pid {pid} does not answer; is it stopped?"));
+    report::complain(&complaints.collect::<Vec<_>>());
     if json {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        report::complain(&["no run was found".to_owned()]);
+        if silent.is_empty() {
+            report::complain(&["no run was found".to_owned()]);
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let head = ["PID", "NAME", "STATE", "GENERATION", "DIRECTORY", "COMMAND"].map(str::to_owned).to_vec();
@@ -268,7 +266,11 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_harmless() {
-        let rows = [vec!["PID".to_owned(), "NAME".into()], vec!["7".into(), "a\x1b[2J".into()], vec!["12345".into(), "-".into()]];
+        let rows = [
+            vec!["PID".to_owned(), "NAME".into()],
+            vec!["7".into(), "a\x1b[2J".into()],
+            vec!["12345".into(), "-".into()],
+        ];
         assert_eq!(table(&rows), "PID    NAME\n7      a\\u{1b}[2J\n12345  -\n");
     }
 }

@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn only_the_exact_form_of_a_name_is_a_socket() {
         assert_eq!(pid_of(&new_name()), Some(own_pid()));
-        for name in ["7-0123abcd.lock", "7.sock", "-0123abcd.sock", "x-0123abcd.sock", "7-0123abc.sock", "0-0123abcd.sock"] {
+        for name in
+            ["7-0123abcd.lock", "7.sock", "-0123abcd.sock", "x-0123abcd.sock", "7-0123abc.sock", "0-0123abcd.sock"]
+        {
             assert_eq!(pid_of(name), None, "{name}");
         }
         assert!(!may_be_dead(&new_name()) && may_be_dead("4194305-0123abcd.sock"));
@@ -119,7 +121,10 @@ mod tests {
         assert!(shown(&with_runtime).contains(&one.path().to_owned()));
         let other = directory_for_socket(&without).unwrap();
         assert_eq!(other.path().to_str().unwrap(), format!("{temporary}/reloadrun-{}", own_user()));
-        assert!(shown(&without).contains(&other.path().to_owned()) && shown(&with_runtime).contains(&other.path().to_owned()));
+        assert!(
+            shown(&without).contains(&other.path().to_owned())
+                && shown(&with_runtime).contains(&other.path().to_owned())
+        );
         // A runtime directory that takes nothing.
         let broken = environment(&[("XDG_RUNTIME_DIR", "/proc/nowhere"), ("TMPDIR", temporary)]);
         assert_eq!(directory_for_socket(&broken).unwrap().path(), other.path());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{State, Status};
+use super::message::{State, Status};
 
 /// How things are, a sentence a line.
 pub fn in_words(status: &Status) -> Vec<String> {
@@ -17,7 +17,9 @@ pub fn in_words(status: &Status) -> Vec<String> {
         },
         State::Stopping => format!("generation {generation} is being stopped, for {since} now"),
         State::Waiting => format!("the command of generation {generation} {exit} {since} ago; waiting for a change"),
-        State::Delayed => format!("the command of generation {generation} {exit} {since} ago; it starts again after a delay"),
+        State::Delayed => {
+            format!("the command of generation {generation} {exit} {since} ago; it starts again after a delay")
+        }
         State::Ending => format!("generation {generation} is ending, and the run with it"),
     };
     match status.ready {
@@ -26,7 +28,8 @@ pub fn in_words(status: &Status) -> Vec<String> {
         None => {}
     }
     let name = status.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-    let mut lines = vec![format!("{name}{}", status.command), format!("directory {}, pid {}", status.directory, status.pid), first];
+    let mut lines =
+        vec![format!("{name}{}", status.command), format!("directory {}, pid {}", status.directory, status.pid), first];
     if status.paused {
         lines.push("paused: changes are collected, and lead to nothing until it is resumed".to_owned());
     }
@@ -64,7 +67,9 @@ pub fn in_words(status: &Status) -> Vec<String> {
     lines.push(match (&status.config.loaded, status.config.mistakes.is_empty()) {
         (false, _) => format!("no config file ({} is not there)", status.config.path),
         (true, true) => format!("config {}", status.config.path),
-        (true, false) => format!("config {}: its newest state cannot be used, the last good one stays", status.config.path),
+        (true, false) => {
+            format!("config {}: its newest state cannot be used, the last good one stays", status.config.path)
+        }
     });
     lines.extend(status.config.mistakes.iter().cloned());
     lines.extend(status.degraded.iter().map(|complaint| format!("degraded: {}", complaint.message)));
@@ -72,7 +77,7 @@ pub fn in_words(status: &Status) -> Vec<String> {
 }
 
 /// A time as people say it.
-pub fn rounded(milliseconds: f64) -> String {
+fn rounded(milliseconds: f64) -> String {
     let duration = Duration::from_secs_f64(milliseconds.max(0.0) / 1e3);
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -87,9 +92,14 @@ mod tests {
 
     #[test]
     fn a_time_is_said_as_roughly_as_people_say_it() {
-        for (milliseconds, said) in
-            [(0.4, "0 ms"), (999.0, "999 ms"), (1000.0, "1 s"), (59_999.0, "59 s"), (61_000.0, "1m"), (7_290_000.0, "2h 1m")]
-        {
+        for (milliseconds, said) in [
+            (0.4, "0 ms"),
+            (999.0, "999 ms"),
+            (1000.0, "1 s"),
+            (59_999.0, "59 s"),
+            (61_000.0, "1m"),
+            (7_290_000.0, "2h 1m"),
+        ] {
             assert_eq!(rounded(milliseconds), said);
         }
     }

@@ -118,7 +118,9 @@ impl Human {
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
-            What::Paused => (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into()),
+            What::Paused => {
+                (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
+            }
             What::Resumed => (Tone::Plain, "resumed".into()),
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;

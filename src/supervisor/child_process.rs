@@ -189,8 +189,12 @@ mod tests {
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
-        let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default(), paused: false };
+        let request = StartRequest {
+            generation: Generation::FIRST,
+            changes: ChangeSet::default(),
+            damping: Damping::default(),
+            paused: false,
+        };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {

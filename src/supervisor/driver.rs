@@ -49,7 +49,7 @@ const TO_TAKE: Duration = Duration::from_secs(5);
 pub fn run(
     host: &mut dyn Host,
     heartbeat: Heartbeat,
-    control: std::result::Result<Listener, Degraded>,
+    control: std::result::Result<Listener, String>,
 ) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let reporter = Reporter::open(host.config())?;
@@ -60,7 +60,7 @@ pub fn run(
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let (listener, no_control) = match control {
         Ok(listener) => (Some(listener), None),
-        Err(degraded) => (None, Some(degraded)),
+        Err(sentence) => (None, Some(sentence)),
     };
     let keyboard = if host.config().keys { Keyboard::new() } else { None };
     let mut driver = Driver {
@@ -91,8 +91,8 @@ pub fn run(
     if is_hidden() {
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
     }
-    if let Some(degraded) = no_control {
-        driver.tell(Generation::FIRST, What::Degraded(degraded));
+    if let Some(message) = no_control {
+        driver.tell(Generation::FIRST, What::Hint { message });
     }
     driver.drive(first)
 }
@@ -424,7 +424,12 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.remedies.command_starts();
-        let request = StartRequest { generation, changes, damping: self.machine.damping().clone(), paused: self.machine.is_paused() };
+        let request = StartRequest {
+            generation,
+            changes,
+            damping: self.machine.damping().clone(),
+            paused: self.machine.is_paused(),
+        };
         self.child(generation)?.tell(Directive::Start(request));
         self.describe(generation);
         None

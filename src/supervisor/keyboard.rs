@@ -18,7 +18,8 @@ pub enum Key {
 }
 
 /// The keys in a few words, for whoever presses `?`.
-pub const KEYS: &str = "keys: r restarts, p pauses and resumes, w shows why it runs and what is watched, q quits, ? shows this";
+pub const KEYS: &str =
+    "keys: r restarts, p pauses and resumes, w shows why it runs and what is watched, q quits, ? shows this";
 
 impl Key {
     /// The key on which this is printed. Others mean nothing.

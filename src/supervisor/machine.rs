@@ -292,14 +292,7 @@ impl Machine {
         }
     }
 
-    fn asked(
-        &mut self,
-        client: ClientId,
-        request: Request,
-        _from_tree: bool,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    fn asked(&mut self, client: ClientId, request: Request, _from_tree: bool, now: Instant, actions: &mut Vec<Action>) {
         let answer = match request {
             Request::Status => return actions.push(Action::AnswerStatus(client)),
             Request::Events => return actions.push(Action::Follow(client)),

@@ -18,8 +18,8 @@ mod series;
 mod standby;
 
 use self::bench::{
-    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, restarting, signal, started, stopped, stopping,
-    suspended, watching,
+    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, restarting, signal, started, stopped,
+    stopping, suspended, watching,
 };
 use crate::config::OnExit;
 use crate::control::Request;
@@ -122,7 +122,10 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
                 "answer stop false; tell finished; sweep; finish 0",
             ],
         ),
-        (asked(Request::Pause), alive_or("send pause true; tell paused; answer pause false", "tell paused; answer pause false")),
+        (
+            asked(Request::Pause),
+            alive_or("send pause true; tell paused; answer pause false", "tell paused; answer pause false"),
+        ),
         (asked(Request::Resume), ["answer resume true"; 6]),
         (Input::Key(Key::Restart), ["send stop; fork 2", "send stop; fork 2", "send stop; fork 2", "", "", ""]),
         (Input::Tick, [""; 6]),

@@ -69,7 +69,9 @@ impl Picture {
                 self.ready = None;
                 self.since = (wall, now);
                 self.complaints.retain(|heard| heard.lasts);
-                if let Some(last) = self.last_change.as_mut().filter(|last| last.led_to.is_none() && !changes.is_empty()) {
+                if let Some(last) =
+                    self.last_change.as_mut().filter(|last| last.led_to.is_none() && !changes.is_empty())
+                {
                     (last.led_to, last.restart_ms) = (Some(event.generation), *restart_ms);
                 }
             }
@@ -209,7 +211,11 @@ mod tests {
         {
             let now = start + Duration::from_secs(second_no as u64);
             picture.take(&Event { generation, what }, |_, _| serde_json::Value::Null, wall, now);
-            assert_eq!((picture.state, picture.command_pid, picture.generation), (state, pid, generation), "{second_no}");
+            assert_eq!(
+                (picture.state, picture.command_pid, picture.generation),
+                (state, pid, generation),
+                "{second_no}"
+            );
         }
         let greeting = Greeting {
             reloadrun: "1".into(),

@@ -9,6 +9,7 @@ mod comings_and_goings;
 mod config_file;
 mod config_maps;
 mod contents;
+mod control;
 mod directories;
 mod ends;
 mod grace;
