@@ -138,7 +138,9 @@ fn supervise(args: Args, mut caller: Caller, mut config: Config, dispositions: D
 fn listen_to_clients(config: &Config) -> std::result::Result<Listener, String> {
     let refused = |directory: &Path, error| {
         let (directory, reason) = (directory.display(), os::reason(error));
-        format!("this run cannot be asked (reloadrun status): no socket can be made in {directory} ({reason}); set XDG_RUNTIME_DIR or TMPDIR to a directory of this user")
+        format!(
+            "this run cannot be asked (reloadrun status): no socket can be made in {directory} ({reason}); set XDG_RUNTIME_DIR or TMPDIR to a directory of this user"
+        )
     };
     let mut last = String::new();
     // Another run may have removed the directory just now, because it was empty.

@@ -363,6 +363,9 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     session.wait_armed(2);
     sandbox.write("reloadrun.toml", "wach = 1\n");
     session.wait_armed(3);
+    for verb in ["pause", "resume"] {
+        assert!(sandbox.command([verb]).output().expect("reloadrun starts").status.success());
+    }
     let ended = session.stop();
     let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
     // `degraded` needs a fault; all other events have come.
