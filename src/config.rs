@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::Listen;
 use crate::environment::Environment;
 use crate::os::signals::Signal;
 use crate::pattern::Pattern;
+use crate::probe::Probe;
 
 /// A whole configuration: every path absolute, every pattern compiled, every value in range.
 #[derive(Debug, Clone)]
@@ -50,6 +52,12 @@ pub struct Config {
     pub name: Option<String>,
     /// Whether we read single keys from the terminal, and the command reads nothing.
     pub keys: bool,
+    /// The sockets that are held for the command, from descriptor 3 up.
+    pub listen: Vec<Listen>,
+    /// By what the command is known to be ready.
+    pub ready: Option<Probe>,
+    /// So long after the start it is too late to become ready.
+    pub ready_timeout: Duration,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -206,6 +214,9 @@ pub mod tests {
             stop_timeout: Duration::from_secs(5),
             name: None,
             keys: false,
+            listen: Vec::new(),
+            ready: None,
+            ready_timeout: Duration::from_secs(60),
             lockfile: None,
             events: None,
             clear: false,

@@ -101,6 +101,16 @@ pub enum Report {
         /// Its pid.
         pid: i32,
     },
+    /// The command is ready.
+    Ready {
+        /// So long after its start.
+        after: Duration,
+    },
+    /// What the command says that it is doing.
+    Status {
+        /// Its own words.
+        message: String,
+    },
     /// The watcher is in place.
     Watching(Watching),
     /// These files came just before the command's start, where nobody saw them come.
@@ -181,6 +191,11 @@ pub enum Report {
         /// The sentence.
         message: String,
     },
+    /// The answer to [`Directive::Barrier`]: every change that was made before it has been reported.
+    Passed {
+        /// Its number. It answers for lower numbers too.
+        id: u64,
+    },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
     Leaving {
@@ -218,6 +233,12 @@ pub enum Directive {
     Pause {
         /// Whether to collect.
         on: bool,
+    },
+    /// Report every change that has been made until now, and then [`Report::Passed`]. A child that leaves before that does
+    /// not answer; the next one is to be asked again.
+    Barrier {
+        /// Its number; a later one has a higher number.
+        id: u64,
     },
 }
 

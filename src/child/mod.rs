@@ -9,6 +9,7 @@ mod inbox;
 mod left_behind;
 mod machine;
 mod pause;
+mod readiness;
 mod standby;
 mod watch_thread;
 

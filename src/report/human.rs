@@ -122,6 +122,11 @@ impl Human {
                 (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
             }
             What::Resumed => (Tone::Plain, "resumed".into()),
+            What::Ready { after_ms } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
+            What::Status { message } => (Tone::Plain, format!("the command says: {message}")),
+            What::Listening { address, descriptor } => {
+                (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
+            }
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
                 if changes.is_empty() && number.number() == 1 {

@@ -25,7 +25,8 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, one word about a pause, and a set of signals.
+/// much there is to tell, it comes down to one start, two stops at the most, one word about a pause, a set of signals, and the
+/// last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
@@ -34,6 +35,7 @@ struct Outbox {
     stops: u8,
     signals: BTreeSet<i32>,
     pause: Option<bool>,
+    barrier: Option<u64>,
 }
 
 impl Outbox {
@@ -44,6 +46,7 @@ impl Outbox {
             Directive::Stop => self.stops = (self.stops + 1).min(2),
             Directive::Signal { number } => drop(self.signals.insert(number)),
             Directive::Pause { on } => self.pause = Some(on),
+            Directive::Barrier { id } => self.barrier = Some(id),
         }
     }
 
@@ -69,7 +72,8 @@ impl Outbox {
         if let Some(on) = self.pause.take() {
             return Some(Directive::Pause { on });
         }
-        self.signals.pop_first().map(|number| Directive::Signal { number })
+        let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
+        signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))
     }
 }
 
@@ -197,11 +201,12 @@ mod tests {
         };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
-        for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {
+        let barrier = |id| Directive::Barrier { id };
+        for directive in [barrier(1), Directive::Signal { number: 10 }, Directive::Stop, start.clone(), barrier(2)] {
             outbox.add(directive);
         }
         let next: Vec<Directive> = std::iter::from_fn(|| outbox.next()).collect();
-        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }]);
+        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }, barrier(2)]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, close_all_but, error_is_unread, output_is_unread, wait_for_any, write_until};
+use crate::os::handed_over::FIRST;
 use crate::os::local::Listener;
 use crate::os::process::{Harvest, fork_child, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
@@ -86,6 +87,9 @@ pub fn run(
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(Generation::FIRST, What::ConfigLoaded { path });
+    }
+    for (listen, descriptor) in driver.host.config().listen.clone().into_iter().zip(FIRST..) {
+        driver.tell(Generation::FIRST, What::Listening { address: listen.address.to_string(), descriptor });
     }
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {

@@ -18,7 +18,7 @@ mod series;
 mod standby;
 
 use self::bench::{
-    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, restarting, signal, started, stopped,
+    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status, stopped,
     stopping, suspended, watching,
 };
 use crate::config::OnExit;
@@ -75,7 +75,7 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     const ON_ITS_WAY: &str = "answer restart 2 true";
     let alive_or = |said, other| [said, said, said, said, said, other];
     let alive = |said| alive_or(said, "");
-    let table: [(Input, [&str; 6]); 39] = [
+    let table: [(Input, [&str; 6]); 41] = [
         // input                              running       waiting       delayed       renewing      ending        paused
         (started(), alive("tell started")),
         (watching(), alive("tell watching")),
@@ -85,6 +85,8 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (restarting(), ["fork 2", "fork 2", "fork 2", "", "", ""]),
         (stopping(), [STOPS, STOPS, STOPS, "tell stopping", "tell stopping", ""]),
         (stopped(), alive("tell stopped")),
+        (ready(), alive("tell ready")),
+        (status(), alive("tell status")),
         (degraded(), alive("tell degraded")),
         (exited(3), [waits, waits, waits, "tell exited", "tell exited", ""]),
         (leaving(ChildEnd::Reload), [NEXT, NEXT, NEXT, READY, LAST, ""]),

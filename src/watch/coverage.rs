@@ -19,7 +19,7 @@ use super::poll::PollBackend;
 use super::polling::Polling;
 use super::snapshot::Shared;
 use super::table::Table;
-use super::walk::{Bounds, Depth, Walk};
+use super::walk::{Bounds, Depth, Listing, Walk};
 use super::watches::Watches;
 use crate::change::Look;
 use crate::config::{self, Config};
@@ -43,6 +43,8 @@ pub struct Coverage {
     hops: Hops,
     /// Directories that are not armed yet.
     ahead: Walk,
+    /// Directories that are watched, and whose files were not looked at yet.
+    unlisted: BTreeSet<PathBuf>,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
@@ -53,7 +55,21 @@ pub struct Coverage {
     /// The topics that this generation has reported.
     told: HashSet<Topic>,
     footing: Footing,
+    /// Whether the next drain is to miss nothing that has happened before it.
+    misses_nothing: bool,
 }
+
+/// A step of the first arming.
+#[derive(Debug)]
+pub enum Armed {
+    /// A directory is watched, and the files in it will be looked at later.
+    Watched,
+    /// A directory is watched, and these paths in it count.
+    Listed(PathBuf, Vec<(PathBuf, Look)>),
+}
+
+/// With more directories than this ahead, all are watched before the files in them are looked at.
+const MANY_AHEAD: usize = 100;
 
 /// A symlink to a tree with more directories than this is reported,
 const MANY_DIRECTORIES: usize = 100;
@@ -123,6 +139,7 @@ impl Coverage {
             polling: Polling::resume(kept.polled, config.interval),
             hops: Hops::resume(kept.hops),
             footing: Footing::resume(kept.footing, config.interval),
+            misses_nothing: false,
             ..Coverage::with(config, filter, mounts)
         }
     }
@@ -142,8 +159,10 @@ impl Coverage {
             polling: Polling::new(config.interval),
             hops: Hops::default(),
             ahead: Walk::default(),
+            unlisted: BTreeSet::new(),
             mounts,
             footing: Footing::new(config.interval),
+            misses_nothing: false,
             untold: Vec::new(),
             told: HashSet::new(),
         }
@@ -236,12 +255,12 @@ impl Coverage {
 
     /// How many directories are known that are not armed yet.
     pub fn ahead(&self) -> usize {
-        self.ahead.ahead()
+        self.ahead.ahead() + self.unlisted.len()
     }
 
     /// Whether this directory is known and not armed yet.
     pub fn will_arm(&self, directory: &Path) -> bool {
-        self.ahead.holds(directory)
+        self.ahead.holds(directory) || self.unlisted.contains(directory)
     }
 
     /// Queues all roots for arming.
@@ -249,15 +268,37 @@ impl Coverage {
         let mut ahead = self.walk();
         self.begin_roots_at(Path::new("/"), &mut ahead);
         self.ahead = ahead;
+        self.unlisted.clear();
     }
 
-    /// Arms the next directory, and returns it with the paths in it that count.
-    pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
-        let (directory, depth) = self.ahead.next()?;
+    /// Arms the next directory. Many directories are all watched before the files in them are looked at, because that takes
+    /// most of the time.
+    pub fn arm_next(&mut self) -> Option<Armed> {
+        let many = self.ahead.ahead() > MANY_AHEAD;
+        let Some((directory, depth)) = self.ahead.next() else {
+            let directory = self.unlisted.pop_first()?;
+            let looks = self.list(&directory, Depth::Shallow, &mut Walk::within(self.bounds()));
+            return Some(Armed::Listed(directory, looks));
+        };
         let mut ahead = std::mem::take(&mut self.ahead);
-        let looks = self.visit(&directory, depth, &mut ahead);
+        let armed = if many && depth == Depth::Deep {
+            self.watch(&directory);
+            if let Ok(listing) = ahead.list_directories(&directory, &self.filter) {
+                self.register_links(&listing);
+            }
+            self.unlisted.insert(directory);
+            Armed::Watched
+        } else {
+            let looks = self.visit(&directory, depth, &mut ahead);
+            Armed::Listed(directory, looks)
+        };
         self.ahead = ahead;
-        Some((directory, looks))
+        Some(armed)
+    }
+
+    /// The paths that count in a directory that is watched, if its files were not looked at yet.
+    pub fn list_now(&mut self, directory: &Path) -> Option<Vec<(PathBuf, Look)>> {
+        self.unlisted.remove(directory).then(|| self.list(directory, Depth::Shallow, &mut Walk::within(self.bounds())))
     }
 
     /// Readable when there are notices; `None` for a backend without a descriptor.
@@ -269,6 +310,11 @@ impl Coverage {
     pub fn due(&mut self) -> Option<Instant> {
         let Coverage { polling, backend, .. } = self;
         polling.due(|directory| backend.holds(directory))
+    }
+
+    /// The next drain misses nothing that has happened before it: whatever sends no notices, or sends them late, is polled.
+    pub fn look_everywhere(&mut self) {
+        self.misses_nothing = true;
     }
 
     /// The notices that have come, and the directories to poll if a poll is due.
@@ -283,6 +329,13 @@ impl Coverage {
                 notices.push(Notice::Gone(name.clone()));
                 notices.push(Notice::Entry { path: name, what: Entry::Created });
             }
+        }
+        let everywhere = std::mem::take(&mut self.misses_nothing);
+        if everywhere && !self.backend.is_prompt() {
+            return (notices, Some(self.all()));
+        }
+        if everywhere && !self.polling.directories.is_empty() {
+            self.polling.hasten(now);
         }
         (notices, self.polling.begin(now))
     }
@@ -368,20 +421,29 @@ impl Coverage {
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
         self.polling.forget(directory);
+        self.unlisted.retain(|unlisted| !unlisted.starts_with(directory));
     }
 
     /// Watches a directory and then lists it. In this order, a file that is created in between is in the list or has an
     /// event. Returns the paths in it that count.
     pub fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         self.watch(directory);
+        self.list(directory, depth, walk)
+    }
+
+    fn register_links(&mut self, listing: &Listing) {
+        for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
+            self.register_hops(link);
+        }
+        for link in &listing.followed {
+            self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
+        }
+    }
+
+    fn list(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                for link in listing.links.iter().chain(&listing.followed) {
-                    self.register_hops(link);
-                }
-                for link in &listing.followed {
-                    self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
-                }
+                self.register_links(&listing);
                 let looks = listing.looks();
                 for (path, _) in &looks {
                     self.tell_mount(path);

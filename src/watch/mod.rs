@@ -51,7 +51,7 @@ use self::ledger::Ledger;
 use self::rule_clock::RuleClock;
 use self::snapshot::Snapshot;
 use self::survey::Survey;
-pub use self::wait::{Door, Wait};
+pub use self::wait::{Door, Mark, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
 use crate::config::Config;
@@ -83,6 +83,8 @@ pub struct Watcher {
     handover: Handover,
     door: Door,
     visitors: Visitors,
+    /// Requests after which everything that had happened was taken in. Some of it may still be pending.
+    marks: Vec<Mark>,
 }
 
 impl Watcher {
@@ -122,7 +124,7 @@ impl Watcher {
                 (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
             }
         };
-        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors };
+        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors, marks: Vec::new() };
         watcher.survey.ledger.start.remember(memory);
         Ok(watcher)
     }
@@ -185,7 +187,7 @@ impl Watcher {
         self.visitors.wait(self.survey.coverage.fd())
     }
 
-    /// The way for other threads to have a path watched, while this one waits.
+    /// The way for other threads to ask for something, while this one waits.
     pub fn door(&self) -> Door {
         self.door.clone()
     }
@@ -200,7 +202,18 @@ impl Watcher {
         for (path, seen) in self.visitors.paths() {
             self.survey.add(&path, seen);
         }
-        self.survey.look();
+        // While something is not armed, what has happened there is not known.
+        if self.gap.is_none() {
+            let before = self.marks.len();
+            self.marks.extend(self.visitors.marks());
+            if self.marks.len() > before {
+                self.survey.coverage.look_everywhere();
+            }
+        }
+        match &mut self.gap {
+            Some(gap) => gap.look(&mut self.survey, &self.filter),
+            None => self.survey.look(&mut |_, _| {}),
+        }
     }
 
     /// Looks at the pending files again before they pass. A file that changed again waits again, and a file with its old state
@@ -216,6 +229,12 @@ impl Watcher {
         let changes = changes.or_else(|| empty.then(ChangeSet::default))?;
         self.survey.ledger.accept(&changes);
         Some(changes)
+    }
+
+    /// The requests to take everything in that are fulfilled: whatever had happened before them has been taken from
+    /// [`Watcher::take`], or came to nothing.
+    pub fn passed(&mut self) -> Vec<Mark> {
+        if self.settler().is_empty() { std::mem::take(&mut self.marks) } else { Vec::new() }
     }
 
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this

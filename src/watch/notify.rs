@@ -124,6 +124,11 @@ impl Backend for NotifyBackend {
         cfg!(target_os = "linux")
     }
 
+    /// Threads of the crate read the kernel's queues.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
     fn add(&mut self, directory: &Path) -> Result<(), Refusal> {
         let shard = self.shard_for(directory);
         self.shards[shard].watcher.watch(directory, RecursiveMode::NonRecursive).map_err(|error| match error.kind {

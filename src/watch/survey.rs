@@ -42,11 +42,14 @@ impl Survey {
         Survey { filter, coverage, ledger, rule_clock }
     }
 
-    /// Processes the notices that have come, and polls if a poll is due.
-    pub fn look(&mut self) {
+    /// Processes the notices that have come, and polls if a poll is due. `meet` is told the directory of an entry first.
+    pub fn look(&mut self, meet: &mut dyn FnMut(&mut Survey, &Path)) {
         let (notices, polled) = self.coverage.drain();
         let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
+            if let Notice::Entry { path, .. } = &notice {
+                meet(self, path.parent().unwrap_or(path));
+            }
             self.take_in(notice);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
@@ -127,16 +130,26 @@ impl Survey {
 
     /// The same for a file that nobody has written since this instant.
     pub fn consider_since(&mut self, path: &Path, progress: Progress, since: Instant) {
-        if self.ledger.consider_since(path, None, progress, since) && path.is_symlink() {
-            self.coverage.register_hops(path);
-        }
+        self.compare_since(path, None, progress, since);
     }
 
     /// The same with a look that was taken, if one was.
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress) {
-        if self.ledger.consider(path, look, progress) && path.is_symlink() {
+        self.compare_since(path, look, progress, Instant::now());
+    }
+
+    /// A new symlink to nothing is no change, but what appears behind it will be one.
+    fn compare_since(&mut self, path: &Path, look: Option<Look>, progress: Progress, since: Instant) {
+        let look = look.unwrap_or_else(|| os::fs::look(path));
+        let changed = self.ledger.consider_since(path, Some(look), progress, since);
+        if (changed || look.stamp.is_none()) && path.is_symlink() && (changed || self.may_matter_later(path)) {
             self.coverage.register_hops(path);
         }
+    }
+
+    /// Whether a symlink to nothing may lead to a file that counts, or to a directory with such files.
+    fn may_matter_later(&self, link: &Path) -> bool {
+        (self.filter.decide(link).counts || self.filter.descend(link)) && !self.coverage.leaves_alone(link)
     }
 
     fn take_in(&mut self, notice: Notice) {
@@ -246,6 +259,9 @@ impl Survey {
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>) {
         let began_ns = os::clock::file_clock_ns();
         for directory in directories {
+            if self.coverage.will_arm(directory) {
+                continue;
+            }
             let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),

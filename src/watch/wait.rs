@@ -15,6 +15,17 @@ use crate::os::{Errno, errno};
 pub struct Door {
     bell: Arc<Bell>,
     paths: Sender<(PathBuf, Look)>,
+    marks: Sender<Mark>,
+}
+
+/// A request to take in everything that has happened until now: whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The child's: a job has ended.
+    #[cfg_attr(not(test), expect(dead_code, reason = "jobs come next"))]
+    Job,
+    /// The supervisor's, by its number.
+    Asked(u64),
 }
 
 impl Door {
@@ -30,6 +41,12 @@ impl Door {
     pub fn knock(&self) {
         self.bell.ring();
     }
+
+    /// Asks for everything that has happened until now to be taken in; it is answered by [`super::Watcher::passed`].
+    pub fn mark(&self, mark: Mark) {
+        let _ = self.marks.send(mark);
+        self.bell.ring();
+    }
 }
 
 /// The other side of the door.
@@ -37,6 +54,7 @@ impl Door {
 pub struct Visitors {
     bell: Arc<Bell>,
     paths: Receiver<(PathBuf, Look)>,
+    marks: Receiver<Mark>,
 }
 
 /// A door and its other side.
@@ -45,14 +63,21 @@ pub struct Visitors {
 /// No descriptor is left.
 pub fn door() -> Result<(Door, Visitors), Errno> {
     let bell = Arc::new(Bell::new()?);
-    let (sender, paths) = channel();
-    Ok((Door { bell: Arc::clone(&bell), paths: sender }, Visitors { bell, paths }))
+    let (path_sender, paths) = channel();
+    let (mark_sender, marks) = channel();
+    let door = Door { bell: Arc::clone(&bell), paths: path_sender, marks: mark_sender };
+    Ok((door, Visitors { bell, paths, marks }))
 }
 
 impl Visitors {
     /// The paths that are to be watched from now on.
     pub fn paths(&self) -> Vec<(PathBuf, Look)> {
         self.paths.try_iter().collect()
+    }
+
+    /// The requests to take everything in.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.marks.try_iter().collect()
     }
 
     /// A wait for this queue, if there is one, and for the door.

@@ -61,6 +61,8 @@ pub struct Listing {
     pub files: Vec<(PathBuf, Look)>,
     /// Symlinks to files, or to nothing yet.
     pub links: Vec<PathBuf>,
+    /// Symlinks to nothing yet that may lead to a directory with matches later.
+    pub dangling: Vec<PathBuf>,
     /// Symlinks to directories that are walked under their visible names.
     pub followed: Vec<PathBuf>,
 }
@@ -132,7 +134,9 @@ impl Walk {
                         let followed = self.follow(&path, filter);
                         listing.followed.extend(followed.then_some(path));
                     }
-                    _ if filter.decide(&path).counts && !self.leaves_alone(&path) => listing.links.push(path),
+                    _ if self.leaves_alone(&path) => {}
+                    _ if filter.decide(&path).counts => listing.links.push(path),
+                    Err(_) if depth == Depth::Deep && filter.descend(&path) => listing.dangling.push(path),
                     _ => {}
                 }
             } else if kind.is_file() && filter.decide(&path).counts {
@@ -141,6 +145,36 @@ impl Walk {
                 if !filter.is_own(&path, look) {
                     listing.files.push((path, look));
                 }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Lists the directories in a directory only, and queues those that can hold a match. The listing has the symlinks that
+    /// lead to directories, or to nothing yet.
+    ///
+    /// # Errors
+    /// As of [`Walk::list`].
+    pub fn list_directories(&mut self, directory: &Path, filter: &Filter) -> io::Result<Listing> {
+        let (mut directories, mut has_ignore_files) = (Vec::new(), false);
+        for entry in fs::read_dir(directory)?.filter_map(Result::ok) {
+            has_ignore_files |= IgnoreFiles::is_concerned_by(&entry.file_name());
+            let kind = entry.file_type().ok().filter(|kind| kind.is_dir() || kind.is_symlink());
+            directories.extend(kind.map(|kind| (entry.path(), kind)));
+        }
+        filter.enter(directory, has_ignore_files);
+        let mut listing = Listing::default();
+        for (path, kind) in directories {
+            if kind.is_dir() {
+                if filter.descend(&path) {
+                    self.begin(path, Depth::Deep);
+                }
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(target) if target.is_dir() && self.follow(&path, filter) => listing.followed.push(path),
+                Err(_) if filter.descend(&path) && !self.leaves_alone(&path) => listing.dangling.push(path),
+                _ => {}
             }
         }
         Ok(listing)

@@ -1,5 +1,6 @@
-use super::Watcher;
 use super::backend::Entry;
+use super::coverage::Armed;
+use super::{Mark, Watcher};
 use crate::change::ChangeSet;
 use crate::config::Backend;
 use crate::filter::{Filter, OwnFiles};
@@ -389,4 +390,159 @@ fn a_child_that_is_not_armed_or_polls_is_followed_by_one_that_walks_and_knows_wh
         [family.path("d/b.py")],
         "only the one before knew that there was such a file"
     );
+}
+
+/// What a watcher tells until it answers.
+fn told_until_passed(watcher: &mut Watcher) -> Vec<PathBuf> {
+    let (mut told, wait) = (Vec::new(), watcher.wait().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    watcher.door().mark(Mark::Asked(7));
+    loop {
+        let soon = Instant::now() + Duration::from_millis(20);
+        wait.until(watcher.settler().due().map_or(soon, |due| due.min(soon)));
+        watcher.look();
+        let now = Instant::now();
+        watcher.confirm(now);
+        if let Some(changes) = watcher.take(now) {
+            told.extend(changes.paths().map(Path::to_owned));
+        }
+        match &watcher.passed()[..] {
+            [] => assert!(now < deadline, "it does not answer"),
+            passed => {
+                assert_eq!(passed, [Mark::Asked(7)]);
+                return told;
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_asks_is_answered_when_all_that_was_done_before_has_been_told() {
+    for backend in [Backend::Auto, Backend::Notify, Backend::Poll] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        let mut config = crate::config::tests::config(&root, "*.py", "");
+        (config.backend, config.interval) = (backend, Duration::from_secs(3600));
+        let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
+        std::fs::write(root.join("old.py"), "1").unwrap();
+        let state = WatchState::new(backend).unwrap();
+        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default(), state).unwrap();
+        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+        watcher.command_starts();
+        assert_eq!(told_until_passed(&mut watcher), [] as [PathBuf; 0], "{backend:?}: nothing was done");
+        for round in 0..20 {
+            std::fs::create_dir(root.join(format!("{round}"))).unwrap();
+            let written: Vec<PathBuf> = [format!("{round}/new.py"), format!("{round}.py"), "old.py".to_owned()]
+                .iter()
+                .map(|name| root.join(name))
+                .collect();
+            written.iter().for_each(|path| std::fs::write(path, format!("{round} and more")).unwrap());
+            std::fs::write(root.join("other.txt"), "counts for nothing").unwrap();
+            let mut told = told_until_passed(&mut watcher);
+            told.sort();
+            told.dedup();
+            let mut expected = written;
+            expected.sort();
+            assert_eq!(told, expected, "{backend:?}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_answered_before_everything_is_armed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let mut watcher = unarmed(&root, "*.py");
+    watcher.command_starts();
+    std::fs::write(root.join("a.py"), "1").unwrap();
+    watcher.door().mark(Mark::Job);
+    watcher.look();
+    assert_eq!(watcher.passed(), []);
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    watcher.look();
+    assert_eq!(watcher.settler().paths(), [root.join("a.py")]);
+    assert_eq!(watcher.passed(), [], "it is pending");
+    std::thread::sleep(Duration::from_millis(150));
+    watcher.confirm(Instant::now());
+    assert_eq!(watcher.take(Instant::now()).unwrap().len(), 1);
+    assert_eq!(watcher.passed(), [Mark::Job]);
+}
+
+/// A watcher of 300 directories whose command has started, and the directories that are watched and not listed yet.
+fn halfway(root: &Path) -> (Watcher, Vec<PathBuf>) {
+    for number in 0..300 {
+        let directory = root.join(format!("d{number:03}"));
+        std::fs::create_dir(&directory).unwrap();
+        for name in ["a.py", "b.py", "c.txt"] {
+            std::fs::write(directory.join(name), "one").unwrap();
+        }
+    }
+    std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
+    let mut watcher = unarmed(root, "*.py");
+    watcher.command_starts();
+    // The root is listed, and then there are many ahead.
+    assert!(!watcher.arm(Instant::now() + Duration::from_secs(60), 100));
+    // The root has no files, so what is met of it does not matter.
+    let unlisted =
+        std::iter::from_fn(|| watcher.survey.coverage.arm_next()).filter(|armed| matches!(armed, Armed::Watched));
+    assert_eq!(unlisted.take(150).count(), 150);
+    let coverage = &watcher.survey.coverage;
+    let directories = (0..300).map(|number| root.join(format!("d{number:03}")));
+    let unlisted = directories.filter(|directory| coverage.holds(directory) && coverage.will_arm(directory)).collect();
+    (watcher, unlisted)
+}
+
+#[test]
+fn a_change_in_a_directory_that_is_watched_but_not_listed_yet_is_seen_at_once_and_as_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let (mut watcher, unlisted) = halfway(&root);
+    assert_eq!(unlisted.len(), 150);
+    std::fs::write(unlisted[0].join("a.py"), "changed").unwrap();
+    std::fs::write(unlisted[1].join("new.py"), "new").unwrap();
+    std::fs::write(unlisted[2].join("saved.tmp"), "renamed").unwrap();
+    std::fs::rename(unlisted[2].join("saved.tmp"), unlisted[2].join("b.py")).unwrap();
+    std::fs::write(unlisted[3].join("c.txt"), "does not count").unwrap();
+    settle(&mut watcher);
+    // A file that was renamed into place looks new: nobody saw the one that it replaced.
+    let expected = [
+        (unlisted[0].join("a.py"), "changed"),
+        (unlisted[1].join("new.py"), "created"),
+        (unlisted[2].join("b.py"), "created"),
+    ];
+    let seen = |watcher: &Watcher| {
+        let changes = watcher.settler().changes().map(|change| (change.path.clone(), change.kind.to_string()));
+        changes.collect::<Vec<_>>()
+    };
+    let expected = expected.map(|(path, kind)| (path, kind.to_owned()));
+    assert_eq!(seen(&watcher), expected);
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    watcher.look();
+    assert_eq!(seen(&watcher), expected, "arming the rest finds nothing else");
+    assert_eq!(watcher.survey.ledger.snapshot.len(), 599, "all but what looks new");
+}
+
+#[test]
+fn a_queue_that_overflows_before_all_is_listed_makes_nothing_a_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let (mut watcher, unlisted) = halfway(&root);
+    let most: usize =
+        std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    for number in 0..=most {
+        // Two files, because the kernel merges equal events that follow each other.
+        drop(std::fs::File::open(unlisted[0].join(["c.txt", "a.py"][number % 2])));
+        std::fs::set_permissions(
+            unlisted[0].join("c.txt"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600 + (number as u32 % 2)),
+        )
+        .unwrap();
+        std::fs::set_permissions(unlisted[1].join("c.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+    }
+    std::fs::write(unlisted[5].join("b.py"), "changed").unwrap();
+    watcher.look();
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    watcher.look();
+    assert_eq!(watcher.settler().paths(), [unlisted[5].join("b.py")]);
 }
