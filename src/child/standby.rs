@@ -72,7 +72,9 @@ impl Orders {
             // The start comes first, so whatever comes before it is not for us.
             if let Some(request) = told.find_map(|directive| match directive {
                 Directive::Start(request) => Some(request),
-                Directive::Stop | Directive::Signal { .. } | Directive::Pause { .. } | Directive::Barrier { .. } => None,
+                Directive::Stop | Directive::Signal { .. } | Directive::Pause { .. } | Directive::Barrier { .. } => {
+                    None
+                }
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
             }

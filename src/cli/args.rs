@@ -32,7 +32,7 @@ wrong usage or config; 125 if reloadrun itself failed.
 Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of \
 the paths that caused this start), RELOADRUN_CONTROL (the socket at which this run is asked).
 
-Verbs ask a run: list, status, restart, stop, pause, resume, events, explain PATH. Each has a help of its own. A command of \
+Verbs ask a run: list, status, restart, stop, pause, resume, events, wait, explain PATH. Each has a help of its own. A command of \
 such a name comes after --, as every command does.
 
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
@@ -44,7 +44,7 @@ Every option is also a key of reloadrun.toml, with the same name; a flag wins ov
     version,
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
-    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|explain [OPTIONS]   (ask a run)",
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)",
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true

@@ -2,9 +2,11 @@
 //! whatever its name.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::resolve::parse_duration;
 use crate::client::{Order, Verb};
 
 #[derive(Debug, Parser)]
@@ -32,6 +34,18 @@ enum Typed {
     Resume(Asked),
     /// Print the events of a run from now on, as JSON lines
     Events(Asked),
+    /// Wait until every save made before is live
+    ///
+    /// Returns when the watcher has taken in every save that was made before the call, and what came of it is there: the new
+    /// generation is ready (--ready). Exits with 0 if it is, with 1 if that generation failed, with 3 if there is no such
+    /// run, with 4 if nothing can show whether it is ready, with 124 if the time is up.
+    Wait {
+        /// Give up after this time
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+        timeout: Duration,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Print whether a change to PATH would restart, by the configuration of the run
     ///
     /// Exits with 0 if it would, with 1 if it would not.
@@ -70,7 +84,11 @@ struct Asked {
 }
 
 /// All verbs.
-pub const VERBS: [&str; 8] = ["list", "status", "restart", "stop", "pause", "resume", "events", "explain"];
+pub const VERBS: [&str; 9] = ["list", "status", "restart", "stop", "pause", "resume", "events", "wait", "explain"];
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a duration like 500ms, 2s or 1m; a bare number is seconds".to_owned())
+}
 
 /// Whether a command line asks a run.
 pub fn is_verb(words: &[OsString]) -> bool {
@@ -92,6 +110,7 @@ pub fn parse(words: &[OsString]) -> Result<Order, clap::Error> {
         Typed::Pause(asked) => order(Verb::Pause, asked),
         Typed::Resume(asked) => order(Verb::Resume, asked),
         Typed::Events(asked) => order(Verb::Events, asked),
+        Typed::Wait { timeout, asked } => order(Verb::Wait(timeout), asked),
         Typed::Explain { path, asked } => order(Verb::Explain(path), asked),
     })
 }
@@ -128,7 +147,15 @@ mod tests {
         let order = parse(&words("reloadrun explain --name web a.py --pid 7 -C d --json")).unwrap();
         let (name, directory) = (Some("web".to_owned()), Some("d".into()));
         assert_eq!(order, Order { verb: Verb::Explain("a.py".into()), json: true, name, pid: Some(7), directory });
-        for wrong in ["reloadrun explain", "reloadrun status x", "reloadrun list --name x", "reloadrun stop --pid x"] {
+        let order = parse(&words("reloadrun wait --timeout 1.5")).unwrap();
+        assert_eq!((order.verb, order.json), (Verb::Wait(std::time::Duration::from_millis(1500)), false));
+        for wrong in [
+            "reloadrun explain",
+            "reloadrun status x",
+            "reloadrun list --name x",
+            "reloadrun stop --pid x",
+            "reloadrun wait --timeout soon",
+        ] {
             assert!(parse(&words(wrong)).is_err(), "{wrong}");
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use self::conversation::{Conversation, Heard};
 use self::find::{Choice, Chosen};
-use crate::control::{Answer, PROTOCOL, Request, State, Status, in_words, line};
+use crate::control::{Answer, Outcome, PROTOCOL, Request, State, Status, Waited, in_words, line};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
@@ -41,6 +41,8 @@ pub enum Verb {
     Resume,
     /// The events from now on.
     Events,
+    /// When every save made before is live, for so long at the most.
+    Wait(Duration),
     /// Whether a change of this file would count.
     Explain(OsString),
 }
@@ -75,7 +77,9 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
         directory: here.clone(),
         by_environment: order.directory.is_none(),
     };
-    let mut conversation = match find::choose(&choice, environment, Instant::now() + PATIENCE) {
+    let began = Instant::now();
+    let patience = if let Verb::Wait(timeout) = order.verb { timeout.min(PATIENCE) } else { PATIENCE };
+    let mut conversation = match find::choose(&choice, environment, began + patience) {
         Chosen::One(run) => run.conversation,
         Chosen::None(sentence) => {
             report::complain(&[sentence]);
@@ -97,13 +101,27 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
         Verb::Pause => Request::Pause,
         Verb::Resume => Request::Resume,
         Verb::Events => Request::Events,
+        Verb::Wait(_) => Request::Wait,
         Verb::Explain(path) => Request::explain(&crate::pattern::normalized(&here.join(path))),
     };
-    // An explanation may need a walk over a large tree.
-    let until = (!matches!(order.verb, Verb::Explain(_))).then(|| Instant::now() + PATIENCE);
+    let until = match order.verb {
+        // It may need a walk over a large tree.
+        Verb::Explain(_) => None,
+        Verb::Wait(timeout) => began.checked_add(timeout),
+        _ => Some(Instant::now() + PATIENCE),
+    };
     let answer = match conversation.ask(&request, until) {
         Heard::Line(line) => line,
         Heard::End if order.verb == Verb::Stop => return Ok(ExitCode::SUCCESS),
+        Heard::End if matches!(order.verb, Verb::Wait(_)) => {
+            report::complain(&["the run has ended".to_owned()]);
+            return Ok(ExitCode::NOT_LIVE);
+        }
+        Heard::Nothing if let Verb::Wait(timeout) = order.verb => {
+            let timeout = humantime::format_duration(timeout);
+            report::complain(&[format!("the saves are not live after {timeout} (--timeout)")]);
+            return Ok(ExitCode::TIME_IS_UP);
+        }
         Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
         Heard::Nothing => {
             return Err(Error::own(format!(
@@ -115,8 +133,8 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
     let Ok(understood) = serde_json::from_str::<Answer>(&answer) else {
         return Err(Error::own(format!("the run with pid {} answers what is not understood: {answer}", greeting.pid)));
     };
-    if let Answer::Refused { message } = &understood {
-        return Err(Error::own(message.clone()));
+    if let Answer::Refused { message } = understood {
+        return Err(if matches!(order.verb, Verb::Wait(_)) { Error::usage(message) } else { Error::own(message) });
     }
     if order.json && understood != Answer::Events {
         print(&(answer + "\n"))?;
@@ -130,6 +148,11 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
             while matches!(conversation.hear(None), Heard::Line(_)) {}
             Ok(ExitCode::SUCCESS)
         }
+        Answer::Wait(Waited { outcome, .. }) => Ok(match outcome {
+            Outcome::Live => ExitCode::SUCCESS,
+            Outcome::Failed | Outcome::Ended => ExitCode::NOT_LIVE,
+            Outcome::Started | Outcome::Delivered | Outcome::Paused => ExitCode::UNPROVEN,
+        }),
         Answer::Explain { counts: false, .. } => Ok(ExitCode::NOT_WATCHED),
         _ => Ok(ExitCode::SUCCESS),
     }
@@ -157,7 +180,9 @@ fn told(answer: &Answer) -> String {
         Answer::Pause { already: true } => "paused already".to_owned(),
         Answer::Resume { already: false } => "resumed".to_owned(),
         Answer::Resume { already: true } => "it was not paused".to_owned(),
-        Answer::Explain { message, .. } | Answer::Refused { message } => message.clone(),
+        Answer::Wait(Waited { message, .. }) | Answer::Explain { message, .. } | Answer::Refused { message } => {
+            message.clone()
+        }
     };
     format!("{}\n", escaped(&sentence))
 }

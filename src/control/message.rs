@@ -61,6 +61,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<Vec<u8>>,
     },
+    /// When every save made before now is live.
+    Wait,
 }
 
 impl Request {
@@ -72,7 +74,7 @@ impl Request {
 
     /// Whether it matters if whoever asks descends from the run.
     pub fn asks_for_sender(&self) -> bool {
-        false
+        *self == Request::Wait
     }
 
     /// The path of such a question.
@@ -118,11 +120,42 @@ pub enum Answer {
         /// What it leads to, and by which rule.
         message: String,
     },
+    /// The answer to [`Request::Wait`].
+    Wait(Waited),
     /// The request is not understood or not granted. The connection is closed where the rest of it cannot be trusted.
     Refused {
         /// Why.
         message: String,
     },
+}
+
+/// How a wait has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// What is known.
+    pub outcome: Outcome,
+    /// Of this generation.
+    pub generation: Generation,
+    /// The same in words.
+    pub message: String,
+}
+
+/// What is known of the saves at the end of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// They are live.
+    Live,
+    /// The generation that has them failed.
+    Failed,
+    /// The run has ended.
+    Ended,
+    /// The generation that has them has started. Whether it is ready is unknown.
+    Started,
+    /// The command got the signal for them. What it did about it is unknown.
+    Delivered,
+    /// The run is paused.
+    Paused,
 }
 
 /// How things are. Times are milliseconds.

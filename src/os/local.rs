@@ -278,6 +278,11 @@ impl Connection {
         }
     }
 
+    /// Whether the other end is closed in both directions.
+    pub fn is_closed(&self) -> bool {
+        matches!(wait_ready([(self.stream.as_fd(), Wanted::Closed)], Some(Instant::now())), Ok([true]))
+    }
+
     /// Waits until something is there to be read, or the instant has come; says whether something is there.
     pub fn wait(&self, until: Option<Instant>) -> bool {
         matches!(wait_ready([(self.stream.as_fd(), Wanted::ToRead)], until), Ok([true]))

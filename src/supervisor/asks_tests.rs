@@ -1,13 +1,16 @@
 //! What clients and keys ask for.
 
-use super::bench::{Bench, asked, changed, died, exited, leaving, started, stopped, stopping};
-use crate::config::OnExit;
+use super::bench::{Bench, asked, changed, died, exited, leaving, ready, report, rules, started, stopped, stopping};
+use crate::config::{OnChange, OnExit};
 use crate::control::Request;
+use crate::degraded::Degraded;
 use crate::exit_code::ChildEnd;
-use crate::protocol::Response;
+use crate::os::signals::Signal;
+use crate::protocol::{Report, Response};
 use crate::supervisor::keyboard::Key;
-use crate::supervisor::machine::{Action, Input};
-use std::path::PathBuf;
+use crate::supervisor::life::TWICE;
+use crate::supervisor::machine::{Action, Input, Rules};
+use crate::supervisor::server::ClientId;
 
 #[test]
 fn a_restart_that_was_asked_for_is_one_generation_however_often_it_is_asked_for() {
@@ -66,5 +69,97 @@ fn q_ends_and_q_again_kills_and_the_others_only_show() {
 fn a_path_is_explained_by_whoever_has_the_filter() {
     let mut bench = Bench::after(OnExit::Wait, &[started()]);
     let actions = bench.step(asked(Request::explain("/a b".as_ref())));
-    assert!(matches!(&actions[..], [Action::AnswerExplain(_, path)] if *path == PathBuf::from("/a b")), "{actions:?}");
+    assert!(matches!(&actions[..], [Action::AnswerExplain(_, path)] if path.as_os_str() == "/a b"), "{actions:?}");
+}
+
+/// Of a run that can show when its command is ready.
+fn with_probe(inputs: &[Input]) -> Bench {
+    let mut bench = Bench::new(OnExit::Wait, false);
+    bench.machine.adapt(Rules { shows_ready: true, ..rules(OnExit::Wait) });
+    inputs.iter().for_each(|input| drop(bench.step(input.clone())));
+    bench
+}
+
+fn passed(id: u64) -> Input {
+    report(Report::Passed { id })
+}
+
+#[test]
+fn a_wait_without_a_change_is_answered_when_the_barrier_is_passed() {
+    let mut bench = with_probe(&[started(), ready()]);
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(passed(1)), "answer Live 1");
+    // Nothing can show it.
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(passed(1)), "answer Started 1");
+}
+
+#[test]
+fn a_wait_for_a_save_is_answered_when_the_next_generation_is_ready() {
+    let mut bench = with_probe(&[started(), ready()]);
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(changed(false, Response::Restart)), "tell changed");
+    for input in [passed(1), stopping(), stopped(), leaving(ChildEnd::Reload), started()] {
+        let said = bench.says(input.clone());
+        assert!(!said.contains("answer"), "{input:?}: {said}");
+    }
+    assert_eq!(bench.says(ready()), "answer Live 2; tell ready");
+}
+
+#[test]
+fn a_wait_during_a_stop_needs_no_barrier_and_one_whose_child_leaves_before_it_answers_neither() {
+    let mut bench = with_probe(&[started(), changed(false, Response::Restart)]);
+    assert_eq!(bench.says(asked(Request::Wait)), "");
+    let mut lost = with_probe(&[started(), ready()]);
+    assert_eq!(lost.says(asked(Request::Wait)), "send barrier 1");
+    lost.step(died());
+    lost.pass(std::time::Duration::from_secs(1));
+    lost.step(Input::Tick);
+    bench.step(leaving(ChildEnd::Reload));
+    for mut bench in [bench, lost] {
+        assert_eq!(bench.says(started()), "tell started");
+        assert_eq!(bench.says(ready()), "answer Live 2; tell ready");
+    }
+}
+
+#[test]
+fn a_wait_ends_with_whatever_ends_the_generation_or_the_run() {
+    let not_ready = report(Report::Degraded(Degraded::NotReady { timeout: TWICE, reason: "no answer".into() }));
+    for (inputs, answer) in [
+        (&[exited(3)][..], "answer Failed 1; tell exited; tell waiting"),
+        (&[exited(0)], "answer Live 1; tell exited; tell waiting"),
+        (&[not_ready], "answer Failed 1; tell degraded"),
+        (&[asked(Request::Pause)], "answer Paused 1; send pause true; tell paused; answer pause false"),
+        (&[asked(Request::Stop), leaving(ChildEnd::Ended)], "answer Ended 1; release; tell finished; sweep; finish 0"),
+    ] {
+        let mut bench = with_probe(&[started()]);
+        bench.step(asked(Request::Wait));
+        assert_eq!(bench.says(passed(1)), "", "it waits for the readiness");
+        let said: Vec<String> = inputs.iter().map(|input| bench.says(input.clone())).collect();
+        assert_eq!(said.last().unwrap(), answer, "{inputs:?}");
+    }
+}
+
+#[test]
+fn a_wait_for_a_save_that_became_a_signal_says_that_it_was_delivered() {
+    let mut bench = Bench::new(OnExit::Wait, false);
+    let on_change = OnChange::Signal(Signal::HUP);
+    bench.machine.adapt(Rules { shows_ready: true, on_change, ..rules(OnExit::Wait) });
+    bench.step(started());
+    bench.step(ready());
+    bench.step(asked(Request::Wait));
+    assert_eq!(bench.says(passed(1)), "answer Live 1", "nothing was signalled");
+    bench.step(asked(Request::Wait));
+    assert_eq!(bench.says(changed(false, Response::Signal)), "tell changed");
+    assert_eq!(bench.says(passed(2)), "answer Delivered 1");
+}
+
+#[test]
+fn nobody_waits_for_himself_and_nobody_waits_in_a_pause() {
+    let mut bench = with_probe(&[started(), ready()]);
+    let from_tree = Input::Asked { client: ClientId(1), request: Request::Wait, from_tree: true };
+    assert!(bench.says(from_tree).starts_with("answer refused: wait would wait for itself"));
+    bench.step(asked(Request::Pause));
+    assert_eq!(bench.says(asked(Request::Wait)), "answer Paused 1");
 }

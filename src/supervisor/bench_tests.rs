@@ -30,6 +30,7 @@ pub fn rules(on_exit: OnExit) -> Rules {
         on_exit,
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(5),
+        shows_ready: false,
     }
 }
 
@@ -181,6 +182,7 @@ fn answered(answer: &Answer) -> String {
         Answer::Pause { already } => format!("pause {already}"),
         Answer::Resume { already } => format!("resume {already}"),
         Answer::Refused { message } => format!("refused: {message}"),
+        Answer::Wait(waited) => format!("{:?} {}", waited.outcome, waited.generation),
         Answer::Status(_) | Answer::Events | Answer::Explain { .. } => unreachable!("the driver answers that"),
     }
 }

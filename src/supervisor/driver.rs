@@ -364,7 +364,7 @@ impl Driver<'_> {
         }
         let event = Event { generation, what };
         let (wall, now) = (SystemTime::now(), Instant::now());
-        self.picture.take(&event, first_changes, wall, now);
+        self.picture.take(&event, self.host.config().ready.is_some(), first_changes, wall, now);
         self.reporter.tell(&event);
         self.server.tell(|left_out| event_line(&event, wall, left_out));
     }
@@ -495,5 +495,6 @@ fn rules(config: &Config) -> Rules {
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
+        shows_ready: config.ready.is_some(),
     }
 }

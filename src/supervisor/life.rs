@@ -15,6 +15,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::waits::{Readiness, Standing};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -71,6 +72,10 @@ pub struct Life {
     pub leader: Option<i32>,
     /// Whether the command runs. It may, while it is being stopped.
     pub command_runs: bool,
+    /// How far it has come, as far as that can be known.
+    pub readiness: Readiness,
+    /// The signal that it got for a change, whose effect is unknown.
+    pub signalled: Option<Signal>,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
     /// Keys that the command got from the terminal.
@@ -88,6 +93,8 @@ impl Life {
             since: now,
             leader: None,
             command_runs: false,
+            readiness: Readiness::Unknown,
+            signalled: None,
             ended: None,
             keys: Keys::default(),
             stuck_at: None,
@@ -97,6 +104,11 @@ impl Life {
     /// Whether its child has been told to start, and not to leave.
     pub fn is_up(&self) -> bool {
         !matches!(self.state, State::Standby | State::Renewing(_) | State::Ending(_))
+    }
+
+    /// Whether its child takes in what changes, and goes on to.
+    pub fn watches(&self) -> bool {
+        self.is_up() && self.state != State::Stopping
     }
 
     /// When it wants a tick.
@@ -114,6 +126,22 @@ impl Life {
         (self.leader, self.command_runs) = (Some(pid), true);
         if self.state == State::Starting {
             self.state = State::Running;
+        }
+    }
+
+    /// What whoever waits for its saves may know of it.
+    pub fn standing(&self) -> Standing {
+        match self.state {
+            State::Running => Standing::Running { readiness: self.readiness.clone(), signalled: self.signalled },
+            State::Waiting | State::Delayed(_) => match &self.ended {
+                Some(status) => {
+                    Standing::Exited { status: status.to_string(), well: status.code() == ExitCode::SUCCESS }
+                }
+                None => Standing::Between,
+            },
+            State::Standby | State::Starting | State::Stopping | State::Renewing(_) | State::Ending(_) => {
+                Standing::Between
+            }
         }
     }
 

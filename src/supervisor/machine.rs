@@ -26,6 +26,7 @@ use super::server::ClientId;
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules, Shown};
 use super::succession::Succession;
+use super::waits::{Readiness, Standing, Waits};
 use crate::config::OnChange;
 use crate::control::{Answer, Request};
 use crate::damping::Damping;
@@ -61,6 +62,8 @@ pub struct Machine {
     unread: bool,
     /// Whether changes are collected, and lead to nothing.
     paused: bool,
+    /// Who waits until his saves are live.
+    waits: Waits,
     backoff: Backoff,
 }
 
@@ -68,8 +71,18 @@ impl Machine {
     /// Begins; the first child is the first action.
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
         let (succession, first) = Succession::begin(now);
-        let (job, backoff) = (Job::default(), Backoff::new());
-        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, paused: false, backoff }, first)
+        let machine = Machine {
+            rules,
+            shares_terminal,
+            succession,
+            job: Job::default(),
+            asked: None,
+            unread: false,
+            paused: false,
+            waits: Waits::default(),
+            backoff: Backoff::new(),
+        };
+        (machine, first)
     }
 
     /// What a newly read configuration says.
@@ -112,7 +125,7 @@ impl Machine {
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
             Input::Asked { client, request, from_tree } => self.asked(client, request, from_tree, now, &mut actions),
-            Input::ClientGone(_) => {}
+            Input::ClientGone(client) => self.waits.forget(client),
             Input::Key(key) => self.key(key, now, &mut actions),
             Input::Seen(tree) => {
                 let awaits_command =
@@ -120,7 +133,25 @@ impl Machine {
                 actions.extend(self.job.seen(&tree, awaits_command, now).into_iter().map(Action::Job));
             }
         }
+        self.answer_waits(&mut actions);
         actions
+    }
+
+    /// Before whatever ends it all: nothing is done after that.
+    fn answer_waits(&mut self, actions: &mut Vec<Action>) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let lives = &self.succession.lives;
+        let standing = match lives.in_charge() {
+            _ if self.succession.is_over() => Standing::Over,
+            Some(life) => life.standing(),
+            None => Standing::Between,
+        };
+        let watches = |of| lives.in_charge().is_some_and(|life| life.generation == of && life.watches());
+        let answers = self.waits.answers(self.succession.generation, &standing, self.paused, watches);
+        let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
+        actions.splice(0..0, answers);
     }
 
     fn report(&mut self, of: Generation, report: Report, now: Instant, monotonic_ns: i64, actions: &mut Vec<Action>) {
@@ -129,6 +160,7 @@ impl Machine {
         match report {
             Report::Started { pid } => {
                 life.command_started(pid);
+                life.readiness = if self.rules.shows_ready { Readiness::Awaited } else { Readiness::Unknown };
                 self.succession.ever_ran = true;
                 actions.push(tell(self.succession.behind.started(pid, self.rules.command.clone(), monotonic_ns)));
             }
@@ -145,6 +177,9 @@ impl Machine {
                     (Response::Start, _) => Effect::Start,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
+                if let Effect::Signal(signal) = action {
+                    life.signalled = Some(signal);
+                }
                 if response != Response::Signal {
                     life.stops_for_change();
                     if self.succession.behind.changes.is_empty() {
@@ -190,11 +225,17 @@ impl Machine {
                 }
             }
             Report::Degraded(degraded) => {
+                if let Degraded::NotReady { reason, .. } = &degraded {
+                    life.readiness = Readiness::Failed(reason.clone());
+                }
                 if self.succession.said.is_news(&degraded) {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
-            Report::Ready { after } => actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 })),
+            Report::Ready { after } => {
+                life.readiness = Readiness::Ready;
+                actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 }));
+            }
             Report::Status { message } => actions.push(tell(What::Status { message })),
             Report::Hint { message } => actions.push(tell(What::Hint { message })),
             Report::Advice { about, message } => {
@@ -203,7 +244,7 @@ impl Machine {
                 }
             }
             // Nobody has asked.
-            Report::Passed { .. } => {}
+            Report::Passed { id } => self.waits.passed(of, id),
             Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
         }
     }
@@ -296,12 +337,20 @@ impl Machine {
         }
     }
 
-    fn asked(&mut self, client: ClientId, request: Request, _from_tree: bool, now: Instant, actions: &mut Vec<Action>) {
+    fn asked(&mut self, client: ClientId, request: Request, from_tree: bool, now: Instant, actions: &mut Vec<Action>) {
         let answer = match request {
             Request::Status => return actions.push(Action::AnswerStatus(client)),
             Request::Events => return actions.push(Action::Follow(client)),
             Request::Explain { path, bytes } => {
                 return actions.push(Action::AnswerExplain(client, Request::path(path, bytes)));
+            }
+            Request::Wait if from_tree => {
+                Answer::Refused { message: "wait would wait for itself: it was started by this run".to_owned() }
+            }
+            Request::Wait => {
+                let watching = self.succession.lives.in_charge().filter(|life| life.watches() && !self.paused);
+                let barrier = self.waits.add(client, watching.map(|life| life.generation));
+                return actions.extend(barrier.map(|(of, id)| Action::Send(of, Directive::Barrier { id })));
             }
             Request::Restart => self.restart(now, actions),
             Request::Stop => {

@@ -18,8 +18,8 @@ mod series;
 mod standby;
 
 use self::bench::{
-    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status, stopped,
-    stopping, suspended, watching,
+    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status,
+    stopped, stopping, suspended, watching,
 };
 use crate::config::OnExit;
 use crate::control::Request;

@@ -20,6 +20,7 @@ mod signals;
 mod step;
 mod succession;
 mod sweep;
+mod waits;
 
 pub use driver::run;
 pub use host::Host;

@@ -54,10 +54,11 @@ impl Picture {
         }
     }
 
-    /// Takes an event in. `changes` makes a JSON list of the first of the changed files.
+    /// Takes an event in. `shows_ready`: an event will show when the command is ready. `changes` makes a JSON list of the first of the changed files.
     pub fn take(
         &mut self,
         event: &Event,
+        shows_ready: bool,
         changes: impl FnOnce(&crate::change::ChangeSet, usize) -> serde_json::Value,
         wall: SystemTime,
         now: Instant,
@@ -66,7 +67,7 @@ impl Picture {
         match &event.what {
             What::Started { pid, restart_ms, changes, .. } => {
                 (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
-                self.ready = None;
+                self.ready = shows_ready.then_some(false);
                 self.since = (wall, now);
                 self.complaints.retain(|heard| heard.lasts);
                 if let Some(last) =
@@ -91,14 +92,15 @@ impl Picture {
             What::Stopping { .. } | What::StillStopping { .. } if self.state != State::Ending => {
                 self.state = State::Stopping;
             }
+            What::Ready { .. } => self.ready = Some(true),
             What::Stopped { .. } => {
-                self.command_pid = None;
+                (self.command_pid, self.ready) = (None, None);
                 if self.state != State::Ending {
                     self.state = State::Starting;
                 }
             }
             What::Exited { status, .. } => {
-                (self.command_pid, self.last_exit) = (None, Some(status.to_string()));
+                (self.command_pid, self.last_exit, self.ready) = (None, Some(status.to_string()), None);
             }
             What::Waiting(WaitingFor::Change) => self.state = State::Waiting,
             What::Waiting(WaitingFor::Delay(_)) => self.state = State::Delayed,
@@ -210,7 +212,7 @@ mod tests {
         .enumerate()
         {
             let now = start + Duration::from_secs(second_no as u64);
-            picture.take(&Event { generation, what }, |_, _| serde_json::Value::Null, wall, now);
+            picture.take(&Event { generation, what }, false, |_, _| serde_json::Value::Null, wall, now);
             assert_eq!(
                 (picture.state, picture.command_pid, picture.generation),
                 (state, pid, generation),

@@ -56,7 +56,7 @@ fn any_outside_input() -> impl Strategy<Value = Input> {
         1 => any::<bool>().prop_map(|all| Input::Unread { all }),
         1 => Just(Input::Beat(Beat::Steady)),
         1 => Just(Input::Beat(Beat::Failed(Errno::EROFS))),
-        1 => prop::sample::select(vec![Request::Status, Request::Restart, Request::Pause, Request::Resume, Request::Events])
+        1 => prop::sample::select(vec![Request::Status, Request::Restart, Request::Pause, Request::Resume, Request::Events, Request::Wait])
             .prop_map(asked),
         1 => Just(asked(Request::Stop)),
         1 => prop::sample::select(vec![Key::Restart, Key::Pause, Key::Why, Key::Help, Key::Quit]).prop_map(Input::Key),

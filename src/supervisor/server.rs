@@ -210,6 +210,8 @@ impl Server {
             if client.takes_requests() {
                 client.read();
             }
+            // It may have said its last word and still listen.
+            client.is_broken |= client.is_silent && client.connection.is_closed();
             said.extend(client.next().map(|asked| Said::Asked(client.id, asked)));
         }
         self.clients.retain(|client| {

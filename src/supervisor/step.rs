@@ -34,6 +34,8 @@ pub struct Rules {
     pub stop_signal: Signal,
     /// How long a stop may take until KILL.
     pub stop_timeout: Duration,
+    /// Whether something was asked for that shows when the command is ready.
+    pub shows_ready: bool,
 }
 
 /// Something that happened to the supervisor.

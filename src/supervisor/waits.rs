@@ -21,7 +21,6 @@ use super::server::ClientId;
 use crate::control::{Outcome, Waited};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
-use crate::protocol::BarrierId;
 
 /// How far a running command has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,31 +62,36 @@ pub enum Standing {
 struct Wait {
     client: ClientId,
     /// The barrier that has not been passed yet, and the generation whose child was asked.
-    barrier: Option<(BarrierId, Generation)>,
+    barrier: Option<(u64, Generation)>,
 }
 
 /// Everyone who waits.
 #[derive(Debug, Default)]
 pub struct Waits {
     all: Vec<Wait>,
-    last: BarrierId,
+    last: u64,
 }
 
 impl Waits {
     /// One more waits. `of` is the generation whose child watches, unless it is leaving; the barrier that it has to be told is
     /// returned.
-    pub fn add(&mut self, client: ClientId, of: Option<Generation>) -> Option<(Generation, BarrierId)> {
+    pub fn add(&mut self, client: ClientId, of: Option<Generation>) -> Option<(Generation, u64)> {
         self.last += 1;
         let barrier = of.map(|of| (self.last, of));
         self.all.push(Wait { client, barrier });
         barrier.map(|(id, of)| (of, id))
     }
 
-    /// A child has passed a barrier, and reported everything before it.
-    pub fn passed(&mut self, id: BarrierId) {
+    /// A child has passed a barrier, and those before it, and has reported everything before.
+    pub fn passed(&mut self, by: Generation, id: u64) {
         for wait in &mut self.all {
-            wait.barrier.take_if(|(own, _)| *own == id);
+            wait.barrier.take_if(|(own, of)| *of == by && *own <= id);
         }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// A client does not wait any more.
@@ -123,7 +127,9 @@ fn answer(generation: Generation, standing: &Standing, paused: bool, before_barr
         ),
         _ if before_barrier => return None,
         Standing::Between => return None,
-        Standing::Exited { status, well: true } => (Outcome::Live, format!("the command of generation {generation} {status}")),
+        Standing::Exited { status, well: true } => {
+            (Outcome::Live, format!("the command of generation {generation} {status}"))
+        }
         Standing::Exited { status, well: false } => {
             (Outcome::Failed, format!("the command of generation {generation} {status}"))
         }
@@ -191,12 +197,14 @@ mod tests {
         let (_, one) = waits.add(ClientId(1), Some(first)).unwrap();
         let (_, two) = waits.add(ClientId(2), Some(first)).unwrap();
         waits.add(ClientId(3), Some(first)).unwrap();
-        assert_ne!(one, two);
+        assert!(one < two);
         assert_eq!(waits.answers(first, &ready, false, |_| true), []);
-        waits.passed(two);
+        waits.passed(second, two);
+        assert_eq!(waits.answers(first, &ready, false, |_| true), []);
+        waits.passed(first, one);
         let answered = |answers: Vec<(ClientId, _)>| answers.iter().map(|(client, _)| client.0).collect::<Vec<_>>();
-        assert_eq!(answered(waits.answers(first, &ready, false, |_| true)), [2]);
+        assert_eq!(answered(waits.answers(first, &ready, false, |_| true)), [1]);
         waits.forget(ClientId(3));
-        assert_eq!(answered(waits.answers(first, &ready, false, |of| of == second)), [1]);
+        assert_eq!(answered(waits.answers(first, &ready, false, |of| of == second)), [2]);
     }
 }

@@ -48,4 +48,5 @@ mod terminal;
 mod tmux;
 mod trees;
 mod trust;
+mod waiting;
 mod watching;

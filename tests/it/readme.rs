@@ -19,7 +19,7 @@ const README_PORT: &str = "8008";
 const FOR_USERS: [&str; 5] = ["README.md", "docs/guide.md", "docs/faq.md", "docs/events.md", "docs/control.md"];
 
 /// The verbs that ask a run.
-const VERBS: [&str; 8] = ["list", "status", "restart", "stop", "pause", "resume", "events", "explain"];
+const VERBS: [&str; 9] = ["list", "status", "restart", "stop", "pause", "resume", "events", "wait", "explain"];
 
 /// A fenced block: its language, and its lines; lines that end in a backslash are joined.
 struct Block {
