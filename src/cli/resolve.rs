@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::args::Args;
+use super::duration::parse_duration;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
 use crate::address::{Address, Listen, duplicate, overlap};
@@ -507,14 +508,6 @@ fn canonical_name(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => canonical(parent).join(name),
         _ => path,
-    }
-}
-
-/// `500ms`, `2s`, `1m 30s`; a bare number is seconds.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    match text.trim().parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => humantime::parse_duration(text.trim()).ok(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::resolve::parse_duration;
+use super::duration::parse_duration;
 use crate::client::{Order, Verb};
 
 #[derive(Debug, Parser)]
