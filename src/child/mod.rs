@@ -11,6 +11,7 @@ mod machine;
 mod pause;
 mod readiness;
 mod standby;
+mod tracing;
 mod watch_thread;
 
 pub use driver::run;

@@ -31,12 +31,12 @@ impl Standby {
         if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::process::lead_own_group();
         }
+        if config.overlap || config.keys && os::tty::is_stdin() {
+            // Of two generations at a time, neither can have it; and of a terminal where we read keys, the supervisor has it.
+            os::fd::have_no_input().map_err(os::reason)?;
+        }
         // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
         os::process::show_as(c"reload-child");
-        if config.keys && os::tty::is_stdin() {
-            // The terminal is the supervisor's, which reads keys from it.
-            os::fd::read_from_nothing();
-        }
         os::process::continue_at_parents_end();
         os::process::become_subreaper().map_err(os::reason)?;
         os::fd::make_non_blocking(&ties.reports).map_err(os::reason)?;
@@ -72,9 +72,12 @@ impl Orders {
             // The start comes first, so whatever comes before it is not for us.
             if let Some(request) = told.find_map(|directive| match directive {
                 Directive::Start(request) => Some(request),
-                Directive::Stop | Directive::Signal { .. } | Directive::Pause { .. } | Directive::Barrier { .. } => {
-                    None
-                }
+                Directive::Stop
+                | Directive::Retire
+                | Directive::EndCommand
+                | Directive::Signal { .. }
+                | Directive::Pause { .. }
+                | Directive::Barrier { .. } => None,
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
             }
@@ -97,7 +100,8 @@ mod tests {
         let changes = ChangeSet::new((0..5000).map(|number| Change::unseen(PathBuf::from(format!("/a/{number}.py")))));
         let mut damping = Damping::default();
         damping.restart(&changes, std::time::Duration::ZERO);
-        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping, paused: false };
+        let request =
+            StartRequest { generation: Generation::FIRST.next(), changes, damping, paused: false, traced: true };
         let mut bytes = Vec::new();
         encode(&Directive::Start(request.clone()), &mut bytes);
         encode(&Directive::Stop, &mut bytes);

@@ -6,6 +6,7 @@ mod file;
 pub mod logging;
 pub mod resolve;
 mod shell;
+mod together;
 pub mod trust;
 mod verbs;
 mod words;

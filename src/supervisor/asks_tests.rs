@@ -75,7 +75,6 @@ fn a_path_is_explained_by_whoever_has_the_filter() {
 /// Of a run that can show when its command is ready.
 fn with_probe(inputs: &[Input]) -> Bench {
     let mut bench = Bench::new(OnExit::Wait, false);
-    bench.machine.adapt(Rules { shows_ready: true, ..rules(OnExit::Wait) });
     inputs.iter().for_each(|input| drop(bench.step(input.clone())));
     bench
 }
@@ -90,7 +89,9 @@ fn a_wait_without_a_change_is_answered_when_the_barrier_is_passed() {
     assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
     assert_eq!(bench.says(passed(1)), "answer Live 1");
     // Nothing can show it.
-    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    let mut bench = Bench::new(OnExit::Wait, false);
+    bench.machine.adapt(Rules { probes: false, ..rules(OnExit::Wait) });
+    bench.step(started());
     assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
     assert_eq!(bench.says(passed(1)), "answer Started 1");
 }
@@ -128,7 +129,8 @@ fn a_wait_ends_with_whatever_ends_the_generation_or_the_run() {
     let not_ready = report(Report::Degraded(Degraded::NotReady { timeout: TWICE, reason: "no answer".into() }));
     for (inputs, answer) in [
         (&[exited(3)][..], "answer Failed 1; tell exited; tell waiting"),
-        (&[exited(0)], "answer Live 1; tell exited; tell waiting"),
+        (&[exited(0)], "answer Failed 1; tell exited; tell waiting"),
+        (&[ready(), asked(Request::Wait), exited(0), passed(2)], "answer Live 1"),
         (&[not_ready], "answer Failed 1; tell degraded"),
         (&[asked(Request::Pause)], "answer Paused 1; send pause true; tell paused; answer pause false"),
         (&[asked(Request::Stop), leaving(ChildEnd::Ended)], "answer Ended 1; release; tell finished; sweep; finish 0"),
@@ -145,7 +147,7 @@ fn a_wait_ends_with_whatever_ends_the_generation_or_the_run() {
 fn a_wait_for_a_save_that_became_a_signal_says_that_it_was_delivered() {
     let mut bench = Bench::new(OnExit::Wait, false);
     let on_change = OnChange::Signal(Signal::HUP);
-    bench.machine.adapt(Rules { shows_ready: true, on_change, ..rules(OnExit::Wait) });
+    bench.machine.adapt(Rules { on_change, ..rules(OnExit::Wait) });
     bench.step(started());
     bench.step(ready());
     bench.step(asked(Request::Wait));
@@ -162,4 +164,14 @@ fn nobody_waits_for_himself_and_nobody_waits_in_a_pause() {
     assert!(bench.says(from_tree).starts_with("answer refused: wait would wait for itself"));
     bench.step(asked(Request::Pause));
     assert_eq!(bench.says(asked(Request::Wait)), "answer Paused 1");
+}
+
+#[test]
+fn a_generation_that_runs_on_beside_the_next_one_is_no_answer_for_a_save() {
+    let mut bench = with_probe(&[started(), ready(), asked(Request::Wait)]);
+    bench.step(changed(false, Response::HandOver));
+    assert_eq!(bench.says(passed(1)), "", "the old one is ready, and has not got the save");
+    bench.step(handed_over());
+    bench.step(started());
+    assert_eq!(bench.says(ready()).split("; ").next(), Some("answer Live 2"));
 }

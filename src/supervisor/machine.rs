@@ -1,9 +1,9 @@
 //! What the supervisor decides, without I/O and without a clock.
 //!
-//! The states of one generation are in [`super::life`]. Today at most one is in charge: it was told to start, and it alone
-//! reads the queue. Beside it there may be one standby.
+//! The states of one generation are in [`super::life`]. The newest one was told to start last, and it alone reads the queue.
+//! Beside it there may be one standby.
 //!
-//! | state of the one in charge | a stop for a change begins | child left        | command exited | asked to end   | child died     |
+//! | state of the newest        | a stop for a change begins | child left        | command exited | asked to end   | child died     |
 //! |----------------------------|----------------------------|-------------------|----------------|----------------|----------------|
 //! | starting, running          | stopping, fork a standby   | next              | policy         | stop, ending   | sweep, a pause |
 //! | stopping                   | -                          | next              | policy         | stop, ending   | sweep, a pause |
@@ -14,24 +14,36 @@
 //! | none, a pause              | -                          | -                 | -              | last sweep     | -              |
 //!
 //! *Next* starts the standby; where there is none, or it must not go on from here, it forks one first. A standby is dismissed
-//! when the run ends, the one in charge dies, the config changed, or the watch state is not handed over. One that dies is
-//! forgotten.
+//! when the run ends, the newest dies, the config changed, or the watch state is not handed over. One that dies is forgotten.
+//!
+//! With `--overlap`, a child whose command is ready does not stop it for a change. It hands the watching over and hosts its
+//! command, while the next generation starts beside it:
+//!
+//! | the newest         | its command is ready | its command exited, or is not ready in time | the host's command exited | a child died        |
+//! |--------------------|----------------------|---------------------------------------------|---------------------------|---------------------|
+//! | alone, ready       | -                    | policy                                      | -                         | as above            |
+//! | alone, not ready   | told                 | policy; it runs on                          | -                         | as above            |
+//! | beside a host      | told, host: retire   | told, its command ends, it waits            | host: retire              | only that tree ends |
+//! | the same, it waits | the same             | -                                           | host: retire, policy      | only that tree ends |
+//!
+//! *Retire*: the child ends its command and leaves, and nothing follows. A newest that is not ready stops for a change as
+//! without `--overlap`, and the host stays. An end is asked of everyone, and comes when the last one has left.
 
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
 use super::keyboard::Key;
-use super::life::{Life, State};
+use super::life::{Life, Readiness, State};
 use super::server::ClientId;
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules, Shown};
 use super::succession::Succession;
-use super::waits::{Readiness, Standing, Waits};
+use super::waits::{Standing, Waits};
 use crate::config::OnChange;
 use crate::control::{Answer, Request};
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
-use crate::event::{Effect, StopReason, WaitingFor, What};
+use crate::event::{Effect, WaitingFor, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
@@ -65,6 +77,8 @@ pub struct Machine {
     /// Who waits until his saves are live.
     waits: Waits,
     backoff: Backoff,
+    /// Whether the command may be traced.
+    traces: bool,
 }
 
 impl Machine {
@@ -81,12 +95,15 @@ impl Machine {
             paused: false,
             waits: Waits::default(),
             backoff: Backoff::new(),
+            traces: true,
         };
         (machine, first)
     }
 
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
+        // Another command may be traced.
+        self.traces |= self.rules.command != rules.command;
         self.rules = rules;
         self.succession.damping.reset();
     }
@@ -99,6 +116,20 @@ impl Machine {
     /// Whether changes are collected, and lead to nothing.
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether the command may be traced.
+    pub fn traces(&self) -> bool {
+        self.traces
+    }
+
+    /// Whether the command of the newest generation is ready.
+    pub fn readiness(&self) -> Readiness {
+        match self.succession.lives.newest() {
+            _ if !self.rules.probes => Readiness::Unknown,
+            Some(newest) => newest.readiness,
+            None => Readiness::NotYet,
+        }
     }
 
     /// When it wants a tick.
@@ -128,11 +159,11 @@ impl Machine {
             Input::ClientGone(client) => self.waits.forget(client),
             Input::Key(key) => self.key(key, now, &mut actions),
             Input::Seen(tree) => {
-                let awaits_command =
-                    self.succession.lives.in_charge().is_some_and(|life| life.state == State::Starting);
+                let awaits_command = self.succession.lives.newest().is_some_and(|life| life.state == State::Starting);
                 actions.extend(self.job.seen(&tree, awaits_command, now).into_iter().map(Action::Job));
             }
         }
+        self.succession.sweep_if_due(&mut actions);
         self.answer_waits(&mut actions);
         actions
     }
@@ -142,13 +173,15 @@ impl Machine {
         if self.waits.is_empty() {
             return;
         }
-        let lives = &self.succession.lives;
-        let standing = match lives.in_charge() {
+        let newest = self.succession.lives.newest();
+        let standing = match newest {
             _ if self.succession.is_over() => Standing::Over,
-            Some(life) => life.standing(),
+            // They lead to a generation that has not started.
+            Some(_) if !self.succession.behind.changes.is_empty() => Standing::Between,
+            Some(life) => Standing::of(life, self.readiness()),
             None => Standing::Between,
         };
-        let watches = |of| lives.in_charge().is_some_and(|life| life.generation == of && life.watches());
+        let watches = |of| newest.is_some_and(|life| life.generation == of && life.watches());
         let answers = self.waits.answers(self.succession.generation, &standing, self.paused, watches);
         let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
         actions.splice(0..0, answers);
@@ -160,7 +193,6 @@ impl Machine {
         match report {
             Report::Started { pid } => {
                 life.command_started(pid);
-                life.readiness = if self.rules.shows_ready { Readiness::Awaited } else { Readiness::Unknown };
                 self.succession.ever_ran = true;
                 actions.push(tell(self.succession.behind.started(pid, self.rules.command.clone(), monotonic_ns)));
             }
@@ -173,7 +205,7 @@ impl Machine {
                 life.keys.outlived(now);
                 let action = match (response, self.rules.on_change) {
                     (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(signal),
-                    (Response::Signal | Response::Restart, _) => Effect::Restart,
+                    (Response::Signal | Response::Restart | Response::HandOver, _) => Effect::Restart,
                     (Response::Start, _) => Effect::Start,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
@@ -181,7 +213,9 @@ impl Machine {
                     life.signalled = Some(signal);
                 }
                 if response != Response::Signal {
-                    life.stops_for_change();
+                    if response != Response::HandOver {
+                        life.stops_for_change();
+                    }
                     if self.succession.behind.changes.is_empty() {
                         let series = self.succession.damping.restart(&changes, quiet);
                         actions.extend(series.map(|series| Action::TellSeries(of, series)));
@@ -203,7 +237,7 @@ impl Machine {
             }
             Report::Stopping { reason } => {
                 actions.push(tell(What::Stopping { signal: self.rules.stop_signal, reason }));
-                if reason == StopReason::Change {
+                if reason.starts_again() {
                     life.stops_for_change();
                     self.succession.fork_standby(now, actions);
                 }
@@ -215,7 +249,9 @@ impl Machine {
             }
             Report::Stopped { took_ns, killed } => {
                 life.command_runs = false;
-                self.succession.behind.stopped(took_ns);
+                if life.state != State::Hosting && !matches!(life.state, State::Retiring(_)) {
+                    self.succession.behind.stopped(took_ns);
+                }
                 actions.push(tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(of, status, Duration::from_nanos(ran_ns), now, actions),
@@ -224,17 +260,35 @@ impl Machine {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
                 }
             }
-            Report::Degraded(degraded) => {
-                if let Degraded::NotReady { reason, .. } = &degraded {
-                    life.readiness = Readiness::Failed(reason.clone());
+            Report::Degraded(Degraded::NotReady { timeout, reason }) => {
+                life.is_not_ready_in_time();
+                let shown = humantime::format_duration(timeout);
+                let how = format!("was not ready after {shown} ({reason}), so it is ended");
+                if !self.stays_instead(of, how, actions) {
+                    actions.push(tell(What::Degraded(Degraded::NotReady { timeout, reason })));
                 }
+            }
+            Report::Degraded(degraded) => {
+                if self.succession.said.is_news(&degraded) {
+                    actions.push(tell(What::Degraded(degraded)));
+                }
+            }
+            Report::Untraced(degraded) => {
+                self.traces = false;
                 if self.succession.said.is_news(&degraded) {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
             Report::Ready { after } => {
-                life.readiness = Readiness::Ready;
+                life.is_ready(after);
+                let is_up = life.is_up();
                 actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 }));
+                if is_up && of == self.succession.generation {
+                    self.succession.retire_host(self.rules.stop_timeout, now, actions);
+                }
+            }
+            Report::HandedOver { whole } => {
+                self.succession.handed_over(of, whole, self.rules.stop_timeout, now, actions);
             }
             Report::Status { message } => actions.push(tell(What::Status { message })),
             Report::Hint { message } => actions.push(tell(What::Hint { message })),
@@ -258,8 +312,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let Some(life) = self.succession.lives.find(of) else { return };
-        life.command_runs = false;
-        life.ended = Some(status.clone());
+        life.command_ended(status.clone());
         let key = life.keys.behind(&status, self.rules.stop_timeout, now);
         if key.is_some_and(|key| status.is_of(key.number())) {
             // It has said nothing after the `^C`.
@@ -270,13 +323,39 @@ impl Machine {
         if !life.is_up() {
             return;
         }
+        if life.state == State::Hosting {
+            self.succession.retire_host(self.rules.stop_timeout, now, actions);
+            // Nothing runs any more where the newest has failed. Else that one may become ready.
+            let failed = self.succession.lives.newest().filter(|newest| newest.state == State::Waiting);
+            if let Some(generation) = failed.map(|newest| newest.generation) {
+                self.policy(generation, &status, ran, now, actions);
+            }
+            return;
+        }
+        if self.stays_instead(of, format!("{status} before it was ready"), actions) {
+            return actions.push(Action::NameListen(of));
+        }
         if let Some(signal) = key {
             return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), now, actions);
         }
+        self.policy(of, &status, ran, now, actions);
+    }
+
+    /// What the end of a command leads to, where nothing else runs.
+    fn policy(
+        &mut self,
+        of: Generation,
+        status: &CommandStatus,
+        ran: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         if self.unread {
             return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
         }
-        let waiting_for = match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
+        let after = after_exit(self.rules.on_exit, status, ran, &mut self.backoff);
+        let Some(life) = self.succession.lives.find(of) else { return };
+        let waiting_for = match after {
             AfterExit::Finish(code) => return self.end(code, format!("the command {status}"), now, actions),
             AfterExit::Wait => {
                 life.state = State::Waiting;
@@ -290,23 +369,39 @@ impl Machine {
         actions.push(Action::Tell(of, What::Waiting(waiting_for)));
     }
 
+    /// Where the command is not ready, and one before it runs on, that one stays: then this one only watches from here on.
+    fn stays_instead(&mut self, of: Generation, how: String, actions: &mut Vec<Action>) -> bool {
+        let Some(stays) = self.succession.lives.host().map(|host| host.generation) else { return false };
+        let Some(life) = self.succession.lives.newest_mut().filter(|newest| newest.generation == of) else {
+            return false;
+        };
+        if !matches!(life.state, State::Starting | State::Running) || matches!(life.readiness, Readiness::Ready(_)) {
+            return false;
+        }
+        life.state = State::Waiting;
+        let degraded = Degraded::NotReplaced { generation: of, how, stays };
+        actions.extend([Action::Tell(of, What::Degraded(degraded)), Action::Send(of, Directive::EndCommand)]);
+        true
+    }
+
     fn signal(&mut self, heard: Heard, now: Instant, actions: &mut Vec<Action>) {
         let Received { signal, .. } = heard.received;
+        let serving = self.succession.lives.serving();
         let situation = Situation {
             shares_terminal: self.shares_terminal,
-            command_runs: self.succession.lives.in_charge().is_some_and(|life| life.command_runs),
-            leader: self.succession.lives.in_charge().and_then(|life| life.leader),
-            child_leaves: !self.succession.lives.in_charge().is_some_and(Life::is_up),
+            command_runs: serving.is_some_and(|life| life.command_runs),
+            leader: serving.and_then(|life| life.leader),
+            child_leaves: !serving.is_some_and(Life::is_up),
             ending: self.succession.is_ending(),
         };
         match asks(heard, situation) {
             Asks::Nothing => {}
             Asks::PassOn => {
                 let directive = Directive::Signal { number: signal.number() };
-                actions.extend(self.succession.lives.in_charge().map(|life| Action::Send(life.generation, directive)));
+                actions.extend(self.succession.lives.serving().map(|life| Action::Send(life.generation, directive)));
             }
             Asks::LookLater => {
-                if let Some(life) = self.succession.lives.in_charge_mut() {
+                if let Some(life) = self.succession.lives.serving_mut() {
                     life.may_be_stuck(now);
                 }
             }
@@ -315,7 +410,7 @@ impl Machine {
                 actions.extend(self.job.go_on(self.shares_terminal, now).into_iter().map(Action::Job));
             }
             Asks::Key => {
-                let Some(life) = self.succession.lives.in_charge_mut() else { return };
+                let Some(life) = self.succession.lives.serving_mut() else { return };
                 let generation = life.generation;
                 if life.keys.pressed(signal, now) {
                     let reason = format!("{signal} from the terminal, twice");
@@ -348,7 +443,7 @@ impl Machine {
                 Answer::Refused { message: "wait would wait for itself: it was started by this run".to_owned() }
             }
             Request::Wait => {
-                let watching = self.succession.lives.in_charge().filter(|life| life.watches() && !self.paused);
+                let watching = self.succession.lives.newest().filter(|life| life.watches() && !self.paused);
                 let barrier = self.waits.add(client, watching.map(|life| life.generation));
                 return actions.extend(barrier.map(|(of, id)| Action::Send(of, Directive::Barrier { id })));
             }
@@ -388,7 +483,7 @@ impl Machine {
     fn pause(&mut self, on: bool, actions: &mut Vec<Action>) -> bool {
         let is_news = std::mem::replace(&mut self.paused, on) != on;
         if is_news {
-            let in_charge = self.succession.lives.in_charge().map(|life| life.generation);
+            let in_charge = self.succession.lives.newest().map(|life| life.generation);
             actions.extend(in_charge.map(|generation| Action::Send(generation, Directive::Pause { on })));
             let what = if on { What::Paused } else { What::Resumed };
             actions.push(Action::Tell(self.succession.generation, what));
@@ -407,7 +502,7 @@ impl Machine {
         if self.succession.is_ending() {
             return;
         }
-        match self.succession.lives.in_charge().filter(|life| life.is_up()).and_then(|life| life.ended.as_ref()) {
+        match self.succession.lives.serving().filter(|life| life.is_up()).and_then(|life| life.ended.as_ref()) {
             Some(status) => {
                 let (code, reason) = (status.code(), format!("the command {status}, and nobody reads its output"));
                 self.end(code, reason, now, actions);
@@ -439,13 +534,19 @@ impl Machine {
             return;
         }
         actions.extend(self.job.tick(now).into_iter().map(Action::Job));
-        let stop_timeout = self.rules.stop_timeout;
-        let Some(life) = self.succession.lives.in_charge_mut() else { return };
-        let generation = life.generation;
+        for generation in self.succession.lives.generations() {
+            self.tick_of(generation, now, actions);
+        }
+    }
+
+    fn tick_of(&mut self, generation: Generation, now: Instant, actions: &mut Vec<Action>) {
+        let Some(life) = self.succession.lives.find(generation) else { return };
         let stuck = life.stuck(now);
         match life.state {
-            State::Delayed(at) if at <= now => drop(self.succession.renew(stop_timeout, now, actions)),
-            State::Renewing(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
+            State::Delayed(at) if at <= now => {
+                self.succession.renew(self.rules.stop_timeout, now, actions);
+            }
+            State::Renewing(hangs_at) | State::Retiring(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
                 self.succession.lost(generation, Loss::NoAnswer, now, actions);
             }
             _ => {}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::control::{Complaint, ConfigInUse, Greeting, LastChange, State, Status};
+use crate::degraded::Degraded;
 use crate::event::{Effect, Event, WaitingFor, Watching, What};
 use crate::generation::Generation;
 
@@ -28,6 +29,8 @@ pub struct Picture {
     since: (SystemTime, Instant),
     command_pid: Option<i32>,
     ready: Option<bool>,
+    /// The generation that still ran when the present one started, with its pid (`--overlap`).
+    before: Option<(Generation, i32)>,
     last_exit: Option<String>,
     watching: Option<Watching>,
     last_change: Option<LastChange>,
@@ -45,6 +48,7 @@ impl Picture {
             since: (wall, now),
             command_pid: None,
             ready: None,
+            before: None,
             last_exit: None,
             watching: None,
             last_change: None,
@@ -66,6 +70,7 @@ impl Picture {
         let before = self.state;
         match &event.what {
             What::Started { pid, restart_ms, changes, .. } => {
+                self.before = self.command_pid.map(|pid| (self.generation, pid));
                 (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
                 self.ready = shows_ready.then_some(false);
                 self.since = (wall, now);
@@ -74,6 +79,16 @@ impl Picture {
                     self.last_change.as_mut().filter(|last| last.led_to.is_none() && !changes.is_empty())
                 {
                     (last.led_to, last.restart_ms) = (Some(event.generation), *restart_ms);
+                }
+            }
+            // Of another one than the one that is shown.
+            What::Stopping { .. } | What::StillStopping { .. } | What::Stopped { .. } | What::Exited { .. }
+                if event.generation != self.generation => {}
+            What::Degraded(Degraded::NotReplaced { .. }) => {
+                self.hear(event);
+                if let Some((generation, pid)) = self.before.take() {
+                    (self.state, self.generation, self.command_pid) = (State::Running, generation, Some(pid));
+                    self.ready = shows_ready.then_some(true);
                 }
             }
             What::Changed { changes: files, action } => {
@@ -105,13 +120,7 @@ impl Picture {
             What::Waiting(WaitingFor::Change) => self.state = State::Waiting,
             What::Waiting(WaitingFor::Delay(_)) => self.state = State::Delayed,
             What::Watching(watching) => self.watching = Some(watching.clone()),
-            What::Degraded(degraded) => {
-                let complaint = Complaint { kind: degraded.kind().to_owned(), message: degraded.to_string() };
-                self.complaints.retain(|heard| heard.complaint != complaint);
-                self.complaints.push(Heard { complaint, lasts: degraded.lasts().is_some() });
-                let too_many = self.complaints.len().saturating_sub(MOST_COMPLAINTS);
-                self.complaints.drain(..too_many);
-            }
+            What::Degraded(_) => self.hear(event),
             What::ConfigLoaded { .. } => {
                 (self.loaded, self.mistakes) = (true, Vec::new());
                 self.complaints.clear();
@@ -123,6 +132,15 @@ impl Picture {
         if self.state != before {
             self.since = (wall, now);
         }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let What::Degraded(degraded) = &event.what else { return };
+        let complaint = Complaint { kind: degraded.kind().to_owned(), message: degraded.to_string() };
+        self.complaints.retain(|heard| heard.complaint != complaint);
+        self.complaints.push(Heard { complaint, lasts: degraded.lasts().is_some() });
+        let too_many = self.complaints.len().saturating_sub(MOST_COMPLAINTS);
+        self.complaints.drain(..too_many);
     }
 
     /// The answer to whoever asks.

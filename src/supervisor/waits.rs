@@ -10,30 +10,19 @@
 //! | is paused                                            | paused, without the barrier  |
 //! | has no child, or one that starts, stops or leaves    | none yet                     |
 //! | has a command that ended by itself, with 0           | live                         |
-//! | the same, in another way                             | failed                       |
+//! | the same, in another way, or before it was ready     | failed                       |
 //! | has a command that got a signal, not proven          | delivered                    |
 //! | has a command that runs, and nothing could prove it  | started                      |
 //! | the same, about to be proven                         | none yet                     |
 //! | the same, and it cannot be proven any more           | failed                       |
 //! | the same, proven                                     | live                         |
 
+use super::life::{Life, Readiness, State};
 use super::server::ClientId;
 use crate::control::{Outcome, Waited};
+use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::os::signals::Signal;
-
-/// How far a running command has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// Nothing was asked for that could show it.
-    Unknown,
-    /// It is on its way.
-    Awaited,
-    /// It is ready.
-    Ready,
-    /// It was not ready in time.
-    Failed(String),
-}
 
 /// What is known of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +45,22 @@ pub enum Standing {
     },
     /// All is over.
     Over,
+}
+
+impl Standing {
+    /// Of the generation that has all saves so far, and how far it has come.
+    pub fn of(life: &Life, readiness: Readiness) -> Standing {
+        match (life.state, &life.ended) {
+            (State::Waiting | State::Delayed(_), Some(status)) => {
+                let well = status.code() == ExitCode::SUCCESS && readiness != Readiness::Never;
+                Standing::Exited { status: status.to_string(), well }
+            }
+            // Given up on; it is being ended, and another one runs.
+            (State::Waiting, None) if readiness == Readiness::Never => Standing::Running { readiness, signalled: None },
+            (State::Running, _) => Standing::Running { readiness, signalled: life.signalled },
+            _ => Standing::Between,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -140,11 +145,11 @@ fn answer(generation: Generation, standing: &Standing, paused: bool, before_barr
             Outcome::Started,
             format!("generation {generation} has started; whether it is ready is unknown (--ready PROBE shows it)"),
         ),
-        Standing::Running { readiness: Readiness::Awaited, .. } => return None,
-        Standing::Running { readiness: Readiness::Failed(why), .. } => {
-            (Outcome::Failed, format!("generation {generation} is not ready: {why}"))
+        Standing::Running { readiness: Readiness::NotYet, .. } => return None,
+        Standing::Running { readiness: Readiness::Never, .. } => {
+            (Outcome::Failed, format!("generation {generation} was not ready in time"))
         }
-        Standing::Running { readiness: Readiness::Ready, .. } => {
+        Standing::Running { readiness: Readiness::Ready(_), .. } => {
             (Outcome::Live, format!("generation {generation} is ready"))
         }
     };
@@ -158,6 +163,7 @@ mod tests {
     use crate::generation::Generation;
     use crate::os::signals::Signal;
     use crate::supervisor::server::ClientId;
+    use std::time::Duration;
 
     fn running(readiness: Readiness, signalled: Option<Signal>) -> Standing {
         Standing::Running { readiness, signalled }
@@ -173,12 +179,12 @@ mod tests {
             (Standing::Between, true, Some(Outcome::Paused)),
             (exited(true), false, Some(Outcome::Live)),
             (exited(false), false, Some(Outcome::Failed)),
-            (running(Readiness::Ready, None), false, Some(Outcome::Live)),
-            (running(Readiness::Ready, None), true, Some(Outcome::Paused)),
-            (running(Readiness::Ready, Some(Signal::HUP)), false, Some(Outcome::Delivered)),
+            (running(Readiness::Ready(Duration::ZERO), None), false, Some(Outcome::Live)),
+            (running(Readiness::Ready(Duration::ZERO), None), true, Some(Outcome::Paused)),
+            (running(Readiness::Ready(Duration::ZERO), Some(Signal::HUP)), false, Some(Outcome::Delivered)),
             (running(Readiness::Unknown, None), false, Some(Outcome::Started)),
-            (running(Readiness::Awaited, None), false, None),
-            (running(Readiness::Failed("x".into()), None), false, Some(Outcome::Failed)),
+            (running(Readiness::NotYet, None), false, None),
+            (running(Readiness::Never, None), false, Some(Outcome::Failed)),
         ] {
             let mut waits = Waits::default();
             assert_eq!(waits.add(ClientId(1), None), None);
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn nobody_is_answered_before_his_own_barrier_and_a_child_that_leaves_is_none() {
         let (first, second) = (Generation::FIRST, Generation::FIRST.next());
-        let ready = running(Readiness::Ready, None);
+        let ready = running(Readiness::Ready(Duration::ZERO), None);
         let mut waits = Waits::default();
         let (_, one) = waits.add(ClientId(1), Some(first)).unwrap();
         let (_, two) = waits.add(ClientId(2), Some(first)).unwrap();

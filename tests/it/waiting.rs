@@ -121,7 +121,7 @@ fn a_generation_that_is_not_ready_in_time_is_told_and_so_is_the_end_of_the_time_
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--ready", "exec:false", "--ready-timeout", "300ms", "--", "sleep", "600"]);
     session.wait_armed(1);
-    assert!(answer(&sandbox, &["wait"], 1).starts_with("generation 1 is not ready: "));
+    assert!(answer(&sandbox, &["wait"], 1).starts_with("generation 1 was not ready in time"));
     session.stop().assert_code(143);
 
     let mut session = sandbox.start(["--ready", "exec:false", "--", "sleep", "600"]);
