@@ -1,6 +1,8 @@
 //! What clients and keys ask for.
 
-use super::bench::{Bench, asked, changed, died, exited, leaving, ready, report, rules, started, stopped, stopping};
+use super::bench::{
+    Bench, asked, changed, died, exited, handed_over, leaving, ready, report, rules, started, stopped, stopping,
+};
 use crate::config::{OnChange, OnExit};
 use crate::control::Request;
 use crate::degraded::Degraded;
@@ -171,7 +173,7 @@ fn a_generation_that_runs_on_beside_the_next_one_is_no_answer_for_a_save() {
     let mut bench = with_probe(&[started(), ready(), asked(Request::Wait)]);
     bench.step(changed(false, Response::HandOver));
     assert_eq!(bench.says(passed(1)), "", "the old one is ready, and has not got the save");
-    bench.step(handed_over());
+    bench.step(handed_over(true));
     bench.step(started());
     assert_eq!(bench.says(ready()).split("; ").next(), Some("answer Live 2"));
 }
