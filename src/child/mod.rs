@@ -6,9 +6,11 @@ mod driver;
 mod frozen;
 mod hold;
 mod inbox;
+mod job;
 mod left_behind;
 mod machine;
 mod readiness;
+mod rollout;
 mod standby;
 mod watch_thread;
 

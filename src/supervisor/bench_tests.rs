@@ -9,7 +9,7 @@ use crate::generation::Generation;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::os::tree::Process;
-use crate::protocol::{Directive, Report, Response, StopReason};
+use crate::protocol::{Carried, Directive, Report, Response, StopReason};
 use crate::supervisor::job::{OwnStop, Seen, Step};
 use crate::supervisor::machine::{Action, Input, Machine, Rules};
 use crate::supervisor::signals::Heard;
@@ -24,6 +24,7 @@ pub const HANGS: Duration = Duration::from_secs(17);
 pub fn rules(on_exit: OnExit) -> Rules {
     Rules {
         command: "app".into(),
+        has_command: true,
         on_change: OnChange::Restart,
         on_exit,
         stop_signal: Signal::TERM,
@@ -74,7 +75,7 @@ pub fn stopped() -> Input {
 }
 
 pub fn exited(code: u8) -> Input {
-    report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5 })
+    report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5, again: false })
 }
 
 pub fn ready() -> Input {
@@ -94,7 +95,7 @@ pub fn suspended() -> Input {
 }
 
 pub fn leaving(end: ChildEnd) -> Input {
-    report(Report::Leaving { end, hands_over: true })
+    report(Report::Leaving { end, hands_over: true, carried: Carried::default() })
 }
 
 pub fn died() -> Input {
@@ -114,7 +115,7 @@ pub fn from_terminal(signal: Signal) -> Input {
 }
 
 pub fn ends(status: CommandStatus) -> Input {
-    report(Report::Exited { status, ran_ns: 5 })
+    report(Report::Exited { status, ran_ns: 5, again: false })
 }
 
 pub fn killed_by(signal: Signal) -> CommandStatus {

@@ -183,12 +183,16 @@ mod tests {
     use crate::change::ChangeSet;
     use crate::damping::Damping;
     use crate::generation::Generation;
-    use crate::protocol::{Decoder, Directive, StartRequest};
+    use crate::protocol::{Carried, Decoder, Directive, StartRequest};
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
-        let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
+        let request = StartRequest {
+            generation: Generation::FIRST,
+            changes: ChangeSet::default(),
+            damping: Damping::default(),
+            carried: Carried::default(),
+        };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         let barrier = |id| Directive::Barrier { id };

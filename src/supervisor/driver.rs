@@ -314,7 +314,12 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.remedies.command_starts();
-        let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
+        let request = StartRequest {
+            generation,
+            changes,
+            damping: self.machine.damping().clone(),
+            carried: self.machine.carried().clone(),
+        };
         self.child(generation)?.tell(Directive::Start(request));
         self.describe(generation);
         None
@@ -361,7 +366,8 @@ fn listen(child: &mut ChildProcess, inputs: &mut Vec<Input>) {
 fn rules(config: &Config) -> Rules {
     Rules {
         command: quoted(config.words()),
-        on_change: config.on_change,
+        has_command: config.command.is_some(),
+        on_change: config.on_change.clone(),
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,

@@ -33,7 +33,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::reason;
 use crate::os::signals::{Received, Signal};
-use crate::protocol::{Directive, Report, Response};
+use crate::protocol::{Carried, Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
 
 /// The same signal again within this time is one request: `timeout` and many runtimes signal the process and then
@@ -78,6 +78,11 @@ impl Machine {
         &self.succession.damping
     }
 
+    /// What the child before has left to do.
+    pub fn carried(&self) -> &Carried {
+        &self.succession.carried
+    }
+
     /// When it wants a tick.
     pub fn due(&self) -> Option<Instant> {
         let job = self.job.due().filter(|_| !self.succession.is_over());
@@ -119,29 +124,64 @@ impl Machine {
                 self.succession.ever_ran = true;
                 actions.push(tell(self.succession.behind.started(pid, self.rules.command.clone(), monotonic_ns)));
             }
-            Report::Watching(watching) => actions.push(tell(What::Watching(watching))),
+            Report::Watching(watching) => {
+                if !self.rules.has_command {
+                    life.prepares();
+                    self.succession.ever_ran = true;
+                }
+                actions.push(tell(What::Watching(watching)));
+            }
             Report::Came(files) => self.succession.damping.came(files.paths()),
             // Put together before it comes here.
             Report::Some { .. } => {}
             Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 life.keys.outlived(now);
-                let action = match (response, self.rules.on_change) {
-                    (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(signal),
+                let action = match (response, &self.rules.on_change) {
+                    (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(*signal),
                     (Response::Signal | Response::Restart, _) => Effect::Restart,
                     (Response::Start, _) => Effect::Start,
+                    (Response::Queue, _) => Effect::Queue,
+                    (Response::Run, _) => Effect::Run,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
-                if response != Response::Signal {
-                    life.stops_for_change();
-                    if self.succession.behind.changes.is_empty() {
-                        let series = self.succession.damping.restart(&changes, quiet);
-                        actions.extend(series.map(|series| Action::TellSeries(of, series)));
-                    } else {
-                        self.succession.damping.join(&changes);
+                match response {
+                    Response::Signal | Response::Queue => {}
+                    Response::Run => self.succession.count(of, &changes, quiet, actions),
+                    Response::Restart | Response::Start => {
+                        life.stops_for_change();
+                        self.succession.is_behind(of, changes, noticed_ns, quiet, actions);
                     }
-                    self.succession.behind.add(changes, noticed_ns);
                 }
+            }
+            Report::Preparing { changes, noticed_ns, quiet, first } => {
+                life.prepares();
+                actions.push(tell(What::Preparing { changes: changes.clone() }));
+                if first {
+                    self.succession.behind.add(changes, noticed_ns);
+                } else {
+                    self.succession.count(of, &changes, quiet, actions);
+                    self.succession.is_counted = true;
+                }
+            }
+            Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
+                actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
+            }
+            Report::Prepared { status, ran_ns, nothing_runs } => {
+                let (ran_ms, command_runs) = (ran_ns as f64 / 1e6, life.command_runs);
+                actions.push(tell(What::PrepareFailed { status: status.clone(), ran_ms, command_runs }));
+                if nothing_runs && life.is_up() {
+                    let reason = format!("the preparation {status}");
+                    self.after_exit(of, &status, reason, Duration::from_nanos(ran_ns), now, actions);
+                }
+            }
+            Report::Ran { status, ran_ns } => {
+                actions.push(tell(What::Ran { status, ran_ms: ran_ns as f64 / 1e6 }));
+            }
+            // They were told when they came.
+            Report::Dequeued { changes, noticed_ns, quiet } => {
+                life.stops_for_change();
+                self.succession.is_behind(of, changes, noticed_ns, quiet, actions);
             }
             // It was told when the signal was sent.
             Report::Unheard { changes, noticed_ns } => {
@@ -170,7 +210,9 @@ impl Machine {
                 self.succession.behind.stopped(took_ns);
                 actions.push(tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
-            Report::Exited { status, ran_ns } => self.exited(of, status, Duration::from_nanos(ran_ns), now, actions),
+            Report::Exited { status, ran_ns, again } => {
+                self.exited(of, status, Duration::from_nanos(ran_ns), again, now, actions);
+            }
             Report::Suspended { pid } => {
                 if self.shares_terminal && life.is_up() {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
@@ -191,7 +233,10 @@ impl Machine {
             }
             // Nobody has asked.
             Report::Passed { .. } => {}
-            Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
+            Report::Leaving { end, hands_over, carried } => {
+                self.succession.carried = carried;
+                self.succession.left(of, end, hands_over, now, actions);
+            }
         }
     }
 
@@ -200,6 +245,7 @@ impl Machine {
         of: Generation,
         status: CommandStatus,
         ran: Duration,
+        again: bool,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -222,8 +268,26 @@ impl Machine {
         if self.unread {
             return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
         }
-        let waiting_for = match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
-            AfterExit::Finish(code) => return self.end(code, format!("the command {status}"), now, actions),
+        if again {
+            life.stops_for_change();
+            return self.succession.fork_standby(now, actions);
+        }
+        self.after_exit(of, &status, format!("the command {status}"), ran, now, actions);
+    }
+
+    /// Nothing runs any more: applies `--on-exit`.
+    fn after_exit(
+        &mut self,
+        of: Generation,
+        status: &CommandStatus,
+        reason: String,
+        ran: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(life) = self.succession.lives.find(of) else { return };
+        let waiting_for = match after_exit(self.rules.on_exit, status, ran, &mut self.backoff) {
+            AfterExit::Finish(code) => return self.end(code, reason, now, actions),
             AfterExit::Wait => {
                 life.state = State::Waiting;
                 WaitingFor::Change

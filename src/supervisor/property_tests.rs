@@ -12,7 +12,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
-use crate::protocol::{Report, Response};
+use crate::protocol::{Carried, Report, Response};
 use crate::supervisor::machine::{Action, Input};
 use crate::supervisor::signals::Heard;
 use crate::supervisor::sweep::Remains;
@@ -36,7 +36,7 @@ fn any_child_input() -> impl Strategy<Value = Input> {
         1 => Just(degraded()),
         3 => (0..3usize, any::<bool>()).prop_map(|(end, hands_over)| {
             let end = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed][end];
-            report(Report::Leaving { end, hands_over })
+            report(Report::Leaving { end, hands_over, carried: Carried::default() })
         }),
         1 => Just(died()),
     ]
