@@ -146,12 +146,15 @@ pub enum Report {
     Preparing {
         /// What it is for; nothing before the first start.
         changes: ChangeSet,
-        /// Monotonic time of the first notice, nanoseconds.
-        noticed_ns: i64,
         /// How long nothing had changed before, since the start.
         quiet: Duration,
         /// Whether the command has not been started yet.
         first: bool,
+    },
+    /// The command is started now that it is prepared, for these changes in all.
+    Starting {
+        /// The files.
+        changes: ChangeSet,
     },
     /// The preparation has ended, and what it was for may be acted on unless more has changed meanwhile.
     Prepared {

@@ -408,10 +408,10 @@ impl Machine {
         }
         match step {
             None => {}
-            Some(Step::Prepare(Batch { changes, noticed_ns, quiet })) => {
+            Some(Step::Prepare(Batch { changes, quiet, .. })) => {
                 let first = matches!(self.state, State::Before);
                 let told = changes.clone();
-                actions.push(Action::Report(Report::Preparing { changes: told, noticed_ns, quiet, first }));
+                actions.push(Action::Report(Report::Preparing { changes: told, quiet, first }));
                 actions.push(Action::Job(job::Kind::Preparation, changes));
             }
             Some(Step::Run(batch)) => {
@@ -427,6 +427,7 @@ impl Machine {
             }
             Some(Step::Apply(Batch { changes, .. })) if matches!(self.state, State::Before) => {
                 self.state = State::Running;
+                actions.push(Action::Report(Report::Starting { changes: changes.clone() }));
                 actions.push(Action::Start(changes));
             }
             Some(Step::Apply(batch)) => self.apply(batch, now, actions),

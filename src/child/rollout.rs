@@ -85,6 +85,8 @@ pub struct Rollout {
     goal: Goal,
     phase: Phase,
     command_runs: bool,
+    /// Whether a command was started, or does not wait for a preparation.
+    has_started: bool,
     /// What has not been applied: the changes of a preparation, and what has come since a run began.
     pending: Option<Batch>,
     /// What of it nobody has been told yet; for [`Goal::Queue`].
@@ -110,6 +112,7 @@ impl Rollout {
             goal,
             phase: Phase::AtRest,
             command_runs: true,
+            has_started: true,
             pending: None,
             untold: ChangeSet::default(),
             serving: None,
@@ -135,14 +138,14 @@ impl Rollout {
 
     /// Nothing has been prepared yet: begins with that, before the command starts. These changes led to the start.
     pub fn first(&mut self, batch: Batch) -> Option<Step> {
-        self.command_runs = false;
+        (self.command_runs, self.has_started) = (false, false);
         self.pending = Some(batch);
         self.begin()
     }
 
     /// The command runs.
     pub fn command_started(&mut self) {
-        self.command_runs = true;
+        (self.command_runs, self.has_started) = (true, true);
     }
 
     /// Whether it matters what had changed before the end of the command.
@@ -253,8 +256,10 @@ impl Rollout {
         if !self.prepares {
             return self.apply();
         }
+        let changes = self.without_outputs(pending.changes.clone());
+        let batch = Batch { changes, ..*pending };
         self.phase = Phase::Preparing;
-        Some(Step::Prepare(pending.clone()))
+        Some(Step::Prepare(batch))
     }
 
     fn apply(&mut self) -> Option<Step> {
@@ -284,7 +289,7 @@ impl Rollout {
             return changes;
         }
         let told = ChangeSet::new(changes.iter().filter(|change| !self.outputs.contains(&change.path)).cloned());
-        if told.is_empty() { changes } else { told }
+        if told.is_empty() && self.has_started { changes } else { told }
     }
 }
 

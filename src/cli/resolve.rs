@@ -377,7 +377,7 @@ impl Resolver<'_> {
         match entry.value.split_once(':') {
             Some(("signal", name)) => OnChange::Signal(self.signal(&entry, name)),
             Some(("run", line)) if !line.trim().is_empty() => OnChange::Run(line.to_owned()),
-            Some(("run", _)) => {
+            _ if entry.value.trim_end_matches([' ', ':']) == "run" => {
                 self.wrong(&entry, "expected a command after run:, as in run:'make test'");
                 OnChange::Restart
             }

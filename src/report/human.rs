@@ -129,6 +129,10 @@ impl Human {
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
                 if changes.is_empty() && number.number() == 1 {
+                    if self.watched == Some(number) {
+                        let config = self.config_in_use();
+                        return Some(self.line(Tone::Good, &format!("{config}running {command} (pid {pid})")));
+                    }
                     self.first = Some((command.clone(), *pid));
                     return None;
                 }

@@ -154,16 +154,15 @@ impl Machine {
                     }
                 }
             }
-            Report::Preparing { changes, noticed_ns, quiet, first } => {
+            Report::Preparing { changes, quiet, first } => {
                 life.prepares();
                 actions.push(tell(What::Preparing { changes: changes.clone() }));
-                if first {
-                    self.succession.behind.add(changes, noticed_ns);
-                } else {
+                if !first {
                     self.succession.count(of, &changes, quiet, actions);
                     self.succession.is_counted = true;
                 }
             }
+            Report::Starting { changes } => self.succession.behind.changes = changes,
             Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
                 actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
             }
