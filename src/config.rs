@@ -39,6 +39,10 @@ pub struct Config {
     pub compare: Compare,
     /// Whether symlinks that lead out of the watched directories are to be left alone.
     pub no_follow: bool,
+    /// What is made of the files that the command reads and writes.
+    pub discover: Discover,
+    /// Places of the system where files count that the command reads.
+    pub discover_root: Vec<PathBuf>,
     /// What a change leads to.
     pub on_change: OnChange,
     /// A line for the shell that must succeed before a change leads to anything, and before the first start.
@@ -57,6 +61,8 @@ pub struct Config {
     pub ready: Option<Probe>,
     /// So long after the start it is too late to become ready.
     pub ready_timeout: Duration,
+    /// Whether the next generation starts beside the old one, which stays until the next is ready.
+    pub overlap: bool,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -107,6 +113,17 @@ pub enum Compare {
     Time,
     /// Other bytes.
     Content,
+}
+
+/// What is made of the files that the command reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discover {
+    /// What it reads counts as well, and what it writes does not.
+    Add,
+    /// Only what it reads counts.
+    Only,
+    /// It is not traced.
+    Off,
 }
 
 /// What a change leads to.
@@ -189,7 +206,7 @@ pub enum Verbosity {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Backend, Color, Compare, Config, OnChange, OnExit, StopGroup, Verbosity};
+    use super::{Backend, Color, Compare, Config, Discover, OnChange, OnExit, StopGroup, Verbosity};
     use crate::environment::Environment;
     use crate::os::signals::Signal;
     use crate::pattern::Kind;
@@ -212,6 +229,8 @@ pub mod tests {
             debounce: Duration::ZERO,
             compare: Compare::Time,
             no_follow: false,
+            discover: if watch.is_empty() { Discover::Add } else { Discover::Off },
+            discover_root: Vec::new(),
             on_change: OnChange::Restart,
             prepare: None,
             on_exit: OnExit::Wait,
@@ -221,6 +240,7 @@ pub mod tests {
             listen: Vec::new(),
             ready: None,
             ready_timeout: Duration::from_secs(60),
+            overlap: false,
             lockfile: None,
             events: None,
             clear: false,

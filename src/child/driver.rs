@@ -4,7 +4,7 @@
 //! waits for everything at one place. The watcher thread rings a bell when it has something to say.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,6 +20,7 @@ use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::readiness;
 use super::standby::{Orders, Standby};
+use super::tracing::{Tracing, Trial};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
@@ -32,6 +33,7 @@ use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
+use crate::os::seccomp::Installation;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
@@ -75,13 +77,18 @@ enum Begins {
 
 struct Driver<'a> {
     config: &'a Config,
-    ties: Ties,
+    reports: OwnedFd,
+    directives: OwnedFd,
+    lockfile: Option<PathBuf>,
+    supervisor: i32,
+    terminal_group: Option<i32>,
     machine: Machine,
     /// What led to this generation.
     request: StartRequest,
     /// Those of the caller, and what we ask for can arrive.
     dispositions: Dispositions,
-    voice: Voice,
+    /// How the command is traced, until it is started.
+    tracing: Option<Installation>,
     command: Command,
     /// What runs beside the command.
     job: Option<Job>,
@@ -90,11 +97,13 @@ struct Driver<'a> {
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
+    voice: Voice,
     decoder: Decoder,
     /// Directives that came together with the start.
     early: Vec<Directive>,
     tree_told: bool,
-    watcher: SharedWatcher,
+    /// `None` once the watching has been handed over.
+    watcher: Option<SharedWatcher>,
     door: Door,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
@@ -116,19 +125,26 @@ impl<'a> Driver<'a> {
     ) -> Result<Driver<'a>, String> {
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
-        let lockfile = ties.lockfile.as_deref();
-        let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
+        let Ties { reports, directives, watch_state, lockfile, supervisor, terminal_group, .. } = ties;
+        let prober = readiness::set_up(config, supervisor).map_err(os::reason)?;
         let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
-        let variables = Variables::of_command(config, &request, lockfile, ties.supervisor, notify_socket);
+        let variables = Variables::of_command(config, &request, lockfile.as_deref(), supervisor, notify_socket);
         let executable = Command::prepare(config, &variables);
-        let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
+        let live = filter.live().filter(|_| request.traced);
+        // Once a run; it takes as long as the arming.
+        let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
+        let tracing = live.and_then(|live| {
+            let (live, directory) = (Arc::clone(live), config.directory.clone());
+            let tracing = Tracing { live, directory, door: watcher.door(), voice: voice.clone() };
+            tracing.begin(trial, &ties.deposit)
+        });
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let group = ties.terminal_group.map_or(Group::Own, Group::Join);
+        let group = terminal_group.map_or(Group::Own, Group::Join);
         // The command sees what was saved between two children, but nothing has been prepared or run for it.
         let missed = ChangeSet::new(watcher.recent().iter().cloned().map(Change::unseen));
         let missed = if request.generation == Generation::FIRST { ChangeSet::default() } else { missed };
@@ -147,34 +163,44 @@ impl<'a> Driver<'a> {
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
         let is_prepared = request.carried.prepared && missed.is_empty();
+        let mut tracing = tracing;
         let begins = match &config.command {
             None => Begins::Alone,
             Some(_) if config.prepare.is_some() && !is_prepared => Begins::WithPreparation,
             Some(_) => Begins::Started(
                 executable
-                    .and_then(|executable| Command::start(&executable, group, &dispositions))
+                    .and_then(|mut executable| {
+                        tracing.take().into_iter().for_each(|installation| executable.trace(installation));
+                        Command::start(&executable, group, &dispositions)
+                    })
                     .map_err(|status| advice::explained(status, config)),
             ),
         };
         let wait = watcher.wait().map_err(os::reason)?;
         let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
-        let machine = Machine::new(config.on_change.clone(), config.on_exit, config.stop_timeout);
+        let machine = Machine::new(config.on_change.clone(), config.on_exit, config.stop_timeout, config.overlap);
         let mut driver = Driver {
             config,
+            reports,
+            directives,
+            lockfile,
+            supervisor,
+            terminal_group,
             machine: match &config.prepare {
                 Some(_) => machine.preparing(&request.carried.outputs),
                 None => machine,
             },
             request,
             dispositions,
-            voice: voice.clone(),
+            tracing,
             command: Command::nobody(),
             job: None,
             prepares,
             caches,
             deaths,
             inbox,
+            voice: voice.clone(),
             decoder,
             early: more,
             tree_told: false,
@@ -182,9 +208,8 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
-            watcher: watcher.clone(),
+            watcher: Some(watcher.clone()),
             door,
-            ties,
         };
         driver.begin(begins, missed);
         if let Some(prober) = prober.filter(|_| driver.command.runs()) {
@@ -235,14 +260,16 @@ impl<'a> Driver<'a> {
         let config = self.config;
         self.caches.drop_compiled(changes.paths());
         let request = StartRequest { changes, ..self.request.clone() };
-        let started = readiness::set_up(config, self.ties.supervisor)
+        let tracing = self.tracing.take();
+        let started = readiness::set_up(config, self.supervisor)
             .map_err(|error| CommandStatus::CannotRun(os::reason(error)))
             .and_then(|prober| {
                 let socket = prober.as_ref().and_then(Prober::notify_socket);
-                let lockfile = self.ties.lockfile.as_deref();
-                let variables = Variables::of_command(config, &request, lockfile, self.ties.supervisor, socket);
-                let executable = Command::prepare(config, &variables)?;
-                let group = self.ties.terminal_group.map_or(Group::Own, Group::Join);
+                let lockfile = self.lockfile.as_deref();
+                let variables = Variables::of_command(config, &request, lockfile, self.supervisor, socket);
+                let mut executable = Command::prepare(config, &variables)?;
+                tracing.into_iter().for_each(|installation| executable.trace(installation));
+                let group = self.terminal_group.map_or(Group::Own, Group::Join);
                 let command = Command::start(&executable, group, &self.dispositions)?;
                 Ok((command, prober.map(|prober| (prober, variables))))
             });
@@ -274,8 +301,8 @@ impl<'a> Driver<'a> {
 
     fn host(&self, kind: job::Kind, changes: &ChangeSet) -> Result<Hosted, Refused> {
         let request = StartRequest { changes: changes.clone(), ..self.request.clone() };
-        let (config, lockfile) = (self.config, self.ties.lockfile.as_deref());
-        let variables = Variables::of_command(config, &request, lockfile, self.ties.supervisor, None);
+        let (config, lockfile) = (self.config, self.lockfile.as_deref());
+        let variables = Variables::of_command(config, &request, lockfile, self.supervisor, None);
         let (line, arguments) = match (kind, &config.on_change) {
             (job::Kind::Run, OnChange::Run(line)) => (line.as_str(), job::arguments(changes).collect()),
             (job::Kind::Run, _) | (job::Kind::Preparation, _) => {
@@ -293,7 +320,7 @@ impl<'a> Driver<'a> {
         })?;
         // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
         // command and the supervisor.
-        if self.ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
+        if self.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
         }
         Ok(())
@@ -309,10 +336,10 @@ impl<'a> Driver<'a> {
         loop {
             self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
-            let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
+            let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.directives.as_fd() };
             let unsent = match self.unsent.is_empty() {
                 true => (self.deaths.as_fd(), Wanted::ToRead),
-                false => (self.ties.reports.as_fd(), Wanted::ToWrite),
+                false => (self.reports.as_fd(), Wanted::ToWrite),
             };
             let read = |descriptor| (descriptor, Wanted::ToRead);
             let waited = [read(directives), read(self.deaths.as_fd()), read(self.inbox.as_fd()), unsent];
@@ -328,7 +355,7 @@ impl<'a> Driver<'a> {
                     match word {
                         Word::Input(input) => inputs.push(input),
                         // It was told while the command was ended.
-                        Word::Report(Report::Ready { .. } | Report::Status { .. }) if self.asking.is_none() => {}
+                        Word::Report(Report::Status { .. }) if self.asking.is_none() => {}
                         Word::Report(report) => self.report(&[report]),
                     }
                 }
@@ -373,7 +400,8 @@ impl<'a> Driver<'a> {
         }
         if let Some(end) = end {
             // From here on nothing more becomes known: what is told now, the next child reads.
-            let (hands_over, carried) = (self.watcher.freeze(), self.machine.carried());
+            let hands_over = self.watcher.as_ref().is_none_or(SharedWatcher::freeze);
+            let carried = self.machine.carried();
             reports.push(Report::Leaving { end, hands_over, carried });
         }
         self.report(&reports);
@@ -409,6 +437,7 @@ impl<'a> Driver<'a> {
                     self.ask_no_more();
                     reports.extend(self.stop(step));
                 }
+                Action::HandOver => self.hand_over(),
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
@@ -428,6 +457,13 @@ impl<'a> Driver<'a> {
             }
         }
         follow
+    }
+
+    /// Nothing more is noticed here. What has been noticed is in the inbox already, and so this comes behind it.
+    fn hand_over(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            self.voice.input(Input::HandedOver { whole: watcher.freeze() });
+        }
     }
 
     /// A command that gets a signal, perhaps from a run, imports anew, and must not find what was compiled from the old
@@ -504,7 +540,7 @@ impl<'a> Driver<'a> {
 
     fn listen(&mut self) -> Vec<Input> {
         let mut buffer = [0; 4096];
-        match os::fd::read_some(&self.ties.directives, &mut buffer) {
+        match os::fd::read_some(&self.directives, &mut buffer) {
             Ok(0) | Err(_) => {
                 self.supervisor_gone = true;
                 vec![Input::SupervisorGone]
@@ -523,7 +559,7 @@ impl<'a> Driver<'a> {
 
     fn send_reports(&mut self) {
         while !self.unsent.is_empty() {
-            match os::fd::write_some(&self.ties.reports, &self.unsent) {
+            match os::fd::write_some(&self.reports, &self.unsent) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(os::Errno::EAGAIN) => return,
                 // A supervisor that is gone shows at the other pipe.
@@ -534,7 +570,7 @@ impl<'a> Driver<'a> {
 
     /// The last reports: nothing of the command is left, so there is time until the supervisor takes them.
     fn send_last_reports(&mut self) {
-        while !self.unsent.is_empty() && wait_ready([(self.ties.reports.as_fd(), Wanted::ToWrite)], None).is_ok() {
+        while !self.unsent.is_empty() && wait_ready([(self.reports.as_fd(), Wanted::ToWrite)], None).is_ok() {
             self.send_reports();
         }
     }

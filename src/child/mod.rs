@@ -12,6 +12,7 @@ mod machine;
 mod readiness;
 mod rollout;
 mod standby;
+mod tracing;
 mod watch_thread;
 
 pub use driver::run;

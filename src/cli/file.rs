@@ -30,8 +30,8 @@ pub struct File {
     pub flags: Vec<(String, Entry<bool>)>,
 }
 
-const LISTS: [&str; 3] = ["watch", "ignore", "listen"];
-const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
+const LISTS: [&str; 4] = ["watch", "ignore", "discover-root", "listen"];
+const FLAGS: [&str; 6] = ["no-ignore", "no-follow", "overlap", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;

@@ -5,5 +5,6 @@ mod file;
 pub mod logging;
 pub mod resolve;
 mod shell;
+mod together;
 pub mod trust;
 mod words;

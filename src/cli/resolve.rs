@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::file::{Entry, File, nearest};
+use super::together;
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Address, Listen, duplicate, overlap};
-use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::address::{Listen, duplicate};
+use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
-use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
@@ -143,9 +143,17 @@ impl Resolver<'_> {
         let (command, from_file) = self.command(needs_command && !may_lack);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
+        let watch = self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory);
         let config = Config {
             command,
-            watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
+            discover: self.choice(
+                "discover",
+                args.discover.as_ref(),
+                if watch.is_empty() { Discover::Add } else { Discover::Off },
+                &[("add", Discover::Add), ("only", Discover::Only), ("off", Discover::Off)],
+            ),
+            discover_root: self.discover_root(),
+            watch,
             ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
             named_directory: self.named_directory(from_file),
             directory,
@@ -205,6 +213,7 @@ impl Resolver<'_> {
                 Duration::from_millis(1),
             ),
             listen: self.listen(),
+            overlap: args.overlap || self.flag("overlap"),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -218,30 +227,11 @@ impl Resolver<'_> {
             hints: Vec::new(),
             environment: caller.environment.clone(),
         };
-        self.ensure_ready_is_no_held_socket(&config);
+        self.mistakes.extend(together::mistakes(&config));
         if needs_command && config.command.is_none() && may_lack {
             self.ensure_nothing_concerns_a_command();
         }
         (self.mistakes.is_empty()).then_some(config)
-    }
-
-    /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
-    fn ensure_ready_is_no_held_socket(&mut self, config: &Config) {
-        let Some(probe) = &config.ready else { return };
-        let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
-        let held = match probe {
-            Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
-            Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
-            _ => false,
-        };
-        if held {
-            self.mistakes.push(format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"));
-        }
-        if let Probe::Descriptor(number) = probe
-            && (FIRST..).take(config.listen.len()).any(|taken| taken == *number)
-        {
-            self.mistakes.push(format!("--ready {probe}: a socket of --listen has this descriptor; use a higher one"));
-        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {
@@ -332,6 +322,26 @@ impl Resolver<'_> {
             }
         }
         patterns
+    }
+
+    /// The directories of the flags, else those of the key.
+    fn discover_root(&mut self) -> Vec<PathBuf> {
+        let given = &self.args.discover_root;
+        let (texts, place, base) = match self.list("discover-root") {
+            Some(entry) if given.is_empty() => {
+                (entry.value.iter().map(OsString::from).collect(), entry.place, self.home)
+            }
+            _ => (given.clone(), "--discover-root".to_owned(), self.here),
+        };
+        let directory = |text: &OsString| match normalized(&base.join(self.caller.expanded(text))) {
+            _ if text.is_empty() => Err(format!("{place} '': expected a directory")),
+            // It need not exist yet.
+            path if path.exists() && !path.is_dir() => Err(format!("{place} '{}': not a directory", text.display())),
+            path => Ok(canonical(&path)),
+        };
+        let (directories, mistakes): (Vec<_>, Vec<_>) = texts.iter().map(directory).partition(Result::is_ok);
+        self.mistakes.extend(mistakes.into_iter().filter_map(Result::err));
+        directories.into_iter().flatten().collect()
     }
 
     fn expanded(&self, path: &str) -> PathBuf {

@@ -19,7 +19,7 @@ use super::poll::PollBackend;
 use super::polling::Polling;
 use super::snapshot::Shared;
 use super::table::Table;
-use super::walk::{Bounds, Depth, Listing, Walk};
+use super::walk::{Bounds, Depth, Walk};
 use super::watches::Watches;
 use crate::change::Look;
 use crate::config::{self, Config};
@@ -43,8 +43,6 @@ pub struct Coverage {
     hops: Hops,
     /// Directories that are not armed yet.
     ahead: Walk,
-    /// Directories that are watched, and whose files were not looked at yet.
-    unlisted: BTreeSet<PathBuf>,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
@@ -58,18 +56,6 @@ pub struct Coverage {
     /// Whether the next drain is to miss nothing that has happened before it.
     misses_nothing: bool,
 }
-
-/// A step of the first arming.
-#[derive(Debug)]
-pub enum Armed {
-    /// A directory is watched, and the files in it will be looked at later.
-    Watched,
-    /// A directory is watched, and these paths in it count.
-    Listed(PathBuf, Vec<(PathBuf, Look)>),
-}
-
-/// With more directories than this ahead, all are watched before the files in them are looked at.
-const MANY_AHEAD: usize = 100;
 
 /// A symlink to a tree with more directories than this is reported,
 const MANY_DIRECTORIES: usize = 100;
@@ -159,7 +145,6 @@ impl Coverage {
             polling: Polling::new(config.interval),
             hops: Hops::default(),
             ahead: Walk::default(),
-            unlisted: BTreeSet::new(),
             mounts,
             footing: Footing::new(config.interval),
             misses_nothing: false,
@@ -255,12 +240,12 @@ impl Coverage {
 
     /// How many directories are known that are not armed yet.
     pub fn ahead(&self) -> usize {
-        self.ahead.ahead() + self.unlisted.len()
+        self.ahead.ahead()
     }
 
     /// Whether this directory is known and not armed yet.
     pub fn will_arm(&self, directory: &Path) -> bool {
-        self.ahead.holds(directory) || self.unlisted.contains(directory)
+        self.ahead.holds(directory)
     }
 
     /// Queues all roots for arming.
@@ -268,37 +253,15 @@ impl Coverage {
         let mut ahead = self.walk();
         self.begin_roots_at(Path::new("/"), &mut ahead);
         self.ahead = ahead;
-        self.unlisted.clear();
     }
 
-    /// Arms the next directory. Many directories are all watched before the files in them are looked at, because that takes
-    /// most of the time.
-    pub fn arm_next(&mut self) -> Option<Armed> {
-        let many = self.ahead.ahead() > MANY_AHEAD;
-        let Some((directory, depth)) = self.ahead.next() else {
-            let directory = self.unlisted.pop_first()?;
-            let looks = self.list(&directory, Depth::Shallow, &mut Walk::within(self.bounds()));
-            return Some(Armed::Listed(directory, looks));
-        };
+    /// Arms the next directory, and returns it with the paths in it that count.
+    pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
+        let (directory, depth) = self.ahead.next()?;
         let mut ahead = std::mem::take(&mut self.ahead);
-        let armed = if many && depth == Depth::Deep {
-            self.watch(&directory);
-            if let Ok(listing) = ahead.list_directories(&directory, &self.filter) {
-                self.register_links(&listing);
-            }
-            self.unlisted.insert(directory);
-            Armed::Watched
-        } else {
-            let looks = self.visit(&directory, depth, &mut ahead);
-            Armed::Listed(directory, looks)
-        };
+        let looks = self.visit(&directory, depth, &mut ahead);
         self.ahead = ahead;
-        Some(armed)
-    }
-
-    /// The paths that count in a directory that is watched, if its files were not looked at yet.
-    pub fn list_now(&mut self, directory: &Path) -> Option<Vec<(PathBuf, Look)>> {
-        self.unlisted.remove(directory).then(|| self.list(directory, Depth::Shallow, &mut Walk::within(self.bounds())))
+        Some((directory, looks))
     }
 
     /// Readable when there are notices; `None` for a backend without a descriptor.
@@ -421,29 +384,20 @@ impl Coverage {
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
         self.polling.forget(directory);
-        self.unlisted.retain(|unlisted| !unlisted.starts_with(directory));
     }
 
     /// Watches a directory and then lists it. In this order, a file that is created in between is in the list or has an
     /// event. Returns the paths in it that count.
     pub fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         self.watch(directory);
-        self.list(directory, depth, walk)
-    }
-
-    fn register_links(&mut self, listing: &Listing) {
-        for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
-            self.register_hops(link);
-        }
-        for link in &listing.followed {
-            self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
-        }
-    }
-
-    fn list(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                self.register_links(&listing);
+                for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
+                    self.register_hops(link);
+                }
+                for link in &listing.followed {
+                    self.ways_out.extend(self.bounds.way_out(link).map(|real| (link.clone(), real)));
+                }
                 let looks = listing.looks();
                 for (path, _) in &looks {
                     self.tell_mount(path);

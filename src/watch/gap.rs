@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::coverage::Armed;
 use super::ledger::Ledger;
 use super::snapshot::Snapshot;
 use super::start::{MOMENT_NS, Start};
@@ -48,42 +47,27 @@ impl Gap {
     /// are known to be ahead; says whether all is done.
     pub fn arm(&mut self, survey: &mut Survey, filter: &Filter, until: Instant, most_ahead: usize) -> bool {
         while Instant::now() < until && survey.coverage.ahead() <= most_ahead {
-            let Some(armed) = survey.coverage.arm_next() else {
+            let Some((directory, looks)) = survey.coverage.arm_next() else {
                 self.reconcile(survey);
                 survey.coverage.tell_links(&survey.ledger.snapshot);
                 return true;
             };
-            if let Armed::Listed(directory, looks) = armed {
-                self.meet(&directory, &looks, survey, filter);
+            let mut known = Vec::with_capacity(looks.len());
+            for (path, look) in &looks {
+                known.extend(
+                    look.stamp.filter(|_| self.is_known(path, *look, survey)).map(|stamp| (path.as_path(), stamp)),
+                );
+            }
+            // All of them are in this directory.
+            survey.ledger.snapshot.lock().set_all(&directory, known.into_iter());
+            if let Some(metadata) = survey.ledger.enter(&directory)
+                && survey.ledger.start.is_since(&directory, ctime_ns(&metadata))
+                && self.before.is_none()
+            {
+                self.feel(&directory, &metadata, survey, filter);
             }
         }
         false
-    }
-
-    /// Looks for changes while not everything is armed.
-    pub fn look(&mut self, survey: &mut Survey, filter: &Filter) {
-        survey.look(&mut |survey, directory| {
-            if let Some(looks) = survey.coverage.list_now(directory) {
-                self.meet(directory, &looks, survey, filter);
-            }
-        });
-    }
-
-    /// A directory is armed, and these are the files in it.
-    fn meet(&mut self, directory: &Path, looks: &[(PathBuf, Look)], survey: &mut Survey, filter: &Filter) {
-        let mut known = Vec::with_capacity(looks.len());
-        for (path, look) in looks {
-            known
-                .extend(look.stamp.filter(|_| self.is_known(path, *look, survey)).map(|stamp| (path.as_path(), stamp)));
-        }
-        // All of them are in this directory.
-        survey.ledger.snapshot.lock().set_all(directory, known.into_iter());
-        if let Some(metadata) = survey.ledger.enter(directory)
-            && survey.ledger.start.is_since(directory, ctime_ns(&metadata))
-            && self.before.is_none()
-        {
-            self.feel(directory, &metadata, survey, filter);
-        }
     }
 
     /// Whether a file that is met while arming has its state of the start. It has, unless its inode shows a change since then.

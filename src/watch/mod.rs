@@ -210,10 +210,7 @@ impl Watcher {
                 self.survey.coverage.look_everywhere();
             }
         }
-        match &mut self.gap {
-            Some(gap) => gap.look(&mut self.survey, &self.filter),
-            None => self.survey.look(&mut |_, _| {}),
-        }
+        self.survey.look();
     }
 
     /// Looks at the pending files again before they pass. A file that changed again waits again, and a file with its old state

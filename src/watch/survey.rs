@@ -42,14 +42,11 @@ impl Survey {
         Survey { filter, coverage, ledger, rule_clock }
     }
 
-    /// Processes the notices that have come, and polls if a poll is due. `meet` is told the directory of an entry first.
-    pub fn look(&mut self, meet: &mut dyn FnMut(&mut Survey, &Path)) {
+    /// Processes the notices that have come, and polls if a poll is due.
+    pub fn look(&mut self) {
         let (notices, polled) = self.coverage.drain();
         let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
-            if let Notice::Entry { path, .. } = &notice {
-                meet(self, path.parent().unwrap_or(path));
-            }
             self.take_in(notice);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
@@ -102,8 +99,11 @@ impl Survey {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
             self.coverage.watch(directory);
+            self.coverage.register_hops(directory);
         }
-        self.coverage.register_hops(path);
+        if path.is_symlink() {
+            self.coverage.register_hops(path);
+        }
         if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
             self.ledger.snapshot.set(path, seen.stamp);
             self.consider(path, Progress::Partial);
@@ -177,6 +177,13 @@ impl Survey {
         }
         for visible in self.coverage.visible_through(path) {
             self.turn(&visible);
+        }
+        if let Some(live) = self.filter.live() {
+            match what {
+                Entry::Closed => live.was_closed(path),
+                Entry::MovedTo => live.was_moved_in(path),
+                _ => {}
+            }
         }
         let look = self.ledger.hear(path, what);
         // Setting only the times (`touch -m`) sends MODIFY, and no CLOSE_WRITE follows.
@@ -259,9 +266,6 @@ impl Survey {
     fn look_again(&mut self, directories: &BTreeSet<PathBuf>) {
         let began_ns = os::clock::file_clock_ns();
         for directory in directories {
-            if self.coverage.will_arm(directory) {
-                continue;
-            }
             let mut below = self.coverage.walk();
             let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
                 Ok(listing) => listing.looks().into_iter().collect(),

@@ -150,36 +150,6 @@ impl Walk {
         Ok(listing)
     }
 
-    /// Lists the directories in a directory only, and queues those that can hold a match. The listing has the symlinks that
-    /// lead to directories, or to nothing yet.
-    ///
-    /// # Errors
-    /// As of [`Walk::list`].
-    pub fn list_directories(&mut self, directory: &Path, filter: &Filter) -> io::Result<Listing> {
-        let (mut directories, mut has_ignore_files) = (Vec::new(), false);
-        for entry in fs::read_dir(directory)?.filter_map(Result::ok) {
-            has_ignore_files |= IgnoreFiles::is_concerned_by(&entry.file_name());
-            let kind = entry.file_type().ok().filter(|kind| kind.is_dir() || kind.is_symlink());
-            directories.extend(kind.map(|kind| (entry.path(), kind)));
-        }
-        filter.enter(directory, has_ignore_files);
-        let mut listing = Listing::default();
-        for (path, kind) in directories {
-            if kind.is_dir() {
-                if filter.descend(&path) {
-                    self.begin(path, Depth::Deep);
-                }
-                continue;
-            }
-            match fs::metadata(&path) {
-                Ok(target) if target.is_dir() && self.follow(&path, filter) => listing.followed.push(path),
-                Err(_) if filter.descend(&path) && !self.leaves_alone(&path) => listing.dangling.push(path),
-                _ => {}
-            }
-        }
-        Ok(listing)
-    }
-
     /// A symlinked directory is walked under its visible name, once, unless it is walked by its own name anyway or
     /// leads back up, or is ignored there. Says whether it is.
     pub fn follow(&mut self, link: &Path, filter: &Filter) -> bool {

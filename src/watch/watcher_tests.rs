@@ -1,5 +1,4 @@
 use super::backend::Entry;
-use super::coverage::Armed;
 use super::{Mark, Watcher};
 use crate::change::ChangeSet;
 use crate::config::Backend;
@@ -131,8 +130,8 @@ fn a_path_that_another_thread_names_is_watched_at_once_and_compared_with_how_it_
     let far = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            door.add(read.clone(), looks[0]);
-            door.add(changed.clone(), looks[1]);
+            door.add(vec![(read.clone(), looks[0])]);
+            door.add(vec![(changed.clone(), looks[1])]);
         });
         while watcher.settler().is_empty() {
             wait.until(far);
@@ -466,83 +465,4 @@ fn nobody_is_answered_before_everything_is_armed() {
     watcher.confirm(Instant::now());
     assert_eq!(watcher.take(Instant::now()).unwrap().len(), 1);
     assert_eq!(watcher.passed(), [Mark::Job]);
-}
-
-/// A watcher of 300 directories whose command has started, and the directories that are watched and not listed yet.
-fn halfway(root: &Path) -> (Watcher, Vec<PathBuf>) {
-    for number in 0..300 {
-        let directory = root.join(format!("d{number:03}"));
-        std::fs::create_dir(&directory).unwrap();
-        for name in ["a.py", "b.py", "c.txt"] {
-            std::fs::write(directory.join(name), "one").unwrap();
-        }
-    }
-    std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
-    let mut watcher = unarmed(root, "*.py");
-    watcher.command_starts();
-    // The root is listed, and then there are many ahead.
-    assert!(!watcher.arm(Instant::now() + Duration::from_secs(60), 100));
-    // The root has no files, so what is met of it does not matter.
-    let unlisted =
-        std::iter::from_fn(|| watcher.survey.coverage.arm_next()).filter(|armed| matches!(armed, Armed::Watched));
-    assert_eq!(unlisted.take(150).count(), 150);
-    let coverage = &watcher.survey.coverage;
-    let directories = (0..300).map(|number| root.join(format!("d{number:03}")));
-    let unlisted = directories.filter(|directory| coverage.holds(directory) && coverage.will_arm(directory)).collect();
-    (watcher, unlisted)
-}
-
-#[test]
-fn a_change_in_a_directory_that_is_watched_but_not_listed_yet_is_seen_at_once_and_as_what_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = std::fs::canonicalize(directory.path()).unwrap();
-    let (mut watcher, unlisted) = halfway(&root);
-    assert_eq!(unlisted.len(), 150);
-    std::fs::write(unlisted[0].join("a.py"), "changed").unwrap();
-    std::fs::write(unlisted[1].join("new.py"), "new").unwrap();
-    std::fs::write(unlisted[2].join("saved.tmp"), "renamed").unwrap();
-    std::fs::rename(unlisted[2].join("saved.tmp"), unlisted[2].join("b.py")).unwrap();
-    std::fs::write(unlisted[3].join("c.txt"), "does not count").unwrap();
-    settle(&mut watcher);
-    // A file that was renamed into place looks new: nobody saw the one that it replaced.
-    let expected = [
-        (unlisted[0].join("a.py"), "changed"),
-        (unlisted[1].join("new.py"), "created"),
-        (unlisted[2].join("b.py"), "created"),
-    ];
-    let seen = |watcher: &Watcher| {
-        let changes = watcher.settler().changes().map(|change| (change.path.clone(), change.kind.to_string()));
-        changes.collect::<Vec<_>>()
-    };
-    let expected = expected.map(|(path, kind)| (path, kind.to_owned()));
-    assert_eq!(seen(&watcher), expected);
-    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
-    watcher.look();
-    assert_eq!(seen(&watcher), expected, "arming the rest finds nothing else");
-    assert_eq!(watcher.survey.ledger.snapshot.len(), 599, "all but what looks new");
-}
-
-#[test]
-fn a_queue_that_overflows_before_all_is_listed_makes_nothing_a_change() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = std::fs::canonicalize(directory.path()).unwrap();
-    let (mut watcher, unlisted) = halfway(&root);
-    let most: usize =
-        std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-    for number in 0..=most {
-        // Two files, because the kernel merges equal events that follow each other.
-        drop(std::fs::File::open(unlisted[0].join(["c.txt", "a.py"][number % 2])));
-        std::fs::set_permissions(
-            unlisted[0].join("c.txt"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o600 + (number as u32 % 2)),
-        )
-        .unwrap();
-        std::fs::set_permissions(unlisted[1].join("c.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .unwrap();
-    }
-    std::fs::write(unlisted[5].join("b.py"), "changed").unwrap();
-    watcher.look();
-    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
-    watcher.look();
-    assert_eq!(watcher.settler().paths(), [unlisted[5].join("b.py")]);
 }
