@@ -83,6 +83,8 @@ pub enum What {
         /// How long it ran, milliseconds.
         ran_ms: f64,
     },
+    /// It is known what the command reads and writes at its start.
+    Discovered(Discovered),
     /// Files changed, and this is what it leads to.
     Changed {
         /// The files.
@@ -253,6 +255,19 @@ pub struct Watching {
     pub polled: usize,
 }
 
+/// What was found out about the files of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// How many files it reads that count.
+    pub files: usize,
+    /// How many of these do not lie in its directory.
+    pub elsewhere: usize,
+    /// How many files it writes.
+    pub written: usize,
+    /// Whether nothing else counts.
+    pub narrows: bool,
+}
+
 impl What {
     /// The name in the event stream.
     pub fn name(&self) -> &'static str {
@@ -266,6 +281,7 @@ impl What {
             What::Prepared { .. } => "prepared",
             What::PrepareFailed { .. } => "prepare_failed",
             What::Ran { .. } => "ran",
+            What::Discovered(_) => "discovered",
             What::Changed { .. } => "changed",
             What::Stopping { .. } => "stopping",
             What::StillStopping { .. } => "still_stopping",

@@ -9,7 +9,7 @@ use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::Verbosity;
 use crate::degraded::tests::every as every_degraded;
 use crate::escape::tests::{HOSTILE, assert_harmless};
-use crate::event::{Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -45,6 +45,7 @@ fn every_event() -> Vec<What> {
         What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
         What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
         What::Watching(watching(1)),
+        What::Discovered(Discovered { files: 3, elsewhere: 2, written: 1, narrows: true }),
         What::Watching(Watching { patterns: vec![], ..watching(0) }),
         What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
         What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
@@ -106,12 +107,13 @@ fn number(what: &What) -> usize {
         What::Prepared { .. } => 17,
         What::PrepareFailed { .. } => 18,
         What::Ran { .. } => 19,
+        What::Discovered(_) => 20,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 20];
+    let mut seen = [false; 21];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -290,7 +290,7 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "--app",
         "--debug",
         "--fd",
@@ -298,6 +298,7 @@ fn is_own_option(word: &str) -> bool {
         "--no-reload",
         "--noreload",
         "--port",
+        "--preload",
         "--reload",
         "--timeout-graceful-shutdown",
     ];
@@ -361,8 +362,18 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     sandbox.write("app.txt", "one");
     // It ignores TERM, so that its stop takes long.
     let command = "trap '' TERM; test -e run && exec sleep 600";
-    let options =
-        ["--on-exit", "wait", "--stop-timeout", "800ms", "--listen", "tcp:127.0.0.1:0", "--ready", "exec:true"];
+    let options = [
+        "--on-exit",
+        "wait",
+        "--stop-timeout",
+        "800ms",
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--ready",
+        "exec:true",
+        "--discover",
+        "add",
+    ];
     let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", command]));
     session.wait("waiting");
     sandbox.write("run", "");
