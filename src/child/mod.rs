@@ -9,6 +9,7 @@ mod inbox;
 mod job;
 mod left_behind;
 mod machine;
+mod pause;
 mod readiness;
 mod rollout;
 mod standby;

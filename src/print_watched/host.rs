@@ -69,6 +69,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         changes: ChangeSet::default(),
         damping: Damping::default(),
         carried: Carried::default(),
+        paused: false,
         traced: true,
     };
     let variables = Variables::of_command(config, &request, None, ties.holder, None);

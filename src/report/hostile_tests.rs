@@ -80,6 +80,8 @@ fn every_event() -> Vec<What> {
             main_ended: false,
         },
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
+        What::Paused,
+        What::Resumed,
     ];
     events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
@@ -108,12 +110,14 @@ fn number(what: &What) -> usize {
         What::PrepareFailed { .. } => 18,
         What::Ran { .. } => 19,
         What::Discovered(_) => 20,
+        What::Paused => 21,
+        What::Resumed => 22,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 21];
+    let mut seen = [false; 23];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {
