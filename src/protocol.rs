@@ -30,10 +30,10 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
-    /// Whether all of them are, until [`Directive::Pause`] says otherwise.
-    pub paused: bool,
     /// What the child before has left to do.
     pub carried: Carried,
+    /// Whether all of them are, until [`Directive::Pause`] says otherwise.
+    pub paused: bool,
     /// Whether the command may be traced.
     pub traced: bool,
 }

@@ -68,8 +68,8 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         generation: Generation::FIRST,
         changes: ChangeSet::default(),
         damping: Damping::default(),
-        paused: false,
         carried: Carried::default(),
+        paused: false,
         traced: true,
     };
     let variables = Variables::of_command(config, &request, None, ties.holder, None);

@@ -105,13 +105,13 @@ fn number(what: &What) -> usize {
         What::Listening { .. } => 13,
         What::Ready { .. } => 14,
         What::Status { .. } => 15,
-        What::Discovered(_) => 16,
-        What::Paused => 17,
-        What::Resumed => 18,
-        What::Preparing { .. } => 19,
-        What::Prepared { .. } => 20,
-        What::PrepareFailed { .. } => 21,
-        What::Ran { .. } => 22,
+        What::Preparing { .. } => 16,
+        What::Prepared { .. } => 17,
+        What::PrepareFailed { .. } => 18,
+        What::Ran { .. } => 19,
+        What::Discovered(_) => 20,
+        What::Paused => 21,
+        What::Resumed => 22,
     }
 }
 

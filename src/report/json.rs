@@ -76,18 +76,18 @@ fn details(what: &What) -> Value {
     }
 }
 
-/// The first of these changes as in an event.
-pub fn first_changes(changes: &ChangeSet, most: usize) -> Value {
-    let first: Vec<OneChange<'_>> = changes.iter().take(most).map(OneChange::of).collect();
-    serde_json::to_value(first).unwrap_or_default()
-}
-
 fn ended(status: &CommandStatus, ran_ms: f64) -> Value {
     let mut object = json!({ "code": status.code(), "status": status.to_string(), "ran_ms": ran_ms });
     if let CommandStatus::Signaled { name, .. } = status {
         object["signal"] = name.clone().into();
     }
     object
+}
+
+/// The first of these changes as in an event.
+pub fn first_changes(changes: &ChangeSet, most: usize) -> Value {
+    let first: Vec<OneChange<'_>> = changes.iter().take(most).map(OneChange::of).collect();
+    serde_json::to_value(first).unwrap_or_default()
 }
 
 /// The changes as they are written, one after the other: those of a burst would take a hundred megabytes as values.

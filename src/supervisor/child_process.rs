@@ -227,8 +227,8 @@ mod tests {
             generation: Generation::FIRST,
             changes: ChangeSet::default(),
             damping: Damping::default(),
-            paused: false,
             carried: Carried::default(),
+            paused: false,
             traced: true,
         };
         let mut outbox = Outbox::default();

@@ -471,8 +471,8 @@ impl Driver<'_> {
             generation,
             changes,
             damping: self.machine.damping().clone(),
-            paused: self.machine.is_paused(),
             carried: self.machine.carried().clone(),
+            paused: self.machine.is_paused(),
             traced: self.machine.traces(),
         };
         self.child(generation)?.tell(Directive::Start(request));

@@ -113,14 +113,14 @@ impl Machine {
         &self.succession.damping
     }
 
-    /// Whether changes are collected, and lead to nothing.
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     /// What the child before has left to do.
     pub fn carried(&self) -> &Carried {
         &self.succession.carried
+    }
+
+    /// Whether changes are collected, and lead to nothing.
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether the command may be traced.
