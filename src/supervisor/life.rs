@@ -91,6 +91,10 @@ pub struct Life {
     pub command_runs: bool,
     /// The signal that it got for a change, whose effect is unknown.
     pub signalled: Option<Signal>,
+    /// Whether a change is on its way: it is being prepared, waits for the end of the command, or a run for it is under way.
+    pub has_work: bool,
+    /// How the last preparation failed, until the next one.
+    pub unprepared: Option<CommandStatus>,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
     /// Whether it is ready; `NotYet` also where there is no probe.
@@ -110,6 +114,8 @@ impl Life {
             since: now,
             leader: None,
             command_runs: false,
+            has_work: false,
+            unprepared: None,
             signalled: None,
             ended: None,
             readiness: Readiness::NotYet,

@@ -227,8 +227,12 @@ impl Machine {
                     life.signalled = Some(signal);
                 }
                 match response {
-                    Response::Signal | Response::Queue => {}
-                    Response::Run => self.succession.count(of, &changes, quiet, actions),
+                    Response::Signal => {}
+                    Response::Queue => life.has_work = true,
+                    Response::Run => {
+                        life.has_work = true;
+                        self.succession.count(of, &changes, quiet, actions);
+                    }
                     Response::HandOver => self.succession.is_behind(of, changes, noticed_ns, quiet, actions),
                     Response::Restart | Response::Start => {
                         life.stops_for_change();
@@ -238,6 +242,7 @@ impl Machine {
             }
             Report::Preparing { changes, quiet, first } => {
                 life.prepares();
+                (life.has_work, life.unprepared) = (true, None);
                 actions.push(tell(What::Preparing { changes: changes.clone() }));
                 if !first {
                     self.succession.count(of, &changes, quiet, actions);
@@ -246,9 +251,11 @@ impl Machine {
             }
             Report::Starting { changes } => self.succession.behind.changes = changes,
             Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
+                life.has_work = false;
                 actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
             }
             Report::Prepared { status, ran_ns, nothing_runs } => {
+                (life.has_work, life.unprepared) = (false, Some(status.clone()));
                 let (ran_ms, command_runs) = (ran_ns as f64 / 1e6, life.command_runs);
                 actions.push(tell(What::PrepareFailed { status: status.clone(), ran_ms, command_runs }));
                 let is_up = life.is_up();
@@ -260,6 +267,7 @@ impl Machine {
                 }
             }
             Report::Ran { status, ran_ns } => {
+                life.has_work = false;
                 actions.push(tell(What::Ran { status, ran_ms: ran_ns as f64 / 1e6 }));
             }
             // They were told when they came.

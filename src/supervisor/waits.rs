@@ -9,6 +9,8 @@
 //! | is over                                              | ended                        |
 //! | is paused                                            | paused, without the barrier  |
 //! | has no child, or one that starts, stops or leaves    | none yet                     |
+//! | prepares a change, or runs something for it          | none yet                     |
+//! | could not prepare the last change                    | failed                       |
 //! | has a command that ended by itself, with 0           | live                         |
 //! | the same, in another way, or before it was ready     | failed                       |
 //! | has a command that got a signal, not proven          | delivered                    |
@@ -57,6 +59,14 @@ impl Standing {
             }
             // Given up on; it is being ended, and another one runs.
             (State::Waiting, None) if readiness == Readiness::Never => Standing::Running { readiness, signalled: None },
+            (State::Running, _) if life.has_work => Standing::Between,
+            (State::Running, _) if life.unprepared.is_some() => {
+                let status = life.unprepared.as_ref().map(ToString::to_string).unwrap_or_default();
+                Standing::Exited {
+                    status: format!("is as before: the change could not be prepared ({status})"),
+                    well: false,
+                }
+            }
             (State::Running, _) => Standing::Running { readiness, signalled: life.signalled },
             _ => Standing::Between,
         }
