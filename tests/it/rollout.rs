@@ -167,6 +167,7 @@ fn a_broken_save_stops_nobody_and_the_repair_goes_live() {
     let prepare = "echo \"checking $(cat app.py)\"; ! grep -q broken app.py";
     let mut session = sandbox.start(["-w", "*.py", "--prepare", prepare, "--", "sh", "-c", SERVER]);
     let first = session.wait_started(1)["pid"].clone();
+    session.wait_until("it has read", || session.stdout().contains("starts with fine 0"));
     for number in 0..10 {
         sandbox.write("app.py", format!("broken {number}"));
         let failed = session.wait("prepare_failed");
