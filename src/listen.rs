@@ -17,6 +17,7 @@ use crate::os::handed_over::{self, FIRST};
 use crate::os::listeners::{holder, on_port, on_unix};
 use crate::os::spawn::LISTEN_PID;
 use crate::os::tree::Process;
+use crate::os::way::own_user;
 use crate::os::{Errno, reason, socket};
 
 /// The variables of the protocol, except LISTEN_PID, which is known only after the fork.
@@ -42,10 +43,10 @@ pub fn bind(listens: &[Listen]) -> Result<Held> {
     let mut files = Vec::new();
     let mut sockets: Vec<OwnedFd> = Vec::new();
     for (index, listen) in listens.iter().enumerate() {
-        let bound = bind_patiently(&listen.address).map_err(|error| {
-            let before = listens[..index].iter().find(|before| overlap(&before.address, &listen.address));
-            Error::own(cannot_bind(&listen.address, before.map(|before| &before.address), &error))
-        })?;
+        let before = listens[..index].iter().map(|before| &before.address).find(|one| overlap(one, &listen.address));
+        // It is our own that is in the way, or somebody who may be gone soon.
+        let bound = if before.is_some() { bind_one(&listen.address) } else { bind_patiently(&listen.address) };
+        let bound = bound.map_err(|error| Error::own(cannot_bind(&listen.address, before, &error)))?;
         if let Address::Unix(path) = &listen.address {
             files.push(SocketFile::of(path));
         }
@@ -112,8 +113,9 @@ impl SocketFile {
 /// long it is waited for.
 const LEAVING: Duration = Duration::from_millis(1500);
 
-/// So long nobody is looked for who may have ended this moment.
-const MOMENT: Duration = Duration::from_millis(100);
+/// What is left of a reloadrun and a child that were killed together is killed by the kernel within this time; and who
+/// listens may have ended between two looks.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Between two attempts meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -135,13 +137,13 @@ fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
 
 /// Whether the one who listens there is what is left of a reloadrun that is gone, or nobody who can be found.
 fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
-    let mut process = holder(&listening(address)).and_then(Process::of);
-    if process.is_none() {
-        // It may have ended between the two looks.
+    if waited < MOMENT || waited >= LEAVING {
         return waited < MOMENT;
     }
-    if waited >= LEAVING {
-        return false;
+    let mut process = holder(&listening(address)).and_then(Process::of);
+    if process.is_none() {
+        // A process of this user that cannot be seen is about to end. Into those of others nobody can look.
+        return belongs_to_us(address);
     }
     while let Some(one) = process {
         let parent = Process::of(one.parent);
@@ -151,6 +153,12 @@ fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
         process = parent;
     }
     false
+}
+
+fn belongs_to_us(address: &Address) -> bool {
+    let Address::Tcp(tcp) = address else { return false };
+    let ours = own_user();
+    on_port(tcp.port()).iter().any(|one| one.uid == ours && overlap(&Address::Tcp(one.address), address))
 }
 
 /// The sockets, by inode, that listen where this address would.

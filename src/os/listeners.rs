@@ -13,6 +13,8 @@ pub struct TcpListening {
     pub address: SocketAddr,
     /// By which descriptors refer to it: `socket:[INODE]`.
     pub inode: u64,
+    /// The user that it belongs to.
+    pub uid: u32,
 }
 
 /// A unix socket that listens.
@@ -49,7 +51,8 @@ fn tcp_line(line: &str) -> Option<TcpListening> {
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    let inode = fields.nth(5)?.parse().ok()?;
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
     let (ip, port) = local.split_once(':')?;
     // Each word of 32 bits is printed as a number of this machine, and is in network order in memory.
     let words: Option<Vec<[u8; 4]>> = (0..ip.len() / 8)
@@ -61,7 +64,7 @@ fn tcp_line(line: &str) -> Option<TcpListening> {
         Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?)),
     };
     let address = SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?);
-    Some(TcpListening { address, inode })
+    Some(TcpListening { address, inode, uid })
 }
 
 /// The unix sockets whose path, as it was bound, ends with this file name.
@@ -153,10 +156,10 @@ mod tests {
         let four = "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0000000000000000 100 0 0 10 0";
         let six = "  12: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 815 1 0000000000000000 100 0 0 10 0";
         let connected = four.replace(" 0A ", " 01 ");
-        let read = |line| tcp_line(line).map(|TcpListening { address, inode }| (address.to_string(), inode));
+        let read = |line| tcp_line(line).map(|TcpListening { address, inode, uid }| (address.to_string(), inode, uid));
         if cfg!(target_endian = "little") {
-            assert_eq!(read(four), Some(("127.0.0.1:8000".to_owned(), 4711)));
-            assert_eq!(read(six), Some(("[::1]:80".to_owned(), 815)));
+            assert_eq!(read(four), Some(("127.0.0.1:8000".to_owned(), 4711, 1000)));
+            assert_eq!(read(six), Some(("[::1]:80".to_owned(), 815, 0)));
         }
         assert_eq!(read(&connected), None);
         for broken in ["", "  sl  local_address rem_address   st", "0: x:y z 0A", "0: 0100007F:1F40"] {
