@@ -128,6 +128,14 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
     std::str::from_utf8(target).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Whether this process was started with a variable of this name, or is ending: then its memory goes before its sockets.
+pub fn is_ending_or_has(pid: i32, variable: &str) -> bool {
+    let read = |what| fs::read(format!("/proc/{pid}/{what}"));
+    let start = format!("{variable}=");
+    let has = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|one| one.starts_with(start.as_bytes()));
+    read("cmdline").is_ok_and(|words| words.is_empty()) || read("environ").is_ok_and(has)
+}
+
 /// A process of this machine that has one of these sockets open, as far as we may look. Not this one.
 pub fn holder(inodes: &[u64]) -> Option<i32> {
     let own = super::process::own_pid();
@@ -142,13 +150,28 @@ pub fn holder(inodes: &[u64]) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TcpListening, holder, on_port, on_unix, sockets_of, tcp_line, unix_line};
+    use super::{TcpListening, holder, is_ending_or_has, on_port, on_unix, sockets_of, tcp_line, unix_line};
     use std::net::TcpListener;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixListener;
 
     fn inode_of(descriptor: BorrowedFd<'_>) -> u64 {
         nix::sys::stat::fstat(descriptor).unwrap().st_ino
+    }
+
+    #[test]
+    fn a_process_is_known_by_a_variable_that_it_was_started_with_or_by_having_ended() {
+        let mut child = std::process::Command::new("sleep").arg("600").env("SOME_MARK", "1").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // Between fork and exec it still has our words and variables.
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sleep") {}
+        assert!(is_ending_or_has(pid, "SOME_MARK") && !is_ending_or_has(pid, "SOME"));
+        child.kill().unwrap();
+        // As a zombie.
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {}
+        assert!(is_ending_or_has(pid, "SOME"));
+        child.wait().unwrap();
+        assert!(!is_ending_or_has(pid, "SOME_MARK"));
     }
 
     #[test]
