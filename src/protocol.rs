@@ -15,7 +15,7 @@ use crate::config::Backend;
 use crate::damping::Damping;
 use crate::degraded::Degraded;
 pub use crate::event::StopReason;
-use crate::event::Watching;
+use crate::event::{Discovered, Watching};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
 use crate::os;
@@ -30,6 +30,8 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
+    /// Whether all of them are, until [`Directive::Pause`] says otherwise.
+    pub paused: bool,
     /// Whether the command may be traced.
     pub traced: bool,
 }
@@ -186,6 +188,8 @@ pub enum Report {
     },
     /// Something is not as good as it should be.
     Degraded(Degraded),
+    /// What the command reads and writes, once it names nothing new.
+    Discovered(Discovered),
     /// The command cannot be traced, or must not be: from the next start on it is not.
     Untraced(Degraded),
     /// Something may not be what the user meant.
@@ -243,6 +247,11 @@ pub enum Directive {
     Signal {
         /// Its number.
         number: i32,
+    },
+    /// Collect changes and do nothing about them, or go on.
+    Pause {
+        /// Whether to collect.
+        on: bool,
     },
     /// Report every change that has been made until now, and then [`Report::Passed`]. A child that leaves before that does
     /// not answer; the next one is to be asked again.
