@@ -14,9 +14,10 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::os::fs::FileId;
 use crate::os::handed_over::{self, FIRST};
-use crate::os::listeners::{holder, on_port, on_unix};
+use crate::os::listeners::{holder, is_ending_or_has, on_port, on_unix};
 use crate::os::spawn::LISTEN_PID;
 use crate::os::tree::Process;
+use crate::os::way::own_user;
 use crate::os::{Errno, reason, socket};
 
 /// The variables of the protocol, except LISTEN_PID, which is known only after the fork.
@@ -26,12 +27,13 @@ const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 /// The name of a socket without one (sd_listen_fds_with_names(3)).
 const NAMELESS: &str = "unknown";
 
-/// Binds all of them and gives them the descriptors from 3 up. To be called before reloadrun opens anything else.
+/// Binds all of them and gives them the descriptors from 3 up. To be called before reloadrun opens anything else. What takes
+/// long is told by `say`.
 ///
 /// # Errors
 /// Wrong use, if the caller handed over a descriptor that is to be one of these; our own failure, with who listens there, if
 /// one of the addresses cannot be bound.
-pub fn bind(listens: &[Listen]) -> Result<Held> {
+pub fn bind(listens: &[Listen], say: &dyn Fn(&str)) -> Result<Held> {
     let numbers = numbers(listens.len());
     if let [first, ..] = handed_over::of_caller(numbers.clone()).as_slice() {
         return Err(Error::usage(format!(
@@ -42,10 +44,10 @@ pub fn bind(listens: &[Listen]) -> Result<Held> {
     let mut files = Vec::new();
     let mut sockets: Vec<OwnedFd> = Vec::new();
     for (index, listen) in listens.iter().enumerate() {
-        let bound = bind_patiently(&listen.address).map_err(|error| {
-            let before = listens[..index].iter().find(|before| overlap(&before.address, &listen.address));
-            Error::own(cannot_bind(&listen.address, before.map(|before| &before.address), &error))
-        })?;
+        let before = listens[..index].iter().map(|before| &before.address).find(|one| overlap(one, &listen.address));
+        // It is our own that is in the way, or somebody who may be gone soon.
+        let bound = if before.is_some() { bind_one(&listen.address) } else { bind_patiently(&listen.address, say) };
+        let bound = bound.map_err(|error| Error::own(cannot_bind(&listen.address, before, &error)))?;
         if let Address::Unix(path) = &listen.address {
             files.push(SocketFile::of(path));
         }
@@ -108,12 +110,16 @@ impl SocketFile {
     }
 }
 
-/// The child of a reloadrun that was killed ends its command within a second, and holds the same sockets until then. So
-/// long it is waited for.
-const LEAVING: Duration = Duration::from_millis(1500);
+/// The child of a reloadrun that was killed ends its command, and holds the same sockets until then: about a second, longer
+/// on a machine that is busy. So long it is waited for.
+const LEAVING: Duration = Duration::from_secs(10);
 
-/// So long nobody is looked for who may have ended this moment.
-const MOMENT: Duration = Duration::from_millis(100);
+/// What takes longer is told.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// What is left of a reloadrun and a child that were killed together is killed by the kernel within this time; and who
+/// listens may have ended between two looks.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Between two attempts meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -121,11 +127,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The name of a reloadrun's child.
 const CHILD: &str = "reload-child";
 
-fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
+fn bind_patiently(address: &Address, say: &dyn Fn(&str)) -> io::Result<OwnedFd> {
     let began = Instant::now();
+    let mut said = false;
     loop {
         match bind_one(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_worth_waiting(address, began.elapsed()) => {
+                if began.elapsed() >= SLOW && !std::mem::replace(&mut said, true) {
+                    say(&format!("waiting until what is left of another reloadrun gives {address} free"));
+                }
                 std::thread::sleep(PAUSE);
             }
             bound => return bound,
@@ -135,14 +145,14 @@ fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
 
 /// Whether the one who listens there is what is left of a reloadrun that is gone, or nobody who can be found.
 fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
-    let mut process = holder(&listening(address)).and_then(Process::of);
-    if process.is_none() {
-        // It may have ended between the two looks.
+    if waited < MOMENT || waited >= LEAVING {
         return waited < MOMENT;
     }
-    if waited >= LEAVING {
-        return false;
+    let mut process = holder(&listening(address)).and_then(Process::of);
+    if process.is_none() {
+        return is_of_nobody(address, waited);
     }
+    let holds = process.as_ref().map(|process| process.pid);
     while let Some(one) = process {
         let parent = Process::of(one.parent);
         if one.name() == CHILD {
@@ -150,7 +160,18 @@ fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
         }
         process = parent;
     }
-    false
+    // One that has outlived its child has been killed, and not ended yet.
+    holds.is_some_and(|pid| is_ending_or_has(pid, "RELOADRUN_GENERATION") || Process::of(pid).is_none())
+}
+
+/// Whether nobody can be found because who listens there has ended, or is about to: a process of this user shows its
+/// descriptors until then. Into those of others nobody can look.
+fn is_of_nobody(address: &Address, waited: Duration) -> bool {
+    let Address::Tcp(tcp) = address else { return false };
+    let mut there = on_port(tcp.port());
+    there.retain(|one| overlap(&Address::Tcp(one.address), address));
+    // It may have ended since the attempt.
+    there.is_empty() && waited < MOMENT + SLOW || there.iter().any(|one| one.uid == own_user())
 }
 
 /// The sockets, by inode, that listen where this address would.

@@ -135,7 +135,7 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
 /// Binds the sockets before anything is opened, because they need the first descriptors.
 fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Dispositions) -> Result<ExitCode> {
     let given = config.listen.clone();
-    let held = listen::bind(&given)?;
+    let held = listen::bind(&given, &report::say)?;
     for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
         listen.address.clone_from(address);
     }

@@ -13,6 +13,8 @@ pub struct TcpListening {
     pub address: SocketAddr,
     /// By which descriptors refer to it: `socket:[INODE]`.
     pub inode: u64,
+    /// The user that it belongs to.
+    pub uid: u32,
 }
 
 /// A unix socket that listens.
@@ -49,7 +51,8 @@ fn tcp_line(line: &str) -> Option<TcpListening> {
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    let inode = fields.nth(5)?.parse().ok()?;
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
     let (ip, port) = local.split_once(':')?;
     // Each word of 32 bits is printed as a number of this machine, and is in network order in memory.
     let words: Option<Vec<[u8; 4]>> = (0..ip.len() / 8)
@@ -61,7 +64,7 @@ fn tcp_line(line: &str) -> Option<TcpListening> {
         Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?)),
     };
     let address = SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?);
-    Some(TcpListening { address, inode })
+    Some(TcpListening { address, inode, uid })
 }
 
 /// The unix sockets whose path, as it was bound, ends with this file name.
@@ -125,6 +128,14 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
     std::str::from_utf8(target).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Whether this process was started with a variable of this name, or is ending: then its memory goes before its sockets.
+pub fn is_ending_or_has(pid: i32, variable: &str) -> bool {
+    let read = |what| fs::read(format!("/proc/{pid}/{what}"));
+    let start = format!("{variable}=");
+    let has = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|one| one.starts_with(start.as_bytes()));
+    read("cmdline").is_ok_and(|words| words.is_empty()) || read("environ").is_ok_and(has)
+}
+
 /// A process of this machine that has one of these sockets open, as far as we may look. Not this one.
 pub fn holder(inodes: &[u64]) -> Option<i32> {
     let own = super::process::own_pid();
@@ -139,7 +150,7 @@ pub fn holder(inodes: &[u64]) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TcpListening, holder, on_port, on_unix, sockets_of, tcp_line, unix_line};
+    use super::{TcpListening, holder, is_ending_or_has, on_port, on_unix, sockets_of, tcp_line, unix_line};
     use std::net::TcpListener;
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixListener;
@@ -149,14 +160,29 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_known_by_a_variable_that_it_was_started_with_or_by_having_ended() {
+        let mut child = std::process::Command::new("sleep").arg("600").env("SOME_MARK", "1").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // Between fork and exec it still has our words and variables.
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sleep") {}
+        assert!(is_ending_or_has(pid, "SOME_MARK") && !is_ending_or_has(pid, "SOME"));
+        child.kill().unwrap();
+        // As a zombie.
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {}
+        assert!(is_ending_or_has(pid, "SOME"));
+        child.wait().unwrap();
+        assert!(!is_ending_or_has(pid, "SOME_MARK"));
+    }
+
+    #[test]
     fn lines_of_both_tables_are_read() {
         let four = "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0000000000000000 100 0 0 10 0";
         let six = "  12: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 815 1 0000000000000000 100 0 0 10 0";
         let connected = four.replace(" 0A ", " 01 ");
-        let read = |line| tcp_line(line).map(|TcpListening { address, inode }| (address.to_string(), inode));
+        let read = |line| tcp_line(line).map(|TcpListening { address, inode, uid }| (address.to_string(), inode, uid));
         if cfg!(target_endian = "little") {
-            assert_eq!(read(four), Some(("127.0.0.1:8000".to_owned(), 4711)));
-            assert_eq!(read(six), Some(("[::1]:80".to_owned(), 815)));
+            assert_eq!(read(four), Some(("127.0.0.1:8000".to_owned(), 4711, 1000)));
+            assert_eq!(read(six), Some(("[::1]:80".to_owned(), 815, 0)));
         }
         assert_eq!(read(&connected), None);
         for broken in ["", "  sl  local_address rem_address   st", "0: x:y z 0A", "0: 0100007F:1F40"] {

@@ -150,7 +150,7 @@ mod tests {
         for (bound, to, expected) in table {
             let listening: Vec<TcpListening> = (0..)
                 .zip(bound)
-                .map(|(inode, address)| TcpListening { address: address.parse().unwrap(), inode })
+                .map(|(inode, address)| TcpListening { address: address.parse().unwrap(), inode, uid: 0 })
                 .collect();
             assert_eq!(accepting(&listening, to.parse().unwrap()), expected, "{bound:?} for {to}");
         }

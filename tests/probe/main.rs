@@ -58,3 +58,11 @@ fn usage() -> String {
     let lines: Vec<String> = SPECIMENS.iter().map(|one| format!("  probe {} {}", one.name, one.words)).collect();
     format!("expected one of\n{}", lines.join("\n"))
 }
+
+/// Writes a newline to the descriptor READY_FD, where there is one: `--ready fd:N`.
+fn tell_ready() -> Ended {
+    let Some(number) = std::env::var("READY_FD").ok().and_then(|number| number.parse().ok()) else { return Ok(()) };
+    // SAFETY: reloadrun has opened this descriptor for us, and nothing else here uses it.
+    let ready = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    nix::unistd::write(ready, b"\n").map(drop).map_err(|errno| errno.to_string())
+}

@@ -2,7 +2,7 @@
 //!
 //! First it reads the clock. Then it reads every `*.txt` below the directories and appends one
 //! line of JSON to LOG in one write(2): `pid`, `generation`, `t` (CLOCK_MONOTONIC, nanoseconds), `files` (a hash by
-//! path). Then it waits for TERM, and takes SLOW_STOP_MS to exit.
+//! path), and tells that it is ready where READY_FD is set. Then it waits for TERM, and takes SLOW_STOP_MS to exit.
 
 use std::env::ArgsOs;
 use std::fs::OpenOptions;
@@ -35,6 +35,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
     let opened = OpenOptions::new().append(true).create(true).open(&log);
     let written = opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     written.map_err(|error| format!("cannot append to {}: {error}", log.display()))?;
+    super::tell_ready()?;
     terms.wait().map_err(|errno| errno.to_string())?;
     std::thread::sleep(Duration::from_millis(slow));
     Ok(())

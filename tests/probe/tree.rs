@@ -30,7 +30,7 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -93,11 +93,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
         }
     }
     tree.record("up", now, serde_json::json!({ "members": count, "expected": expected }))?;
-    if let Some(number) = std::env::var("READY_FD").ok().and_then(|number| number.parse().ok()) {
-        // SAFETY: reloadrun has opened this descriptor for us, and nothing else here uses it.
-        let ready = unsafe { BorrowedFd::borrow_raw(number) };
-        nix::unistd::write(ready, b"\n").map_err(|errno| errno.to_string())?;
-    }
+    super::tell_ready()?;
     let mut terms = SigSet::empty();
     terms.add(Signal::SIGTERM);
     terms.thread_block().map_err(|errno| errno.to_string())?;

@@ -186,10 +186,14 @@ impl Round {
         let slow = Duration::from_millis(*random.pick(&[0, 0, 0, 3, 40, 200]));
         let debounce = Duration::from_millis(*random.pick(&[0, 0, 0, 150]));
         let interval = Duration::from_millis(*random.pick(if poll && !large { &[50, 150, 300] } else { &[1000] }));
+        let overlap = random.chance(25);
         let (events, records, stderr) = (top.join("events.jsonl"), top.join("records"), top.join("stderr"));
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
         command.args(["--backend", backend, "-w", "*.txt", "--interval", &ms(interval), "--debounce", &ms(debounce)]);
+        if overlap {
+            command.args(["--overlap", "--ready", "fd:9"]).env("READY_FD", "9");
+        }
         command.arg("--events").arg(&events).arg("--").arg(env!("CARGO_BIN_EXE_probe")).arg("record").arg(&records);
         command.arg(slow.as_millis().to_string()).args(&tree.hot).current_dir(&root);
         command.env("XDG_RUNTIME_DIR", runtime);
@@ -200,11 +204,12 @@ impl Round {
         }
         let supervisor = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?).spawn()?;
         let name = format!(
-            "{backend}, {} tree, seed {seed} (stop {}, debounce {}, interval {}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
+            "{backend}, {} tree, seed {seed} (stop {}, debounce {}, interval {}{}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
             options.tree,
             ms(slow),
             ms(debounce),
             ms(interval),
+            if overlap { ", overlap" } else { "" },
             crate::options::ROUND,
             options.tree,
             if options.load { " --load" } else { "" },
@@ -438,7 +443,10 @@ impl Round {
     }
 
     fn is_right(&self) -> bool {
-        let last = self.events.lines.iter().rev().find_map(|event| {
+        // With --overlap, the end of the generation before comes later.
+        let newest = self.starts(0).filter_map(|event| event["generation"].as_u64()).max();
+        let of_newest = self.events.lines.iter().filter(|event| event["generation"].as_u64() >= newest);
+        let last = of_newest.rev().find_map(|event| {
             let name = event["event"].as_str()?;
             matches!(name, "started" | "changed" | "stopping" | "stopped" | "exited").then_some(name)
         });
