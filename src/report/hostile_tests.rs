@@ -96,9 +96,9 @@ fn number(what: &What) -> usize {
         What::Listening { .. } => 13,
         What::Ready { .. } => 14,
         What::Status { .. } => 15,
-        What::Paused => 16,
-        What::Resumed => 17,
-        What::Discovered(_) => 18,
+        What::Discovered(_) => 16,
+        What::Paused => 17,
+        What::Resumed => 18,
     }
 }
 
