@@ -219,7 +219,7 @@ mod tests {
     use crate::change::ChangeSet;
     use crate::damping::Damping;
     use crate::generation::Generation;
-    use crate::protocol::{Decoder, Directive, StartRequest};
+    use crate::protocol::{Carried, Decoder, Directive, StartRequest};
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
@@ -228,6 +228,7 @@ mod tests {
             changes: ChangeSet::default(),
             damping: Damping::default(),
             paused: false,
+            carried: Carried::default(),
             traced: true,
         };
         let mut outbox = Outbox::default();

@@ -427,6 +427,7 @@ impl Driver<'_> {
             changes,
             damping: self.machine.damping().clone(),
             paused: self.machine.is_paused(),
+            carried: self.machine.carried().clone(),
             traced: self.machine.traces(),
         };
         self.child(generation)?.tell(Directive::Start(request));
@@ -475,7 +476,8 @@ fn listen(child: &mut ChildProcess, inputs: &mut Vec<Input>) {
 fn rules(config: &Config) -> Rules {
     Rules {
         command: quoted(config.words()),
-        on_change: config.on_change,
+        has_command: config.command.is_some(),
+        on_change: config.on_change.clone(),
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,

@@ -114,7 +114,7 @@ impl Wishes {
         self.waits.passed(by, id);
     }
 
-    /// Answers whoever need not wait any more. Before whatever ends it all: nothing is done after that.
+    /// Answers whoever need not wait any more, after what is told, and before whatever ends it all.
     pub fn answer(&mut self, succession: &Succession, readiness: Readiness, actions: &mut Vec<Action>) {
         if self.waits.is_empty() {
             return;
@@ -130,7 +130,9 @@ impl Wishes {
         let watches = |of| newest.is_some_and(|life| life.generation == of && life.watches());
         let answers = self.waits.answers(succession.generation, &standing, self.paused, watches);
         let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
-        actions.splice(0..0, answers);
+        let end = actions.iter().position(|action| matches!(action, Action::Sweep { .. } | Action::Finish(_)));
+        let at = end.unwrap_or(actions.len());
+        actions.splice(at..at, answers);
     }
 
     /// Says whether that is news.

@@ -588,7 +588,7 @@ fn single_keys_restart_pause_explain_and_quit_and_the_terminal_is_as_before() {
 fn keys_work_while_nothing_runs_and_ctrl_c_ends_the_run_as_always() {
     let (terminal, _sandbox, mut session) =
         at_a_terminal(&["sh", "-c", "[ $RELOADRUN_GENERATION = 1 ] || exec sleep 600"]);
-    session.wait("waiting");
+    session.wait_until("the end of the command", || session.events().iter().any(|event| event["event"] == "waiting"));
     terminal.press("r");
     session.wait_armed(2);
     terminal.press("\x03");
