@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -10,16 +10,16 @@ use super::child_process::ChildProcess;
 use super::facts::{self, Before};
 use super::host::Host;
 use super::job::{OwnStop, Step};
-use super::keyboard::{KEYS, Keyboard};
-use super::machine::{Action, Input, Machine, Rules, Shown};
-use super::picture::Picture;
+use super::keyboard::KEYS;
+use super::machine::{Action, Input, Machine, Rules};
+use super::reception::Reception;
 use super::remedies::Remedies;
-use super::server::{ClientId, Said, Server};
 use super::signals::{Heard, asks_for_sender, awaited};
+use super::step::Shown;
 use super::sweep::Remains;
 use crate::change::ChangeSet;
 use crate::config::{Config, Discover};
-use crate::control::{self, Answer, Greeting, PROTOCOL};
+use crate::control::{Answer, Status, in_words};
 use crate::degraded::{Degraded, Loss};
 use crate::error::{Error, Result};
 use crate::escape::quoted;
@@ -28,21 +28,18 @@ use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
-use crate::os::fd::{Wanted, close_all_but, error_is_unread, output_is_unread, wait_for_any, write_until};
+use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
 use crate::os::handed_over::FIRST;
 use crate::os::local::Listener;
-use crate::os::process::{Harvest, fork_child, own_pid, reap};
+use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
 use crate::os::tty;
 use crate::protocol::{Directive, Report, StartRequest, Ties, WatchState};
-use crate::report::{Reporter, event_line, first_changes};
+use crate::report::Reporter;
 
 /// After this time it is known whether the directory of a private lockfile goes as well as the file.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
-
-/// Whoever asks for an explanation must take it within this time.
-const TO_TAKE: Duration = Duration::from_secs(5);
 
 /// Supervises until all is over. Without a control socket, that is told.
 ///
@@ -65,7 +62,6 @@ pub fn run(
         Ok(listener) => (Some(listener), None),
         Err(sentence) => (None, Some(sentence)),
     };
-    let keyboard = if host.config().keys { Keyboard::new() } else { None };
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
         terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
@@ -81,9 +77,7 @@ pub fn run(
         later: Vec::new(),
         listen_was_named: false,
         watch_state: None,
-        server: Server::new(listener, greeting(host.config())),
-        picture: Picture::new(SystemTime::now(), now),
-        keyboard,
+        reception: Reception::open(listener, host.config()),
         host,
     };
     driver.tell_keys();
@@ -124,9 +118,7 @@ struct Driver<'a> {
     next_beat: Instant,
     to_tidy: bool,
     remedies: Remedies,
-    server: Server,
-    picture: Picture,
-    keyboard: Option<Keyboard>,
+    reception: Reception,
 }
 
 impl Driver<'_> {
@@ -134,7 +126,7 @@ impl Driver<'_> {
         let mut code = self.perform(first);
         // Not before: the command is on its way.
         self.heartbeat.tidy();
-        self.server.tidy();
+        self.reception.server.tidy();
         while code.is_none() {
             let inputs = self.wait()?;
             for input in inputs {
@@ -153,15 +145,13 @@ impl Driver<'_> {
     /// The only wait: for signals (a child's death among them), reports, clients, keys and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
         let mut until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
-        if !self.later.is_empty() || self.server.has_backlog() {
+        if !self.later.is_empty() || self.reception.server.has_backlog() {
             until = Instant::now();
         }
         let reports = self.children.iter().filter_map(ChildProcess::reports).map(|reports| (reports, Wanted::ToRead));
         let owed = self.children.iter().filter_map(ChildProcess::owed).map(|directives| (directives, Wanted::ToWrite));
         let signals = (self.signals.as_fd(), Wanted::ToRead);
-        let keys = self.keyboard.iter().filter_map(Keyboard::wait).map(|keys| (keys, Wanted::ToRead));
-        let waited: Vec<_> =
-            [signals].into_iter().chain(reports).chain(owed).chain(keys).chain(self.server.waits()).collect();
+        let waited: Vec<_> = [signals].into_iter().chain(reports).chain(owed).chain(self.reception.waits()).collect();
         wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         self.children.iter_mut().for_each(ChildProcess::flush);
         let mut inputs = std::mem::take(&mut self.later);
@@ -186,8 +176,7 @@ impl Driver<'_> {
             }
         }
         let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
-        inputs.extend(self.keyboard.iter_mut().flat_map(Keyboard::pressed).map(Input::Key));
-        self.serve(&mut inputs);
+        self.reception.take_in(&mut inputs);
         if ended && output_is_unread() {
             // That is why, most likely: it was killed by SIGPIPE.
             inputs.insert(0, Input::Unread { all: error_is_unread() });
@@ -206,8 +195,7 @@ impl Driver<'_> {
                 self.heartbeat.tidy();
             }
             self.reporter.flush();
-            self.server.beat();
-            self.keyboard.iter_mut().for_each(Keyboard::beat);
+            self.reception.beat();
         }
         inputs.push(Input::Tick);
         Ok(inputs)
@@ -219,20 +207,6 @@ impl Driver<'_> {
             received,
             caller_ignores: self.host.caller_ignores(received.signal),
             from_tree: asks && facts::is_in_tree(received.sender),
-        }
-    }
-
-    /// What the clients want.
-    fn serve(&mut self, inputs: &mut Vec<Input>) {
-        for said in self.server.listen() {
-            inputs.push(match said {
-                Said::Asked(client, request) => {
-                    let asks = request.asks_for_sender();
-                    let from_tree = asks && self.server.pid(client).is_some_and(facts::is_in_tree);
-                    Input::Asked { client, request, from_tree }
-                }
-                Said::Gone(client) => Input::ClientGone(client),
-            });
         }
     }
 
@@ -320,18 +294,15 @@ impl Driver<'_> {
             }
             Action::NameListen(generation) => self.name_listen(generation),
             Action::EndLine => self.reporter.end_line(),
-            Action::Answer(client, answer) => self.server.answer(client, &answer),
+            Action::Answer(client, answer) => self.reception.server.answer(client, &answer),
             Action::AnswerStatus(client) => {
                 let answer = Answer::Status(Box::new(self.status()));
-                self.server.answer(client, &answer);
+                self.reception.server.answer(client, &answer);
             }
-            Action::AnswerExplain(client, path) => self.explain(client, &path),
-            Action::Follow(client) => self.server.follow(client),
+            Action::AnswerExplain(client, path) => self.reception.explain(client, &path, &*self.host),
+            Action::Follow(client) => self.reception.server.follow(client),
             Action::Show(Shown::Keys) => self.reporter.show(&[KEYS.to_owned()]),
-            Action::Show(Shown::Status) => {
-                let lines = control::in_words(&self.status());
-                self.reporter.show(&lines);
-            }
+            Action::Show(Shown::Status) => self.reporter.show(&in_words(&self.status())),
         }
         None
     }
@@ -377,22 +348,8 @@ impl Driver<'_> {
         None
     }
 
-    fn status(&self) -> control::Status {
-        self.picture.status(&greeting(self.host.config()), self.host.config(), self.machine.is_paused(), Instant::now())
-    }
-
-    /// In a process of its own: the answer may need a walk over a large tree, and here nothing may take long.
-    fn explain(&mut self, client: ClientId, path: &Path) {
-        let Some(connection) = self.server.take(client).map(std::os::fd::OwnedFd::from) else { return };
-        let host = &*self.host;
-        // Where none can be forked, the client sees the end of the connection.
-        let _ = fork_child(|| {
-            close_all_but(&[&connection]);
-            let (counts, message) = host.explain(path);
-            let line = control::line(&Answer::Explain { counts, message });
-            write_until(connection.as_fd(), line.as_bytes(), Instant::now() + TO_TAKE);
-            ExitCode::SUCCESS
-        });
+    fn status(&self) -> Status {
+        self.reception.status(self.host.config(), self.machine.is_paused())
     }
 
     fn tell(&mut self, generation: Generation, what: What) {
@@ -401,18 +358,16 @@ impl Driver<'_> {
             self.restore_terminal();
         }
         let event = Event { generation, what };
-        let (wall, now) = (SystemTime::now(), Instant::now());
-        self.picture.take(&event, self.host.config().ready.is_some(), first_changes, wall, now);
         self.reporter.tell(&event);
-        self.server.tell(|left_out| event_line(&event, wall, left_out));
+        self.reception.tell(&event, self.host.config());
     }
 
     fn tell_keys(&mut self) {
         if !self.host.config().keys {
             return;
         }
-        let message = match (&self.keyboard, &mut self.terminal) {
-            (Some(_), Some(terminal)) => {
+        let message = match &mut self.terminal {
+            Some(terminal) if self.reception.reads_keys() => {
                 terminal.read_keys();
                 KEYS.to_owned()
             }
@@ -516,17 +471,6 @@ impl Driver<'_> {
 fn listen(child: &mut ChildProcess, inputs: &mut Vec<Input>) {
     let generation = child.generation();
     inputs.extend(child.said().into_iter().map(|report| Input::Report(generation, report)));
-}
-
-fn greeting(config: &Config) -> Greeting {
-    Greeting {
-        reloadrun: env!("CARGO_PKG_VERSION").to_owned(),
-        protocol: PROTOCOL,
-        pid: own_pid(),
-        name: config.name.clone(),
-        directory: config.directory.display().to_string(),
-        command: quoted(config.words()),
-    }
 }
 
 fn rules(config: &Config) -> Rules {

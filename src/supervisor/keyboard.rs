@@ -70,10 +70,21 @@ impl Keyboard {
     }
 }
 
-/// The keys among these bytes. What begins with ESC is an arrow or a function key, whatever letters are in it.
+/// The keys among these bytes. The sequences of arrows and function keys are none, whatever letters are in them.
 fn keys(bytes: &[u8]) -> Vec<Key> {
-    let plain = bytes.split(|byte| *byte == 0x1b).next().unwrap_or_default();
-    plain.iter().filter_map(|byte| Key::of(*byte)).collect()
+    let (mut keys, mut rest) = (Vec::new(), bytes.iter());
+    while let Some(byte) = rest.next() {
+        match byte {
+            // CSI: up to its final byte; SS3 and Alt: one more.
+            0x1b => match rest.next() {
+                Some(b'[') => _ = rest.find(|byte| matches!(byte, 0x40..=0x7e)),
+                Some(b'O') => _ = rest.next(),
+                _ => {}
+            },
+            byte => keys.extend(Key::of(*byte)),
+        }
+    }
+    keys
 }
 
 #[cfg(test)]
@@ -83,7 +94,7 @@ mod tests {
     #[test]
     fn letters_are_keys_in_both_cases_and_function_keys_are_none() {
         assert_eq!(keys(b"rxP\n"), [Key::Restart, Key::Pause]);
-        assert_eq!(keys(b"\x1b[15~r"), []);
+        assert_eq!(keys(b"\x1b[15~r\x1b[Aq\x1br"), [Key::Restart, Key::Quit]);
         assert_eq!(keys(b"w\x1bOQ"), [Key::Why]);
         for byte in 0..=255u8 {
             if let Some(key) = Key::of(byte)

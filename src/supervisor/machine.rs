@@ -32,15 +32,12 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
-use super::keyboard::Key;
 use super::life::{Life, Readiness, State};
-use super::server::ClientId;
 use super::signals::{Asks, Heard, Situation, asks};
-pub use super::step::{Action, Input, Rules, Shown};
+pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
-use super::waits::{Standing, Waits};
+use super::wishes::{Leads, Wishes};
 use crate::config::OnChange;
-use crate::control::{Answer, Request};
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
 use crate::event::{Effect, WaitingFor, What};
@@ -72,10 +69,8 @@ pub struct Machine {
     asked: Option<(Signal, Instant)>,
     /// Whether nobody reads standard output.
     unread: bool,
-    /// Whether changes are collected, and lead to nothing.
-    paused: bool,
-    /// Who waits until his saves are live.
-    waits: Waits,
+    /// What clients and keys asked for.
+    wishes: Wishes,
     backoff: Backoff,
     /// Whether the command may be traced.
     traces: bool,
@@ -92,8 +87,7 @@ impl Machine {
             job: Job::default(),
             asked: None,
             unread: false,
-            paused: false,
-            waits: Waits::default(),
+            wishes: Wishes::default(),
             backoff: Backoff::new(),
             traces: true,
         };
@@ -113,14 +107,14 @@ impl Machine {
         &self.succession.damping
     }
 
+    /// Whether changes are collected, and lead to nothing.
+    pub fn is_paused(&self) -> bool {
+        self.wishes.is_paused()
+    }
+
     /// What the child before has left to do.
     pub fn carried(&self) -> &Carried {
         &self.succession.carried
-    }
-
-    /// Whether changes are collected, and lead to nothing.
-    pub fn is_paused(&self) -> bool {
-        self.paused
     }
 
     /// Whether the command may be traced.
@@ -145,7 +139,7 @@ impl Machine {
 
     /// Takes in what happened and says what to do. `monotonic_ns` is the same clock as a report's `noticed_ns`.
     pub fn step(&mut self, input: Input, now: Instant, monotonic_ns: i64) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let (mut actions, stop_timeout) = (Vec::new(), self.rules.stop_timeout);
         match input {
             Input::Swept(remains) => self.succession.swept(remains, now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
@@ -160,36 +154,24 @@ impl Machine {
             Input::Signal(heard) => self.signal(heard, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
-            Input::Asked { client, request, from_tree } => self.asked(client, request, from_tree, now, &mut actions),
-            Input::ClientGone(client) => self.waits.forget(client),
-            Input::Key(key) => self.key(key, now, &mut actions),
+            Input::Asked { client, request, from_tree } => {
+                let asked = (client, request, from_tree);
+                let leads = self.wishes.asked(asked, &mut self.succession, stop_timeout, now, &mut actions);
+                self.follow(leads, now, &mut actions);
+            }
+            Input::ClientGone(client) => self.wishes.forget(client),
+            Input::Key(key) => {
+                let leads = self.wishes.key(key, &mut self.succession, stop_timeout, now, &mut actions);
+                self.follow(leads, now, &mut actions);
+            }
             Input::Seen(tree) => {
                 let awaits_command = self.succession.lives.newest().is_some_and(|life| life.state == State::Starting);
                 actions.extend(self.job.seen(&tree, awaits_command, now).into_iter().map(Action::Job));
             }
         }
         self.succession.sweep_if_due(&mut actions);
-        self.answer_waits(&mut actions);
+        self.wishes.answer(&self.succession, self.readiness(), &mut actions);
         actions
-    }
-
-    /// Before whatever ends it all: nothing is done after that.
-    fn answer_waits(&mut self, actions: &mut Vec<Action>) {
-        if self.waits.is_empty() {
-            return;
-        }
-        let newest = self.succession.lives.newest();
-        let standing = match newest {
-            _ if self.succession.is_over() => Standing::Over,
-            // They lead to a generation that has not started.
-            Some(_) if !self.succession.behind.changes.is_empty() => Standing::Between,
-            Some(life) => Standing::of(life, self.readiness()),
-            None => Standing::Between,
-        };
-        let watches = |of| newest.is_some_and(|life| life.generation == of && life.watches());
-        let answers = self.waits.answers(self.succession.generation, &standing, self.paused, watches);
-        let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
-        actions.splice(0..0, answers);
     }
 
     fn report(&mut self, of: Generation, report: Report, now: Instant, monotonic_ns: i64, actions: &mut Vec<Action>) {
@@ -351,7 +333,7 @@ impl Machine {
                 }
             }
             // Nobody has asked.
-            Report::Passed { id } => self.waits.passed(of, id),
+            Report::Passed { id } => self.wishes.passed(of, id),
             Report::Leaving { end, hands_over, carried } => {
                 if of == self.succession.generation {
                     self.succession.carried = carried;
@@ -498,63 +480,12 @@ impl Machine {
         }
     }
 
-    fn asked(&mut self, client: ClientId, request: Request, from_tree: bool, now: Instant, actions: &mut Vec<Action>) {
-        let answer = match request {
-            Request::Status => return actions.push(Action::AnswerStatus(client)),
-            Request::Events => return actions.push(Action::Follow(client)),
-            Request::Explain { path, bytes } => {
-                return actions.push(Action::AnswerExplain(client, Request::path(path, bytes)));
-            }
-            Request::Wait if from_tree => {
-                Answer::Refused { message: "wait would wait for itself: it was started by this run".to_owned() }
-            }
-            Request::Wait => {
-                let watching = self.succession.lives.newest().filter(|life| life.watches() && !self.paused);
-                let barrier = self.waits.add(client, watching.map(|life| life.generation));
-                return actions.extend(barrier.map(|(of, id)| Action::Send(of, Directive::Barrier { id })));
-            }
-            Request::Restart => self.restart(now, actions),
-            Request::Stop => {
-                // Before the end, which may come at once.
-                actions.push(Action::Answer(client, Answer::Stop { again: self.succession.is_ending() }));
-                return self.end(ExitCode::SUCCESS, "asked to stop".to_owned(), now, actions);
-            }
-            Request::Pause => Answer::Pause { already: !self.pause(true, actions) },
-            Request::Resume => Answer::Resume { already: !self.pause(false, actions) },
-        };
-        actions.push(Action::Answer(client, answer));
-    }
-
-    fn key(&mut self, key: Key, now: Instant, actions: &mut Vec<Action>) {
-        match key {
-            Key::Restart => drop(self.restart(now, actions)),
-            Key::Pause => drop(self.pause(!self.paused, actions)),
-            Key::Why => actions.push(Action::Show(Shown::Status)),
-            Key::Quit => self.end(ExitCode::SUCCESS, "q was pressed".to_owned(), now, actions),
-            Key::Help => actions.push(Action::Show(Shown::Keys)),
+    fn follow(&mut self, leads: Leads, now: Instant, actions: &mut Vec<Action>) {
+        match leads {
+            Leads::ToNothing => {}
+            Leads::ToRestart => self.backoff.reset(),
+            Leads::ToEnd(reason) => self.end(ExitCode::SUCCESS, reason.to_owned(), now, actions),
         }
-    }
-
-    /// Starts the command anew, as if it had been saved.
-    fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) -> Answer {
-        if self.succession.is_ending() {
-            return Answer::Refused { message: "the run is ending".to_owned() };
-        }
-        self.backoff.reset();
-        let already = !self.succession.renew(self.rules.stop_timeout, now, actions);
-        Answer::Restart { generation: self.succession.coming(), already }
-    }
-
-    /// Says whether that is news.
-    fn pause(&mut self, on: bool, actions: &mut Vec<Action>) -> bool {
-        let is_news = std::mem::replace(&mut self.paused, on) != on;
-        if is_news {
-            let in_charge = self.succession.lives.newest().map(|life| life.generation);
-            actions.extend(in_charge.map(|generation| Action::Send(generation, Directive::Pause { on })));
-            let what = if on { What::Paused } else { What::Resumed };
-            actions.push(Action::Tell(self.succession.generation, what));
-        }
-        is_news
     }
 
     fn suspend(&mut self, how: Suspension, now: Instant, actions: &mut Vec<Action>) {

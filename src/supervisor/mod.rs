@@ -14,6 +14,7 @@ mod life;
 mod lives;
 mod machine;
 mod picture;
+mod reception;
 mod remedies;
 mod server;
 mod signals;
@@ -21,6 +22,7 @@ mod step;
 mod succession;
 mod sweep;
 mod waits;
+mod wishes;
 
 pub use driver::run;
 pub use host::Host;

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::termios::LocalFlags;
 use serde_json::{Value, json};
 
-use super::ends::pid_of;
+use super::ends::{pid_of, wrapped};
 use crate::support::session::{DEADLINE, is_alive, signal};
 use crate::support::watched::{assert_fence, line_read, names, on_every_backend, watch, watch_reading};
-use crate::support::{Sandbox, Session};
+use crate::support::{Sandbox, Session, Terminal};
 
 /// The verb with these words, run to its end.
 pub fn ask(sandbox: &Sandbox, words: &[&str]) -> Output {
@@ -538,4 +539,73 @@ fn the_socket_of_a_very_long_directory_is_found() {
     let now: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert_eq!(now["pid"].as_i64(), Some(session.pid().into()));
     session.stop().assert_code(143);
+}
+
+/// A run with `--keys` at a terminal of its own, in the foreground.
+fn at_a_terminal(command: &[&str]) -> (Terminal, Sandbox, Session) {
+    let (terminal, sandbox) = (Terminal::new(), Sandbox::new());
+    sandbox.write("app.txt", "one");
+    let mut inner = sandbox.command(["--events".as_ref(), sandbox.events().as_os_str()]);
+    inner.args(["--color", "never", "--keys", "-w", "app.txt", "--"]).args(command);
+    let outer = wrapped(&["env", "--default-signal", "setsid", "--ctty"], &inner, &sandbox);
+    let mut session = Session::start_at(&terminal, outer, &sandbox);
+    session.wait_armed(1);
+    (terminal, sandbox, session)
+}
+
+#[test]
+fn single_keys_restart_pause_explain_and_quit_and_the_terminal_is_as_before() {
+    let (terminal, sandbox, mut session) = at_a_terminal(&["sh", "-c", "cat; echo got no inp''ut; exec sleep 600"]);
+    terminal.wait_shown("keys: r restarts", 1);
+    terminal.wait_shown("got no input", 1);
+    let raw = terminal.settings();
+    assert!(!raw.local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO), "keys are read one by one");
+    assert!(raw.local_flags.contains(LocalFlags::ISIG), "Ctrl-C is still a signal");
+    terminal.press("?");
+    terminal.wait_shown("keys: r restarts", 2);
+    terminal.press("r");
+    session.wait_armed(2);
+    terminal.press("p");
+    session.wait("paused");
+    sandbox.write("app.txt", "two");
+    terminal.press("w");
+    terminal.wait_shown("generation 2 has been running for ", 1);
+    terminal.wait_shown("watches app.txt: 1 files", 1);
+    assert_eq!(session.starts(), 2);
+    terminal.press("P");
+    session.wait("resumed");
+    assert_eq!(names(&session.wait_armed(3)), ["app.txt"]);
+    // An arrow and other letters are no keys.
+    terminal.press("\x1b[15~xyz");
+    terminal.press("q");
+    session.wait_end().assert_code(0);
+    let after = terminal.settings();
+    assert!(after.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO), "{after:?}");
+    assert!(!terminal.shown().contains("xyz"), "nothing is echoed");
+}
+
+#[test]
+fn keys_work_while_nothing_runs_and_ctrl_c_ends_the_run_as_always() {
+    let (terminal, _sandbox, mut session) =
+        at_a_terminal(&["sh", "-c", "[ $RELOADRUN_GENERATION = 1 ] || exec sleep 600"]);
+    session.wait_until("the end of the command", || session.events().iter().any(|event| event["event"] == "waiting"));
+    terminal.press("r");
+    session.wait_armed(2);
+    terminal.press("\x03");
+    session.wait_end().assert_code(130);
+    assert!(terminal.settings().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO));
+}
+
+#[test]
+fn without_a_terminal_keys_are_a_hint_and_the_command_keeps_its_input() {
+    let sandbox = Sandbox::new();
+    let mut session = sandbox.start(["--keys", "--on-exit", "exit", "--", "true"]);
+    let hint =
+        session.wait_where("hint", |event| event["message"].as_str().is_some_and(|text| text.contains("--keys")));
+    assert_eq!(hint["message"], "--keys: standard input is not a terminal, so no keys are read");
+    session.wait_end().assert_code(0);
+    let mut command = sandbox.command(["--keys", "-q", "--on-exit", "exit", "--", "cat"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"mine").unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"mine");
 }
