@@ -36,7 +36,7 @@ use super::life::{Life, Readiness, State};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
-use super::wishes::{Leads, Wishes};
+use super::wishes::{Outcome, Wishes};
 use crate::config::OnChange;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
@@ -480,11 +480,11 @@ impl Machine {
         }
     }
 
-    fn follow(&mut self, leads: Leads, now: Instant, actions: &mut Vec<Action>) {
+    fn follow(&mut self, leads: Outcome, now: Instant, actions: &mut Vec<Action>) {
         match leads {
-            Leads::ToNothing => {}
-            Leads::ToRestart => self.backoff.reset(),
-            Leads::ToEnd(reason) => self.end(ExitCode::SUCCESS, reason.to_owned(), now, actions),
+            Outcome::Nothing => {}
+            Outcome::Restart => self.backoff.reset(),
+            Outcome::End(reason) => self.end(ExitCode::SUCCESS, reason.to_owned(), now, actions),
         }
     }
 

@@ -15,13 +15,13 @@ use crate::protocol::Directive;
 
 /// What a wish leads to beyond what was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leads {
+pub enum Outcome {
     /// Nothing.
-    ToNothing,
+    Nothing,
     /// The command starts anew because somebody wanted it.
-    ToRestart,
+    Restart,
     /// Everything is to end, for this reason.
-    ToEnd(&'static str),
+    End(&'static str),
 }
 
 /// Wishes that last.
@@ -52,20 +52,20 @@ impl Wishes {
         stop_timeout: Duration,
         now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Leads {
-        let mut leads = Leads::ToNothing;
+    ) -> Outcome {
+        let mut leads = Outcome::Nothing;
         let answer = match request {
             Request::Status => Action::AnswerStatus(client),
             Request::Events => Action::Follow(client),
             Request::Explain { path, bytes } => Action::AnswerExplain(client, Request::path(path, bytes)),
             Request::Restart => {
                 let answer = restart(succession, stop_timeout, now, actions);
-                leads = Leads::ToRestart;
+                leads = Outcome::Restart;
                 Action::Answer(client, answer)
             }
             // It is answered before the end, which may come at once.
             Request::Stop => {
-                leads = Leads::ToEnd("asked to stop");
+                leads = Outcome::End("asked to stop");
                 Action::Answer(client, Answer::Stop { again: succession.is_ending() })
             }
             Request::Pause => Action::Answer(client, Answer::Pause { already: !self.pause(true, succession, actions) }),
@@ -95,18 +95,18 @@ impl Wishes {
         stop_timeout: Duration,
         now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Leads {
+    ) -> Outcome {
         match key {
             Key::Restart => {
                 restart(succession, stop_timeout, now, actions);
-                return Leads::ToRestart;
+                return Outcome::Restart;
             }
             Key::Pause => _ = self.pause(!self.paused, succession, actions),
             Key::Why => actions.push(Action::Show(Shown::Status)),
             Key::Help => actions.push(Action::Show(Shown::Keys)),
-            Key::Quit => return Leads::ToEnd("q was pressed"),
+            Key::Quit => return Outcome::End("q was pressed"),
         }
-        Leads::ToNothing
+        Outcome::Nothing
     }
 
     /// A child has passed a barrier.
