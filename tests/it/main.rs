@@ -11,6 +11,7 @@ mod config_maps;
 mod contents;
 mod directories;
 mod discover;
+mod discover_apps;
 mod ends;
 mod grace;
 mod handed_over;
