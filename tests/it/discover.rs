@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ends::{left_out, wrapped};
 use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
-use crate::support::session::{Session, signal};
+use crate::support::session::Session;
 use crate::support::watched::names;
 
 /// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
@@ -229,27 +229,4 @@ fn a_set_uid_program_keeps_its_rights_and_the_command_is_started_again_for_it() 
     let ended = session.stop();
     assert_eq!(ended.count("degraded"), 1, "it is told once");
     assert_eq!(ended.count("started"), 3);
-}
-
-#[test]
-fn a_child_that_is_stopped_is_continued_and_one_that_is_killed_takes_its_command_with_it() {
-    let sandbox = Sandbox::new();
-    let probe = env!("CARGO_BIN_EXE_probe");
-    let root = sandbox.root().display().to_string();
-    let mut session = sandbox.start(["-i", "file", "--", probe, "storm", &root]);
-    session.wait_armed(1);
-    let count = || fs::read_to_string(sandbox.path("count")).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    for generation in 1..=4 {
-        session.wait_until("the storm", || count().is_some());
-        for _ in 0..3 {
-            signal(session.child_pid(), "STOP");
-            let before = count().unwrap_or(0);
-            session.wait_until("more calls", || count().is_some_and(|now| now > before + 100));
-        }
-        signal(session.child_pid(), "KILL");
-        fs::remove_file(sandbox.path("count")).ok();
-        session.wait_armed(generation + 1);
-    }
-    assert!(!sandbox.path("error").exists(), "{}", fs::read_to_string(sandbox.path("error")).unwrap_or_default());
-    session.stop();
 }

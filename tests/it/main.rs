@@ -12,6 +12,7 @@ mod contents;
 mod directories;
 mod discover;
 mod discover_apps;
+mod discover_faults;
 mod ends;
 mod grace;
 mod handed_over;
