@@ -290,7 +290,7 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "--app",
         "--debug",
         "--fd",
@@ -298,6 +298,7 @@ fn is_own_option(word: &str) -> bool {
         "--no-reload",
         "--noreload",
         "--port",
+        "--preload",
         "--reload",
         "--timeout-graceful-shutdown",
     ];
