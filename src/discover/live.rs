@@ -168,7 +168,8 @@ impl Live {
         self.any.store(true, Ordering::Release);
         let is_news = |(path, before): (PathBuf, Option<Role>)| match state.discovery.of(&path) {
             Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => {
-                (!state.listed.contains_key(&path)).then_some((path, true))
+                let can_be_new = state.discovery.can_be_missed(&path.join("new"));
+                (can_be_new && !state.listed.contains_key(&path)).then_some((path, true))
             }
             _ => (before.is_none() && state.standing(&path).depends.is_some()).then_some((path, false)),
         };
@@ -269,6 +270,14 @@ impl Live {
         self.any.store(true, Ordering::Release);
     }
 
+    /// The command is not traced: what an earlier generation knew of it may be wrong by now.
+    pub fn forget(&self) {
+        self.any.store(false, Ordering::Release);
+        let mut state = self.state();
+        state.listed.clear();
+        state.discovery.forget();
+    }
+
     /// What the command depends on, as far as it is known.
     pub fn all(&self) -> Vec<PathBuf> {
         let state = self.state();
@@ -358,3 +367,7 @@ fn seen_at(path: &Path, seen_ns: i64) -> Look {
     let seen = look(path);
     if seen.stamp.is_some() && seen.ctime_ns >= seen_ns { Look { stamp: Some(Stamp::UNKNOWN), ..seen } } else { seen }
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;
