@@ -31,7 +31,7 @@ pub struct File {
 }
 
 const LISTS: [&str; 4] = ["watch", "ignore", "discover-root", "listen"];
-const FLAGS: [&str; 6] = ["no-ignore", "no-follow", "overlap", "clear", "quiet", "verbose"];
+const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;
