@@ -74,6 +74,9 @@ pub struct Live {
     more: Condvar,
     /// Whether a wait was in vain.
     stuck: AtomicBool,
+    /// Whether the command of another generation may write at the same time (`--overlap`). Then no event is taken for somebody
+    /// else's.
+    overlaps: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,7 @@ struct State {
 
 impl Live {
     /// Nothing is known yet.
-    pub fn new(places: Places) -> Live {
+    pub fn new(places: Places, overlaps: bool) -> Live {
         let state = State { discovery: Discovery::new(places), listed: BTreeMap::new(), began: None };
         Live {
             state: Mutex::new(state),
@@ -96,6 +99,7 @@ impl Live {
             learned: Mutex::new(0),
             more: Condvar::new(),
             stuck: AtomicBool::new(false),
+            overlaps,
         }
     }
 
@@ -241,7 +245,7 @@ impl Live {
 
     fn was_written(&self, path: &Path, note: impl FnOnce(&mut Writes) -> bool) {
         // Before the start, events are those of earlier processes.
-        if self.found.get().is_none() {
+        if self.found.get().is_none() || self.overlaps {
             return;
         }
         self.catch_up();

@@ -18,7 +18,7 @@ impl Case {
     fn new() -> Case {
         let directory = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
-        let live = Live::new(Places::new(&root, None, &[]));
+        let live = Live::new(Places::new(&root, None, &[]), false);
         Case { _directory: directory, root, live }
     }
 
@@ -153,7 +153,7 @@ fn what_was_found_is_handed_on_and_the_writes_are_over() {
         ("dist", Access::Rename),
     ]);
     let kept = case.live.keep();
-    let next = Case { live: Live::new(Places::new(&case.root, None, &[])), ..case };
+    let next = Case { live: Live::new(Places::new(&case.root, None, &[]), false), ..case };
     next.live.resume(kept);
     for (name, standing) in [
         ("read.txt", (false, Some(Role::Read))),
@@ -183,7 +183,7 @@ fn a_gap_makes_it_incomplete_and_stays_known() {
     assert!(case.live.is_complete());
     assert!(case.live.state().discovery.add_gap(Gap::IoUring, 7));
     assert!(!case.live.is_complete());
-    let next = Live::new(Places::new(&case.root, None, &[]));
+    let next = Live::new(Places::new(&case.root, None, &[]), false);
     next.resume(case.live.keep());
     assert!(!next.is_complete());
     assert!(!next.state().discovery.add_gap(Gap::IoUring, 8), "it is no news");

@@ -146,7 +146,7 @@ impl Filter {
             discover: config.discover,
             live: (config.discover != Discover::Off).then(|| {
                 let home = config.environment.home().map(PathBuf::as_path);
-                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root)))
+                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root), config.overlap))
             }),
         }
     }
