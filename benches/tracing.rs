@@ -1,4 +1,4 @@
-//! What tracing costs a command: its own time under `--on-exit exit` and under `--print-watched`, in turns in one run.
+//! What tracing costs a command: its own time with `--discover off` and with `--discover add`, in turns in one run.
 //! `cargo bench --bench tracing [ROUNDS]`; what is not installed is left out.
 
 use std::fs;
@@ -9,8 +9,11 @@ use std::time::Duration;
 const RELOADRUN: &str = env!("CARGO_BIN_EXE_reloadrun");
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 
-/// Untraced, and with as good as nothing to watch; traced.
-const OPTIONS: [&[&str]; 2] = [&["--on-exit=exit", "-w", "nothing.toml"], &["--print-watched"]];
+/// Untraced, and traced, with as good as nothing to watch besides.
+const OPTIONS: [&[&str]; 2] = [
+    &["--on-exit=exit", "-w", "nothing.toml", "--discover", "off"],
+    &["--on-exit=exit", "-w", "nothing.toml", "--discover", "add"],
+];
 
 fn main() {
     let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(20);
@@ -21,10 +24,13 @@ fn main() {
     for (what, command) in [
         ("true", "true"),
         ("python3, imports", "python3 app.py"),
+        ("Flask, import", "python3 flask_app.py"),
+        ("Django, check", "python3 django_app.py"),
         ("node, 60 modules", "node app.js"),
+        ("cargo build, 1 crate", "sh build.sh"),
         ("make -j2, 20 C files", "make -s -B -j2"),
     ] {
-        if !is_installed(command) {
+        if !is_installed(command) || !works(directory.path(), command) {
             continue;
         }
         let (mut untraced, mut traced) = (Vec::new(), Vec::new());
@@ -53,6 +59,17 @@ fn furnish(directory: &Path) {
         "app.py",
         "import json, asyncio, argparse, logging, unittest, http.server, xml.dom.minidom, sqlite3, decimal\n".into(),
     );
+    write("flask_app.py", "import flask\nflask.Flask('x')\n".into());
+    write(
+        "django_app.py",
+        "import django\nfrom django.conf import settings\nsettings.configure(INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth'])\n\
+         django.setup()\nfrom django.core.management import call_command\ncall_command('check')\n"
+            .into(),
+    );
+    write("build.sh", "rm -rf crate/target\ncd crate && cargo build -q --offline\n".into());
+    fs::create_dir_all(directory.join("crate/src")).expect("it can be made");
+    write("crate/Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n".into());
+    write("crate/src/main.rs", "fn main() {}\n".into());
     let modules: String = (0..60).map(|number| format!("require('./m{number}');\n")).collect();
     write("app.js", modules + "require('http'); require('zlib'); require('crypto');\n");
     (0..60).for_each(|number| write(&format!("m{number}.js"), format!("module.exports = {number};\n")));
@@ -64,6 +81,13 @@ fn furnish(directory: &Path) {
 fn is_installed(command: &str) -> bool {
     let program = command.split(' ').next().expect("it has a word");
     Command::new(program).arg("--version").output().is_ok()
+}
+
+/// Flask and Django are there if the `python3` of PATH has them: that of `target/fixture-envs`, for one.
+fn works(directory: &Path, command: &str) -> bool {
+    let mut words = command.split(' ');
+    let program = words.next().expect("it has a word");
+    Command::new(program).args(words).current_dir(directory).output().is_ok_and(|output| output.status.success())
 }
 
 fn run(directory: &Path, options: &[&str], command: &str) -> Duration {

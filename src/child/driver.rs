@@ -134,6 +134,9 @@ impl<'a> Driver<'a> {
         let executable = Command::prepare(config, &variables);
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
+        if let Some(live) = filter.live().filter(|_| !request.traced) {
+            live.forget();
+        }
         let live = filter.live().filter(|_| request.traced);
         // Once a run; it takes as long as the arming.
         let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());

@@ -138,6 +138,7 @@ impl Tracing {
     }
 
     fn tell_untraceable(&self, why: Untraceable) {
+        self.live.forget();
         self.voice.report(Report::Untraced(Degraded::Untraced { why: untraceable(why) }));
     }
 }

@@ -74,6 +74,9 @@ pub struct Live {
     more: Condvar,
     /// Whether a wait was in vain.
     stuck: AtomicBool,
+    /// Whether the command of another generation may write at the same time (`--overlap`). Then no event is taken for somebody
+    /// else's.
+    overlaps: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,7 @@ struct State {
 
 impl Live {
     /// Nothing is known yet.
-    pub fn new(places: Places) -> Live {
+    pub fn new(places: Places, overlaps: bool) -> Live {
         let state = State { discovery: Discovery::new(places), listed: BTreeMap::new(), began: None };
         Live {
             state: Mutex::new(state),
@@ -96,6 +99,7 @@ impl Live {
             learned: Mutex::new(0),
             more: Condvar::new(),
             stuck: AtomicBool::new(false),
+            overlaps,
         }
     }
 
@@ -168,7 +172,8 @@ impl Live {
         self.any.store(true, Ordering::Release);
         let is_news = |(path, before): (PathBuf, Option<Role>)| match state.discovery.of(&path) {
             Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => {
-                (!state.listed.contains_key(&path)).then_some((path, true))
+                let can_be_new = state.discovery.can_be_missed(&path.join("new"));
+                (can_be_new && !state.listed.contains_key(&path)).then_some((path, true))
             }
             _ => (before.is_none() && state.standing(&path).depends.is_some()).then_some((path, false)),
         };
@@ -240,7 +245,7 @@ impl Live {
 
     fn was_written(&self, path: &Path, note: impl FnOnce(&mut Writes) -> bool) {
         // Before the start, events are those of earlier processes.
-        if self.found.get().is_none() {
+        if self.found.get().is_none() || self.overlaps {
             return;
         }
         self.catch_up();
@@ -267,6 +272,14 @@ impl Live {
         state.listed = listed.map(|(path, names)| (path.into(), names.into_iter().collect())).collect();
         state.discovery.resume(kept);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// The command is not traced: what an earlier generation knew of it may be wrong by now.
+    pub fn forget(&self) {
+        self.any.store(false, Ordering::Release);
+        let mut state = self.state();
+        state.listed.clear();
+        state.discovery.forget();
     }
 
     /// What the command depends on, as far as it is known.
@@ -358,3 +371,7 @@ fn seen_at(path: &Path, seen_ns: i64) -> Look {
     let seen = look(path);
     if seen.stamp.is_some() && seen.ctime_ns >= seen_ns { Look { stamp: Some(Stamp::UNKNOWN), ..seen } } else { seen }
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

@@ -190,6 +190,11 @@ impl Discovery {
         }
     }
 
+    /// Nothing is known any more.
+    pub fn forget(&mut self) {
+        *self = Discovery::new(self.places.clone());
+    }
+
     /// Notes that the trace is incomplete, and of which thread. Says whether that is news.
     pub fn add_gap(&mut self, gap: Gap, thread: i32) -> bool {
         let is_news = !self.gaps.contains_key(&gap);

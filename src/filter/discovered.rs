@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::decision::{Decision, Rule};
+use super::lists::is_output;
 use crate::config::Discover;
 use crate::discover::{Live, Places, Role, Standing};
 
@@ -36,6 +37,8 @@ pub fn decide(
 fn takes_precedence(role: Role, path: &Path, rule: &Rule) -> bool {
     match rule {
         Rule::Own | Rule::Ignored(_) | Rule::Written => false,
+        // A server that was built into `dist` and is run from there.
+        Rule::BuiltIn(entry) if is_output(entry) && matches!(role, Role::Read | Role::Executed) => true,
         Rule::BuiltIn(_) | Rule::VirtualEnvironment => role != Role::Missed && Places::is_package(path),
         // What a tool only asks about may be an output of another tool.
         Rule::IgnoreFile(..) => role != Role::Asked && role != Role::Listed || Places::is_package(path),

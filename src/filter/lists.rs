@@ -31,6 +31,12 @@ const OUTPUTS: &str = "
 site/ _build/ dist/ build/ out/ staticfiles/ *.o *.a *.so *.obj *.class *.gcda *.gcno
 ";
 
+/// Whether an entry is one for what builds make, and nothing else.
+pub fn is_output(entry: &str) -> bool {
+    let made = |listed: &&str| listed.ends_with('/') || matches!(*listed, "*.so" | "*.class");
+    OUTPUTS.split_whitespace().filter(made).any(|listed| listed == entry)
+}
+
 /// What is configuration although nearly every project has git ignore it: counts where everything is swept in.
 const CONFIGURATION: &str = ".env .env.* .flaskenv";
 

@@ -146,7 +146,7 @@ impl Filter {
             discover: config.discover,
             live: (config.discover != Discover::Off).then(|| {
                 let home = config.environment.home().map(PathBuf::as_path);
-                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root)))
+                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root), config.overlap))
             }),
         }
     }
@@ -207,10 +207,19 @@ impl Filter {
             // it shares with the directory.
             let shared = path.ancestors().find(|part| self.directory.starts_with(part));
             let relative = shared.and_then(|shared| path.strip_prefix(shared).ok());
-            by_patterns.rule =
-                relative.and_then(|relative| self.left_out_anywhere(relative)).unwrap_or(by_patterns.rule);
+            let left_out = |relative: &Path| self.left_out_anywhere(relative).or_else(|| self.listed(relative));
+            by_patterns.rule = relative.and_then(left_out).unwrap_or(by_patterns.rule);
         }
         discovered::decide(self.discover, self.everything.is_none(), live.standing(path), path, by_patterns, live)
+    }
+
+    /// What takes a path out whose directories no walk has come by.
+    fn listed(&self, relative: &Path) -> Option<Rule> {
+        let lists = &self.rules.as_ref()?.lists;
+        let parts = relative.iter().enumerate();
+        let last = parts.clone().count() - 1;
+        let mut entries = parts.filter_map(|(at, name)| lists.built_in.matching(name, at < last));
+        entries.next().map(Rule::BuiltIn)
     }
 
     fn decide_by_patterns(&self, path: &Path) -> Decision {

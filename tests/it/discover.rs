@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::ends::{left_out, wrapped};
 use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
-use crate::support::session::{Session, signal};
+use crate::support::session::Session;
 use crate::support::watched::names;
 
 /// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
@@ -232,24 +232,45 @@ fn a_set_uid_program_keeps_its_rights_and_the_command_is_started_again_for_it() 
 }
 
 #[test]
-fn a_child_that_is_stopped_is_continued_and_one_that_is_killed_takes_its_command_with_it() {
+fn what_nobody_edits_does_not_count_elsewhere_either_and_what_was_built_counts_where_it_is_read() {
     let sandbox = Sandbox::new();
-    let probe = env!("CARGO_BIN_EXE_probe");
-    let root = sandbox.root().display().to_string();
-    let mut session = sandbox.start(["-i", "file", "--", probe, "storm", &root]);
-    session.wait_armed(1);
-    let count = || fs::read_to_string(sandbox.path("count")).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    for generation in 1..=4 {
-        session.wait_until("the storm", || count().is_some());
-        for _ in 0..3 {
-            signal(session.child_pid(), "STOP");
-            let before = count().unwrap_or(0);
-            session.wait_until("more calls", || count().is_some_and(|now| now > before + 100));
-        }
-        signal(session.child_pid(), "KILL");
-        fs::remove_file(sandbox.path("count")).ok();
-        session.wait_armed(generation + 1);
+    for name in [".git/HEAD", "left/out.txt", "lib/read.txt"] {
+        let path = sandbox.beside().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
     }
-    assert!(!sandbox.path("error").exists(), "{}", fs::read_to_string(sandbox.path("error")).unwrap_or_default());
+    ["dist/server.js", "dist/other.js", "private.toml", "__pycache__/m.pyc"]
+        .iter()
+        .for_each(|name| drop(sandbox.write(name, "x")));
+    sandbox.write(".gitignore", "private.toml\n");
+    let reads = "cat ../.git/HEAD ../left/out.txt ../lib/read.txt dist/server.js private.toml __pycache__/m.pyc";
+    let mut session = shell(&sandbox, &["-i", "left"], reads, "");
+    for name in [".git/HEAD", "left/out.txt"] {
+        fs::write(sandbox.beside().join(name), "y").unwrap();
+    }
+    ["dist/other.js", "__pycache__/m.pyc"].iter().for_each(|name| drop(sandbox.write(name, "y")));
+    save(&sandbox, &mut session, &sandbox.path("dist/server.js"), 2);
+    save(&sandbox, &mut session, &sandbox.path("private.toml"), 3);
+    save(&sandbox, &mut session, &sandbox.beside().join("lib/read.txt"), 4);
+    session.stop();
+}
+
+#[test]
+fn a_process_that_cannot_be_read_narrows_nothing_and_runs_unharmed() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("discovery with a process of another user: there is none");
+    };
+    let events = sandbox.events().display().to_string();
+    let [user, groups] = as_user();
+    // As in a container, where root may not look into the processes of others.
+    let script = format!("cat app.txt > /dev/null; exec setpriv {user} {groups} sh -c 'cat app.txt; exec sleep 600'");
+    let inner = sandbox.command(["--discover", "only", "--events", &events, "--", "sh", "-c", &script]);
+    let without = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    let mut session = Session::start(wrapped(&without, &inner, &sandbox), &sandbox);
+    session.wait_where("degraded", |event| event["kind"] == "trace_gap");
+    session.wait_until("what it reads", || session.stdout() == "one");
+    sandbox.write("unread.txt", "x");
+    let started = session.wait_started(2);
+    assert_eq!(names(&started), ["unread.txt"], "{}", session.account());
     session.stop();
 }

@@ -12,6 +12,8 @@ mod contents;
 mod control;
 mod directories;
 mod discover;
+mod discover_apps;
+mod discover_faults;
 mod ends;
 mod grace;
 mod handed_over;

@@ -84,7 +84,7 @@ impl Found {
     }
 
     /// Whoever waits is woken only for the first: what comes while it works is taken with the next.
-    pub(super) fn add(&self, sightings: Vec<Sighting>) {
+    pub fn add(&self, sightings: Vec<Sighting>) {
         if sightings.is_empty() {
             return;
         }

@@ -1,0 +1,307 @@
+//! Real programs without any `-w`: what they read restarts them, what they write does not, and none of them loops.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::session::{DEADLINE, Session};
+use crate::support::watched::{is_installed, names};
+use crate::support::{Sandbox, apps};
+
+/// The environment with Flask, Django and uWSGI.
+fn python() -> Option<std::path::PathBuf> {
+    match apps::python_env() {
+        Ok(bin) => Some(bin),
+        Err(_) if apps::offline() => {
+            apps::left_out("discovery in Flask and uWSGI");
+            None
+        }
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+fn with_python(sandbox: &Sandbox, bin: &Path, port: u16, arguments: &[&str]) -> Session {
+    sandbox.start_with(arguments, |command| {
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", bin.display())).env("PORT", port.to_string());
+        command.env(
+            "PYTHONPATH",
+            format!("{}:.venv/lib/python3/site-packages", sandbox.beside().join("shared").display()),
+        );
+        command.env_remove("PYTHONDONTWRITEBYTECODE").env_remove("PYTHONPYCACHEPREFIX");
+    })
+}
+
+fn restarted(session: &mut Session, generation: u64, name: &str) {
+    let started = session.wait_armed(generation);
+    assert_eq!(names(&started), [name], "{}", session.account());
+}
+
+const FLASK: &str = r#"
+import os, sqlite3, tomllib, flask
+import helper, shared, dep
+app = flask.Flask(__name__)
+config = tomllib.load(open("app.toml", "rb"))
+try:
+    config |= tomllib.load(open("config.local.toml", "rb"))
+except FileNotFoundError:
+    pass
+base = sqlite3.connect("app.data")
+base.execute("create table if not exists t (x)")
+base.commit()
+open("journal.txt", "a").write("started\n")
+
+@app.get("/")
+def index():
+    import lazy
+    os.makedirs("uploads", exist_ok=True)
+    open(f"uploads/{os.getpid()}.bin", "w").write("x")
+    open("journal.txt", "a").write("asked\n")
+    with open("state.new", "w") as new:
+        new.write(str(os.getpid()))
+    os.replace("state.new", "state.json")
+    return {"pid": os.getpid(), "all": [helper.X, shared.X, dep.X, lazy.X, flask.render_template("page.html"), config]}
+
+app.run(port=int(os.environ["PORT"]))
+"#;
+
+#[test]
+fn a_flask_application_restarts_once_for_each_file_that_it_reads_and_never_for_what_it_writes() {
+    let Some(bin) = python() else { return };
+    for options in [&[][..], &["--discover", "only"]] {
+        let sandbox = Sandbox::new();
+        let shared = sandbox.beside().join("shared/shared.py");
+        fs::create_dir_all(shared.parent().unwrap()).unwrap();
+        fs::write(&shared, "X = 1\n").unwrap();
+        sandbox.write("app.py", FLASK);
+        sandbox.write(".venv/pyvenv.cfg", "");
+        ["helper.py", "lazy.py", "never.py", ".venv/lib/python3/site-packages/dep.py"]
+            .iter()
+            .for_each(|name| drop(sandbox.write(name, "X = 1\n")));
+        sandbox.write("templates/page.html", "one");
+        sandbox.write("app.toml", "one = 1\n");
+        let port = apps::free_port();
+        let mut session = with_python(&sandbox, &bin, port, &[options, &["--", "python", "app.py"]].concat());
+        session.wait_armed(1);
+        let mut pid = Value::Null;
+        let sources = [
+            sandbox.path("app.py"),
+            sandbox.path("helper.py"),
+            sandbox.path("lazy.py"),
+            sandbox.path("templates/page.html"),
+            sandbox.path("app.toml"),
+            sandbox.path(".venv/lib/python3/site-packages/dep.py"),
+            shared,
+            sandbox.path("config.local.toml"),
+        ];
+        for (generation, source) in (2..).zip(&sources) {
+            // It writes with each answer, and imports at the first one.
+            for _ in 0..3 {
+                let answer = apps::wait_for_answer(port, "/", DEADLINE, |answer| answer["pid"] != pid);
+                assert!(answer["all"].is_array());
+            }
+            pid = apps::wait_for_answer(port, "/", DEADLINE, |answer| answer["pid"] != pid)["pid"].clone();
+            let text = fs::read_to_string(source).unwrap_or_default();
+            let comment = if source.extension().is_some_and(|extension| extension == "html") { "x" } else { "\n# x\n" };
+            fs::write(source, text + comment).unwrap();
+            restarted(&mut session, generation, source.file_name().unwrap().to_str().unwrap());
+        }
+        apps::wait_for_answer(port, "/", DEADLINE, |answer| answer["pid"] != pid);
+        let last = 2 + sources.len() as u64;
+        if options.is_empty() {
+            sandbox.write("fence.py", "");
+            restarted(&mut session, last, "fence.py");
+        } else {
+            sandbox.write("never.py", "X = 2\n");
+            sandbox.write("helper.py", "X = 2\n");
+            restarted(&mut session, last, "helper.py");
+        }
+        let ended = session.stop();
+        assert_eq!(ended.count("started") as u64, last, "{options:?}");
+    }
+}
+
+#[test]
+fn a_view_that_one_of_four_workers_of_uwsgi_loads_at_its_first_request_is_watched_and_all_four_are_new_after_an_edit() {
+    let Some(bin) = python() else { return };
+    let sandbox = Sandbox::new();
+    apps::copy_fixture("django", sandbox.root());
+    sandbox.write(
+        "wsgi.py",
+        "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'settings'\nfrom django.core.wsgi import get_wsgi_application\n\
+         application = get_wsgi_application()\n",
+    );
+    let port = apps::free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mut session = with_python(
+        &sandbox,
+        &bin,
+        port,
+        &[
+            "--discover",
+            "only",
+            "--",
+            "uwsgi",
+            "--http-socket",
+            &address,
+            "--master",
+            "--workers",
+            "4",
+            "--module",
+            "wsgi",
+            "--die-on-term",
+            "--max-fd",
+            "1024",
+            "--worker-reload-mercy",
+            "1",
+        ],
+    );
+    session.wait_armed(1);
+    let workers = |code: &str| {
+        let mut pids = BTreeSet::new();
+        let until = std::time::Instant::now() + DEADLINE;
+        while pids.len() < 4 && std::time::Instant::now() < until {
+            // The worker that is busy does not get the next request.
+            std::thread::scope(|scope| {
+                let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| apps::get(port, "/lazy"))).collect();
+                for answer in asked.into_iter().filter_map(|asked| asked.join().unwrap().ok()) {
+                    if answer["code"] == code {
+                        pids.insert(answer["pid"].as_u64().unwrap());
+                    }
+                }
+            });
+        }
+        pids
+    };
+    // One worker, one request.
+    apps::wait_for_answer(port, "/lazy", DEADLINE, |answer| answer["code"] == "one");
+    let old = workers("one");
+    apps::edit(&sandbox.path("lazyview.py"), "\"one\"", "\"three\"");
+    restarted(&mut session, 2, "lazyview.py");
+    let new = workers("three");
+    assert_eq!((new.len(), new.intersection(&old).count()), (4, 0), "{}", session.account());
+    let ended = session.stop();
+    assert_eq!(ended.count("started"), 2);
+}
+
+/// A command that ends by itself, in a directory with these files: each save of a source starts it again, once, and nothing
+/// that it makes does.
+fn runs_to_its_end(command: &[&str], files: &[(&str, &str)], sources: &[&str], made: &[&str]) {
+    let sandbox = Sandbox::new();
+    files.iter().for_each(|(name, text)| drop(sandbox.write(name, text)));
+    let mut session = sandbox.start_with([&["--"], command].concat(), |command| {
+        command.env("CARGO_NET_OFFLINE", "true").env_remove("CARGO_TARGET_DIR");
+    });
+    let ended = |session: &Session, generation: u64| {
+        let has_come = |event: &Value, name: &str| event["event"] == name && event["generation"] == generation;
+        session
+            .wait_until("the end of the command", || session.events().iter().any(|event| has_come(event, "waiting")));
+    };
+    session.wait_armed(1);
+    ended(&session, 1);
+    for name in made {
+        assert!(sandbox.path(name).exists(), "{command:?} makes no {name}: {}", session.account());
+    }
+    // Twice: what was written in one generation is only read in the next.
+    let mut generation = 1;
+    for round in 0..2 {
+        for source in sources {
+            generation += 1;
+            let text = sandbox.read(source);
+            sandbox.write(source, format!("{text}\n"));
+            restarted(&mut session, generation, source.rsplit('/').next().unwrap_or(source));
+            ended(&session, generation);
+        }
+        assert_eq!(session.starts() as u64, generation, "in round {round}: {}", session.account());
+    }
+    // What it has written at its end would have been noticed by now.
+    std::thread::sleep(Duration::from_millis(300));
+    let ended = session.stop();
+    assert_eq!(ended.count("started") as u64, generation, "{:#?}", ended.events);
+}
+
+#[test]
+fn make_restarts_on_its_sources_and_not_on_its_outputs() {
+    if !is_installed("make", "discovery in make") || !is_installed("cc", "discovery in make") {
+        return;
+    }
+    let makefile = "app.bin: main.x util.x\n\tcc -o app.bin main.x util.x\n\n%.x: %.c util.h\n\tcc -c -o $@ $<\n\nall: app.bin\n\t./app.bin > out.txt\n\tcat out.txt\n";
+    runs_to_its_end(
+        &["make", "all"],
+        &[
+            ("Makefile", makefile),
+            ("main.c", "#include \"util.h\"\nint main(void) { return util(); }\n"),
+            ("util.c", "#include \"util.h\"\nint util(void) { return 0; }\n"),
+            ("util.h", "int util(void);\n"),
+        ],
+        &["main.c", "util.h", "Makefile"],
+        &["app.bin", "out.txt", "main.x"],
+    );
+}
+
+#[test]
+fn cargo_restarts_on_its_sources_and_not_on_its_outputs() {
+    runs_to_its_end(
+        &["cargo", "run", "-q"],
+        &[
+            ("Cargo.toml", "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"),
+            ("src/main.rs", "mod lib2;\nfn main() { std::fs::write(\"out.txt\", lib2::text()).unwrap(); }\n"),
+            ("src/lib2.rs", "pub fn text() -> String { \"x\".repeat(3) }\n"),
+        ],
+        &["src/lib2.rs"],
+        &["target", "Cargo.lock", "out.txt"],
+    );
+}
+
+#[test]
+fn a_generator_and_its_server_in_one_shell_restart_on_the_input_alone() {
+    runs_to_its_end(
+        &[
+            "sh",
+            "-c",
+            "sort words.txt > sorted.txt; mkdir -p made; cp sorted.txt made/a.txt; cat sorted.txt made/a.txt | tee copy.txt",
+        ],
+        &[("words.txt", "b\na\n")],
+        &["words.txt"],
+        &["sorted.txt", "copy.txt", "made/a.txt"],
+    );
+}
+
+#[test]
+fn a_static_program_is_seen_like_any_other() {
+    if !is_installed("cc", "discovery in a static program") {
+        return;
+    }
+    let program = "#include <stdio.h>\nint main(void) { char b[9] = {0}; FILE *f = fopen(\"conf.txt\", \"r\"); fread(b, 1, 8, f); fclose(f);\n\
+        f = fopen(\"state.txt\", \"a\"); fputs(b, f); fclose(f); return 0; }\n";
+    runs_to_its_end(
+        &["sh", "-c", "test -e app.bin || cc -static -o app.bin app.c; exec ./app.bin"],
+        &[("app.c", program), ("conf.txt", "one")],
+        &["conf.txt"],
+        &["app.bin", "state.txt"],
+    );
+}
+
+#[test]
+fn node_restarts_on_what_it_requires_and_reads_and_not_on_what_it_writes() {
+    if !is_installed("node", "discovery in node") {
+        return;
+    }
+    let server = "const fs = require('fs');\nconst lib = require('./lib.js');\nconst dep = require('dep');\n\
+        fs.writeFileSync('data.json', String(process.pid));\nfs.appendFileSync('trail.txt', fs.readFileSync('page.html', 'utf8') + lib + dep);\n\
+        fs.writeFileSync('new.tmp', 'x');\nfs.renameSync('new.tmp', 'state.json');\n";
+    runs_to_its_end(
+        &["node", "server.js"],
+        &[
+            ("server.js", server),
+            ("lib.js", "module.exports = 1;\n"),
+            ("node_modules/dep/index.js", "module.exports = 2;\n"),
+            ("page.html", "one"),
+        ],
+        &["server.js", "lib.js", "page.html"],
+        &["data.json", "trail.txt", "state.json"],
+    );
+}
