@@ -13,6 +13,7 @@ use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
+use crate::os::user;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 
 /// What the environment has to say.
@@ -41,7 +42,7 @@ impl Environment {
         let ci = std::env::var("CI").unwrap_or_default();
         let named = std::env::var_os("PWD").map(PathBuf::from);
         let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let home = user::home().filter(|home| home.is_absolute());
         Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
     }
 }

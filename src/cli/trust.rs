@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::os::fs::FileId;
 use crate::os::reason;
-use crate::os::way::{UserId, Way, own_user, user_shown};
+use crate::os::user::{self, UserId, own_user};
+use crate::os::way::Way;
 
 /// Its name.
 pub const CONFIG_FILE: &str = "reloadrun.toml";
@@ -113,7 +114,7 @@ fn judge(shown: &str, facts: &Facts) -> Result<Option<String>, String> {
     let stranger = |owner: UserId| {
         format!(
             "belongs to {}: neither to you, nor to root, nor to the owner of the directory you are in. So it is not obeyed; if you trust it, name it with -c {shown}",
-            user_shown(owner)
+            user::shown(owner)
         )
     };
     if let Some(owner) = facts.link_owners.iter().find(|owner| !facts.trusts(**owner)) {

@@ -15,6 +15,7 @@ pub mod signals;
 pub mod tether;
 pub mod tree;
 pub mod tty;
+pub mod user;
 pub mod way;
 
 pub use nix::errno::Errno;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::process::own_pid;
+use super::user;
 
 /// One living (or stopped, or dead and not yet collected) process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +52,7 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
         let Some(real) = real else { return "somebody else".to_owned() };
-        // Not by getpwuid(3), which may ask a server.
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let name = users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1) == Some(real)).then(|| name.to_owned())
-        });
+        let name = real.parse().ok().and_then(user::name);
         name.unwrap_or_else(|| format!("user {real}"))
     }
 

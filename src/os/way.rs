@@ -11,15 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat};
-use nix::unistd::{Uid, User, geteuid};
 
 use super::fs::FileId;
+use super::user::UserId;
 
 /// As many symlinks as the kernel follows.
 const MOST_LINKS: usize = 40;
-
-/// A user's number.
-pub type UserId = u32;
 
 /// A file that was opened, and how it was come by. Everything in it was asked of open descriptors, never of a name, so
 /// that nobody can exchange the file between the question and the reading.
@@ -128,23 +125,11 @@ fn place(directory: impl AsFd) -> io::Result<Place> {
     Ok(Place { id, mode: stat.st_mode & 0o7777 })
 }
 
-/// The user that we act as.
-pub fn own_user() -> UserId {
-    geteuid().as_raw()
-}
-
-/// `alice (uid 1000)`, or the number alone where it has no name.
-pub fn user_shown(user: UserId) -> String {
-    match User::from_uid(Uid::from_raw(user)) {
-        Ok(Some(known)) => format!("{} (uid {user})", known.name),
-        _ => format!("uid {user}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Way, own_user};
+    use super::Way;
     use crate::os::fs::FileId;
+    use crate::os::user::own_user;
     use std::io::Read;
     use std::os::unix::fs::symlink;
 
