@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, CommandFactory, Parser};
 
+use super::pages::{KINDS, page};
 use super::words;
 use crate::escape::{escaped, escaped_lines};
 
@@ -167,6 +168,12 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "Other")]
     pub lockfile: Option<OsString>,
 
+    /// Print the man page or the completions for a shell
+    ///
+    /// man, complete-bash, complete-zsh or complete-fish.
+    #[arg(long, value_name = "PAGE", help_heading = "Other")]
+    pub generate: Option<String>,
+
     /// Print help; --help is longer than -h
     #[arg(short, long, action = ArgAction::Help, help_heading = "Other")]
     help: Option<bool>,
@@ -196,6 +203,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     use clap::error::ErrorKind;
     let words: Vec<OsString> = words.into_iter().collect();
     match Args::try_parse_from(&words) {
+        Ok(Args { generate: Some(kind), .. }) => match page(&kind, Args::command(), EXAMPLES, MORE) {
+            Some(text) => Parsed::Text(text),
+            None => Parsed::Wrong(
+                escaped(&format!("--generate '{kind}': it must be one of {}", KINDS.join(", "))).into_owned(),
+            ),
+        },
         Ok(args) => Parsed::Args(Box::new(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Text(error.to_string())
@@ -270,8 +283,10 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
 pub fn keys() -> Vec<String> {
     let command = Args::command();
     let names = command.get_arguments().filter_map(|argument| argument.get_long());
-    let mut keys: Vec<String> =
-        names.filter(|name| !["help", "version", "config", "explain"].contains(name)).map(str::to_owned).collect();
+    let mut keys: Vec<String> = names
+        .filter(|name| !["help", "version", "config", "explain", "generate"].contains(name))
+        .map(str::to_owned)
+        .collect();
     keys.push("command".to_owned());
     keys
 }

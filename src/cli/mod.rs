@@ -3,6 +3,7 @@
 pub mod args;
 mod file;
 pub mod logging;
+mod pages;
 pub mod resolve;
 mod shell;
 pub mod trust;
