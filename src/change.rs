@@ -1,13 +1,11 @@
 //! What changed: plain data, shared by everyone above.
 
-use std::borrow::Cow;
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// What tells one state of a file from another. Two stamps are compared with `!=`, never with `>`:
 /// a restored older file (`cp -p`, `rsync -t`, `git stash`) is a change like any other.
@@ -91,7 +89,7 @@ impl fmt::Display for ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Absolute path, as the watch patterns reach it (a symlink keeps its visible name).
-    #[serde(serialize_with = "path_out", deserialize_with = "path_in")]
+    #[serde(with = "path")]
     pub path: PathBuf,
     /// What happened to it.
     pub kind: ChangeKind,
@@ -193,28 +191,39 @@ pub fn json_string(path: &Path) -> String {
     json
 }
 
-/// A path between two processes. Its bytes need not be UTF-8, and none may be lost; but most are, and a text takes a
-/// quarter of the room that a list of numbers takes.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Wire<'a> {
-    Text(Cow<'a, str>),
-    Bytes(Vec<u8>),
-}
+/// A path between two processes: its bytes need not be UTF-8.
+pub mod path {
+    use std::borrow::Cow;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
 
-fn path_out<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    let wire = match path.to_str() {
-        Some(text) => Wire::Text(text.into()),
-        None => Wire::Bytes(path.as_os_str().as_bytes().to_owned()),
-    };
-    wire.serialize(serializer)
-}
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-fn path_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    Ok(match Wire::deserialize(deserializer)? {
-        Wire::Text(text) => PathBuf::from(text.into_owned()),
-        Wire::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
-    })
+    /// Most paths are UTF-8, and a text takes a quarter of the room that a list of numbers takes.
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Wire<'a> {
+        Text(Cow<'a, str>),
+        Bytes(Vec<u8>),
+    }
+
+    /// For `#[serde(with = "..")]`.
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        let wire = match path.to_str() {
+            Some(text) => Wire::Text(text.into()),
+            None => Wire::Bytes(path.as_os_str().as_bytes().to_owned()),
+        };
+        wire.serialize(serializer)
+    }
+
+    /// For `#[serde(with = "..")]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => PathBuf::from(text.into_owned()),
+            Wire::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 
 use crate::change::{ChangeSet, json_string};
 use crate::config::{Config, StopGroup};
+use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
-use crate::os::Errno;
 use crate::os::fs::same_file;
-use crate::os::process::{Executable, Group, Harvest, LISTEN_PID, execute, own_pid, reap, was_stopped};
+use crate::os::process::{Harvest, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
+use crate::os::spawn::{Executable, Failure, Group, LISTEN_PID, Step, spawn};
 use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
+use crate::os::{Errno, reason};
+use crate::program;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
 
 /// Names the process that LISTEN_PID means by its pidfd's inode: of another process it would be wrong.
 const LISTEN_PIDFDID: &str = "LISTEN_PIDFDID";
-
-/// So many of those who may not be signalled are named.
-const MOST_NAMED: usize = 4;
 
 /// A running command and its tree.
 #[derive(Debug)]
@@ -84,7 +84,12 @@ impl Command {
         if activated {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
-        Executable::find(&config.command, &config.directory, &environment, activated)
+        let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+        let name = config.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let program = program::find(name, &config.directory, path)?;
+        Executable::new(&program, &config.command, &config.directory, &environment, activated).map_err(|_| {
+            CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
+        })
     }
 
     /// Starts it.
@@ -93,7 +98,8 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let tether = Tether::new().ok();
-        let leader = execute(executable, group, tether.as_ref(), dispositions)?;
+        let leader = spawn(executable, group, tether.as_ref(), dispositions)
+            .map_err(|failure| CommandStatus::CannotRun(sentence(executable, failure)))?;
         Ok(Command {
             leader,
             leader_alive: true,
@@ -124,14 +130,13 @@ impl Command {
     /// Sends a signal to the command's first process alone: servers pass it on to their workers as they see fit.
     ///
     /// # Errors
-    /// It may not be signalled; why, in a sentence.
-    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+    /// It may not be signalled.
+    pub fn signal(&self, signal: Signal) -> Result<(), Degraded> {
         // Until it is collected, its number is nobody else's. It may have ended this very moment.
         if self.leader_alive && send(self.leader, signal) == Err(Errno::EPERM) {
-            let shown = Process::of(self.leader).map_or_else(|| self.leader.to_string(), |process| describe(&process));
-            return Err(format!(
-                "{signal} did not reach the command: process {shown} may not be signalled by this user; start reloadrun as its owner or as root"
-            ));
+            let gone = Named { pid: self.leader, name: String::new(), owner: String::new() };
+            let process = Process::of(self.leader).map_or(gone, |process| named(&process));
+            return Err(Degraded::SignalRefused { signal: signal.to_string(), process });
         }
         Ok(())
     }
@@ -250,24 +255,21 @@ impl Command {
     }
 }
 
-/// Says of processes that may not be signalled who they are, and what to do.
-pub fn out_of_reach(left: &[Process]) -> String {
-    let named: Vec<String> = left.iter().take(MOST_NAMED).map(describe).collect();
-    let more = left.len().saturating_sub(MOST_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
-    let (who, they, them) =
-        if left.len() == 1 { ("process", "it runs", "it") } else { ("processes", "they run", "them") };
-    format!(
-        "{who} {}{more} cannot be ended, because this user may not signal {them}; {they} on. End {them} yourself (sudo kill {}), or start reloadrun as root",
-        named.join(", "),
-        pids.join(" ")
-    )
+/// The sentence about processes that may not be signalled.
+pub fn out_of_reach(left: &[Process]) -> Degraded {
+    Degraded::OutOfReach { processes: left.iter().map(named).collect() }
 }
 
-/// `4711 (postgres, owned by root)`.
-fn describe(process: &Process) -> String {
-    format!("{} ({}, owned by {})", process.pid, process.name(), process.owner())
+fn sentence(executable: &Executable, Failure { step, errno }: Failure) -> String {
+    match step {
+        Step::Clone => program::reason(errno),
+        Step::Directory => format!("its directory {}: {}", executable.directory().display(), reason(errno)),
+        _ => format!("{}: {}", executable.program().display(), program::reason(errno)),
+    }
+}
+
+fn named(process: &Process) -> Named {
+    Named { pid: process.pid, name: process.name(), owner: process.owner() }
 }
 
 /// A JSON array of the changed paths; of very many, as many as fit.

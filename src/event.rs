@@ -1,10 +1,15 @@
 //! What outsiders are told: the event stream, documented in `docs/events.md` and stable.
 
-use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeSet;
+use crate::degraded::Degraded;
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
+use crate::os::signals::Signal;
 
 /// Something that happened, in the generation it happened in.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,22 +54,22 @@ pub enum What {
     Changed {
         /// The files.
         changes: ChangeSet,
-        /// `restart`, `signal:SIGHUP`, `start`.
-        action: String,
+        /// What was done.
+        action: Effect,
     },
     /// The command's tree is being ended.
     Stopping {
         /// The first signal.
-        signal: String,
-        /// Why: `change`, `request`, `signal`, `supervisor`.
-        reason: String,
+        signal: Signal,
+        /// Why.
+        reason: StopReason,
     },
     /// The command's tree takes long to end.
     StillStopping {
         /// The first signal.
-        signal: String,
-        /// As in `Stopping`.
-        reason: String,
+        signal: Signal,
+        /// Why it began.
+        reason: StopReason,
         /// How long it has taken so far, milliseconds.
         took_ms: f64,
         /// How long until KILL, milliseconds; `None` after it.
@@ -87,17 +92,9 @@ pub enum What {
         ran_ms: f64,
     },
     /// Nothing runs until something happens.
-    Waiting {
-        /// For what: `change`, or `delay` before a restart.
-        waiting_for: &'static str,
-        /// How long at most, milliseconds.
-        delay_ms: Option<f64>,
-    },
+    Waiting(WaitingFor),
     /// Something is not as good as it should be; it goes on all the same.
-    Degraded {
-        /// What, and the remedy.
-        message: String,
-    },
+    Degraded(Degraded),
     /// Something that may not be what the user meant; nothing is wrong with it.
     Hint {
         /// What, and a guess at what was meant.
@@ -112,8 +109,65 @@ pub enum What {
     },
 }
 
+/// What a change leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The command is ended and started again.
+    Restart,
+    /// Nothing was running: it is started.
+    Start,
+    /// The command got this signal.
+    Signal(Signal),
+}
+
+/// The word in the event stream: `restart`, `start`, `signal:SIGHUP`.
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Restart => f.write_str("restart"),
+            Effect::Start => f.write_str("start"),
+            Effect::Signal(signal) => write!(f, "signal:{signal}"),
+        }
+    }
+}
+
+/// Why a command is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// A watched file changed.
+    Change,
+    /// The supervisor said so.
+    Request,
+    /// The child got a signal itself.
+    Signal,
+    /// The supervisor is gone, or its heartbeat has stopped.
+    Supervisor,
+}
+
+/// The word in the event stream.
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopReason::Change => "change",
+            StopReason::Request => "request",
+            StopReason::Signal => "signal",
+            StopReason::Supervisor => "supervisor",
+        })
+    }
+}
+
+/// What ends the time in which nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// A change of a watched file.
+    Change,
+    /// The end of this delay, or a change before it.
+    Delay(Duration),
+}
+
 /// What is being watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watching {
     /// The patterns, as the user wrote them; none means everything.
     pub patterns: Vec<String>,
@@ -142,8 +196,8 @@ impl What {
             What::StillStopping { .. } => "still_stopping",
             What::Stopped { .. } => "stopped",
             What::Exited { .. } => "exited",
-            What::Waiting { .. } => "waiting",
-            What::Degraded { .. } => "degraded",
+            What::Waiting(_) => "waiting",
+            What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",
             What::Finished { .. } => "finished",
         }

@@ -14,8 +14,8 @@ use crate::escape::escaped_json;
 use crate::generation::Generation;
 use crate::os::fs::FileId;
 use crate::os::lock::{Felt, LockedFile, Memory, Refusal, random, remove_dead};
-use crate::os::reason;
 use crate::os::tree::Process;
+use crate::os::{Errno, reason};
 
 /// The supervisor's side: holds the lock, touches the file, removes it in the end.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub enum Beat {
     Removed,
     /// The path names a private one no more, since this beat. The next beat tells whether its directory goes as well.
     Missed,
-    /// It could not be touched; the reason.
-    Failed(String),
+    /// It could not be touched.
+    Failed(Errno),
 }
 
 /// The lockfile's one line.
@@ -78,9 +78,9 @@ impl Heartbeat {
             None => match private_file(private_directories()) {
                 Some(named) => named,
                 None => Kept::Nameless(Memory::new().map_err(|errno| {
-                    let reason = errno.desc().to_lowercase();
                     Error::own(format!(
-                        "no private lockfile can be had ({reason}); choose a place with --lockfile PATH"
+                        "no private lockfile can be had ({}); choose a place with --lockfile PATH",
+                        reason(errno)
                     ))
                 })?),
             },
@@ -162,7 +162,7 @@ impl Heartbeat {
         self.missed = false;
         match touched {
             Ok(()) => Beat::Steady,
-            Err(errno) => Beat::Failed(errno.desc().to_lowercase()),
+            Err(errno) => Beat::Failed(errno),
         }
     }
 }
@@ -226,7 +226,7 @@ fn sentence(path: &Path, refusal: Refusal) -> String {
             format!("the lockfile {shown} is a symlink or no regular file; choose another file, or remove it")
         }
         Refusal::NotOurs => format!("{shown} is no lockfile but a file with something else in it; choose another name"),
-        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(&error)),
+        Refusal::System(error) => format!("cannot create the lockfile {shown}: {}", reason(error)),
     }
 }
 

@@ -21,8 +21,8 @@
 //! 5 child           hosts one generation
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
-//! 2 config event damping ignore_files
-//! 1 os pattern      the operating system, all unsafe; patterns
+//! 2 config event damping ignore_files program
+//! 1 os pattern degraded   the operating system, all unsafe; patterns; what can be worse than it should be
 //! 0 change escape generation exit_code error
 //! ```
 //!
@@ -38,6 +38,7 @@ mod cli;
 mod command;
 mod config;
 mod damping;
+mod degraded;
 mod error;
 mod escape;
 mod event;
@@ -48,6 +49,7 @@ mod heartbeat;
 mod ignore_files;
 mod os;
 mod pattern;
+mod program;
 mod protocol;
 mod remedy;
 mod report;

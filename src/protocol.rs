@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeSet};
 use crate::damping::Damping;
+use crate::degraded::Degraded;
+pub use crate::event::StopReason;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
@@ -50,7 +52,7 @@ pub struct Ties {
 
 /// Child to supervisor: what happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "report", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The command runs.
     Started {
@@ -120,13 +122,8 @@ pub enum Report {
         /// Its pid.
         pid: i32,
     },
-    /// Something is not as good as it should be; the sentence has the remedy.
-    Degraded {
-        /// The sentence.
-        message: String,
-        /// What it is about, if that lasts: the next generation finds it again, and it need not be said again.
-        lasting: Option<String>,
-    },
+    /// Something is not as good as it should be.
+    Degraded(Degraded),
     /// Something may not be what the user meant.
     Hint {
         /// The sentence.
@@ -157,32 +154,6 @@ pub enum Response {
     Signal,
     /// Nothing was running: it leaves with 3, so that something does.
     Start,
-}
-
-/// Why a command is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopReason {
-    /// A watched file changed.
-    Change,
-    /// The supervisor said so.
-    Request,
-    /// The child got a signal itself.
-    Signal,
-    /// The supervisor is gone, or its heart stands still.
-    Supervisor,
-}
-
-impl StopReason {
-    /// In the event stream's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            StopReason::Change => "change",
-            StopReason::Request => "request",
-            StopReason::Signal => "signal",
-            StopReason::Supervisor => "supervisor",
-        }
-    }
 }
 
 /// Supervisor to child: what to do.
@@ -282,6 +253,7 @@ impl Decoder {
 mod tests {
     use super::{Decoder, Directive, PIECE, Pieces, Report, Response, StopReason, encode, encode_report};
     use crate::change::{Change, ChangeKind, ChangeSet, Look};
+    use crate::degraded::Degraded;
     use crate::exit_code::CommandStatus;
     use std::time::Duration;
 
@@ -297,7 +269,8 @@ mod tests {
             },
             Report::Stopping { reason: StopReason::Change },
             Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
-            Report::Degraded { message: "a\nb".into(), lasting: Some("limit".into()) },
+            Report::Degraded(Degraded::LockfileNotTouched { reason: "a\nb".into() }),
+            Report::Degraded(Degraded::NoProc),
         ];
         let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
         for size in 1..bytes.len() {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use crate::damping::{LONGEST, SOON, Series};
+use crate::degraded::Degraded;
 use crate::os::process::quoted;
 
 /// More patterns than this help nobody.
@@ -33,27 +33,16 @@ pub enum Reach {
     Below,
 }
 
-/// The sentence. The remedy is its last part, and alone, to be told once.
-pub fn sentence(series: &Series, place: &Place) -> (String, String) {
-    let shown: Vec<String> = series.files.iter().map(|file| shown(file, place.directory)).collect();
-    let (files, they, them) = match &shown[..] {
-        [one] => (one.clone(), "it", "it"),
-        [one, two] => (format!("{one} and {two}"), "them", "them"),
-        [first, rest @ ..] => (format!("{first} and {} more", rest.len()), "them", "them"),
-        [] => ("files".to_owned(), "them", "them"),
-    };
-    let (soon, longest) = (plain(SOON), plain(LONGEST));
-    let waits = if series.waits {
-        format!("from now on such restarts wait, up to {longest} each")
-    } else {
-        format!("after 60 of them such restarts wait, up to {longest} each")
-    };
-    let remedy = remedy(&series.files, place);
-    let count = series.restarts;
-    let sentence = format!(
-        "{files} changed within {soon} of a start, {count} restarts in a row; {waits}. If the command itself writes {they}, leave {them} out: {remedy}"
-    );
-    (sentence, remedy)
+/// What to tell of a series.
+pub fn told(series: &Series, place: &Place) -> Degraded {
+    Degraded::RestartSeries {
+        files: series.files.iter().map(|file| shown(file, place.directory)).collect(),
+        restarts: series.restarts,
+        within: SOON,
+        waits: series.waits,
+        longest: LONGEST,
+        remedy: remedy(&series.files, place),
+    }
 }
 
 /// What to type.
@@ -218,10 +207,6 @@ fn shown(file: &Path, directory: &Path) -> String {
 
 fn text(name: impl AsRef<std::ffi::OsStr>) -> String {
     name.as_ref().to_string_lossy().into_owned()
-}
-
-fn plain(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
 
 #[cfg(test)]

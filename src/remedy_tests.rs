@@ -1,5 +1,6 @@
-use super::{Place, Reach, sentence};
+use super::{Place, Reach, told};
 use crate::damping::Series;
+use crate::degraded::Degraded;
 use std::path::{Path, PathBuf};
 
 /// What is said of these files below `/p`, where the others are there too.
@@ -14,7 +15,9 @@ fn said(files: &[&str], others: &[&str], named: &[&str]) -> (String, String) {
         others.iter().filter(is_in).cloned().collect()
     };
     let place = Place { directory: Path::new("/p"), named: &absolute(named), others: &look };
-    sentence(&Series { files: absolute(files), restarts: 6, waits: true }, &place)
+    let told = told(&Series { files: absolute(files), restarts: 6, waits: true }, &place);
+    let Degraded::RestartSeries { remedy, .. } = &told else { panic!("{told:?}") };
+    (told.to_string(), remedy.clone())
 }
 
 fn remedy(files: &[&str], others: &[&str]) -> String {

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::line::{assignment, split};
-use crate::os::process::{is_program, is_runnable, quoted};
+use crate::os::process::quoted;
+use crate::program::{is_program, is_runnable};
 
 /// Words that only a shell understands.
 const OF_THE_SHELL: [&str; 16] = [

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
@@ -19,21 +19,21 @@ use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, OnChange};
+use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
-use crate::os::process::Group;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
+use crate::os::spawn::Group;
 use crate::os::tree::Process;
 use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
 use crate::report;
-use crate::settle::Settler;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{SharedSnapshot, Watcher, give};
+use crate::watch::{Watcher, give};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -75,7 +75,7 @@ struct Driver<'a> {
     inbox: Inbox,
     decoder: Decoder,
     tree_told: bool,
-    snapshot: SharedSnapshot,
+    watcher: Arc<Mutex<Watcher>>,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -91,7 +91,7 @@ impl<'a> Driver<'a> {
         mut ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
-        let system = |errno: os::Errno| errno.desc().to_lowercase();
+        let system = |errno: os::Errno| os::reason(errno);
         os::process::become_subreaper().map_err(system)?;
         os::fd::make_non_blocking(&ties.reports).map_err(system)?;
         let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
@@ -101,12 +101,11 @@ impl<'a> Driver<'a> {
             // From here on the next owner of the lockfile waits for us; until here it may not have.
             return Err("the supervisor is gone".to_owned());
         }
-        let mut settler = Settler::new(config.debounce);
         let lockfile = ties.lockfile.as_deref();
         let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes);
-        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE, &mut settler);
-        watcher.command_starts(&mut settler);
+        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes).map_err(system)?;
+        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE);
+        watcher.command_starts();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let inherited = ties.inherited.take();
@@ -123,6 +122,8 @@ impl<'a> Driver<'a> {
         let started = prepared
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
+        let wait = watcher.wait().map_err(system)?;
+        let watcher = Arc::new(Mutex::new(watcher));
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
@@ -135,7 +136,7 @@ impl<'a> Driver<'a> {
             supervisor_gone: false,
             unsent: Vec::new(),
             ended: Arc::default(),
-            snapshot: watcher.snapshot(),
+            watcher: Arc::clone(&watcher),
             ties,
         };
         driver.begin(started);
@@ -147,9 +148,8 @@ impl<'a> Driver<'a> {
         let hints = (request.generation == Generation::FIRST || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread =
-            WatchThread { watcher, settler, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
-        thread.start(armed).map_err(|error| no_thread(&error))?;
+        let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
+        thread.start(armed).map_err(no_thread)?;
         Ok(driver)
     }
 
@@ -169,7 +169,7 @@ impl<'a> Driver<'a> {
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
     fn listen_to_signals(&self, voice: Voice) -> Result<(), String> {
         ctrlc::set_handler(move || voice.input(Input::Interrupted)).map_err(|error| match error {
-            ctrlc::Error::System(error) => no_thread(&error),
+            ctrlc::Error::System(error) => no_thread(error),
             error => error.to_string(),
         })?;
         // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
@@ -242,7 +242,7 @@ impl<'a> Driver<'a> {
         }
         let mut reports = Vec::new();
         let mut end = None;
-        let snapshot = self.snapshot.clone();
+        let watcher = Arc::clone(&self.watcher);
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => {
@@ -270,11 +270,11 @@ impl<'a> Driver<'a> {
             }
         }
         // From here on nothing more becomes known: what changes now, the next one has to find.
-        let frozen = end.map(|_| snapshot.lock());
+        let frozen = end.map(|_| watcher.lock().unwrap_or_else(PoisonError::into_inner));
         self.report(&reports);
         if let Some(frozen) = frozen {
             self.send_last_reports();
-            give(&frozen, &self.ties.legacy);
+            give(&frozen.snapshot().lock(), &self.ties.legacy);
         }
         end
     }
@@ -297,8 +297,7 @@ impl<'a> Driver<'a> {
     }
 
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {
-        let message = self.command.as_ref()?.signal(signal?).err()?;
-        Some(Report::Degraded { message, lasting: None })
+        self.command.as_ref()?.signal(signal?).err().map(Report::Degraded)
     }
 
     fn stop(&mut self, step: StopAction) -> Option<Report> {
@@ -311,15 +310,13 @@ impl<'a> Driver<'a> {
                 // Somebody may have come within reach this very moment.
                 command.kill_all();
                 let (refused, left) = (command.left_out_of_reach(), command.left());
-                let message = if !refused.is_empty() {
+                return Some(Report::Degraded(if !refused.is_empty() {
                     out_of_reach(&refused)
                 } else if left.is_empty() {
-                    "processes that /proc does not show are left behind".to_owned()
+                    Degraded::HiddenProcesses
                 } else {
-                    let left: Vec<i32> = left.iter().map(|process| process.pid).collect();
-                    format!("the processes {left:?} outlive KILL (they hang in the kernel) and are left behind")
-                };
-                return Some(Report::Degraded { message, lasting: None });
+                    Degraded::SurvivedKill { pids: left.iter().map(|process| process.pid).collect() }
+                }));
             }
         }
         None
@@ -376,6 +373,6 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn no_thread(error: &std::io::Error) -> String {
+fn no_thread(error: std::io::Error) -> String {
     format!("no thread can be had ({}); is the limit of processes reached (ulimit -u)?", os::reason(error))
 }

@@ -1,19 +1,20 @@
 //! The watcher thread of a child.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
 use crate::change::{Change, ChangeSet};
+use crate::degraded::Degraded;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::Report;
-use crate::settle::Settler;
 use crate::strays::Strays;
-use crate::watch::{Complaint, Watcher};
+use crate::watch::{Wait, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
 const SLICE: Duration = Duration::from_millis(20);
@@ -41,10 +42,10 @@ pub struct Armed {
 
 /// The watcher thread: arms, compares, settles, feels the pulse, tethers the strays.
 pub struct WatchThread {
-    /// Armed as far as the command's start allowed.
-    pub watcher: Watcher,
-    /// What it has found so far.
-    pub settler: Settler,
+    /// Armed as far as the command's start allowed. Locked while it looks, and not while it waits.
+    pub watcher: Arc<Mutex<Watcher>>,
+    /// What it waits for.
+    pub wait: Wait,
     /// What of it has to wait.
     pub hold: Hold,
     /// When the command ended by itself.
@@ -75,11 +76,13 @@ impl WatchThread {
     }
 
     fn run(mut self, armed: Armed) {
+        let shared = Arc::clone(&self.watcher);
+        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
         let mut told = Told::Quiet;
         let Armed { mut whole, inherited } = armed;
         match inherited {
-            inherited if whole => self.tell_armed(inherited),
-            Some(from) => self.watcher.inherit(from),
+            inherited if whole => self.tell_armed(&mut lock(), inherited),
+            Some(from) => lock().inherit(from),
             None => {}
         }
         let mut next_look = Instant::now() + self.interval;
@@ -87,29 +90,36 @@ impl WatchThread {
         let mut next_strays = Instant::now() + pause;
         let mut held = None;
         loop {
+            let mut watcher = lock();
             let now = Instant::now();
-            if !whole && self.watcher.arm(now + SLICE, usize::MAX, &mut self.settler) {
+            if !whole && watcher.arm(now + SLICE, usize::MAX) {
                 whole = true;
-                self.tell_armed(None);
+                self.tell_armed(&mut watcher, None);
             }
-            let timers = next_look.min(next_strays);
-            let due = held.or_else(|| self.settler.due());
-            let until = if whole { due.map_or(timers, |due| due.min(timers)) } else { now };
-            self.watcher.next(Some(until), &mut self.settler);
-            for Complaint { message, lasting } in self.watcher.complaints() {
-                self.voice.report(Report::Degraded { message, lasting });
+            if whole {
+                let due = held.or_else(|| watcher.settler().due());
+                let until = [due, watcher.due(), Some(next_strays)].into_iter().flatten().fold(next_look, Instant::min);
+                drop(watcher);
+                self.wait.until(until);
+                watcher = lock();
+            }
+            watcher.look();
+            for degraded in watcher.degraded() {
+                self.voice.report(Report::Degraded(degraded));
             }
             let now = Instant::now();
             if told == Told::Quiet {
-                held = self.hold(held, now);
+                held = self.hold(&mut watcher, held, now);
             }
             // Of what waits, the main thread learns nothing: no stop begins for it, and none goes on for it.
             if held.is_none() {
-                told = self.tell_pending(told);
+                told = self.tell_pending(&watcher, told);
             }
-            if self.settler.due().is_none_or(|due| due <= now) && told != Told::Quiet && self.tell_settled() {
+            let is_due = watcher.settler().due().is_none_or(|due| due <= now);
+            if is_due && told != Told::Quiet && self.tell_settled(&mut watcher) {
                 told = Told::Quiet;
             }
+            drop(watcher);
             if now >= next_look {
                 next_look = now + self.interval;
                 if !self.pulse.look() {
@@ -125,33 +135,33 @@ impl WatchThread {
         }
     }
 
-    fn tell_armed(&mut self, inherited: Option<OwnedFd>) {
-        let watching = self.watcher.watching(self.patterns.clone(), self.root.clone());
+    fn tell_armed(&mut self, watcher: &mut Watcher, inherited: Option<OwnedFd>) {
+        let watching = watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
         if let Some(hints) = self.hints.take() {
-            for message in hints.into_iter().chain(self.watcher.hints()) {
+            for message in hints.into_iter().chain(watcher.hints()) {
                 self.voice.report(Report::Hint { message });
             }
         }
         let in_series = self.hold.is_in_series();
-        let came = self.watcher.take_over(inherited, in_series);
+        let came = watcher.take_over(inherited, in_series);
         if in_series && self.hold.came(&came) {
             self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
         }
     }
 
     /// Until when all that is pending waits.
-    fn hold(&mut self, held: Option<Instant>, now: Instant) -> Option<Instant> {
-        let until = self.hold.until(&self.settler, self.ended.get().copied(), now);
+    fn hold(&mut self, watcher: &mut Watcher, held: Option<Instant>, now: Instant) -> Option<Instant> {
+        let until = self.hold.until(watcher.settler(), self.ended.get().copied(), now);
         if held.is_some() && until.is_none() {
             // It may be as it was at the start by now, and then nothing is to be stopped.
-            self.watcher.confirm(&mut self.settler, now);
+            watcher.confirm(now);
         }
         until
     }
 
-    fn tell_pending(&mut self, told: Told) -> Told {
-        let news = match (self.settler.is_empty(), self.settler.is_certain()) {
+    fn tell_pending(&self, watcher: &Watcher, told: Told) -> Told {
+        let news = match (watcher.settler().is_empty(), watcher.settler().is_certain()) {
             (true, _) => return told,
             (false, true) => Told::Certain,
             (false, false) => Told::Unsettled,
@@ -164,20 +174,14 @@ impl WatchThread {
     }
 
     /// False when a last look showed that it is not over yet.
-    fn tell_settled(&mut self) -> bool {
+    fn tell_settled(&mut self, watcher: &mut Watcher) -> bool {
         let now = Instant::now();
-        self.watcher.confirm(&mut self.settler, now);
-        let cut = self.settler.is_cut(now);
-        let changes = match self.settler.take(now) {
-            Some(changes) if cut => {
-                self.voice.report(never_quiet(&changes));
-                changes
-            }
-            Some(changes) => changes,
-            None if self.settler.is_empty() => ChangeSet::default(),
-            None => return false,
-        };
-        self.watcher.accept(&changes);
+        watcher.confirm(now);
+        let cut = watcher.settler().is_cut(now);
+        let Some(changes) = watcher.take(now) else { return false };
+        if cut && !changes.is_empty() {
+            self.voice.report(never_quiet(&changes));
+        }
         let Passed { noticed, quiet } = self.hold.pass(now);
         let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
         self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, quiet });
@@ -185,11 +189,8 @@ impl WatchThread {
     }
 }
 
-/// Somebody writes all the time. Said once in a run: it does not end by itself.
+/// Somebody writes all the time.
 fn never_quiet(changes: &ChangeSet) -> Report {
-    let path = changes.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
-    let message = format!(
-        "files keep changing ({path} for one), so changes pass 10 times --debounce after the first, without the quiet time; leave out with -i what is written all the time"
-    );
-    Report::Degraded { message, lasting: Some("never quiet".to_owned()) }
+    let path = changes.paths().next().unwrap_or(Path::new("")).to_owned();
+    Report::Degraded(Degraded::NeverQuiet { path })
 }

@@ -102,7 +102,7 @@ fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<Path
             std::io::ErrorKind::NotFound => format!("{place} {shown}: there is no such directory"),
             std::io::ErrorKind::NotADirectory => format!("{place} {shown}: this is no directory"),
             std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: it may not be read"),
-            _ => format!("{place} {shown}: {}", reason(&error)),
+            _ => format!("{place} {shown}: {}", reason(error)),
         }),
     }
 }

@@ -40,7 +40,7 @@ pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
     let mut candidates = start.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE));
     let Some(path) = candidates.find(|path| path.is_file()) else { return Ok((start.join(CONFIG_FILE), None)) };
     let shown = shown(&path);
-    let way = Way::to(&path).map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
+    let way = Way::to(&path).map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     let caution = judge(&shown, &Facts::of(&way, start))?;
     let text =
         way.file.and_then(|file| if way.is_file { Ok(file) } else { Err(std::io::ErrorKind::InvalidInput.into()) });
@@ -65,7 +65,7 @@ pub fn shown(path: &Path) -> String {
 fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
+        .map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     if bytes.len() as u64 > LARGEST {
         return Err(format!("{shown}: it is larger than 1 MiB, which no config file needs; is it the right file?"));
     }

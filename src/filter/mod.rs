@@ -26,7 +26,8 @@ use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::{Look, seen_from};
 use crate::config::Config;
-use crate::ignore_files::{IgnoreFiles, RulesChanged};
+use crate::degraded::Degraded;
+use crate::ignore_files::{Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -275,9 +276,17 @@ impl Filter {
         changes
     }
 
-    /// Sentences about ignore files that cannot be honoured, or not wholly; each is given once.
-    pub fn complaints(&self) -> Vec<String> {
-        self.rules.as_ref().map(|rules| rules.files.complaints()).unwrap_or_default()
+    /// The ignore files that cannot be honoured, or not wholly; each is given once.
+    pub fn degraded(&self) -> Vec<Degraded> {
+        let flaws = self.rules.iter().flat_map(|rules| rules.files.flaws());
+        let told = |flaw| match flaw {
+            Flaw::IsLink(path) => Degraded::IgnoreFileIsLink { path },
+            Flaw::TooLarge(path) => {
+                Degraded::IgnoreFileTooLarge { path, bytes: MOST_BYTES, rules: MOST_RULES, globs: MOST_GLOBS }
+            }
+            Flaw::Unreadable(path, kind) => Degraded::IgnoreFileUnreadable { path, reason: kind.to_string() },
+        };
+        flaws.map(told).collect()
     }
 
     /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::rules::{MOST_GLOBS, MOST_RULES, Rules};
+use super::rules::Rules;
 
 /// So much of a file is read. Ignore files are written by hand.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -56,13 +56,24 @@ pub struct IgnoreFile {
     pub stamp: Option<Stamp>,
 }
 
+/// Why an ignore file is not honoured, or not wholly.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// It is a symlink, which git does not follow either.
+    IsLink(PathBuf),
+    /// It has more than [`MOST_BYTES`], or more rules or globs than are reasonable: the first of them count.
+    TooLarge(PathBuf),
+    /// It cannot be read.
+    Unreadable(PathBuf, ErrorKind),
+}
+
 /// What came of looking for an ignore file.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The file, if there is one. One that cannot be read has no rules.
     pub file: Option<Arc<IgnoreFile>>,
-    /// What is wrong with it, as a sentence.
-    pub complaint: Option<String>,
+    /// What is wrong with it.
+    pub flaw: Option<Flaw>,
 }
 
 /// Reads an ignore file; one that looks as it did is not read again.
@@ -72,39 +83,26 @@ pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile
     let metadata = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
     let Ok(metadata) = metadata else { return Found::default() };
     if metadata.is_symlink() {
-        let complaint = format!("{} is a symlink, and git reads no such ignore file; make it a file", path.display());
-        return Found { file: None, complaint: Some(complaint) };
+        return Found { file: None, flaw: Some(Flaw::IsLink(path.to_owned())) };
     }
     if !metadata.is_file() {
         return Found::default();
     }
     let stamp = Some(Stamp::of(&metadata));
     if let Some(known) = known.filter(|known| known.stamp == stamp && known.rules.folds() == fold) {
-        return Found { file: Some(Arc::clone(known)), complaint: None };
+        return Found { file: Some(Arc::clone(known)), flaw: None };
     }
-    let (rules, complaint) = match content(path) {
+    let (rules, flaw) = match content(path) {
         Ok((content, whole)) => {
             let rules = Rules::of(content, fold);
-            let complaint = (!whole || !rules.is_whole()).then(|| {
-                format!(
-                    "{} is too large: of an ignore file, the first {MOST_BYTES} bytes count, and in them {MOST_RULES} rules, {MOST_GLOBS} of them with wildcards; what follows is not honoured",
-                    path.display()
-                )
-            });
-            (rules, complaint)
+            let flaw = (!whole || !rules.is_whole()).then(|| Flaw::TooLarge(path.to_owned()));
+            (rules, flaw)
         }
         // It has gone since.
         Err(error) if error.kind() == ErrorKind::NotFound => return Found::default(),
-        Err(error) => {
-            let complaint = format!(
-                "{} cannot be read ({}), so nothing is ignored because of it; make it readable",
-                path.display(),
-                error.kind()
-            );
-            (Rules::of(Vec::new(), fold), Some(complaint))
-        }
+        Err(error) => (Rules::of(Vec::new(), fold), Some(Flaw::Unreadable(path.to_owned(), error.kind()))),
     };
-    Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), complaint }
+    Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), flaw }
 }
 
 /// What is in a file, and whether that is all. A line that is cut off is no rule.

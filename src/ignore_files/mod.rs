@@ -19,9 +19,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
 use self::repository::Repository;
+pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
 /// The names of ignore files, the stronger one first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
@@ -71,8 +73,9 @@ struct State {
     /// What has a say and lies where nobody watches.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
-    complaints: Vec<String>,
-    told: HashSet<String>,
+    /// What cannot be honoured and was not told yet.
+    untold: Vec<Flaw>,
+    told: HashSet<Flaw>,
 }
 
 /// What is known of a directory.
@@ -194,9 +197,9 @@ impl IgnoreFiles {
         std::mem::take(&mut self.lock().changes)
     }
 
-    /// Sentences about ignore files that cannot be honoured, or not wholly; each is given once.
-    pub fn complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.lock().complaints)
+    /// The ignore files that cannot be honoured, or not wholly; each is given once.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        std::mem::take(&mut self.lock().untold)
     }
 
     /// Something that a repository as a whole goes by: its exclude file, that of all repositories, the configuration.
@@ -294,10 +297,10 @@ impl IgnoreFiles {
             Some(file) => drop(state.files.insert(path.to_owned(), Arc::clone(file))),
             None => drop(state.files.remove(path)),
         }
-        if let Some(complaint) = found.complaint
-            && state.told.insert(complaint.clone())
+        if let Some(flaw) = found.flaw
+            && state.told.insert(flaw.clone())
         {
-            state.complaints.push(complaint);
+            state.untold.push(flaw);
         }
         found.file
     }

@@ -8,8 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, statfs};
+use nix::unistd::{AccessFlags, access};
 
 use crate::change::{Look, Stamp};
 
@@ -38,6 +40,14 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
         }),
         ctime_ns: ctime_ns(metadata),
     }
+}
+
+/// Whether this process may execute a file, by its mode and its file system.
+///
+/// # Errors
+/// EACCES when it may not, ENOENT when there is no such file.
+pub fn may_execute(path: &Path) -> Result<(), Errno> {
+    access(path, AccessFlags::X_OK)
 }
 
 /// Which file it is, whatever its name.

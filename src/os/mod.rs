@@ -12,6 +12,7 @@ pub mod lock;
 mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod spawn;
 pub mod tether;
 pub mod tree;
 pub mod tty;
@@ -20,8 +21,9 @@ pub mod way;
 
 pub use nix::errno::Errno;
 
-/// Why the system refused something, in lower-case words without a number.
-pub fn reason(error: &std::io::Error) -> String {
+/// Why the system refused something, in lower-case words without a number. The one place for such words.
+pub fn reason(error: impl Into<std::io::Error>) -> String {
+    let error = error.into();
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string().to_lowercase(),

@@ -253,16 +253,14 @@ fn dispose(number: i32, handler: libc::sighandler_t) {
     };
 }
 
-/// The C library's own: glibc cancels threads and changes their user with them, musl does much the same.
-const RESERVED: [i32; 2] = [32, 33];
-
-fn reserved_is_ignored(number: i32) -> bool {
+/// SIG_DFL, SIG_IGN or the address of a handler. SIG_DFL where the kernel does not tell.
+fn handler_of(number: i32) -> libc::sighandler_t {
     let mut action = KernelAction { handler: libc::SIG_DFL, rest: [0; 15] };
     // SAFETY: with a null second argument rt_sigaction(2) only writes the present action, which is smaller, to the third.
     unsafe {
         libc::syscall(libc::SYS_rt_sigaction, number, std::ptr::null::<KernelAction>(), &mut action, KERNEL_SET_BYTES)
     };
-    action.handler == libc::SIG_IGN
+    action.handler
 }
 
 /// Keeps these signals waiting, until a [`SignalStream`] takes them.
@@ -276,65 +274,136 @@ pub fn unblock(signals: &[Signal]) {
     let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set_of(signals)), None);
 }
 
+/// Signals as the kernel counts them: number 1 is the lowest of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KernelSet(u64);
+
+impl KernelSet {
+    const EMPTY: KernelSet = KernelSet(0);
+    const ALL: KernelSet = KernelSet(u64::MAX);
+
+    fn bit(number: i32) -> u64 {
+        1 << (number - 1)
+    }
+
+    fn has(self, number: i32) -> bool {
+        self.0 & KernelSet::bit(number) != 0
+    }
+
+    fn with(self, number: i32) -> KernelSet {
+        KernelSet(self.0 | KernelSet::bit(number))
+    }
+
+    fn without(self, number: i32) -> KernelSet {
+        KernelSet(self.0 & !KernelSet::bit(number))
+    }
+}
+
+/// Makes this the mask of the calling thread, and gives back the one before; async-signal-safe. Not by
+/// pthread_sigmask(3), which leaves out the signals of the C library itself.
+fn swap_mask(mask: KernelSet) -> KernelSet {
+    let mut before = KernelSet::EMPTY.0;
+    // SAFETY: rt_sigprocmask(2) reads and writes 64 bits each.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &mask.0, &mut before, KERNEL_SET_BYTES) };
+    KernelSet(before)
+}
+
+/// All signals are blocked in the calling thread until this is dropped, those of the C library included.
+#[derive(Debug)]
+pub(super) struct AllBlocked(KernelSet);
+
+/// Blocks them.
+pub(super) fn block_all() -> AllBlocked {
+    AllBlocked(swap_mask(KernelSet::ALL))
+}
+
+impl Drop for AllBlocked {
+    fn drop(&mut self) {
+        swap_mask(self.0);
+    }
+}
+
 /// What the caller of reloadrun left us: which signals are ignored, which are blocked. The command gets
 /// just these back, so that it cannot tell whether reloadrun stands in between.
 #[derive(Debug, Clone)]
 pub struct Dispositions {
-    ignored: Vec<Named>,
-    reserved: [bool; RESERVED.len()],
-    mask: SigSet,
+    ignored: KernelSet,
+    mask: KernelSet,
     /// Those that must reach the command, whatever the caller did to them.
-    arriving: Vec<Signal>,
+    arriving: KernelSet,
 }
 
+/// The signals whose dispositions reloadrun, the Rust runtime or the C library may change.
+const CHANGEABLE: std::ops::Range<i32> = 1..RTMIN;
+
 impl Dispositions {
-    /// Reads them; to be called before reloadrun changes any.
+    /// Reads them. Call this before reloadrun changes any.
     pub fn of_caller() -> Dispositions {
-        let callers =
-            |named| if named == Named::SIGPIPE { PIPE_WAS_IGNORED.load(Ordering::Relaxed) } else { is_ignored(named) };
-        let ignored = Named::iterator().filter(|&named| callers(named)).collect();
-        let mut mask = SigSet::empty();
-        let _ = sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
-        Dispositions { ignored, reserved: RESERVED.map(reserved_is_ignored), mask, arriving: Vec::new() }
+        let ignored = |number: &i32| {
+            if *number == Named::SIGPIPE as i32 {
+                PIPE_WAS_IGNORED.load(Ordering::Relaxed)
+            } else {
+                handler_of(*number) == libc::SIG_IGN
+            }
+        };
+        let ignored = CHANGEABLE.filter(ignored).fold(KernelSet::EMPTY, KernelSet::with);
+        let mut mask = KernelSet::EMPTY;
+        // SAFETY: with a null second argument rt_sigprocmask(2) only writes 64 bits to the third.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, 0, std::ptr::null::<u64>(), &mut mask.0, KERNEL_SET_BYTES) };
+        Dispositions { ignored, mask, arriving: KernelSet::EMPTY }
     }
 
     /// The same, except that these signals have their default effect and are not blocked: a script that starts reloadrun
-    /// with `&` ignores INT, and a command that inherits that would never hear of a stop by INT.
+    /// with `&` ignores INT, and a command that inherits that would never see a stop by INT.
     pub fn letting_through(&self, signals: &[Signal]) -> Dispositions {
-        let mut mask = *self.mask.as_ref();
-        for signal in signals {
-            // SAFETY: sigdelset(3) changes the set, which is ours and initialized; a wrong number is an error, no harm.
-            unsafe { libc::sigdelset(&mut mask, signal.0) };
+        let numbers = || signals.iter().map(|signal| signal.0);
+        Dispositions {
+            ignored: numbers().fold(self.ignored, KernelSet::without),
+            mask: numbers().fold(self.mask, KernelSet::without),
+            arriving: numbers().fold(self.arriving, KernelSet::with),
         }
-        // SAFETY: the set was initialized by sigprocmask(2) and changed by sigdelset(3) alone.
-        let mask = unsafe { SigSet::from_sigset_t_unchecked(mask) };
-        let mut ignored = self.ignored.clone();
-        ignored.retain(|named| signals.iter().all(|signal| signal.0 != *named as i32));
-        Dispositions { ignored, reserved: self.reserved, mask, arriving: signals.to_vec() }
     }
 
     /// Whether the caller ignored a signal: `nohup`, or a script's `&`.
     pub fn ignores(&self, signal: Signal) -> bool {
-        self.ignored.iter().any(|named| *named as i32 == signal.0)
+        self.ignored.has(signal.0)
     }
 
-    /// Sets them in this process; async-signal-safe, for the moment between fork and exec.
-    pub(super) fn restore(&self) {
-        for named in Named::iterator() {
-            let handler = if self.ignored.contains(&named) { SigHandler::SigIgn } else { SigHandler::SigDfl };
-            if matches!(named, Named::SIGKILL | Named::SIGSTOP) {
-                continue;
-            }
-            set(named, handler);
+    /// What must be done to have them in place of those of this moment.
+    pub(super) fn resets(&self) -> Resets {
+        let is_changeable = |number: &i32| {
+            let real_time = *number >= RTMIN;
+            (!real_time || self.arriving.has(*number)) && ![libc::SIGKILL, libc::SIGSTOP].contains(number)
+        };
+        let wanted = |number| if self.ignored.has(number) { libc::SIG_IGN } else { libc::SIG_DFL };
+        let differing = (1..=RTMAX)
+            .filter(is_changeable)
+            .map(|number| (number, wanted(number)))
+            .filter(|(number, wanted)| handler_of(*number) != *wanted);
+        Resets { dispositions: differing.collect(), mask: self.mask }
+    }
+}
+
+/// The few dispositions that differ, and the mask.
+#[derive(Debug)]
+pub(super) struct Resets {
+    dispositions: Vec<(i32, libc::sighandler_t)>,
+    mask: KernelSet,
+}
+
+impl Resets {
+    /// Nothing to do, and no signal blocked.
+    pub(super) fn none() -> Resets {
+        Resets { dispositions: Vec::new(), mask: KernelSet::EMPTY }
+    }
+
+    /// Sets the dispositions and then the mask, so that no signal reaches a handler that is about to go;
+    /// async-signal-safe.
+    pub(super) fn apply(&self) {
+        for (number, handler) in &self.dispositions {
+            dispose(*number, *handler);
         }
-        for (number, ignored) in RESERVED.into_iter().zip(self.reserved) {
-            dispose(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-        }
-        for signal in self.arriving.iter().filter(|signal| signal.0 >= RTMIN) {
-            // SAFETY: SIG_DFL runs no code of ours. nix cannot name a real-time signal.
-            unsafe { libc::signal(signal.0, libc::SIG_DFL) };
-        }
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
+        swap_mask(self.mask);
     }
 }
 
@@ -349,20 +418,10 @@ static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".init_array")]
 static BEFORE_THE_RUNTIME: extern "C" fn() = {
     extern "C" fn note_pipe() {
-        PIPE_WAS_IGNORED.store(is_ignored(Named::SIGPIPE), Ordering::Relaxed);
+        PIPE_WAS_IGNORED.store(handler_of(Named::SIGPIPE as i32) == libc::SIG_IGN, Ordering::Relaxed);
     }
     note_pipe
 };
-
-fn is_ignored(named: Named) -> bool {
-    let mut current = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: with a null second argument sigaction(2) only writes the current action to the third, which is
-    // large enough and, being zeroed plain data, valid whatever it writes.
-    unsafe {
-        libc::sigaction(named as i32, std::ptr::null(), current.as_mut_ptr()) == 0
-            && current.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 
+use nix::errno::Errno;
+use nix::libc;
+
+use super::pidfd;
 use super::process::own_pid;
+
+use super::signals::Signal;
 use super::user;
 
 /// One living (or stopped, or dead and not yet collected) process.
@@ -39,6 +45,44 @@ impl Process {
         // Its main thread has ended (pthread_exit), others have not: what ps shows as a zombie lives.
         let state = if state == 'Z' && threads != "1" && threads != "0" { state_of_a_thread(pid) } else { state };
         Some(Process { pid, parent, group, session, state, started })
+    }
+
+    /// Sends a signal to this very process, and never to one that was given its number later.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EPERM when it may not be signalled.
+    pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        self.send(signal.number())
+    }
+
+    /// Whether it is there and may not be signalled: sudo, or another set-uid program, has made it somebody else's.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.send(0) == Err(Errno::EPERM)
+    }
+
+    fn send(&self, number: i32) -> Result<(), Errno> {
+        match pidfd::open(self.pid) {
+            Ok(descriptor) => {
+                // It was opened by number. That it is the one we mean, its start tells.
+                self.confirm()?;
+                match pidfd::send(&descriptor, number) {
+                    // Before Linux 5.1, and where a filter of system calls forbids it.
+                    Err(Errno::ENOSYS | Errno::EPERM) => {}
+                    sent => return sent,
+                }
+            }
+            Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+            // Before Linux 5.3, where a filter forbids it, and where no descriptor is left.
+            Err(_) => {}
+        }
+        self.confirm()?;
+        // SAFETY: kill(2) reads two integers.
+        Errno::result(unsafe { libc::kill(self.pid, number) }).map(drop)
+    }
+
+    fn confirm(&self) -> Result<(), Errno> {
+        let same = Process::of(self.pid).is_some_and(|now| now.started == self.started);
+        if same { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
     /// Its name as `ps -o comm` shows it; empty when it is gone.
@@ -149,6 +193,10 @@ fn by_scan(root: i32, without: &[i32]) -> Vec<Process> {
 #[cfg(test)]
 mod tests {
     use super::{Process, by_children_files, by_scan};
+    use crate::os::signals::Signal;
+    use nix::errno::Errno;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
 
     #[test]
     fn both_ways_of_reading_the_tree_find_the_same_children() {
@@ -169,5 +217,26 @@ mod tests {
         if let Some(listed) = listed {
             assert!(holds_all(&listed), "{listed:?} lacks one of {pids:?}");
         }
+    }
+
+    #[test]
+    fn a_process_that_was_given_the_number_of_another_is_not_signalled() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        let earlier = Process { started: process.started - 1, ..process };
+        assert_eq!(earlier.signal(Signal::KILL), Err(Errno::ESRCH));
+        assert!(!earlier.is_out_of_reach());
+        // Of a KILL before it, it would have died.
+        process.signal(Signal::TERM).unwrap();
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::TERM.number()));
+        assert_eq!(process.signal(Signal::KILL), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn real_time_signals_arrive_too() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        process.signal("RTMIN+1".parse().unwrap()).unwrap();
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(35));
     }
 }

@@ -1,16 +1,18 @@
 //! No message, of whatever kind, lets a hostile name through to a terminal or a log.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::human::Human;
 use super::json;
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::Verbosity;
+use crate::degraded::tests::every as every_degraded;
 use crate::escape::tests::{HOSTILE, assert_harmless};
-use crate::event::{Event, Watching, What};
+use crate::event::{Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
+use crate::os::signals::Signal;
 
 fn hostile() -> String {
     HOSTILE.to_owned()
@@ -38,35 +40,35 @@ fn every_event() -> Vec<What> {
         backend: hostile(),
         polled,
     };
-    vec![
+    let events = vec![
         What::ConfigLoaded { path: hostile() },
         What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
         What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
         What::Watching(watching(1)),
         What::Watching(Watching { patterns: vec![], ..watching(0) }),
         What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
-        What::Changed { changes: changes(), action: format!("signal:{HOSTILE}") },
-        What::Changed { changes: changes(), action: hostile() },
-        What::Stopping { signal: hostile(), reason: hostile() },
+        What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
+        What::Changed { changes: changes(), action: Effect::Restart },
+        What::Stopping { signal: Signal::TERM, reason: StopReason::Change },
         What::Stopped { took_ms: 1.0, killed: true },
         What::Stopped { took_ms: 1.0, killed: false },
         What::Exited { status: CommandStatus::Exited(1), ran_ms: 1.0 },
         What::Exited { status: CommandStatus::Signaled { signal: 9, name: hostile(), core: true }, ran_ms: 1.0 },
         What::Exited { status: CommandStatus::NotFound(hostile()), ran_ms: 1.0 },
         What::Exited { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0 },
-        What::Waiting { waiting_for: "change", delay_ms: None },
-        What::Waiting { waiting_for: "delay", delay_ms: Some(1.0) },
-        What::Degraded { message: hostile() },
+        What::Waiting(WaitingFor::Change),
+        What::Waiting(WaitingFor::Delay(Duration::from_millis(1))),
         What::Hint { message: hostile() },
         What::StillStopping {
-            signal: hostile(),
-            reason: "change".into(),
+            signal: Signal::TERM,
+            reason: StopReason::Change,
             took_ms: 500.0,
             kill_in_ms: Some(4500.0),
             main_ended: false,
         },
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
-    ]
+    ];
+    events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
 
 /// One number for each kind, without a wildcard: who adds a kind comes by here.
@@ -80,8 +82,8 @@ fn number(what: &What) -> usize {
         What::Stopping { .. } => 5,
         What::Stopped { .. } => 6,
         What::Exited { .. } => 7,
-        What::Waiting { .. } => 8,
-        What::Degraded { .. } => 9,
+        What::Waiting(_) => 8,
+        What::Degraded(_) => 9,
         What::Hint { .. } => 10,
         What::Finished { .. } => 11,
         What::StillStopping { .. } => 12,

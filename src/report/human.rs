@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
-use crate::event::{Event, Watching, What};
+use crate::event::{Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::generation::Generation;
+use crate::os::signals::Signal;
 
 /// Clears the screen and the scroll-back, and goes to the top left corner (ECMA-48 ED 2, xterm ED 3, CUP).
 pub const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
@@ -76,8 +77,7 @@ impl Human {
             self.line(Tone::Good, &format!("{config}running {command} (pid {pid})"))
         });
         let own = self.own_text(event);
-        if let (true, What::ConfigRejected { .. } | What::Degraded { .. }, Some(text)) = (self.clear, &event.what, &own)
-        {
+        if let (true, What::ConfigRejected { .. } | What::Degraded(_), Some(text)) = (self.clear, &event.what, &own) {
             self.kept.push_str(text);
         }
         let waits = self.waits(event);
@@ -90,7 +90,7 @@ impl Human {
     fn waits(&mut self, event: &Event) -> Option<String> {
         let tells_watching = event.generation.number() == 1 || self.verbosity == Verbosity::Verbose;
         match event.what {
-            What::Waiting { delay_ms: None, .. } if self.verbosity != Verbosity::Quiet => {
+            What::Waiting(WaitingFor::Change) if self.verbosity != Verbosity::Quiet => {
                 self.waits = Some(self.line(Tone::Plain, "waiting for a change"));
             }
             What::Watching(_) => self.watched = Some(event.generation),
@@ -109,7 +109,7 @@ impl Human {
                 let last = format!("{path} was changed and cannot be used; the last good one stays");
                 return Some(lines.concat() + &self.line(Tone::Bad, &last));
             }
-            What::Degraded { message } => (Tone::Bad, message.clone()),
+            What::Degraded(degraded) => (Tone::Bad, degraded.to_string()),
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
@@ -130,22 +130,22 @@ impl Human {
                 None if verbose || number.number() == 1 => (Tone::Plain, watched(watching)),
                 None => return None,
             },
-            What::Changed { changes, action } => match action.strip_prefix("signal:") {
-                Some(signal) => (
+            What::Changed { changes, action } => match action {
+                Effect::Signal(signal) => (
                     Tone::Good,
                     format!("{}; sent {signal} to the command (generation {number})", self.reason(changes)),
                 ),
-                None => {
+                Effect::Restart | Effect::Start => {
                     self.unsaid = Some(self.what_changed(changes));
                     return None;
                 }
             },
             What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => {
                 let why = match self.unsaid.take() {
-                    None if reason == "change" => "a watched file is being written; ".to_owned(),
+                    None if *reason == StopReason::Change => "a watched file is being written; ".to_owned(),
                     change => said_first(change),
                 };
-                (Tone::Plain, format!("{why}{}", slow(signal, *took_ms, *kill_in_ms, *main_ended)))
+                (Tone::Plain, format!("{why}{}", slow(*signal, *took_ms, *kill_in_ms, *main_ended)))
             }
             What::Stopped { took_ms, killed: true } => {
                 let why = said_first(self.unsaid.take());
@@ -155,8 +155,9 @@ impl Human {
                 let tone = if status.code().number() == 0 { Tone::Plain } else { Tone::Bad };
                 (tone, format!("the command {status} after {}", milliseconds(*ran_ms)))
             }
-            What::Waiting { delay_ms: Some(delay), .. } => {
-                (Tone::Plain, format!("starting it again in {}, or on a change", milliseconds(*delay)))
+            What::Waiting(WaitingFor::Delay(delay)) => {
+                let delay = milliseconds(delay.as_secs_f64() * 1e3);
+                (Tone::Plain, format!("starting it again in {delay}, or on a change"))
             }
             What::ConfigLoaded { path } => {
                 self.config = Some(path.clone());
@@ -170,7 +171,7 @@ impl Human {
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::Waiting { .. } | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
+            What::Waiting(_) | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }
         };
@@ -244,7 +245,7 @@ fn said_first(change: Option<String>) -> String {
 }
 
 /// `the command has not ended 0.5 s after SIGTERM (KILL follows in 4.5 s; see --stop-timeout)`.
-fn slow(signal: &str, took: f64, kill_in: Option<f64>, main_ended: bool) -> String {
+fn slow(signal: Signal, took: f64, kill_in: Option<f64>, main_ended: bool) -> String {
     let who = if main_ended { "processes that the command started have" } else { "the command has" };
     let took = format!("{:.1} s", took / 1000.0);
     match kill_in {
@@ -277,6 +278,7 @@ fn milliseconds(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{milliseconds, rough, slow};
+    use crate::os::signals::Signal;
 
     #[test]
     fn durations_are_short_to_read() {
@@ -320,7 +322,7 @@ mod tests {
                 "the command has not ended 0.5 s after SIGTERM, though KILL was sent; what hangs in the kernel is left behind 10 s after it",
             ),
         ] {
-            assert_eq!(slow("SIGTERM", 500.2, kill_in, main_ended), sentence);
+            assert_eq!(slow(Signal::TERM, 500.2, kill_in, main_ended), sentence);
         }
     }
 }

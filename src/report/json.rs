@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::change::{Change, ChangeKind, ChangeSet};
 use crate::escape::escaped_json;
-use crate::event::{Event, What};
+use crate::event::{Event, WaitingFor, What};
 use crate::exit_code::CommandStatus;
 
 /// One event as one line. `left_out` counts the lines that nobody took, and is told where there are any.
@@ -50,10 +50,10 @@ fn details(what: &What) -> Value {
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
         What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
-        What::Changed { action, changes: _ } => json!({ "action": action }),
-        What::Stopping { signal, reason } => json!({ "signal": signal, "reason": reason }),
+        What::Changed { action, changes: _ } => json!({ "action": action.to_string() }),
+        What::Stopping { signal, reason } => json!({ "signal": signal.to_string(), "reason": reason }),
         What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => json!({
-            "signal": signal, "reason": reason, "took_ms": took_ms, "kill_in_ms": kill_in_ms, "main_ended": main_ended,
+            "signal": signal.to_string(), "reason": reason, "took_ms": took_ms, "kill_in_ms": kill_in_ms, "main_ended": main_ended,
         }),
         What::Stopped { took_ms, killed } => json!({ "took_ms": took_ms, "killed": killed }),
         What::Exited { status, ran_ms } => {
@@ -63,8 +63,10 @@ fn details(what: &What) -> Value {
             }
             object
         }
-        What::Waiting { waiting_for, delay_ms } => json!({ "for": waiting_for, "delay_ms": delay_ms }),
-        What::Degraded { message } | What::Hint { message } => json!({ "message": message }),
+        What::Waiting(WaitingFor::Change) => json!({ "for": "change", "delay_ms": null }),
+        What::Waiting(WaitingFor::Delay(delay)) => json!({ "for": "delay", "delay_ms": delay.as_secs_f64() * 1e3 }),
+        What::Degraded(degraded) => json!({ "kind": degraded.kind(), "message": degraded.to_string() }),
+        What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }

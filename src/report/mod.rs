@@ -14,6 +14,7 @@ use self::human::Human;
 use self::line::paragraph;
 pub use self::line::{Tone, line, shown};
 use crate::config::{Color, Config, EventsTarget};
+use crate::degraded::Degraded;
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::os::clock::monotonic_ns;
@@ -121,12 +122,9 @@ impl Reporter {
         }
         let no_room = self.json_sink.as_ref().is_some_and(|sink| sink.no_room);
         if no_room && !std::mem::replace(&mut self.complained, true) {
-            let message =
-                "the events find no room (a full disk, or ulimit -f); up to 256 KiB of them wait until there is some"
-                    .into();
-            let generation = event.generation;
-            self.human_sink
-                .push(&self.human.text(&Event { generation, what: What::Degraded { message } }).unwrap_or_default());
+            let what = What::Degraded(Degraded::NoRoomForEvents { kept: MOST_PENDING });
+            let event = Event { generation: event.generation, what };
+            self.human_sink.push(&self.human.text(&event).unwrap_or_default());
         }
     }
 
@@ -195,7 +193,7 @@ fn open_events(target: &EventsTarget) -> Result<OwnedFd> {
             Error::usage(format!("--events fd:{number}: descriptor {number} is not open; open it in the shell, as in {number}>events.jsonl"))
         }),
         EventsTarget::File(path) => open_to_append(path)
-            .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(&error)))),
+            .map_err(|error| Error::usage(format!("--events {}: {}", path.display(), reason(error)))),
     }
 }
 
@@ -236,7 +234,7 @@ mod tests {
         let mut reporter = Reporter { human, human_sink: Sink::to(Some(writer)), json_sink: None, complained: false };
         let tell = |number: usize, reporter: &mut Reporter| {
             let message = format!("{number} {}", "x".repeat(1000));
-            reporter.tell(&Event { generation: Generation::FIRST, what: What::Degraded { message } });
+            reporter.tell(&Event { generation: Generation::FIRST, what: What::Hint { message } });
         };
         let count = 2 * MOST_PENDING / 1000;
         (0..count).for_each(|number| tell(number, &mut reporter));

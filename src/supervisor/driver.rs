@@ -15,6 +15,7 @@ use crate::change::ChangeSet;
 use crate::command::out_of_reach;
 use crate::config::Config;
 use crate::damping::Series;
+use crate::degraded::{Degraded, Loss, Topic};
 use crate::error::{Error, Result};
 use crate::event::{Event, What};
 use crate::exit_code::{ChildEnd, ExitCode};
@@ -74,8 +75,7 @@ pub trait Host {
 /// # Errors
 /// The lockfile or the event stream cannot be had, or the system refuses the essentials.
 pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
-    let refused =
-        |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", errno.desc().to_lowercase()));
+    let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let heartbeat = Heartbeat::begin(host.config().lockfile.as_deref())?;
     if let Some(path) = heartbeat.path() {
         host.writes_to(path);
@@ -110,10 +110,7 @@ pub fn run(host: &mut dyn Host) -> Result<ExitCode> {
     }
     driver.tell_hints();
     if is_hidden() {
-        let message =
-            "there is no /proc here, so processes that leave the command's process group cannot be found; mount it"
-                .into();
-        driver.tell(What::Degraded { message });
+        driver.tell(What::Degraded(Degraded::NoProc));
     }
     driver.drive(first)
 }
@@ -133,7 +130,7 @@ struct Driver<'a> {
     next_beat: Instant,
     to_tidy: bool,
     /// The remedies that were told.
-    remedies: HashSet<String>,
+    remedies: HashSet<Topic>,
     /// When the present child was started, by the clock of the files.
     started_file_ns: i64,
 }
@@ -165,7 +162,7 @@ impl Driver<'_> {
             None => (reports, Wanted::ToRead),
         };
         wait_ready([(self.signals.as_fd(), Wanted::ToRead), (reports, Wanted::ToRead), owed], Some(until))
-            .map_err(|errno| Error::own(format!("cannot wait: {}", errno.desc().to_lowercase())))?;
+            .map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         if let Some(child) = &mut self.child {
             child.flush();
         }
@@ -244,7 +241,7 @@ impl Driver<'_> {
             inputs.extend(self.listen());
             if !inputs.iter().any(|input| matches!(input, Input::Report(Report::Leaving { .. }))) {
                 self.release();
-                inputs.push(Input::ChildDied(format!("it {status}")));
+                inputs.push(Input::ChildDied(Loss::Ended(status)));
             }
         }
     }
@@ -300,7 +297,7 @@ impl Driver<'_> {
                 Action::Sweep => {
                     let left = self.sweep();
                     if !left.is_empty() {
-                        self.tell(What::Degraded { message: out_of_reach(&left) });
+                        self.tell(What::Degraded(out_of_reach(&left)));
                     }
                     self.release();
                 }
@@ -332,9 +329,9 @@ impl Driver<'_> {
             .collect();
         let others = |directory: &Path, reach: Reach| self.others(directory, reach);
         let place = Place { directory: &config.directory, named: &named, others: &others };
-        let (message, remedy) = remedy::sentence(series, &place);
-        if self.remedies.insert(remedy) {
-            self.tell(What::Degraded { message });
+        let degraded = remedy::told(series, &place);
+        if self.remedies.insert(degraded.topic()) {
+            self.tell(What::Degraded(degraded));
         }
     }
 
@@ -390,7 +387,7 @@ impl Driver<'_> {
                 self.describe(generation);
                 None
             }
-            Err(errno) => self.feed(Input::SpawnFailed(errno.desc().to_lowercase())),
+            Err(errno) => self.feed(Input::SpawnFailed(errno)),
         }
     }
 
@@ -398,12 +395,8 @@ impl Driver<'_> {
         if let Err(error) = self.heartbeat.describe(generation, &quoted(&self.host.config().command))
             && generation == Generation::FIRST
         {
-            let path = self.heartbeat.path().unwrap_or(Path::new("")).display();
-            let message = format!(
-                "cannot write to the lockfile {path} ({}); it stays empty, lock and heartbeat work all the same",
-                os::reason(&error)
-            );
-            self.tell(What::Degraded { message });
+            let path = self.heartbeat.path().unwrap_or(Path::new("")).to_owned();
+            self.tell(What::Degraded(Degraded::LockfileNotWritten { path, reason: os::reason(error) }));
         }
     }
 

@@ -16,11 +16,13 @@ use super::signals::{Meaning, meaning};
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
 use crate::damping::{Damping, Series};
-use crate::event::What;
+use crate::degraded::{Degraded, Loss, Topic};
+use crate::event::{Effect, WaitingFor, What};
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::signals::{Received, Signal};
+use crate::os::{Errno, reason};
 use crate::protocol::{Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
 
@@ -79,10 +81,10 @@ pub struct Rules {
 pub enum Input {
     /// The child reported.
     Report(Report),
-    /// The child died without a last word, and everything it had to say has been read; how, in words.
-    ChildDied(String),
-    /// No child could be started; why.
-    SpawnFailed(String),
+    /// The child died without a last word, and everything it had to say has been read.
+    ChildDied(Loss),
+    /// No child could be started.
+    SpawnFailed(Errno),
     /// A signal.
     Signal(Received),
     /// The heart has beaten.
@@ -174,8 +176,10 @@ pub struct Machine {
     child_backoff: Backoff,
     child_since: Instant,
     beat_failed: bool,
-    /// What was said of the watching and lasts: every generation finds it anew.
-    known_to_last: HashSet<String>,
+    /// What was told and lasts: every generation finds it anew.
+    known_to_last: HashSet<Topic>,
+    /// The advice that was given.
+    advice_given: HashSet<String>,
     damping: Damping,
     /// When the command started, by the clock of `noticed_ns`.
     started_ns: Option<i64>,
@@ -208,6 +212,7 @@ impl Machine {
             child_since: now,
             beat_failed: false,
             known_to_last: HashSet::new(),
+            advice_given: HashSet::new(),
             damping: Damping::default(),
             started_ns: None,
         };
@@ -255,8 +260,9 @@ impl Machine {
         let mut actions = Vec::new();
         match input {
             Input::Report(report) => self.report(report, now, monotonic_ns, &mut actions),
-            Input::ChildDied(how) => self.child_died(&how, now, &mut actions),
-            Input::SpawnFailed(reason) => {
+            Input::ChildDied(loss) => self.child_died(loss, now, &mut actions),
+            Input::SpawnFailed(errno) => {
+                let reason = reason(errno);
                 let delay = self.child_backoff.after(Duration::ZERO);
                 if !self.ever_ran && delay > FIRST_PATIENCE {
                     // Nothing has ever run: whoever waits for it should know.
@@ -265,9 +271,7 @@ impl Machine {
                     return actions;
                 }
                 self.phase = Phase::Down(now + delay);
-                let message =
-                    format!("no child can be started: {reason}; trying again in {}", humantime::format_duration(delay));
-                actions.push(Action::Tell(What::Degraded { message }));
+                actions.push(Action::Tell(What::Degraded(Degraded::ChildNotStarted { reason, delay })));
             }
             Input::Signal(received) => self.signal(received, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
@@ -300,9 +304,12 @@ impl Machine {
                 self.ctrl_c.take_if(|at| now > *at + TAKEN);
                 self.ctrl_backslash = None;
                 let action = match response {
-                    Response::Restart => "restart".to_owned(),
-                    Response::Start => "start".to_owned(),
-                    Response::Signal => self.rules.on_change.to_string(),
+                    Response::Restart => Effect::Restart,
+                    Response::Start => Effect::Start,
+                    Response::Signal => match self.rules.on_change {
+                        OnChange::Signal(signal) => Effect::Signal(signal),
+                        OnChange::Restart => Effect::Restart,
+                    },
                 };
                 actions.push(Action::Tell(What::Changed { changes: changes.clone(), action }));
                 if response != Response::Signal {
@@ -323,11 +330,10 @@ impl Machine {
                 self.changes = std::mem::take(&mut self.changes).merge(changes);
             }
             Report::Stopping { reason } => {
-                let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
-                actions.push(Action::Tell(What::Stopping { signal, reason }));
+                actions.push(Action::Tell(What::Stopping { signal: self.rules.stop_signal, reason }));
             }
             Report::StillStopping { reason, took_ns, kill_in_ns, main_ended } => {
-                let (signal, reason) = (self.rules.stop_signal.to_string(), reason.word().to_owned());
+                let signal = self.rules.stop_signal;
                 let (took_ms, kill_in_ms) = (took_ns as f64 / 1e6, kill_in_ns.map(|left| left as f64 / 1e6));
                 actions.push(Action::Tell(What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended }));
             }
@@ -341,14 +347,14 @@ impl Machine {
                 actions.push(Action::Suspend(Suspension::WithCommand(pid)));
             }
             Report::Suspended { .. } => {}
-            Report::Degraded { message, lasting } => {
-                if lasting.is_none_or(|about| self.known_to_last.insert(about)) {
-                    actions.push(Action::Tell(What::Degraded { message }));
+            Report::Degraded(degraded) => {
+                if degraded.lasts().is_none_or(|topic| self.known_to_last.insert(topic)) {
+                    actions.push(Action::Tell(What::Degraded(degraded)));
                 }
             }
             Report::Hint { message } => actions.push(Action::Tell(What::Hint { message })),
             Report::Advice { about, message } => {
-                if self.known_to_last.insert(about) {
+                if self.advice_given.insert(about) {
                     actions.push(Action::Tell(What::Hint { message }));
                 }
             }
@@ -375,12 +381,11 @@ impl Machine {
             return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
         }
         match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
-            AfterExit::Wait => actions.push(Action::Tell(What::Waiting { waiting_for: "change", delay_ms: None })),
+            AfterExit::Wait => actions.push(Action::Tell(What::Waiting(WaitingFor::Change))),
             AfterExit::Finish(code) => self.end(code, format!("the command {status}"), now, actions),
             AfterExit::RestartIn(delay) => {
                 self.restart_at = Some(now + delay);
-                let delay_ms = Some(delay.as_secs_f64() * 1e3);
-                actions.push(Action::Tell(What::Waiting { waiting_for: "delay", delay_ms }));
+                actions.push(Action::Tell(What::Waiting(WaitingFor::Delay(delay))));
             }
         }
     }
@@ -402,7 +407,7 @@ impl Machine {
             }
             (Phase::Renewing, ChildEnd::Ended) => self.spawn(now, actions),
             (_, ChildEnd::Ended | ChildEnd::Failed) => {
-                self.child_died("it was told to end from outside, or could not do its work", now, actions);
+                self.child_died(Loss::Left, now, actions);
             }
         }
     }
@@ -437,7 +442,7 @@ impl Machine {
         }
     }
 
-    fn child_died(&mut self, how: &str, now: Instant, actions: &mut Vec<Action>) {
+    fn child_died(&mut self, loss: Loss, now: Instant, actions: &mut Vec<Action>) {
         self.command_runs = false;
         self.restart_at = None;
         actions.push(Action::Sweep);
@@ -445,11 +450,8 @@ impl Machine {
             return self.finish(code, reason, actions);
         }
         let delay = self.child_backoff.after(now.saturating_duration_since(self.child_since));
-        let (generation, shown) = (self.generation, humantime::format_duration(delay));
-        let message = format!(
-            "the child of generation {generation} is gone ({how}); what it ran was ended, starting anew in {shown}"
-        );
-        actions.push(Action::Tell(What::Degraded { message }));
+        let degraded = Degraded::ChildDied { generation: self.generation, loss, delay };
+        actions.push(Action::Tell(What::Degraded(degraded)));
         self.phase = Phase::Down(now + delay);
     }
 
@@ -502,12 +504,10 @@ impl Machine {
                 self.end(ExitCode::SUCCESS, "the lockfile was removed".to_owned(), now, actions);
             }
             Beat::Removed | Beat::Missed => {}
-            Beat::Failed(reason) => {
+            Beat::Failed(errno) => {
                 if !std::mem::replace(&mut self.beat_failed, true) {
-                    let message = format!(
-                        "the lockfile cannot be touched ({reason}), so the heartbeat stands still and the child will end; choose another place with --lockfile"
-                    );
-                    actions.push(Action::Tell(What::Degraded { message }));
+                    let degraded = Degraded::LockfileNotTouched { reason: reason(errno) };
+                    actions.push(Action::Tell(What::Degraded(degraded)));
                 }
             }
         }
@@ -530,7 +530,7 @@ impl Machine {
             }
             Phase::Renewing | Phase::Ending(..) if self.hangs_at.is_some_and(|at| at <= now) => {
                 self.hangs_at = None;
-                self.child_died("it does not answer", now, actions);
+                self.child_died(Loss::NoAnswer, now, actions);
             }
             _ => {}
         }
@@ -551,6 +551,7 @@ impl Machine {
         if self.changes.has_config() {
             // Other settings may watch other places, in another way.
             self.known_to_last.clear();
+            self.advice_given.clear();
             actions.push(Action::ReadConfig);
         }
         actions.push(Action::Spawn { generation: self.generation, changes: self.changes.clone() });

@@ -1,9 +1,11 @@
 use super::{Action, CLEANING_UP, DUMPING, Input, Machine, Rules, TAKEN, TWICE};
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
-use crate::event::{Watching, What};
+use crate::degraded::{Degraded, Loss};
+use crate::event::{Effect, WaitingFor, Watching, What};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::heartbeat::Beat;
+use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -59,7 +61,7 @@ fn exited(code: u8) -> Input {
 }
 
 fn degraded() -> Input {
-    Input::Report(Report::Degraded { message: "polling".into(), lasting: None })
+    Input::Report(Report::Degraded(Degraded::QueueOverflow))
 }
 
 fn suspended() -> Input {
@@ -71,7 +73,7 @@ fn leaving(end: ChildEnd) -> Input {
 }
 
 fn died() -> Input {
-    Input::ChildDied("it was killed by SIGKILL".into())
+    Input::ChildDied(Loss::NoAnswer)
 }
 
 fn signal(signal: Signal) -> Input {
@@ -195,7 +197,7 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (signal(Signal::CHLD), [""; 6]),
         (Input::Beat(Beat::Steady), [""; 6]),
         (Input::Beat(Beat::Removed), ["send stop", "send stop", "send stop", "", "", "tell finished; finish 0"]),
-        (Input::Beat(Beat::Failed("x".into())), ["tell degraded"; 6]),
+        (Input::Beat(Beat::Failed(Errno::EROFS)), ["tell degraded"; 6]),
         (Input::Unread { all: false }, ["", UNREAD, UNREAD, "", "", ""]),
         (Input::Unread { all: true }, [UNREAD, UNREAD, UNREAD, "", "", "tell finished; finish 141"]),
         (Input::Tick, [""; 6]),
@@ -226,12 +228,12 @@ fn the_policy_decides_what_the_commands_own_end_leads_to() {
 
         let mut bench = Bench::after(OnExit::Wait, &[started()]);
         let waiting = bench.step(input.clone());
-        assert_eq!(waiting[1], Action::Tell(What::Waiting { waiting_for: "change", delay_ms: None }));
+        assert_eq!(waiting[1], Action::Tell(What::Waiting(WaitingFor::Change)));
         assert_eq!(bench.machine.due(), None);
 
         let mut bench = Bench::after(OnExit::Restart, &[started()]);
         let waiting = bench.step(input);
-        assert_eq!(waiting[1], Action::Tell(What::Waiting { waiting_for: "delay", delay_ms: Some(100.0) }));
+        assert_eq!(waiting[1], Action::Tell(What::Waiting(WaitingFor::Delay(FIRST_DELAY))));
         assert_eq!(bench.machine.due(), Some(bench.now + FIRST_DELAY));
     }
 }
@@ -328,10 +330,10 @@ fn a_change_that_only_sends_a_signal_is_not_behind_the_next_start() {
     bench.machine.adapt(Rules { on_change: OnChange::Signal(Signal::HUP), ..rules(OnExit::Wait) });
     bench.step(started());
     let told = bench.step(changed(false, Response::Signal));
-    assert_eq!(told, [Action::Tell(What::Changed { changes: set(false), action: "signal:SIGHUP".into() })]);
-    for (response, word) in [(Response::Restart, "restart"), (Response::Start, "start")] {
+    assert_eq!(told, [Action::Tell(What::Changed { changes: set(false), action: Effect::Signal(Signal::HUP) })]);
+    for (response, action) in [(Response::Restart, Effect::Restart), (Response::Start, Effect::Start)] {
         let told = Bench::after(OnExit::Wait, &[started()]).step(changed(false, response));
-        assert_eq!(told, [Action::Tell(What::Changed { changes: set(false), action: word.into() })]);
+        assert_eq!(told, [Action::Tell(What::Changed { changes: set(false), action })]);
     }
     let spawn = bench.step(leaving(ChildEnd::Reload)).pop();
     assert!(matches!(&spawn, Some(Action::Spawn { changes, .. }) if changes.is_empty()), "{spawn:?}");
@@ -361,12 +363,12 @@ fn a_child_that_cannot_be_started_is_tried_again_and_the_first_one_not_for_ever(
             bench.says(started());
         }
         for delay in [100, 200, 400, 800] {
-            assert_eq!(bench.says(Input::SpawnFailed("no process left".into())), "tell degraded");
+            assert_eq!(bench.says(Input::SpawnFailed(Errno::EAGAIN)), "tell degraded");
             assert_eq!(bench.machine.due(), Some(bench.now + Duration::from_millis(delay)));
             bench.pass(Duration::from_millis(delay));
             assert!(bench.says(Input::Tick).starts_with("spawn"));
         }
-        let fifth = bench.says(Input::SpawnFailed("no process left".into()));
+        let fifth = bench.says(Input::SpawnFailed(Errno::EAGAIN));
         assert_eq!(fifth, if ran_before { "tell degraded" } else { "tell finished; finish 125" });
     }
 }
@@ -397,7 +399,7 @@ fn whoever_asks_first_decides_the_code_and_the_reason() {
 #[test]
 fn a_heartbeat_that_fails_is_told_once_until_it_beats_again() {
     let mut bench = Bench::after(OnExit::Wait, &[started()]);
-    let failed = || Input::Beat(Beat::Failed("read-only file system".into()));
+    let failed = || Input::Beat(Beat::Failed(Errno::EROFS));
     for _ in 0..2 {
         assert_eq!(bench.says(failed()), "tell degraded");
         assert_eq!(bench.says(failed()), "");
@@ -686,7 +688,7 @@ fn any_outside_input() -> impl Strategy<Value = Input> {
         1 => (4..8usize).prop_map(move |index| signal(signals[index])),
         1 => Just(Input::Beat(Beat::Removed)),
         1 => Just(Input::Beat(Beat::Steady)),
-        1 => Just(Input::Beat(Beat::Failed("x".into()))),
+        1 => Just(Input::Beat(Beat::Failed(Errno::EROFS))),
         6 => Just(Input::Tick),
     ]
 }
@@ -725,7 +727,7 @@ proptest! {
     fn no_input_in_whatever_order_is_a_panic_and_every_child_ends_before_the_next(
         (on_exit, shares) in any_rules(),
         inputs in proptest::collection::vec(
-            (prop_oneof![any_child_input(), any_outside_input(), Just(Input::SpawnFailed("x".into()))], 0u64..3000), 0..60,
+            (prop_oneof![any_child_input(), any_outside_input(), Just(Input::SpawnFailed(Errno::EAGAIN))], 0u64..3000), 0..60,
         ),
     ) {
         let mut bench = Bench::new(on_exit, shares);
@@ -772,7 +774,7 @@ proptest! {
                             prop_assert_eq!(next_one.number(), generation);
                             alive = can_spawn;
                             if !can_spawn {
-                                next = Some(Input::SpawnFailed("x".into()));
+                                next = Some(Input::SpawnFailed(Errno::EAGAIN));
                             }
                         }
                         Action::Finish(code) => finished = Some(code.number()),
@@ -832,17 +834,18 @@ fn a_ctrl_c_during_a_stop_for_a_change_is_the_end() {
 
 #[test]
 fn what_lasts_is_told_once_over_all_generations_and_again_after_the_settings_changed() {
-    let lasting =
-        |message: &str| Input::Report(Report::Degraded { message: message.into(), lasting: Some("limit".into()) });
+    let lasting = |held: usize| {
+        Input::Report(Report::Degraded(Degraded::WatchLimit { limit: None, held, interval: Duration::from_secs(1) }))
+    };
     let mut bench = Bench::after(OnExit::Wait, &[started()]);
-    assert_eq!(bench.says(lasting("5 of ours")), "tell degraded");
-    assert_eq!(bench.says(lasting("5 of ours")), "");
+    assert_eq!(bench.says(lasting(5)), "tell degraded");
+    assert_eq!(bench.says(lasting(5)), "");
     bench.says(changed(false, Response::Restart));
     bench.says(leaving(ChildEnd::Reload));
-    assert_eq!(bench.says(lasting("6 of ours")), "");
+    assert_eq!(bench.says(lasting(6)), "");
     assert_eq!(bench.says(degraded()), "tell degraded", "what happens now is news each time");
     assert_eq!(bench.says(degraded()), "tell degraded");
     bench.says(changed(true, Response::Restart));
     bench.says(leaving(ChildEnd::Reload));
-    assert_eq!(bench.says(lasting("5 of ours")), "tell degraded");
+    assert_eq!(bench.says(lasting(5)), "tell degraded");
 }

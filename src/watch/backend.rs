@@ -1,11 +1,13 @@
-//! What a source of notices must do. Three do it: the kernel's inotify, the `notify` crate, and polling.
+//! What a source of notices must do. There are three: the kernel's inotify, the `notify` crate, and polling.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::os::Errno;
+use crate::degraded::{Degraded, Limit};
 use crate::os::fd::room_for;
-use crate::os::inotify::{Limit, instance_limit, watch_limit};
+use crate::os::inotify::{instance_limit, watch_limit};
+use crate::os::{self, Errno, reason};
 
 /// Something was seen in a watched directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +47,14 @@ pub enum Entry {
 pub enum Refusal {
     /// There is no such directory (any more).
     Gone,
-    /// Its changes are not told: it must be polled.
+    /// The source sends no notices for it: it must be polled.
     Poll,
-    /// A limit of the system is reached; which, and the remedy.
-    Limit(String),
+    /// This user can watch no more directories; so many are ours.
+    WatchLimit { limit: Option<Limit>, held: usize },
+    /// This user can have no more inotify instances.
+    InstanceLimit { limit: Option<Limit> },
+    /// This process can have no more files open than this.
+    OpenFilesLimit(u64),
     /// It may not be read.
     Denied,
     /// Anything else.
@@ -57,41 +63,37 @@ pub enum Refusal {
 
 impl Refusal {
     /// No more directories can be watched; so many of them are ours.
-    pub fn no_more_watches(ours: usize) -> Refusal {
-        let (of, sysctl) = limit(watch_limit());
-        Refusal::Limit(format!(
-            "the limit of {of}watched directories a user is reached, of which {ours} are ours; raise it with `sysctl {sysctl}=N`, or watch less with -w and -i"
-        ))
+    pub fn no_more_watches(held: usize) -> Refusal {
+        Refusal::WatchLimit { limit: watch_limit().map(told), held }
     }
 
-    /// Nothing can be watched.
+    /// No inotify instance can be had.
     pub fn no_instance(errno: Errno) -> Refusal {
         match (errno, room_for(1)) {
-            (Errno::EMFILE, Err(count)) => Refusal::too_many_files(count),
-            (Errno::EMFILE, Ok(())) => {
-                let (of, sysctl) = limit(instance_limit());
-                Refusal::Limit(format!(
-                    "no inotify instance can be had: the limit of {of}instances a user is reached; raise it with `sysctl {sysctl}=N`"
-                ))
-            }
-            (errno, _) => Refusal::Limit(format!("no inotify instance can be had ({})", errno.desc().to_lowercase())),
+            (Errno::EMFILE, Err(count)) => Refusal::OpenFilesLimit(count),
+            (Errno::EMFILE, Ok(())) => Refusal::InstanceLimit { limit: instance_limit().map(told) },
+            (errno, _) => Refusal::Other(reason(errno)),
         }
     }
 
-    /// Nothing can be watched, since the process may not have more than `count` files open.
-    pub fn too_many_files(count: u64) -> Refusal {
-        Refusal::Limit(format!(
-            "no inotify instance can be had: the limit of {count} open files is reached; raise it with `ulimit -n N`"
-        ))
+    /// What to tell when a directory (`None`: the whole backend) was refused, and is polled at this interval instead.
+    /// `None` where nothing is polled instead.
+    pub fn told(self, directory: Option<&Path>, interval: Duration) -> Option<Degraded> {
+        Some(match (self, directory) {
+            (Refusal::WatchLimit { limit, held }, _) => Degraded::WatchLimit { limit, held, interval },
+            (Refusal::InstanceLimit { limit }, _) => Degraded::InstanceLimit { limit, interval },
+            (Refusal::OpenFilesLimit(count), _) => Degraded::OpenFilesLimit { count, interval },
+            (Refusal::Other(reason), Some(directory)) => {
+                Degraded::WatchRefused { directory: directory.to_owned(), reason, interval }
+            }
+            (Refusal::Other(reason), None) => Degraded::BackendRefused { reason, interval },
+            (Refusal::Gone | Refusal::Poll | Refusal::Denied, _) => return None,
+        })
     }
 }
 
-/// `128 ` and the sysctl; without `/proc` the number is not known.
-fn limit(limit: Option<Limit>) -> (String, &'static str) {
-    match limit {
-        Some(Limit { count, sysctl }) => (format!("{count} "), sysctl),
-        None => (String::new(), "fs.inotify.*"),
-    }
+fn told(os::inotify::Limit { count, sysctl }: os::inotify::Limit) -> Limit {
+    Limit { count, sysctl: sysctl.to_owned() }
 }
 
 /// A source of notices about directories.
@@ -108,9 +110,12 @@ pub trait Backend: Send {
     /// See [`Refusal`].
     fn add(&mut self, directory: &Path) -> Result<(), Refusal>;
 
-    /// Forgets a directory and all below it.
+    /// Ends the watches of a directory and of all below it.
     fn forget(&mut self, directory: &Path);
 
-    /// Waits for notices until the instant has come. May come back early with nothing.
-    fn next(&mut self, until: Option<Instant>) -> Vec<Notice>;
+    /// Readable when there are notices; `None` for a source that never has any.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The notices that have come, oldest first. Does not wait.
+    fn drain(&mut self) -> Vec<Notice>;
 }

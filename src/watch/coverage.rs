@@ -3,20 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
 use super::footing::Footing;
+use super::hops::{Hops, hops_to};
 use super::inotify::InotifyBackend;
 use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
 use super::snapshot::Shared;
-use super::walk::{Bounds, Depth, Walk, hops};
+use super::walk::{Bounds, Depth, Walk};
 use crate::change::Look;
 use crate::config;
+use crate::degraded::{Degraded, Topic};
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
@@ -34,29 +37,20 @@ pub struct Coverage {
     next_poll: Option<Instant>,
     /// When a poll began that is still being worked off.
     polling_since: Option<Instant>,
-    /// Places whose change changes what a visible path means: symlinks on its way, and its end.
-    hops: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    hops: Hops,
+    /// What is still to be armed for the first time; what it meets is the state of the start.
+    ahead: Walk,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
     /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
     ways_out: BTreeMap<PathBuf, PathBuf>,
-    complaints: Vec<Complaint>,
-    complained: HashSet<String>,
+    /// What is not as good as it should be and was not told yet.
+    untold: Vec<Degraded>,
+    /// What of it this generation has told.
+    told: HashSet<Topic>,
     footing: Footing,
 }
-
-/// Something that is not as good as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
-    /// The sentence.
-    pub message: String,
-    /// What it is about, if that lasts: the next generation will find it again.
-    pub lasting: Option<String>,
-}
-
-/// What a complaint about a limit of the system is about.
-const LIMIT: &str = "limit";
 
 /// A symlink into something with more than this is said.
 const MANY_DIRECTORIES: usize = 100;
@@ -86,18 +80,16 @@ impl Coverage {
             interval: config.interval,
             next_poll: None,
             polling_since: None,
-            hops: BTreeMap::new(),
+            hops: Hops::default(),
+            ahead: Walk::default(),
             mounts: Mounts::new(config.interval),
             footing: Footing::new(config.interval),
-            complaints: Vec::new(),
-            complained: HashSet::new(),
+            untold: Vec::new(),
+            told: HashSet::new(),
         };
         match backend(config.backend) {
             Ok(backend) => coverage.backend = backend,
-            Err(reason) => {
-                let interval = shown(config.interval);
-                coverage.complain("backend", format!("{reason}; until then everything is polled every {interval}"));
-            }
+            Err(refusal) => coverage.tell(refusal.told(None, config.interval)),
         }
         coverage
     }
@@ -108,9 +100,14 @@ impl Coverage {
         (self.backend.name(), self.watched.len() + only_polled, only_polled)
     }
 
+    /// With `--no-follow`: what symlinks may not lead out of.
+    pub fn bounds(&self) -> Option<Arc<Bounds>> {
+        self.no_follow.then(|| Arc::clone(&self.bounds))
+    }
+
     /// A walk that goes where this one may.
     pub fn walk(&self) -> Walk {
-        Walk::within(self.no_follow.then(|| Arc::clone(&self.bounds)))
+        Walk::within(self.bounds())
     }
 
     /// Whether a path is a symlink that is not to be followed.
@@ -128,9 +125,9 @@ impl Coverage {
         self.backend.tells_close()
     }
 
-    /// What is not as good as it should be, said once.
-    pub fn complaints(&mut self) -> Vec<Complaint> {
-        std::mem::take(&mut self.complaints)
+    /// What is not as good as it should be and was not told yet.
+    pub fn degraded(&mut self) -> Vec<Degraded> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Every directory there is to look at.
@@ -155,12 +152,47 @@ impl Coverage {
 
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
-        let below = self.hops.range(hop.to_owned()..).take_while(|(path, _)| path.starts_with(hop));
-        below.flat_map(|(_, visible)| visible).cloned().collect()
+        self.hops.visible_through(hop)
     }
 
-    /// Waits for notices until the instant has come. A poll that is due comes with them: the directories to look at.
-    pub fn wait(&mut self, until: Option<Instant>) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
+    /// Whether there is still something to be armed for the first time.
+    pub fn is_arming(&self) -> bool {
+        self.ahead.ahead() > 0
+    }
+
+    /// How many directories are known to be ahead.
+    pub fn ahead(&self) -> usize {
+        self.ahead.ahead()
+    }
+
+    /// Whether a directory is still to be armed for the first time.
+    pub fn will_arm(&self, directory: &Path) -> bool {
+        self.ahead.holds(directory)
+    }
+
+    /// Everything that is to be watched is ahead.
+    pub fn begin(&mut self) {
+        let mut ahead = self.walk();
+        self.begin_roots_at(Path::new("/"), &mut ahead);
+        self.ahead = ahead;
+    }
+
+    /// Arms the next directory that is ahead. Gives it back, with the paths in it that count.
+    pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
+        let (directory, depth) = self.ahead.next()?;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let looks = self.visit(&directory, depth, &mut ahead);
+        self.ahead = ahead;
+        Some((directory, looks))
+    }
+
+    /// Readable when something was told.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.backend.fd()
+    }
+
+    /// When it is time to poll.
+    pub fn due(&mut self) -> Option<Instant> {
         if self.next_poll.is_none() && !self.polled.is_empty() {
             self.next_poll = Some(Instant::now() + self.interval);
         }
@@ -170,8 +202,12 @@ impl Coverage {
             let part = if self.polled.is_subset(&self.watched) { SELDOM } else { HALF };
             *next = (*next).max(since + since.elapsed() * part);
         }
-        let earliest = [until, self.next_poll].into_iter().flatten().min();
-        let mut notices = self.backend.next(earliest);
+        self.next_poll
+    }
+
+    /// What has been told. A poll that is due comes with it: the directories to look at.
+    pub fn drain(&mut self) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
+        let mut notices = self.backend.drain();
         let now = Instant::now();
         // What is polled is looked at by its path anyway.
         let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
@@ -192,10 +228,7 @@ impl Coverage {
 
     /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
     fn names_of(&self, place: &Path) -> Vec<PathBuf> {
-        let through_links =
-            self.hops.iter().filter_map(|(hop, visible)| Some((place.strip_prefix(hop).ok()?, visible)));
-        let mut names: Vec<PathBuf> =
-            through_links.flat_map(|(rest, visible)| visible.iter().map(move |link| link.join(rest))).collect();
+        let mut names = self.hops.names_of(place);
         names.push(place.to_owned());
         let matters = |name: &PathBuf| {
             let inside = self.holds(name) || name.parent().is_some_and(|parent| self.holds(parent));
@@ -221,21 +254,9 @@ impl Coverage {
         };
         let Some(name) = named.filter(may_enter).cloned() else { return false };
         self.polled.insert(directory.to_owned());
-        self.complain(
-            &format!("named {}", directory.display()),
-            format!(
-                "{} may be entered but not listed, so nothing tells of changes in it; {} is polled every {} (--interval)",
-                directory.display(),
-                name.display(),
-                shown(self.interval)
-            ),
-        );
+        let (directory, interval) = (directory.to_owned(), self.interval);
+        self.tell(Degraded::EnteredNotListed { directory, file: name, interval });
         true
-    }
-
-    /// Queues every root.
-    pub fn begin_roots(&mut self, walk: &mut Walk) {
-        self.begin_roots_at(Path::new("/"), walk);
     }
 
     /// Queues the roots at a directory or below it.
@@ -303,23 +324,21 @@ impl Coverage {
                 }
                 let looks = listing.looks();
                 for (path, _) in &looks {
-                    self.complain_of_mount(path);
+                    self.tell_mount(path);
                 }
                 looks
             }
             Err(error) => {
                 match error.kind() {
                     ErrorKind::PermissionDenied if self.polls_by_name(directory) => return self.named_in(directory),
-                    ErrorKind::PermissionDenied => self.complain_of_directory(directory),
+                    ErrorKind::PermissionDenied => {
+                        self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() });
+                    }
                     ErrorKind::NotFound | ErrorKind::NotADirectory => {}
-                    _ => self.complain(
-                        "unlisted",
-                        format!(
-                            "{} cannot be read ({}), so changes in it may go unnoticed",
-                            directory.display(),
-                            os::reason(&error)
-                        ),
-                    ),
+                    _ => self.tell(Degraded::UnlistedDirectory {
+                        directory: directory.to_owned(),
+                        reason: os::reason(error),
+                    }),
                 }
                 Vec::new()
             }
@@ -336,27 +355,20 @@ impl Coverage {
         }
     }
 
-    fn watch(&mut self, directory: &Path) {
-        let (shown_path, interval) = (directory.display(), shown(self.interval));
+    /// Watches the entries of one directory, or polls it where no events come.
+    pub fn watch(&mut self, directory: &Path) {
+        let interval = self.interval;
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
             Some(Silence::Whole(name)) => {
                 self.polled.insert(directory.to_owned());
-                self.complain(
-                    name,
-                    format!(
-                        "{shown_path} is on {name}, which tells of no changes; it is polled every {interval} (--interval)"
-                    ),
-                );
+                let (directory, file_system) = (directory.to_owned(), name.to_owned());
+                self.tell(Degraded::Polled { directory, file_system, interval });
                 return;
             }
             Some(Silence::Below(name)) if self.mounts.layers_are_within_reach(directory) => {
                 self.polled.insert(directory.to_owned());
-                self.complain(
-                    name,
-                    format!(
-                        "{shown_path} is on {name}: changes made through it are told at once; those made below it, in its lower layers, are found by polling every {interval} (--interval) or, in a large tree, more seldom"
-                    ),
-                );
+                let (directory, file_system) = (directory.to_owned(), name.to_owned());
+                self.tell(Degraded::Layered { directory, file_system, interval });
             }
             Some(Silence::Below(_)) | None => {}
         }
@@ -364,91 +376,55 @@ impl Coverage {
             Ok(()) => {
                 self.watched.insert(directory.to_owned());
             }
-            Err(Refusal::Poll) => {
-                self.polled.insert(directory.to_owned());
-            }
-            Err(Refusal::Limit(reason) | Refusal::Other(reason)) => {
-                self.polled.insert(directory.to_owned());
-                self.complain(LIMIT, format!("{reason}; until then the rest is polled every {}", shown(self.interval)));
-            }
             Err(Refusal::Denied) if self.polls_by_name(directory) => {}
-            Err(Refusal::Denied) => self.complain_of_directory(directory),
+            Err(Refusal::Denied) => self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() }),
             Err(Refusal::Gone) => {}
+            Err(refusal) => {
+                self.polled.insert(directory.to_owned());
+                self.tell(refusal.told(Some(directory), interval));
+            }
         }
     }
 
     /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
     /// was done, and not to the one where we see it.
-    fn complain_of_mount(&mut self, path: &Path) {
+    fn tell_mount(&mut self, path: &Path) {
         if !self.mounts.is_on(path) {
             return;
         }
         if self.distrustful {
             self.polled.extend(path.parent().map(Path::to_owned));
         }
-        let shown = path.display();
-        self.complain(
-            &format!("mount {shown}"),
-            format!(
-                "{shown} is a mount of its own (a subPath volume, or a bind-mounted file): a new file renamed into its place where it comes from never arrives here; mount the directory instead"
-            ),
-        );
-    }
-
-    fn complain_of_directory(&mut self, directory: &Path) {
-        self.complain(
-            "denied",
-            format!(
-                "{} cannot be read, so changes in it go unnoticed; make it readable, or leave it out with -i",
-                directory.display()
-            ),
-        );
+        self.tell(Degraded::MountedFile { path: path.to_owned() });
     }
 
     /// Says of each symlink that led out of the tree into something large how much that is.
-    pub fn complain_of_links(&mut self, snapshot: &Shared) {
+    pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
             let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
             let files = snapshot.below(&link).len();
             if directories > MANY_DIRECTORIES || files > MANY_FILES {
-                let message = format!(
-                    "{} leads out of the tree to {}: {files} files in {directories} directories are watched there; --no-follow leaves such symlinks out, -i this one",
-                    link.display(),
-                    real.display()
-                );
-                self.complain(&format!("link {}", link.display()), message);
+                self.tell(Degraded::LargeLink { link, target: real, files, directories });
             }
         }
     }
 
-    /// Says once what lasts.
-    fn complain(&mut self, about: &str, message: String) {
-        if self.complained.insert(about.to_owned()) {
-            // The numbers in the sentence about a limit are never the same.
-            let lasting = if about == LIMIT { about.to_owned() } else { message.clone() };
-            self.complaints.push(Complaint { message, lasting: Some(lasting) });
-        }
-    }
-
-    /// Says that the queue overflowed, once a generation.
-    pub fn complain_of_overflow(&mut self) {
-        if self.complained.insert("overflow".to_owned()) {
-            let message = "the kernel's event queue overflowed; everything is looked at again, nothing is lost (fs.inotify.max_queued_events raises its size)";
-            self.complaints.push(Complaint { message: message.to_owned(), lasting: None });
-        }
+    /// Tells each topic once a generation.
+    pub fn tell(&mut self, degraded: impl Into<Option<Degraded>>) {
+        self.untold.extend(degraded.into().filter(|degraded| self.told.insert(degraded.topic())));
     }
 
     /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
     /// nearest directory that does.
     pub fn register_hops(&mut self, visible: &Path) {
-        let mut way = hops(visible);
-        // A way that turns before it is watched is told by nobody: it is gone once more.
+        let mut way = hops_to(visible);
+        // A symlink that changes before its watch exists sends no event, so resolve the path again.
         for _ in 0..64 {
             for hop in &way {
                 self.watch_for(hop);
-                self.hops.entry(hop.clone()).or_default().insert(visible.to_owned());
+                self.hops.add(hop, visible);
             }
-            let again = hops(visible);
+            let again = hops_to(visible);
             if again == way {
                 return;
             }
@@ -467,13 +443,12 @@ impl Coverage {
 }
 
 /// The chosen source of notices, or why it cannot be had.
-fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, String> {
-    let made: Result<Box<dyn Backend>, Refusal> = match chosen {
+fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, Refusal> {
+    match chosen {
         config::Backend::Auto | config::Backend::Inotify => InotifyBackend::new().map(|backend| Box::new(backend) as _),
         config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
         config::Backend::Poll => Ok(Box::new(PollBackend)),
-    };
-    made.map_err(|refusal| if let Refusal::Limit(reason) = refusal { reason } else { "no events can be had".into() })
+    }
 }
 
 /// The nearest directory above a path that exists.
@@ -484,8 +459,4 @@ fn anchor(path: &Path) -> Option<&Path> {
 /// The paths of a set that are a directory or lie below it.
 fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
     set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
-}
-
-fn shown(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }

@@ -1,14 +1,15 @@
 //! The kernel's inotify, one watch a directory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::Errno;
-use crate::os::fd::wait_readable;
 use crate::os::inotify::{Happening, Inotify, Watch, What};
+use crate::os::{Errno, reason};
+
+/// So many times the queue is read before its events are worked off.
+const MOST_READS: usize = 256;
 
 /// Watches by the kernel's numbers. Both maps are kept so that a lost directory costs nothing but itself: a
 /// search through all watches for each makes `rm -rf` of a large tree quadratic.
@@ -72,7 +73,7 @@ impl Backend for InotifyBackend {
             Errno::ENOSPC => Refusal::no_more_watches(self.watches.len()),
             Errno::EACCES | Errno::EPERM => Refusal::Denied,
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
-            errno => Refusal::Other(errno.desc().to_lowercase()),
+            errno => Refusal::Other(reason(errno)),
         })?;
         if let Some(former) = self.watches.insert(directory.to_owned(), watch)
             && former != watch
@@ -111,17 +112,19 @@ impl Backend for InotifyBackend {
         }
     }
 
-    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.as_fd())
+    }
+
+    fn drain(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
-        loop {
+        // Bounded: a program that writes all the time would keep the queue from ever being empty.
+        for _ in 0..MOST_READS {
             let happenings = self.queue.read();
             if happenings.is_empty() {
                 break;
             }
-            notices.extend(happenings.into_iter().flat_map(|happening| self.notices(happening)).collect::<Vec<_>>());
-        }
-        if notices.is_empty() && !matches!(wait_readable([self.queue.as_fd()], until), Ok([false])) {
-            notices.extend(self.queue.read().into_iter().flat_map(|h| self.notices(h)).collect::<Vec<_>>());
+            happenings.into_iter().for_each(|happening| notices.extend(self.notices(happening)));
         }
         notices
     }

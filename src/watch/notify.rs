@@ -2,18 +2,17 @@
 //! written right after `mkdir` and watches what is ignored.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use ::notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
 use crate::os::Errno;
-use crate::os::fd::{Bell, room_for, wait_readable};
+use crate::os::fd::{Bell, room_for};
 
 /// Watchers of the `notify` crate, their events collected in a channel.
 ///
@@ -52,13 +51,13 @@ impl NotifyBackend {
         let (sender, events) = channel();
         let bell = Arc::new(Bell::new().map_err(Refusal::no_instance)?);
         let mut backend = NotifyBackend { shards: Vec::new(), sender, events, bell, watched: BTreeMap::new() };
-        room_for(DESCRIPTORS).map_err(Refusal::too_many_files)?;
+        room_for(DESCRIPTORS).map_err(Refusal::OpenFilesLimit)?;
         match backend.begin_shard() {
             Ok(()) => Ok(backend),
             Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => {
                 Err(Refusal::no_instance(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))
             }
-            Err(error) => Err(Refusal::Limit(format!("the notify backend cannot start: {error}"))),
+            Err(error) => Err(Refusal::Other(error.to_string())),
         }
     }
 
@@ -153,10 +152,14 @@ impl Backend for NotifyBackend {
         }
     }
 
-    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
-        // An error is an early return, like an interruption.
-        let _ = wait_readable([self.bell.as_fd()], until);
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.bell.as_fd())
+    }
+
+    fn drain(&mut self) -> Vec<Notice> {
+        // In this order, what comes in between rings again.
         self.bell.hush();
-        self.events.try_iter().collect::<Vec<_>>().into_iter().flat_map(|event| self.notices(event)).collect()
+        let events: Vec<_> = self.events.try_iter().collect();
+        events.into_iter().flat_map(|event| self.notices(event)).collect()
     }
 }

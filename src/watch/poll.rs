@@ -1,11 +1,10 @@
 //! Polling: no notices at all. Every directory is refused with [`Refusal::Poll`], so that the watcher looks at it
 //! once an interval, by the same comparison that follows an overflow.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::time::Instant;
 
 use super::backend::{Backend, Notice, Refusal};
-use crate::os::fd::wait_readable;
 
 /// A source that never says anything.
 #[derive(Debug)]
@@ -26,9 +25,11 @@ impl Backend for PollBackend {
 
     fn forget(&mut self, _directory: &Path) {}
 
-    fn next(&mut self, until: Option<Instant>) -> Vec<Notice> {
-        // An error is an early return, like an interruption.
-        let _ = wait_readable([], until);
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn drain(&mut self) -> Vec<Notice> {
         Vec::new()
     }
 }

@@ -204,6 +204,25 @@ impl Snapshot {
         self.complete
     }
 
+    /// The files that are not as they were, those that are gone and those that were not there.
+    pub fn differing(&self, before: &Snapshot) -> Vec<PathBuf> {
+        let mut differing = Vec::new();
+        for (one, other) in [(before, self), (self, before)] {
+            for (path, directory) in one.directories() {
+                let others = other.directory(path);
+                for (name, file) in &directory.files {
+                    let same = others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
+                    if same != Some(file.stamp) {
+                        differing.push(path.join(&**name));
+                    }
+                }
+            }
+        }
+        differing.sort();
+        differing.dedup();
+        differing
+    }
+
     /// Every directory, in the order of the tree.
     pub fn directories(&self) -> impl Iterator<Item = (&Path, &Directory)> {
         self.directories.iter().map(|(path, directory)| (path.as_path(), directory))

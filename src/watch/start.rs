@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::clocks::{Clocks, device};
 use super::snapshot::Memory;
-use super::walk::Walk;
 use crate::change::{ChangeSet, Look};
 use crate::os;
 
@@ -19,8 +18,6 @@ const MOST_KNOWN: usize = 1000;
 /// The start of a generation, and what is known of the time before.
 #[derive(Debug, Default)]
 pub struct Start {
-    /// What is still to be armed for the first time; what it meets is the state of the start.
-    pub walk: Walk,
     /// The instant of the command's start, by our own clock of the files; `None` before it.
     pub at_ns: Option<i64>,
     /// How the changes behind this start were last seen: they are no news.
@@ -31,12 +28,6 @@ pub struct Start {
     pub recent: Vec<PathBuf>,
     /// Files that the child before did not know.
     pub came: Vec<PathBuf>,
-    /// Whether the child before has left us something.
-    pub inherits: bool,
-    /// Directories that were moved (or chmodded) since the start.
-    pub moved: Vec<PathBuf>,
-    /// Files whose inode changed since the start although they were not written: moved here, or merely chmodded.
-    pub doubtful: Vec<PathBuf>,
 }
 
 impl Start {

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::Look;
@@ -165,80 +165,5 @@ impl Walk {
             self.begin(link.to_owned(), Depth::Deep);
         }
         followed
-    }
-}
-
-/// The most symlinks on one path, as in the kernel (path_resolution(7)).
-const MOST_HOPS: usize = 40;
-
-/// Every symlink on the way to a path, and where the way ends: the places whose change changes what the path means.
-/// Empty when no symlink is involved.
-pub fn hops(path: &Path) -> Vec<PathBuf> {
-    let mut hops = Vec::new();
-    let mut done = PathBuf::from("/");
-    let mut ahead: VecDeque<std::ffi::OsString> = parts(path);
-    while let Some(part) = ahead.pop_front() {
-        if part == ".." {
-            done.pop();
-            continue;
-        }
-        let here = done.join(&part);
-        let Ok(target) = fs::read_link(&here) else {
-            done = here;
-            continue;
-        };
-        hops.push(here);
-        if hops.len() > MOST_HOPS {
-            return hops;
-        }
-        if target.is_absolute() {
-            done = PathBuf::from("/");
-        }
-        for part in parts(&target).into_iter().rev() {
-            ahead.push_front(part);
-        }
-    }
-    if !hops.is_empty() {
-        hops.push(done);
-    }
-    hops
-}
-
-fn parts(path: &Path) -> VecDeque<std::ffi::OsString> {
-    let part = |component: Component<'_>| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    };
-    path.components().filter_map(part).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hops;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn every_hop_of_a_config_map_is_known() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(directory.path()).unwrap();
-        fs::create_dir(root.join("..2026_1")).unwrap();
-        fs::write(root.join("..2026_1/app.toml"), "").unwrap();
-        symlink("..2026_1", root.join("..data")).unwrap();
-        symlink("..data/app.toml", root.join("app.toml")).unwrap();
-        assert_eq!(
-            hops(&root.join("app.toml")),
-            [root.join("app.toml"), root.join("..data"), root.join("..2026_1/app.toml")]
-        );
-        assert!(hops(&root.join("..2026_1/app.toml")).is_empty());
-    }
-
-    #[test]
-    fn a_loop_of_symlinks_ends() {
-        let directory = tempfile::tempdir().unwrap();
-        symlink("b", directory.path().join("a")).unwrap();
-        symlink("a", directory.path().join("b")).unwrap();
-        assert!(hops(&directory.path().join("a")).len() <= 42);
     }
 }

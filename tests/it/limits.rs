@@ -30,6 +30,12 @@ pub fn assert_one_complaint(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.stderr.matches(&said[0]).count(), 1, "{ended:#?}");
 }
 
+/// Asserts that programs can tell what it was without reading the sentence.
+fn assert_kind(ended: &Ended, kind: &str) {
+    let degraded = ended.events.iter().filter(|event| event["event"] == "degraded");
+    assert_eq!(degraded.map(|event| &event["kind"]).collect::<Vec<_>>(), [kind], "{ended:#?}");
+}
+
 /// The arguments of a run that watches `*.py` and polls often.
 pub fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     ["-w", "*.py", "--interval", "100ms"].iter().chain(more).copied().chain(["--", "sleep", "600"]).collect()
@@ -102,6 +108,7 @@ fn an_overflow_is_one_restart(backend: &str) {
     let ended = session.stop();
     assert_eq!(ended.count("started"), 3, "{ended:#?}");
     assert_one_complaint(&ended, &["the kernel's event queue overflowed", "fs.inotify.max_queued_events"]);
+    assert_kind(&ended, "queue_overflow");
 }
 
 fn after_an_overflow_everything_is_watched_as_before(backend: &str) {
@@ -151,7 +158,7 @@ fn many_directories() -> Sandbox {
 }
 
 /// Under a limit a save in each directory is told; then some restarts, after which the limit has still been said once.
-fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, words: &[&str]) {
+fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, kind: &str, words: &[&str]) {
     let sandbox = many_directories();
     let mut session = match namespace.start(&sandbox, &arguments(&[&GO_ON[..], &["--backend", backend]].concat())) {
         Ok(session) => session,
@@ -167,6 +174,7 @@ fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, words: &[&s
     let ended = session.stop();
     assert_eq!((ended.count("started"), ended.count("changed")), (1, MANY + 1), "{ended:#?}");
     assert_one_complaint(&ended, words);
+    assert_kind(&ended, kind);
 
     let mut session = namespace.start(&sandbox, &arguments(&["--backend", backend])).expect("as before");
     session.wait_armed(1);
@@ -182,20 +190,26 @@ fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, words: &[&s
 #[test]
 fn at_the_limit_of_watches_the_rest_is_polled_and_that_is_said_once() {
     let namespace = Namespace::of_users("echo 6 > /proc/sys/user/max_inotify_watches");
-    let words =
-        ["the limit of 6 watched directories", "`sysctl user.max_inotify_watches=N`", "the rest is polled every 100ms"];
+    let words = [
+        "limit of 6 watched directories is reached",
+        "`sysctl user.max_inotify_watches=N`",
+        "the rest is polled every 100ms",
+    ];
     for backend in ["inotify", "notify"] {
-        nothing_is_lost(backend, &namespace, "the limit of inotify watches", &words);
+        nothing_is_lost(backend, &namespace, "the limit of inotify watches", "watch_limit", &words);
     }
 }
 
 #[test]
 fn without_an_inotify_instance_everything_is_polled_and_that_is_said_once() {
     let namespace = Namespace::of_users("echo 0 > /proc/sys/user/max_inotify_instances");
-    let words =
-        ["the limit of 0 instances", "`sysctl user.max_inotify_instances=N`", "everything is polled every 100ms"];
+    let words = [
+        "limit of 0 inotify instances is reached",
+        "`sysctl user.max_inotify_instances=N`",
+        "everything is polled every 100ms",
+    ];
     for backend in ["inotify", "notify"] {
-        nothing_is_lost(backend, &namespace, "the limit of inotify instances", &words);
+        nothing_is_lost(backend, &namespace, "the limit of inotify instances", "instance_limit", &words);
     }
 }
 

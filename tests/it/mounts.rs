@@ -84,7 +84,7 @@ fn edits_behind_a_fuse_mount_are_found_by_polling_and_that_is_said_once() {
         assert_every_edit_is_found(&mut session, &source);
         // Beside the mount there are events.
         assert_told(&sandbox, &mut session, "beside.py", "new");
-        let words = ["shown is on FUSE, which tells of no changes", "polled every 100ms (--interval)"];
+        let words = ["shown is on FUSE, which sends no file events", "polled every 100ms (--interval)"];
         assert_one_complaint(&session.stop(), &words);
 
         let mut session = namespace.start(&sandbox, &arguments(&["--backend", backend])).expect("as before");
@@ -193,7 +193,7 @@ fn an_edit_below_an_overlay_is_found_and_one_through_it_is_told_once() {
         }
         let ended = session.stop();
         assert_eq!(ended.count("started"), 7, "{ended:#?}");
-        let words = ["shown is on overlay", "made through it are told at once", "polling every 100ms (--interval)"];
+        let words = ["shown is on overlay", "made through it are noticed at once", "polling every 100ms (--interval)"];
         assert_one_complaint(&ended, &words);
     }
 }

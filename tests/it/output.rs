@@ -308,7 +308,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "stopped" => &["took_ms", "killed"],
         "exited" => &["code", "status", "ran_ms"],
         "waiting" => &["for", "delay_ms"],
-        "degraded" => &["message"],
+        "degraded" => &["kind", "message"],
         "finished" => &["code", "reason"],
         other => panic!("nobody knows the event {other}"),
     }
@@ -353,7 +353,7 @@ fn the_event_stream_tells_everything_with_the_keys_of_its_contract() {
     session.wait("config_rejected");
     session.wait_armed(2);
     signal(session.child_pid(), "KILL");
-    session.wait("degraded");
+    assert_eq!(session.wait("degraded")["kind"], "child_died");
     session.wait_armed(3);
     fs::write(sandbox.beside().join("end"), "").expect("ours");
     sandbox.write("app.txt", "two");

@@ -60,6 +60,7 @@ on_every_backend! {
         let told: Vec<&Value> = ended.events.iter().filter(|seen| seen["event"] == "degraded").collect();
         let [told] = told[..] else { panic!("{ended:#?}") };
         let message = told["message"].as_str().expect("a text");
+        assert_eq!(told["kind"], "never_quiet");
         assert!(message.contains("app.py") && message.contains("10 times --debounce"), "{message}");
     }
 

@@ -48,6 +48,10 @@ fn violations(files: &[File]) -> Vec<String> {
             }
         }
     }
+    for (path, type_name, home) in strayed_methods(files) {
+        mistakes
+            .push(format!("{path} has methods of {type_name}, which is defined in {home}: a circle of the two files"));
+    }
     for room in rooms {
         let of_room = own_room.iter().filter(|(path, _)| room_of(path) == room);
         let edges = of_room.map(|(path, targets)| (*path, targets.clone())).collect();
@@ -55,6 +59,49 @@ fn violations(files: &[File]) -> Vec<String> {
         mistakes.extend(circle.map(|circle| format!("these files of a room name each other in a circle: {circle}")));
     }
     mistakes
+}
+
+/// Methods outside of the file of their type: whoever has the type calls them without naming their file, and their file
+/// names the type. Implementations of traits are found by way of the trait.
+fn strayed_methods(files: &[File]) -> Vec<(&str, String, &str)> {
+    let mut homes: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    let read: Vec<(&str, Vec<String>)> = files.iter().map(|(path, text)| (path.as_str(), tokens(text))).collect();
+    for (path, tokens) in &read {
+        for pair in tokens.windows(2).filter(|pair| matches!(pair[0].as_str(), "struct" | "enum" | "union")) {
+            homes.entry((room_of(path), pair[1].clone())).or_default().push(path);
+        }
+    }
+    let mut strayed = Vec::new();
+    for (path, tokens) in read.iter().filter(|(path, _)| !path.ends_with("_tests.rs")) {
+        // `impl Trait` in a signature stands behind other signs.
+        let begins =
+            |index: usize| index == 0 || matches!(tokens[index - 1].as_str(), "}" | "{" | ";" | "]" | "unsafe");
+        for index in (0..tokens.len()).filter(|index| tokens[*index] == "impl" && begins(*index)) {
+            let Some(type_name) = implemented(&tokens[index + 1..]) else { continue };
+            let known = homes.get(&(room_of(path), type_name.clone())).map_or(&[][..], Vec::as_slice);
+            if let Some(home) = known.first().filter(|_| !known.contains(path)) {
+                strayed.push((*path, type_name, *home));
+            }
+        }
+    }
+    strayed
+}
+
+/// The type that has the methods of an `impl`, by the tokens after that word; `None` for a trait's.
+fn implemented(tokens: &[String]) -> Option<String> {
+    let mut depth = 0;
+    let mut last = None;
+    for token in tokens {
+        match token.as_str() {
+            "<" => depth += 1,
+            ">" => depth -= 1,
+            "{" | "where" if depth == 0 => return last,
+            "for" if depth == 0 => return None,
+            name if depth == 0 && is_name(name) => last = Some(name.to_owned()),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The table: `//! 4 command heartbeat watch report`, with a description behind two blanks.
@@ -347,6 +394,11 @@ fn in_the_real_files_a_wrong_line_is_found() {
             "use super::driver::run;",
             "in a circle: supervisor/driver.rs -> supervisor/machine.rs -> supervisor/driver.rs",
         ),
+        (
+            "watch/poll.rs",
+            "impl super::Watcher { fn stray(&self) {} }",
+            "watch/poll.rs has methods of Watcher, which is defined in watch/mod.rs",
+        ),
     ] {
         let mistakes = violations(&with_line(path, line));
         assert!(mistakes.iter().any(|mistake| mistake.contains(part)), "{part:?} is not in {mistakes:#?}");
@@ -383,6 +435,20 @@ fn the_checker_finds_each_kind_of_violation_and_nothing_where_there_is_none() {
         &[("low.rs", "const Q: char = '\"'; const R: char = '\\''; fn f<'a>(x: &'a str) {} // \" crate::high::X")],
         &[("low.rs", "mod tests { use super::X; }"), ("low_tests.rs", "use super::X;")],
         &[("low.rs", "use std::high::X; use high::Y; fn f(high: u8) { other::crate_name(); }")],
+        &[
+            ("high/mod.rs", "mod a; struct X<T>(T);\nimpl<T: Into<u8>> X<T> {}"),
+            ("high/a.rs", "struct A; impl A {} impl crate::low::T for A {}"),
+        ],
+        &[
+            ("high/mod.rs", "mod a;\npub use a::f;"),
+            ("high/a.rs", "pub fn f(x: impl Fn()) -> impl Iterator<Item = u8> { struct F; }"),
+            ("high/b.rs", "struct Iterator;"),
+        ],
+        &[
+            ("high/mod.rs", "struct X; mod a;"),
+            ("high/a.rs", "trait T {} impl<'a> T for &'a u8 {} impl T for Vec<u8> where u8: Copy {}"),
+            ("other.rs", "struct X; impl X {}"),
+        ],
         &[("os/mod.rs", "mod fd;"), ("os/fd.rs", "fn f() { unsafe {} }")],
         &[("high.rs", "#![deny(unsafe_op_in_unsafe_fn)] // unsafe")],
         &[
@@ -418,6 +484,13 @@ fn the_checker_finds_each_kind_of_violation_and_nothing_where_there_is_none() {
             "high/a.rs -> high/b.rs -> high/a.rs",
         ),
         (&[("high/mod.rs", "use self::a::A;"), ("high/a.rs", "use super::X;")], "in a circle: high/"),
+        (
+            &[
+                ("high/mod.rs", "mod a; pub struct X<'a>(&'a u8);"),
+                ("high/a.rs", "impl<'a> super::X<'a> where u8: Copy {}"),
+            ],
+            "high/a.rs has methods of X, which is defined in high/mod.rs",
+        ),
         (&[("high/mod.rs", "mod a; fn f() { a::g(); }"), ("high/a.rs", "use super::X;")], "in a circle: high/"),
     ];
     for (files, part) in wrong {

@@ -10,7 +10,6 @@ mod heard;
 mod mirror;
 mod record;
 mod rooted;
-mod stamp;
 mod tree;
 
 use std::env::ArgsOs;
@@ -25,8 +24,7 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 8] = [
-    Specimen { name: "stamp", words: "FILE [WATCHED]", run: stamp::run },
+const SPECIMENS: [Specimen; 7] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },

@@ -595,5 +595,5 @@ impl Drop for Round {
 
 /// Whether an event tells that restarts follow each other, which they do here.
 fn is_of_series(event: &Value) -> bool {
-    event["message"].as_str().is_some_and(|message| message.contains(" restarts in a row; "))
+    event["kind"] == "restart_series"
 }

@@ -1,0 +1,275 @@
+//! What is measured. Everything that is compared takes turns in one run.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::contender::{Contender, DEADLINE, Running};
+use crate::machine::{Cost, proportional_set};
+use crate::sample::Sample;
+use crate::stamps::{StampProgram, Stamps, monotonic_ns};
+use crate::table::{Goal, Table};
+use crate::tree::{BURST, Save, Tree};
+use crate::{Result, tell};
+
+/// Between two measurements, so that each finds its system idle.
+const REST: Duration = Duration::from_millis(60);
+/// More saves in a row, each within 2 s of a start, would be damped from the 61st on.
+const SERIES: usize = 40;
+/// Longer than the 2 s that end a series.
+const QUIET: Duration = Duration::from_millis(2500);
+/// A peer that has not started its command by then has lost the save.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// No start follows a burst after this long.
+const AFTER_BURST: Duration = Duration::from_millis(1500);
+const BURST_TAKES: Duration = Duration::from_millis(200);
+/// From the moment that all is watched to the first look at what idling costs.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// How often things are measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    pub saves: usize,
+    pub peer_saves: usize,
+    pub starts: usize,
+    pub large_starts: usize,
+    pub edits: usize,
+    pub bursts: usize,
+    pub large_saves: usize,
+    pub idle: Duration,
+}
+
+impl Counts {
+    pub const FULL: Counts = Counts {
+        saves: 200,
+        peer_saves: 40,
+        starts: 100,
+        large_starts: 20,
+        edits: 15,
+        bursts: 15,
+        large_saves: 20,
+        idle: Duration::from_secs(30),
+    };
+    pub const QUICK: Counts = Counts {
+        saves: 30,
+        peer_saves: 5,
+        starts: 10,
+        large_starts: 3,
+        edits: 3,
+        bursts: 3,
+        large_saves: 5,
+        idle: Duration::from_secs(3),
+    };
+}
+
+/// Everything that a row needs.
+pub struct Bench<'a> {
+    pub stamp: &'a StampProgram,
+    pub counts: Counts,
+    /// The floor is the first.
+    pub contenders: &'a [Contender],
+    pub table: &'a mut Table,
+}
+
+type Samples = Vec<(String, Sample)>;
+
+fn samples(contenders: &[Contender]) -> Samples {
+    contenders.iter().map(|contender| (contender.name.clone(), Sample::default())).collect()
+}
+
+impl Bench<'_> {
+    /// Save to first instruction. A tree for each: on a shared one all would start on every save.
+    pub fn saves(&mut self) -> Result<()> {
+        let trees = self.contenders.iter().map(|_| Tree::small()).collect::<Result<Vec<_>>>()?;
+        let mut watched = Vec::new();
+        for (contender, tree) in self.contenders.iter().zip(&trees) {
+            watched.push(Watched::by(contender, tree, self.stamp, false)?);
+        }
+        for (name, how) in [("save in place", Save::InPlace), ("save by rename", Save::Rename)] {
+            let mut samples = samples(self.contenders);
+            for round in 0..self.counts.saves {
+                if round % SERIES == 0 {
+                    std::thread::sleep(QUIET);
+                }
+                for (watched, (_, sample)) in watched.iter_mut().zip(&mut samples) {
+                    if !watched.contender.is_peer() || round < self.counts.peer_saves {
+                        sample.add_time(watched.save(how)?);
+                    }
+                }
+            }
+            self.table.add(name, " ms", Goal::TimesTheFirst(4.0), &samples);
+        }
+        for Watched { contender, extra, .. } in watched.iter().filter(|watched| watched.extra > 0) {
+            self.table.note(format!("{} started the command {extra} times more than there were saves", contender.name));
+        }
+        Ok(())
+    }
+
+    /// Invocation to first instruction.
+    pub fn starts(&mut self, tree: &Tree, count: usize) -> Result<()> {
+        let all: Vec<Contender> = [&[Contender::direct()], self.contenders].concat();
+        let mut samples = samples(&all);
+        for _ in 0..count {
+            for (contender, (_, sample)) in all.iter().zip(&mut samples) {
+                let mut stamps = Stamps::new()?;
+                let before = monotonic_ns();
+                let _running = contender.start(tree, self.stamp, &stamps, false)?;
+                let stamp = stamps.first(DEADLINE, |_| true)?;
+                sample.add_time(stamp.map(|stamp| stamp.at - before));
+                std::thread::sleep(REST);
+            }
+        }
+        self.table.add(&format!("start, {}", tree.size), " ms", Goal::MoreThanTheFirst(2.0), &samples);
+        Ok(())
+    }
+
+    /// An edit directly after the first instruction of the first start, deep in a large tree.
+    pub fn early_edits(&mut self, tree: &Tree) -> Result<()> {
+        let mut samples = samples(self.contenders);
+        for round in 0..self.counts.edits {
+            for (contender, (_, sample)) in self.contenders.iter().zip(&mut samples) {
+                let mut stamps = Stamps::new()?;
+                let _running = contender.start(tree, self.stamp, &stamps, false)?;
+                if stamps.first(DEADLINE, |_| true)?.is_none() {
+                    return Err(format!("{} has not started the command", contender.name));
+                }
+                let length = i64::try_from(round).unwrap_or(0) + 2000;
+                let before = tree.save(Save::InPlace, length)?;
+                let stamp = stamps.first(PATIENCE, |stamp| stamp.length == length)?;
+                sample.add_time(stamp.map(|stamp| stamp.at - before));
+                tree.save(Save::InPlace, 1)?;
+            }
+        }
+        self.table.add(&format!("first edit, {}", tree.size), " ms", Goal::AtMost(50.0), &samples);
+        Ok(())
+    }
+
+    /// Each of 500 files written once, within 200 ms.
+    pub fn bursts(&mut self) -> Result<()> {
+        let (mut restarts, mut times) = (samples(self.contenders), samples(self.contenders));
+        for (index, contender) in self.contenders.iter().enumerate() {
+            let tree = Tree::for_bursts()?;
+            let mut watched = Watched::by(contender, &tree, self.stamp, false)?;
+            for round in 0..self.counts.bursts {
+                std::thread::sleep(QUIET);
+                let content = vec![b'x'; 3000 + round];
+                let began = Instant::now();
+                for number in 0..BURST {
+                    let due = BURST_TAKES.mul_f64(number as f64 / BURST as f64);
+                    std::thread::sleep(due.saturating_sub(began.elapsed()));
+                    let file = tree.of_burst(number);
+                    tell("write", &file, fs::write(&file, &content))?;
+                }
+                let after = monotonic_ns();
+                let stamps = watched.stamps.until_quiet(AFTER_BURST)?;
+                restarts[index].1.add(stamps.len() as f64);
+                let last = stamps.last().filter(|stamp| stamp.length == content.len() as i64);
+                times[index].1.add_time(last.map(|stamp| stamp.at - after));
+            }
+        }
+        self.table.add("burst of 500 files in 200 ms: restarts", "", Goal::AtMost(1.0), &restarts);
+        self.table.add("burst: last write to final start", " ms", Goal::AtMost(30.0), &times);
+        Ok(())
+    }
+
+    /// Saves where everything is watched, and how long that takes.
+    pub fn large_saves(&mut self, tree: &Tree) -> Result<()> {
+        let ours: Vec<Contender> = self.contenders.iter().filter(|contender| !contender.is_peer()).cloned().collect();
+        let (mut samples, mut armings) = (samples(&ours), samples(&ours));
+        // In turn and one at a time: on one tree all would start on every save.
+        for _ in 0..2 {
+            for (index, contender) in ours.iter().enumerate() {
+                let mut watched = Watched::by(contender, tree, self.stamp, true)?;
+                for _ in 0..self.counts.large_saves.div_ceil(2) {
+                    samples[index].1.add_time(watched.save(Save::InPlace)?);
+                }
+                for arming in watched.armings {
+                    armings[index].1.add_time(Some(arming));
+                }
+            }
+        }
+        self.table.add(&format!("save in place, {}", tree.size), " ms", Goal::TimesTheFirst(4.0), &samples);
+        armings.retain(|(_, sample)| sample.count() > 0);
+        self.table.add("the same: start to all watched", " ms", Goal::None, &armings);
+        Ok(())
+    }
+
+    /// What waiting for a change costs, all processes together, without the command.
+    pub fn idle(&mut self, tree: &Tree, most_mebibytes: f64) -> Result<()> {
+        let mut watched = Vec::new();
+        for contender in self.contenders {
+            watched.push(Watched::by(contender, tree, self.stamp, true)?);
+        }
+        std::thread::sleep(SETTLING);
+        let running: Vec<Vec<i32>> = watched.iter().map(|watched| watched.running.processes(self.stamp)).collect();
+        let before = running.iter().map(|processes| Cost::of(processes)).collect::<Result<Vec<_>>>()?;
+        std::thread::sleep(self.counts.idle);
+        let [mut cpu, mut switches, mut memory] = [(); 3].map(|()| Samples::new());
+        for ((contender, processes), before) in self.contenders.iter().zip(&running).zip(before) {
+            let after = Cost::of(processes)?;
+            let row = |value: f64| (contender.name.clone(), Sample::of(value));
+            cpu.push(row((after.cpu_ns - before.cpu_ns) as f64 / 1e6));
+            switches.push(row((after.switches - before.switches) as f64));
+            memory.push(row(proportional_set(processes)?));
+        }
+        let seconds = self.counts.idle.as_secs_f64();
+        let what = format!("idle {seconds:.0} s, {}", tree.size);
+        self.table.add(&format!("{what}: CPU"), " ms", Goal::AtMost(seconds / 6.0), &cpu);
+        self.table.add("the same: context switches", "", Goal::AtMost(2.0 * seconds), &switches);
+        self.table.add("the same: memory (PSS)", " MiB", Goal::AtMost(most_mebibytes), &memory);
+        Ok(())
+    }
+}
+
+/// A tree that a contender watches, to be saved to.
+struct Watched<'a> {
+    contender: &'a Contender,
+    tree: &'a Tree,
+    running: Running,
+    stamps: Stamps,
+    /// Of the file that is saved. Every save has another, so that a stamp tells which one its command has seen.
+    length: i64,
+    /// Starts more than saves.
+    extra: usize,
+    /// From each start of the command until everything is watched, as reloadrun tells it.
+    armings: Vec<i64>,
+}
+
+impl<'a> Watched<'a> {
+    fn by(contender: &'a Contender, tree: &'a Tree, stamp: &StampProgram, tells: bool) -> Result<Watched<'a>> {
+        let mut stamps = Stamps::new()?;
+        let before = monotonic_ns();
+        let running = contender.start(tree, stamp, &stamps, tells)?;
+        if stamps.first(DEADLINE, |_| true)?.is_none() {
+            return Err(format!("{} has not started the command", contender.name));
+        }
+        let mut watched = Watched { contender, tree, running, stamps, length: 1000, extra: 0, armings: Vec::new() };
+        watched.rest(before)?;
+        if contender.is_peer() {
+            // They do not tell when they are ready.
+            std::thread::sleep(DEADLINE / 10);
+        }
+        Ok(watched)
+    }
+
+    /// Saves, and gives the nanoseconds until the first start of a command that sees the whole save.
+    fn save(&mut self, how: Save) -> Result<Option<i64>> {
+        self.length += 1;
+        let length = self.length;
+        self.extra += self.stamps.read()?.len();
+        let before = self.tree.save(how, length)?;
+        let patience = if self.contender.is_peer() { PATIENCE } else { DEADLINE };
+        let stamp = self.stamps.first(patience, |stamp| stamp.length == length)?;
+        if stamp.is_none() && !self.contender.is_peer() {
+            return Err(format!("{} has lost a save", self.contender.name));
+        }
+        self.rest(before)?;
+        Ok(stamp.map(|stamp| stamp.at - before))
+    }
+
+    /// Until everything is watched again, if that is told, and then a little.
+    fn rest(&mut self, before: i64) -> Result<()> {
+        self.armings.extend(self.running.wait_armed(before)?);
+        std::thread::sleep(REST);
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! What is watched and what is known of it, together: directories that come and go, symlinks that turn, and ignore files
+//! that change.
+//!
+//! | what a change of the rules does to a file  | then                                                            |
+//! |---------------------------------------------|-----------------------------------------------------------------|
+//! | it was ignored, and counts from now on      | it is known as it is; a save after the change of the rules counts |
+//! | it counted, and is ignored from now on      | it is forgotten, and so is a change of it that is pending        |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::debug;
+
+use super::backend::{Entry, Notice};
+use super::coverage::Coverage;
+use super::ledger::Ledger;
+use super::rule_clock::RuleClock;
+use super::walk::{Depth, Walk};
+use crate::change::Look;
+use crate::degraded::Degraded;
+use crate::filter::Filter;
+use crate::ignore_files::RulesChanged;
+use crate::os;
+use crate::settle::Progress;
+
+/// The watched directories and the files in them.
+pub struct Survey {
+    filter: Arc<Filter>,
+    /// Which directories are watched.
+    pub coverage: Coverage,
+    /// How the files in them are and were.
+    pub ledger: Ledger,
+    rule_clock: RuleClock,
+}
+
+impl Survey {
+    /// The two together.
+    pub fn new(filter: Arc<Filter>, coverage: Coverage, ledger: Ledger, rule_clock: RuleClock) -> Survey {
+        Survey { filter, coverage, ledger, rule_clock }
+    }
+
+    /// Takes in all that has been told, and polls what is due.
+    pub fn look(&mut self) {
+        let (notices, polled) = self.coverage.drain();
+        let heard_ns = os::clock::file_clock_ns();
+        for notice in notices {
+            self.take_in(notice);
+        }
+        // While a large tree is being armed, each of its directories is looked at anyway, and polling would only delay it.
+        if let Some(polled) = polled.filter(|_| !self.coverage.is_arming()) {
+            self.look_again(&polled);
+        }
+        self.look_around_for_rules();
+        self.rule_clock.heard(heard_ns);
+    }
+
+    /// Looks once more at what is pending, before it passes.
+    pub fn confirm(&mut self, now: Instant) {
+        // A burst that is polled may go on in other files, and the next poll may be a long time off.
+        let polled = self.coverage.polled();
+        if !self.ledger.settler.is_empty() && !polled.is_empty() {
+            self.look_again(&polled);
+        }
+        self.ledger.confirm(now);
+    }
+
+    /// Watches for changes of this file, which looked so when somebody read it.
+    pub fn add(&mut self, path: &Path, seen: Look) {
+        let directory = if path.is_dir() { Some(path) } else { path.parent() };
+        directory.filter(|directory| !self.coverage.holds(directory)).into_iter().for_each(|directory| {
+            self.coverage.watch(directory);
+        });
+        self.coverage.register_hops(path);
+        if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
+            self.ledger.snapshot.set(path, seen.stamp);
+            self.consider(path, Progress::Partial);
+        }
+    }
+
+    /// Walks to the end; what it meets is compared.
+    pub fn explore(&mut self, mut walk: Walk, progress: Progress) {
+        while let Some((directory, depth)) = walk.next() {
+            for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
+                self.compare(&path, Some(look), progress);
+            }
+            self.ledger.enter(&directory);
+        }
+        if !self.coverage.is_arming() {
+            self.coverage.tell_links(&self.ledger.snapshot);
+        }
+    }
+
+    /// Looks at a file; if it differs from the snapshot, that waits in the settler.
+    pub fn consider(&mut self, path: &Path, progress: Progress) {
+        self.compare(path, None, progress);
+    }
+
+    /// The same with a look that was taken, if one was.
+    fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress) {
+        if self.ledger.consider(path, look, progress) && path.is_symlink() {
+            self.coverage.register_hops(path);
+        }
+    }
+
+    fn take_in(&mut self, notice: Notice) {
+        match notice {
+            Notice::Overflow => {
+                self.coverage.tell(Degraded::QueueOverflow);
+                self.coverage.watch_again();
+                self.look_again(&self.coverage.all());
+            }
+            Notice::Gone(directory) => {
+                self.lose(&directory);
+                // What was below a mount shows again, and no other notice tells of it.
+                if directory.is_dir() && !self.coverage.holds(&directory) {
+                    self.gain(&directory, Progress::Partial);
+                }
+            }
+            Notice::Entry { path, what } => self.take_in_entry(&path, what),
+        }
+    }
+
+    /// Takes in what happened to an entry of a watched directory.
+    pub fn take_in_entry(&mut self, path: &Path, what: Entry) {
+        if path.file_name().is_some_and(Filter::is_ignore_file) {
+            self.refresh_rules(path, what);
+        }
+        for visible in self.coverage.visible_through(path) {
+            self.turn(&visible);
+        }
+        let look = self.ledger.hear(path, what);
+        // Setting the times alone (`touch -m`) is told like a write that never ends.
+        let what = if what == Entry::Modified && look.is_some_and(has_set_times) { Entry::Attributes } else { what };
+        match what {
+            Entry::Created | Entry::MovedTo if path.is_dir() => {
+                let progress = if what == Entry::MovedTo { Progress::Whole } else { Progress::Partial };
+                self.gain(path, progress);
+            }
+            Entry::Vanished => {
+                for gone in self.ledger.snapshot.below(path).into_iter().chain(self.ledger.settler.below(path)) {
+                    self.consider(&gone, Progress::Partial);
+                }
+                if self.coverage.holds(path) {
+                    self.lose(path);
+                }
+                self.consider(path, Progress::Partial);
+            }
+            Entry::Created if path.is_symlink() || has_other_names(path) => self.consider(path, Progress::Whole),
+            Entry::Created => self.consider(path, Progress::Partial),
+            Entry::Modified if self.coverage.tells_close() => self.compare(path, look, Progress::Open),
+            Entry::Modified => self.compare(path, look, Progress::Partial),
+            // Times may be set while the file is still being written.
+            Entry::Attributes if self.ledger.settler.holds(path) => {}
+            // A directory that may be read from now on.
+            Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.coverage.will_arm(path) => {
+                self.gain(path, Progress::Partial);
+            }
+            Entry::Closed | Entry::MovedTo | Entry::Attributes => self.consider(path, Progress::Whole),
+        }
+    }
+
+    /// A directory has come: watch it, and everything in it is new.
+    fn gain(&mut self, directory: &Path, progress: Progress) {
+        let mut walk = self.coverage.walk();
+        self.coverage.begin_roots_at(directory, &mut walk);
+        if directory.is_symlink() {
+            if walk.follow(directory, &self.filter) {
+                self.coverage.register_hops(directory);
+            }
+        } else if self.filter.descend(directory) {
+            walk.begin(directory.to_owned(), Depth::Deep);
+        }
+        self.explore(walk, progress);
+        // It may have taken the place of another.
+        for known in self.ledger.snapshot.below(directory) {
+            self.consider(&known, progress);
+        }
+    }
+
+    /// A watched directory has gone.
+    fn lose(&mut self, directory: &Path) {
+        self.coverage.forget(directory);
+        for gone in self.ledger.snapshot.below(directory) {
+            self.consider(&gone, Progress::Partial);
+        }
+        let mut walk = self.coverage.walk();
+        self.coverage.begin_roots_at(directory, &mut walk);
+        self.explore(walk, Progress::Partial);
+        for visible in self.coverage.visible_through(directory) {
+            self.turn(&visible);
+        }
+    }
+
+    /// A symlink on the way to this path now leads elsewhere.
+    fn turn(&mut self, visible: &Path) {
+        self.coverage.register_hops(visible);
+        if visible.is_dir() && self.filter.descend(visible) && !self.coverage.leaves_alone(visible) {
+            let mut walk = self.coverage.walk();
+            walk.begin(visible.to_owned(), Depth::Deep);
+            self.explore(walk, Progress::Whole);
+        }
+        for known in self.ledger.snapshot.below(visible) {
+            self.consider(&known, Progress::Whole);
+        }
+        self.consider(visible, Progress::Whole);
+    }
+
+    /// Compares whole directories with the snapshot: after an overflow, and those that are polled.
+    fn look_again(&mut self, directories: &BTreeSet<PathBuf>) {
+        let began_ns = os::clock::file_clock_ns();
+        for directory in directories {
+            let mut below = self.coverage.walk();
+            let listed: BTreeMap<PathBuf, Look> = match below.list(directory, Depth::Deep, &self.filter) {
+                Ok(listing) => listing.looks().into_iter().collect(),
+                Err(_) => self.coverage.named_in(directory).into_iter().collect(),
+            };
+            // The listing may have shown that an ignore file has changed.
+            self.take_up_rules(self.rule_clock.last_listing());
+            if listed.is_empty() && !directory.is_dir() {
+                self.lose(directory);
+                continue;
+            }
+            for path in self.ledger.snapshot.in_directory(directory) {
+                if !listed.contains_key(&path) {
+                    self.consider(&path, Progress::Partial);
+                }
+            }
+            let told = self.coverage.tells(directory);
+            for (path, look) in listed {
+                // How far a save has come is known better from its events.
+                if !(told && self.ledger.settler.holds(&path)) {
+                    if self.ledger.snapshot.get(&path).is_some_and(|known| Some(known) != look.stamp) {
+                        self.ledger.learn_clock(&path, look, self.coverage.interval());
+                    }
+                    self.compare(&path, Some(look), Progress::Partial);
+                }
+            }
+            while let Some((subdirectory, _)) = below.next() {
+                let known = self.coverage.holds(&subdirectory) || self.coverage.will_arm(&subdirectory);
+                if !directories.contains(&subdirectory) && !known {
+                    self.gain(&subdirectory, Progress::Partial);
+                }
+            }
+        }
+        self.rule_clock.listed(began_ns);
+        if self.coverage.is_arming() {
+            // Roots that are not watched yet are not missing, and what is in them is not new.
+            return;
+        }
+        let mut walk = self.coverage.walk();
+        self.coverage.begin_missing_roots(&mut walk);
+        self.explore(walk, Progress::Partial);
+    }
+
+    /// An ignore file, or a `.git`, is named by a notice.
+    fn refresh_rules(&mut self, path: &Path, what: Entry) {
+        // Half of a file that is being written would let half of what is ignored count for a moment.
+        if what == Entry::Modified && self.coverage.tells_close() {
+            return;
+        }
+        self.filter.refresh_rules(path);
+        self.take_up_rules(i64::MAX);
+    }
+
+    /// Once an interval, looks at ignore files for which no notice comes: `.git/info/exclude`, those in the home
+    /// directory, and those above what is watched.
+    fn look_around_for_rules(&mut self) {
+        if !self.coverage.is_arming() && self.rule_clock.is_due(Instant::now()) {
+            self.filter.look_around_for_rules();
+        }
+        self.take_up_rules(i64::MAX);
+    }
+
+    /// Goes by the rules as they are now. What was written at `unseen_ns` or later may not have been seen yet.
+    fn take_up_rules(&mut self, unseen_ns: i64) {
+        for RulesChanged { below, since_ns } in self.filter.changed_rules() {
+            debug!(below = %below.display(), "ignore rules have changed");
+            self.ledger.forget_ignored(&below);
+            self.note_counting(&below, since_ns.unwrap_or(self.rule_clock.last_heard()).min(unseen_ns));
+        }
+    }
+
+    fn note_counting(&mut self, below: &Path, since_ns: i64) {
+        let mut walk = self.coverage.walk();
+        self.coverage.begin_roots_at(below, &mut walk);
+        if self.coverage.holds(below) && self.filter.descend(below) && !walk.holds(below) {
+            walk.begin(below.to_owned(), Depth::Deep);
+        }
+        while let Some((directory, depth)) = walk.next() {
+            if self.coverage.will_arm(&directory) {
+                // It is looked at while arming.
+                continue;
+            }
+            for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
+                if self.ledger.note_counting(&path, look, since_ns) && path.is_symlink() {
+                    self.coverage.register_hops(&path);
+                }
+            }
+            self.ledger.enter(&directory);
+        }
+    }
+}
+
+/// A write stamps the file and its inode with the same time; a time that was set differs.
+fn has_set_times(look: Look) -> bool {
+    look.stamp.is_some_and(|stamp| stamp.mtime_ns != look.ctime_ns)
+}
+
+/// A hard link is made whole; a file made by open(2) has one name and is yet to be written.
+fn has_other_names(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.nlink() > 1)
+}

@@ -1,0 +1,81 @@
+//! The one wait of the watcher: for notices, for a visitor at the door, for the clock.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use crate::change::Look;
+use crate::os::Errno;
+use crate::os::fd::{Bell, wait_readable};
+
+/// The way for other threads to wake the watcher.
+#[derive(Debug, Clone)]
+pub struct Door {
+    bell: Arc<Bell>,
+    paths: Sender<(PathBuf, Look)>,
+}
+
+impl Door {
+    /// Has a file watched that looked like this when somebody read it: if it looks otherwise by then, that is a change.
+    #[cfg_attr(not(test), expect(dead_code, reason = "discovery is the first to come in this way"))]
+    pub fn add(&self, path: PathBuf, seen: Look) {
+        // The receiver ends with the process.
+        let _ = self.paths.send((path, seen));
+        self.bell.ring();
+    }
+}
+
+/// The other side of the door.
+#[derive(Debug)]
+pub struct Visitors {
+    bell: Arc<Bell>,
+    paths: Receiver<(PathBuf, Look)>,
+}
+
+/// A door and its other side.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn door() -> Result<(Door, Visitors), Errno> {
+    let bell = Arc::new(Bell::new()?);
+    let (sender, paths) = channel();
+    Ok((Door { bell: Arc::clone(&bell), paths: sender }, Visitors { bell, paths }))
+}
+
+impl Visitors {
+    /// The paths that are to be watched from now on.
+    pub fn paths(&self) -> Vec<(PathBuf, Look)> {
+        self.paths.try_iter().collect()
+    }
+
+    /// A wait for this queue, if there is one, and for the door.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn wait(&self, queue: Option<BorrowedFd<'_>>) -> Result<Wait, Errno> {
+        let queue = queue.map(|queue| queue.try_clone_to_owned()).transpose();
+        let queue = queue.map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))?;
+        Ok(Wait { queue, bell: Arc::clone(&self.bell) })
+    }
+}
+
+/// What the watcher waits for. It belongs to the thread that waits, so that nobody is kept from the watcher meanwhile.
+#[derive(Debug)]
+pub struct Wait {
+    queue: Option<OwnedFd>,
+    bell: Arc<Bell>,
+}
+
+impl Wait {
+    /// Waits until something was told, somebody is at the door, or the instant has come. May come back early.
+    pub fn until(&self, until: Instant) {
+        // An error is an early return, like an interruption.
+        let _ = match &self.queue {
+            Some(queue) => wait_readable([queue.as_fd(), self.bell.as_fd()], Some(until)).map(drop),
+            None => wait_readable([self.bell.as_fd()], Some(until)).map(drop),
+        };
+        self.bell.hush();
+    }
+}
