@@ -15,7 +15,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use super::fs::mtime_ns;
-use super::way::own_user;
+use super::user::own_user;
 
 /// Why the lock cannot be had.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use nix::libc;
 
 use super::pidfd;
 use super::process::own_pid;
-
 use super::signals::Signal;
 use super::user;
 
