@@ -55,7 +55,7 @@ pub fn page(kind: &str, command: Command, examples: &str, more: &str) -> Option<
 
 fn man(command: Command, examples: &str, more: &str) -> String {
     const IN_MEMORY: &str = "memory takes everything";
-    let page = Man::new(command).manual("User Commands");
+    let page = Man::new(command);
     let mut text = Vec::new();
     page.render_title(&mut text).expect(IN_MEMORY);
     page.render_name_section(&mut text).expect(IN_MEMORY);

@@ -28,6 +28,7 @@ mod on_exit;
 mod out_of_reach;
 mod output;
 mod own_outputs;
+mod pages;
 mod patterns;
 mod quiet;
 #[path = "../torture/random.rs"]

@@ -33,9 +33,10 @@ fn read(name: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
-/// README.md and everything in docs/.
+/// What lies at the root, and everything in docs/.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![repository().join("README.md")];
+    let mut found: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| repository().join(name)).into();
     let mut ahead = vec![repository().join("docs")];
     while let Some(directory) = ahead.pop() {
         for entry in fs::read_dir(&directory).expect("docs can be listed") {
@@ -268,7 +269,7 @@ fn every_config_file_in_the_documents_is_understood() {
 }
 
 /// The long names of all options, from `--help`.
-fn flags() -> BTreeSet<String> {
+pub fn flags() -> BTreeSet<String> {
     let output = Sandbox::new().command(["--help"]).output().expect("reloadrun starts");
     let help = String::from_utf8(output.stdout).expect("the help is UTF-8");
     let options = help.lines().filter(|line| line.trim_start().starts_with('-'));
