@@ -1,6 +1,6 @@
-//! The new code really runs: CPython trusts a `.pyc` by the whole second and the size of its source, so that a fast
-//! restart after a small edit would run the old code. Before a start, and before a signal that lets the command import
-//! anew, the compiled files of what has just changed are removed.
+//! Removes stale compiled Python files. CPython accepts a `.pyc` if the size of the source and its time in whole
+//! seconds match, so a fast restart after a small edit could run the old code. Before a start, and before a signal that
+//! makes the command import again, the compiled files of the changed sources are removed.
 //!
 //! Only `<stem>.*.pyc` in the caches of a changed source are removed, and never through a symlink. The caches are
 //! `__pycache__` beside the source and, as `importlib` has it (`cache_from_source`), the same path below
@@ -25,19 +25,19 @@ const OPTION: &str = "pycache_prefix=";
 /// Where the command's Python keeps compiled files.
 #[derive(Debug)]
 pub struct Caches {
-    /// The command's directory, by its names.
+    /// The command's directory: its real path and the name that the user knows.
     directory: PathBuf,
     named_directory: PathBuf,
-    /// Trees that mirror absolute paths. A Python that does not know of them uses `__pycache__`.
+    /// Directories that mirror absolute paths (`sys.pycache_prefix`). A Python without that setting uses `__pycache__`.
     prefixes: Vec<PathBuf>,
 }
 
 impl Caches {
-    /// By the command's words and the environment that it inherits from us.
+    /// Finds the caches from the words of the command and from the environment that it inherits.
     pub fn of(config: &Config) -> Caches {
-        let inherited = std::env::var_os(PREFIX);
+        let inherited = config.environment.get(PREFIX).map(OsStr::to_owned);
         // `env PYTHONPYCACHEPREFIX=...`, `python -X pycache_prefix=...`.
-        let words = config.command.iter().filter_map(|word| {
+        let words = config.words().iter().filter_map(|word| {
             let word = word.as_bytes();
             let word = word.strip_prefix(b"-X").unwrap_or(word);
             let value = word.strip_prefix(OPTION.as_bytes()).or_else(|| {
@@ -54,7 +54,7 @@ impl Caches {
         }
     }
 
-    /// Removes the compiled files of these sources; paths that are no Python sources are nothing to it.
+    /// Removes the compiled files of these sources. Other paths than Python sources are skipped.
     pub fn drop_compiled<'a>(&self, sources: impl Iterator<Item = &'a Path>) {
         let mut stems: HashMap<&Path, HashSet<&OsStr>> = HashMap::new();
         for source in sources.filter(|path| path.extension().is_some_and(|extension| extension == "py")) {
@@ -71,7 +71,8 @@ impl Caches {
         }
     }
 
-    /// Where below the prefixes the compiled files of a directory are: Python goes by the name it knows the directory by.
+    /// The directories below the prefixes that can hold compiled files of `directory`. Python builds the path from its
+    /// own name of the directory, so all names of it are tried.
     fn mirrors(&self, directory: &Path) -> Vec<Directory> {
         if self.prefixes.is_empty() {
             return Vec::new();
@@ -80,7 +81,7 @@ impl Caches {
         names.extend(std::fs::canonicalize(directory));
         names.extend(directory.strip_prefix(&self.directory).map(|rest| self.named_directory.join(rest)));
         if directory == Path::new("/") {
-            // It takes the head of `/x.py`, which is empty, for a relative one.
+            // For `/x.py`, Python mirrors the current directory: the path without its last part is empty.
             names.extend([self.directory.clone(), self.named_directory.clone()]);
         }
         let names: HashSet<PathBuf> = names.into_iter().collect();
@@ -103,7 +104,7 @@ fn mirror(prefix: &Path, directory: &Path) -> Option<Directory> {
 
 fn drop_from(mut cache: Directory, stems: &HashSet<&OsStr>) {
     for name in cache.files() {
-        // Not ours to remove, or gone already: then it stays.
+        // A file that cannot be removed stays.
         if source_stem(&name).is_some_and(|stem| stems.contains(stem)) && cache.remove(&name) {
             debug!(?name, "dropped, its source has just changed");
         }

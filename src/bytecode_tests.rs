@@ -1,10 +1,12 @@
 use super::Caches;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, tests::config};
+use crate::environment::tests::environment;
 
 fn caches(directory: &Path, prefixes: &[PathBuf]) -> Caches {
     Caches { directory: directory.to_owned(), named_directory: directory.to_owned(), prefixes: prefixes.to_vec() }
@@ -51,7 +53,7 @@ fn a_cache_behind_a_symlink_is_left_alone() {
     assert!(elsewhere.join("x.cpython-311.pyc").exists());
 }
 
-/// A compiled file for this source, where a prefix puts it.
+/// Creates a compiled file of this source below a prefix.
 fn mirrored(prefix: &Path, source: &Path) -> PathBuf {
     let below = source.parent().unwrap().strip_prefix("/").unwrap();
     let cache = prefix.join(below);
@@ -70,7 +72,7 @@ fn below_a_prefix_the_path_is_mirrored_by_every_name_of_the_directory() {
     symlink(&real, real.join("../named")).unwrap();
     symlink("../lib", real.join("app/linked")).unwrap();
     let named = real.parent().unwrap().join("named");
-    // The prefix itself may be a symlink: the user has named it.
+    // The prefix itself may be a symlink: the user chose it.
     let prefix = real.parent().unwrap().join("prefix");
     fs::create_dir(real.parent().unwrap().join("cache")).unwrap();
     symlink("cache", &prefix).unwrap();
@@ -87,7 +89,7 @@ fn below_a_prefix_the_path_is_mirrored_by_every_name_of_the_directory() {
     for (source, compiled) in cases {
         drop_one(&caches, &source);
         let left: Vec<_> = compiled.iter().filter(|path| path.exists()).collect();
-        assert!(left.is_empty(), "of {source:?} {left:?} is left");
+        assert!(left.is_empty(), "{left:?} of {source:?} was not removed");
     }
     assert!(other.exists());
 }
@@ -108,20 +110,19 @@ fn below_a_prefix_no_symlink_is_followed() {
 }
 
 #[test]
-fn a_prefix_is_taken_from_the_words_of_the_command_too() {
-    for (words, expected) in [
-        (vec!["env", "PYTHONPYCACHEPREFIX=cache", "python", "app.py"], vec!["/app/cache"]),
-        (vec!["python", "-X", "pycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
-        (vec!["python", "-Xpycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
-        (vec!["env", "PYTHONPYCACHEPREFIX=", "python"], vec![]),
-        (vec!["python", "app.py"], vec![]),
+fn a_prefix_is_taken_from_the_environment_and_from_the_words_of_the_command() {
+    for (inherited, words, expected) in [
+        ("", vec!["env", "PYTHONPYCACHEPREFIX=cache", "python", "app.py"], vec!["/app/cache"]),
+        ("", vec!["python", "-X", "pycache_prefix=/var/cache", "app.py"], vec!["/var/cache"]),
+        ("/x", vec!["python", "-Xpycache_prefix=/var/cache", "app.py"], vec!["/x", "/var/cache"]),
+        ("y", vec!["env", "PYTHONPYCACHEPREFIX=", "python"], vec!["/app/y"]),
+        ("", vec!["python", "app.py"], vec![]),
     ] {
-        let command = words.iter().map(Into::into).collect();
-        let config = Config { command, ..config(Path::new("/app"), "*.py", "") };
-        let prefixes = Caches::of(&config).prefixes;
-        let inherited = usize::from(std::env::var_os(super::PREFIX).is_some_and(|prefix| !prefix.is_empty()));
+        let command = Some(words.iter().map(OsString::from).collect());
+        let environment = environment(&[(super::PREFIX, inherited)]);
+        let config = Config { command, environment, ..config(Path::new("/app"), "*.py", "") };
         let expected: Vec<PathBuf> = expected.into_iter().map(PathBuf::from).collect();
-        assert_eq!(prefixes[inherited..], expected, "{words:?}");
+        assert_eq!(Caches::of(&config).prefixes, expected, "{words:?}");
     }
 }
 
@@ -138,6 +139,6 @@ fn a_cache_is_read_once_for_all_its_sources() {
     caches(directory.path(), &[]).drop_compiled(sources.iter().map(PathBuf::as_path));
     let took = began.elapsed();
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 0);
-    // Read anew for each source, it takes 4000 times 4000 looks: 8 million on the average, more than 5 s.
+    // Reading the cache once for each source takes about 8 million comparisons, more than 5 s.
     assert!(took < Duration::from_secs(2), "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! What changed: plain data, shared by everyone above.
+//! Changes of files, as plain data for all higher ranks.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// What tells one state of a file from another. Two stamps are compared with `!=`, never with `>`:
-/// a restored older file (`cp -p`, `rsync -t`, `git stash`) is a change like any other.
+/// Identifies one state of a file. Two stamps are compared with `!=`, never with `>`: restoring an older file
+/// (`cp -p`, `rsync -t`, `git stash`) is a change like any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Modification time, nanoseconds since the epoch.
@@ -17,25 +17,25 @@ pub struct Stamp {
     pub size: u64,
     /// Inode number of the file itself (symlinks are followed).
     pub inode: u64,
-    /// When the inode was made, nanoseconds since the epoch; 0 where the file system does not say. The number of a
-    /// deleted file is given to the next one at once.
+    /// Birth time of the inode, nanoseconds since the epoch; 0 where the file system does not report it. It is needed
+    /// because a file system may reuse the inode number of a deleted file at once.
     pub born_ns: i64,
 }
 
 impl Stamp {
-    /// Whether another stamp differs in nothing but the time at which the inode was made.
+    /// Whether the other stamp differs only in the birth time of the inode.
     pub fn is_twin(&self, other: &Stamp) -> bool {
         self != other && Stamp { born_ns: other.born_ns, ..*self } == *other
     }
 
-    /// Nobody knows how the file was: it differs from every state, absence included.
+    /// An unknown state. It differs from every state, also from a missing file.
     pub const UNKNOWN: Stamp = Stamp { mtime_ns: i64::MIN, size: u64::MAX, inode: 0, born_ns: 0 };
 }
 
-/// One look at a path: its stamp (`None` = no such file), and when its inode last changed.
+/// The result of one look at a path: its stamp (`None` = no such file), and when its inode last changed.
 ///
-/// `ctime_ns` is kept apart because it is no reason to restart (`chmod` moves it), but it is the one
-/// time that nothing can set back, so it alone can tell what happened in an unwatched moment.
+/// `ctime_ns` is not a part of the stamp because a new ctime alone is not a reason to restart (`chmod` changes it). But
+/// no program can set it back, so it shows whether a file was touched while it was not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     /// The file's stamp, or `None` where there is no regular file.
@@ -45,15 +45,15 @@ pub struct Look {
 }
 
 impl Look {
-    /// What one sees where there is no file.
+    /// The look at a path without a file.
     pub const ABSENT: Look = Look { stamp: None, ctime_ns: 0 };
 }
 
-/// A path as people read it from a directory: relative in it and near it (`../shared/lib.py`), whole elsewhere.
+/// A path for display: relative if it is in `directory` or near it (`../shared/lib.py`), else absolute.
 pub fn seen_from(directory: &Path, path: &Path) -> PathBuf {
     let shared = directory.components().zip(path.components()).take_while(|(own, other)| own == other).count();
     let up = directory.components().count() - shared;
-    // `..` alone says little, and the root of the file system is nobody's neighbourhood.
+    // Not `..` alone, and not by way of the root directory.
     if shared == path.components().count() || up > 3 || (up > 0 && shared < 2) {
         return path.to_owned();
     }
@@ -63,15 +63,15 @@ pub fn seen_from(directory: &Path, path: &Path) -> PathBuf {
     if is_shorter { relative } else { path.to_owned() }
 }
 
-/// What happened to a file since its generation started.
+/// What happened to a file since its generation began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// It was not there before.
+    /// The file did not exist before.
     Created,
-    /// It was there, and is different now.
+    /// The file existed and is different now.
     Modified,
-    /// It was there, and is gone.
+    /// The file existed and does not any more.
     Deleted,
 }
 
@@ -85,33 +85,33 @@ impl fmt::Display for ChangeKind {
     }
 }
 
-/// One changed file, and the rule by which it counts.
+/// One changed file, and the rule that makes it count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Absolute path, as the watch patterns reach it (a symlink keeps its visible name).
+    /// Absolute path, as the watch patterns name it (symlinks are kept).
     #[serde(with = "path")]
     pub path: PathBuf,
     /// What happened to it.
     pub kind: ChangeKind,
-    /// The rule that made it count, in the user's words (`-w '*.py'`).
+    /// The rule that made it count, as the user wrote it (`-w '*.py'`).
     pub rule: String,
-    /// Whether this is the config file itself: then nothing less than a restart will do.
+    /// Whether this is the config file. It always causes a restart, also with `--on-change signal:NAME`.
     pub config: bool,
-    /// Whether somebody still had it open for writing when its time was up: its end will be one more change.
+    /// Whether it was still open for writing when the wait for it ended. Closing it will be another change.
     pub open: bool,
-    /// How the file was last seen, so that the next generation does not count it once more.
+    /// The last look at the file, so that the next generation does not count the same change again.
     pub seen: Look,
 }
 
 impl Change {
-    /// A file that came where nobody saw it.
+    /// A file that was created while it was not watched.
     pub fn unseen(path: PathBuf) -> Change {
         let (kind, rule) = (ChangeKind::Created, String::new());
         Change { path, kind, rule, config: false, open: false, seen: Look::ABSENT }
     }
 }
 
-/// Everything behind one restart, ordered by path, each path once. Several share one: a branch that is checked out may be
+/// All changes that cause one restart, ordered by path, each path once. Cloning is cheap: a `git checkout` may change
 /// tens of thousands of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSet {
@@ -119,10 +119,10 @@ pub struct ChangeSet {
 }
 
 impl ChangeSet {
-    /// A set of these changes; of several for one path the last one stays.
+    /// Builds a set; of several changes to one path the last one stays.
     pub fn new(changes: impl IntoIterator<Item = Change>) -> Self {
         let mut changes: Vec<Change> = changes.into_iter().collect();
-        // Stable, so that of one path the last one comes last.
+        // The sort is stable, so the last change to a path stays last.
         changes.sort_by(|one, other| one.path.cmp(&other.path));
         changes.dedup_by(|later, kept| {
             let same = later.path == kept.path;
@@ -139,7 +139,7 @@ impl ChangeSet {
         self.changes.iter()
     }
 
-    /// How many files changed.
+    /// The number of changed files.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
@@ -164,12 +164,12 @@ impl ChangeSet {
         Arc::unwrap_or_clone(self.changes)
     }
 
-    /// The same in sets of at most so many.
+    /// Splits the set into sets of at most `size` changes.
     pub fn pieces(&self, size: usize) -> impl DoubleEndedIterator<Item = ChangeSet> {
         self.changes.chunks(size).map(|piece| ChangeSet { changes: Arc::new(piece.to_vec()) })
     }
 
-    /// Adds another set; where both name a path, `later` wins.
+    /// Adds another set; for a path in both, `later` wins.
     pub fn merge(self, later: ChangeSet) -> ChangeSet {
         if self.is_empty() {
             return later;
@@ -178,8 +178,8 @@ impl ChangeSet {
     }
 }
 
-/// A path as a JSON string. A byte that is not UTF-8 becomes half a surrogate pair, `\\udc80` to `\\udcff`, as Python does it
-/// (PEP 383): `os.fsencode(json.loads(...))` gives the bytes back.
+/// A path as a JSON string. A byte that is not UTF-8 becomes a lone surrogate, `\\udc80` to `\\udcff`, as in Python
+/// (PEP 383): `os.fsencode(json.loads(...))` returns the original bytes.
 pub fn json_string(path: &Path) -> String {
     let mut json = String::from("\"");
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
@@ -191,38 +191,22 @@ pub fn json_string(path: &Path) -> String {
     json
 }
 
-/// A path between two processes: its bytes need not be UTF-8.
+/// A path between two processes, as its bytes: they need not be UTF-8. For `#[serde(with = "..")]`.
 pub mod path {
-    use std::borrow::Cow;
     use std::ffi::OsString;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     use std::path::{Path, PathBuf};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Most paths are UTF-8, and a text takes a quarter of the room that a list of numbers takes.
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Wire<'a> {
-        Text(Cow<'a, str>),
-        Bytes(Vec<u8>),
-    }
-
-    /// For `#[serde(with = "..")]`.
+    /// Its bytes.
     pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        let wire = match path.to_str() {
-            Some(text) => Wire::Text(text.into()),
-            None => Wire::Bytes(path.as_os_str().as_bytes().to_owned()),
-        };
-        wire.serialize(serializer)
+        path.as_os_str().as_bytes().serialize(serializer)
     }
 
-    /// For `#[serde(with = "..")]`.
+    /// From its bytes.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => PathBuf::from(text.into_owned()),
-            Wire::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
-        })
+        Vec::deserialize(deserializer).map(|bytes| OsString::from_vec(bytes).into())
     }
 }
 
@@ -238,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_stands_once_and_the_later_change_wins() {
+    fn each_path_is_in_a_set_once_and_the_later_change_wins() {
         let first = ChangeSet::new([change("/b", ChangeKind::Created), change("/a", ChangeKind::Modified)]);
         let both = first.merge(ChangeSet::new([change("/b", ChangeKind::Deleted)]));
         let seen: Vec<_> = both.iter().map(|c| (c.path.to_str().unwrap(), c.kind)).collect();
@@ -246,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_a_json_string_that_gives_its_bytes_back() {
+    fn a_path_is_written_as_a_json_string_without_losing_bytes() {
         for (path, json) in [
             (&b"/a b/\xc3\xa9.py"[..], "\"/a b/\u{e9}.py\""),
             (b"/\"\\\n.py", r#""/\"\\\n.py""#),
@@ -260,8 +244,8 @@ mod tests {
     fn a_path_that_is_not_utf8_survives_the_pipe() {
         let path = PathBuf::from(OsStr::from_bytes(b"/x/\xff.py"));
         let set = ChangeSet::new([Change { path: path.clone(), ..change("", ChangeKind::Created) }]);
-        let wire = serde_json::to_string(&set).unwrap();
-        let back: ChangeSet = serde_json::from_str(&wire).unwrap();
+        let wire = postcard::to_stdvec(&set).unwrap();
+        let back: ChangeSet = postcard::from_bytes(&wire).unwrap();
         assert_eq!(back.paths().next(), Some(path.as_path()));
     }
 

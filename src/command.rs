@@ -13,6 +13,7 @@ use crate::config::{Config, StopGroup};
 use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
+use crate::os::fd::pipe;
 use crate::os::fs::same_file;
 use crate::os::process::{Harvest, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
@@ -54,7 +55,7 @@ pub struct Collected {
 }
 
 impl Command {
-    /// Makes everything ready for [`Command::start`]: finds the program, sets up its environment.
+    /// Prepares everything for [`Command::start`]: finds the program, builds its environment.
     ///
     /// # Errors
     /// The status of a command that could not begin.
@@ -65,17 +66,17 @@ impl Command {
         lockfile: Option<&Path>,
         supervisor: i32,
     ) -> Result<Executable, CommandStatus> {
-        // As `cd` would set it: by the name that led there, as long as it does.
-        let named = &config.named_directory;
-        let shown = if same_file(named, &config.directory) { named } else { &config.directory };
+        // As `cd` would set it: the name that the user gave, as long as it leads to this directory.
+        let (named, directory) = (&config.named_directory, &config.directory);
+        let shown = if named == directory || same_file(named, directory) { named } else { directory };
         let own: [(&str, Option<OsString>); 4] = [
             ("PWD", Some(shown.into())),
-            // Where there is none, one of a reloadrun around this one must not be taken for ours.
+            // Without a lockfile, that of an outer reloadrun must not be passed on.
             ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
-        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let mut environment: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
@@ -85,9 +86,10 @@ impl Command {
             environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
         }
         let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let name = config.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let words = config.words();
+        let name = words.first().map(OsString::as_os_str).unwrap_or_default();
         let program = program::find(name, &config.directory, path)?;
-        Executable::new(&program, &config.command, &config.directory, &environment, activated).map_err(|_| {
+        Executable::new(&program, words, &config.directory, &environment, activated).map_err(|_| {
             CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
         })
     }
@@ -98,6 +100,8 @@ impl Command {
     /// The status of a command that could not begin.
     pub fn start(executable: &Executable, group: Group, dispositions: &Dispositions) -> Result<Command, CommandStatus> {
         let tether = Tether::new().ok();
+        // The watcher lists directories later. A command that leaves no descriptor for that must not start.
+        pipe().map_err(|errno| CommandStatus::CannotRun(program::reason(errno)))?;
         let leader = spawn(executable, group, tether.as_ref(), dispositions)
             .map_err(|failure| CommandStatus::CannotRun(sentence(executable, failure)))?;
         Ok(Command {

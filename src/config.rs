@@ -5,14 +5,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::environment::Environment;
 use crate::os::signals::Signal;
 use crate::pattern::Pattern;
 
 /// A whole configuration: every path absolute, every pattern compiled, every value in range.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The program and its arguments; never empty.
-    pub command: Vec<OsString>,
+    /// The program and its arguments, which are never empty. `None` where nothing is to be run (`--explain`).
+    pub command: Option<Vec<OsString>>,
     /// Working directory of the command, and what is watched when no pattern is given.
     pub directory: PathBuf,
     /// The same by the name that the user knows, symlinks included, if it leads there: `PWD` of the command.
@@ -57,6 +58,15 @@ pub struct Config {
     pub verbosity: Verbosity,
     /// What is to be told of it, though nothing is wrong.
     pub hints: Vec<String>,
+    /// What reloadrun was started with: the command inherits it, and git and Python go by it.
+    pub environment: Environment,
+}
+
+impl Config {
+    /// The words of the command; none where there is none.
+    pub fn words(&self) -> &[OsString] {
+        self.command.as_deref().unwrap_or_default()
+    }
 }
 
 /// How to learn of changes.
@@ -156,6 +166,7 @@ pub enum Verbosity {
 #[cfg(test)]
 pub mod tests {
     use super::{Backend, Color, Compare, Config, OnChange, OnExit, StopGroup, Verbosity};
+    use crate::environment::Environment;
     use crate::os::signals::Signal;
     use crate::pattern::Kind;
     use crate::pattern::tests::patterns;
@@ -165,7 +176,7 @@ pub mod tests {
     /// The default of everything, with these patterns.
     pub fn config(root: &Path, watch: &str, ignore: &str) -> Config {
         Config {
-            command: vec!["true".into()],
+            command: Some(vec!["true".into()]),
             directory: root.to_owned(),
             named_directory: root.to_owned(),
             watch: patterns(Kind::Watch, "-w", watch, root),
@@ -188,6 +199,7 @@ pub mod tests {
             color: Color::Auto,
             verbosity: Verbosity::Normal,
             hints: Vec::new(),
+            environment: Environment::default(),
         }
     }
 }

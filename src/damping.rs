@@ -1,78 +1,80 @@
-//! Restarts that come soon after a start, again and again: counts them, says when to tell the user, and how long the next
-//! one waits. No I/O and no clock. It never asks who wrote a file.
+//! Slows down restart loops: counts restarts that come soon after a start, decides when to report them to the user, and
+//! how long the next one is delayed. No I/O and no clock. It does not try to find out which process wrote a file.
 //!
-//! A *series* is restarts that each came within [`SOON`] of a start. It began with the start that its first restart
-//! followed.
+//! A *series* is a row of restarts, each of them within [`SOON`] of a start. It begins at the start before its first
+//! restart.
 //!
-//! | what comes                                          | what follows                                        |
+//! | input                                               | effect                                              |
 //! |-----------------------------------------------------|-----------------------------------------------------|
-//! | a change later than that                            | the count begins anew, and this restart is not in it |
-//! | a change in an old file that was not in the series  | the count begins anew with this restart             |
-//! | a change later than [`LONGEST`], or new settings    | the files are forgotten too                         |
-//! | anything else                                       | the series goes on                                  |
+//! | a change later than [`SOON`] after the start        | the count restarts at 0                             |
+//! | a change to an old file that was not in the series  | the count restarts at 1 with this restart           |
+//! | a change later than [`LONGEST`], or a new config    | the count restarts at 0, and the files are forgotten |
+//! | anything else                                       | the series continues                                |
 //!
-//! Old files existed when the series began, *fresh* ones came into being in it. The files stay known over a new count:
-//! what a looping build wrote does not become old because somebody saves a source in between, or because the build was
-//! slow for once.
+//! *Old* files existed when the series began, *fresh* files were created during it. A new count keeps the known files:
+//! the output of a looping build stays fresh when the user saves a source in between or when one build was slow.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeKind, ChangeSet};
 
 /// A change this soon after a start makes the restart a part of a series.
 pub const SOON: Duration = Duration::from_secs(2);
 
-/// The longest wait, and the first, which doubles until then.
+/// The longest delay of a restart. Delays start at `FIRST` and double up to this.
 pub const LONGEST: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_millis(500);
 
-/// From the sixth restart on, one for fresh files alone waits: builds and coverage write new names.
+/// From the sixth restart on, a restart for fresh files alone is delayed: builds and coverage tools write new names.
 const FRESH_PASS: u32 = 5;
 
-/// From the 61st on, the others wait too: somebody may well save an old file each second for a minute.
+/// From the 61st restart on, the others are delayed too. A user may well save an old file each second for a minute.
 const OLD_PASS: u32 = 60;
 
-/// The user is told by this restart at the latest.
+/// A series is reported at this restart at the latest.
 const TOLD: u32 = 10;
 
-/// More files than this are not kept in mind. Fresh ones are recognised all the same.
+/// The most files that are remembered. Fresh files are recognised without it.
 const MOST_FILES: usize = 10_000;
 
 /// A file of the series.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     fresh: bool,
-    /// How many restarts it was behind.
+    /// How many restarts it caused or took part in.
     restarts: u32,
 }
 
-/// What the user is told of a series.
+/// A series, as reported to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
-    /// The files that seem to keep it going.
+    /// The files that probably cause it.
     pub files: Vec<PathBuf>,
-    /// How many restarts there have been.
+    /// The number of restarts so far.
     pub restarts: u32,
-    /// Whether the restarts wait from now on; else they will if it goes on.
+    /// Whether restarts are delayed from now on; else they will be if the series continues.
     pub waits: bool,
 }
 
-/// The decisions about series.
-#[derive(Debug, Clone, Default)]
+/// The state of the present series.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damping {
+    #[serde(with = "members")]
     files: BTreeMap<PathBuf, Member>,
     restarts: u32,
-    /// How many of them were for an old file too.
+    /// How many of the restarts had an old file among their changes.
     for_old: u32,
-    /// How many of them waited.
+    /// How many of the restarts were delayed.
     waited: u32,
     told: bool,
 }
 
 impl Damping {
-    /// How long a restart for just these changes waits, counted from the first notice; `None` if not at all.
+    /// How long a restart for exactly these changes is delayed, counted from the first event; `None` if not at all.
     pub fn wait<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Option<Duration> {
         let may_wait = if self.for_old >= OLD_PASS {
             |damping: &Damping, change: &Change| damping.has(change)
@@ -85,8 +87,8 @@ impl Damping {
         all.then(|| FIRST.saturating_mul(1 << self.waited.min(8)).min(LONGEST))
     }
 
-    /// These changes lead to a restart. `quiet` is the time from the start, or from the last change, to the first of
-    /// them. Gives back what the user is to be told, once in a series.
+    /// Takes in a restart for these changes. `quiet` is the time from the start, or from the last change, to the first
+    /// of them. Returns the series when it must be reported, once per series.
     pub fn restart(&mut self, changes: &ChangeSet, quiet: Duration) -> Option<Series> {
         if changes.has_config() || quiet > LONGEST {
             self.reset();
@@ -109,7 +111,7 @@ impl Damping {
         Some(Series { files: self.suspects(waited), restarts: self.restarts, waits: waited })
     }
 
-    /// These files changed too, or were found to have changed, while the restart was on its way.
+    /// Takes in changes that were found while the restart was in progress.
     pub fn join(&mut self, changes: &ChangeSet) {
         if changes.iter().any(|change| !self.has(change)) {
             self.begin_anew();
@@ -124,12 +126,12 @@ impl Damping {
         }
     }
 
-    /// Whether there was a restart in the present series.
+    /// Whether the present series has a restart.
     pub fn is_in_series(&self) -> bool {
         self.restarts > 0
     }
 
-    /// These files came into being between one command and the next, where nobody saw it.
+    /// Takes in files that were created between two commands, where no watcher saw them.
     pub fn came<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
         for file in files {
             if self.is_in_series() && self.files.len() < MOST_FILES && !self.knows(file) {
@@ -138,15 +140,15 @@ impl Damping {
         }
     }
 
-    /// A restart for something that came and went, before it was known what.
+    /// Takes in a restart for a file that was created and deleted before its path was known.
     pub fn restart_for_nothing(&mut self, quiet: Duration) {
         if self.restart(&ChangeSet::default(), quiet).is_some() {
-            // There is nothing to tell of it yet.
+            // Without a file there is nothing to report yet.
             self.told = false;
         }
     }
 
-    /// Another command or other patterns may have put an end to it: all is forgotten.
+    /// Forgets everything: another command or other patterns may have ended the loop.
     pub fn reset(&mut self) {
         *self = Damping::default();
     }
@@ -155,27 +157,51 @@ impl Damping {
         (self.restarts, self.for_old, self.waited, self.told) = (0, 0, 0, false);
     }
 
-    /// Whether a file is known to belong to the series.
+    /// Whether a file belongs to the series.
     pub fn knows(&self, path: &Path) -> bool {
         self.files.contains_key(path)
     }
 
-    /// Whether a change goes on with the series: its file is in it, or came into being after it began.
+    /// Whether a change continues the series: its file is in it, or was created after it began.
     fn has(&self, change: &Change) -> bool {
         self.knows(&change.path) || change.kind == ChangeKind::Created
     }
 
-    /// The first time that a file is seen decides: what was there then is old, even if it is deleted and made again.
+    /// Whether the file was created during the series. The first change to it decides: a file that existed then is old,
+    /// even if it is deleted and created again.
     fn is_fresh(&self, change: &Change) -> bool {
         self.files.get(&change.path).map_or(change.kind == ChangeKind::Created, |known| known.fresh)
     }
 
-    /// Fresh files, and, unless those alone have led to the wait, old ones that changed again.
+    /// The probable causes: fresh files, and old files that changed more than once, unless fresh files alone led to the
+    /// delay.
     fn suspects(&self, fresh_alone: bool) -> Vec<PathBuf> {
         let chosen = |member: &Member| member.fresh || !fresh_alone && member.restarts > 1;
         let of = |(path, _): (&PathBuf, &Member)| path.clone();
         let some: Vec<PathBuf> = self.files.iter().filter(|(_, member)| chosen(member)).map(of).collect();
         if some.is_empty() { self.files.keys().cloned().collect() } else { some }
+    }
+}
+
+/// The files between two processes. A path need not be UTF-8.
+mod members {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Member;
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry(#[serde(with = "crate::change::path")] PathBuf, Member);
+
+    pub fn serialize<S: Serializer>(files: &BTreeMap<PathBuf, Member>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(files.iter().map(|(path, member)| Entry(path.clone(), *member)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<PathBuf, Member>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(deserializer)?;
+        Ok(entries.into_iter().map(|Entry(path, member)| (path, member)).collect())
     }
 }
 

@@ -112,9 +112,9 @@ pub enum Degraded {
         restarts: u32,
         /// A restart this soon after a start belongs to the series.
         within: Duration,
-        /// Whether such restarts wait from now on.
+        /// Whether such restarts are delayed from now on.
         waits: bool,
-        /// The longest wait.
+        /// The longest delay.
         longest: Duration,
         /// The arguments that leave the files out.
         remedy: String,
@@ -334,29 +334,29 @@ impl fmt::Display for Degraded {
                 path.display()
             ),
             Degraded::IgnoreFileIsLink { path } => {
-                write!(f, "{} is a symlink, and git does not read such an ignore file; make it a file", path.display())
+                write!(f, "{} is a symlink, which git does not read; replace it with a file", path.display())
             }
             Degraded::IgnoreFileTooLarge { path, bytes, rules, globs } => write!(
                 f,
-                "{} is too large: the first {bytes} bytes of an ignore file count, with {rules} rules, {globs} of them with wildcards; the rest is not used",
+                "{} is too large: only the first {bytes} bytes are used, with at most {rules} rules, {globs} of them with wildcards",
                 path.display()
             ),
             Degraded::IgnoreFileUnreadable { path, reason } => write!(
                 f,
-                "{} cannot be read ({reason}), so nothing is ignored because of it; make it readable",
+                "{} cannot be read ({reason}), so its rules are not used; make it readable",
                 path.display()
             ),
             Degraded::RestartSeries { files, restarts, within, waits, longest, remedy } => {
-                let (files, they, them) = match &files[..] {
-                    [one] => (one.clone(), "it", "it"),
-                    [one, two] => (format!("{one} and {two}"), "them", "them"),
-                    [first, rest @ ..] => (format!("{first} and {} more", rest.len()), "them", "them"),
-                    [] => ("files".to_owned(), "them", "them"),
+                let (files, them) = match &files[..] {
+                    [one] => (one.clone(), "it"),
+                    [one, two] => (format!("{one} and {two}"), "them"),
+                    [first, rest @ ..] => (format!("{first} and {} more", rest.len()), "them"),
+                    [] => ("files".to_owned(), "them"),
                 };
-                let from = if *waits { "from now on" } else { "after 60 of them" };
+                let further = if *waits { "further" } else { "after 60 of them," };
                 write!(
                     f,
-                    "{files} changed within {} of a start, {restarts} restarts in a row; {from} such restarts wait, up to {} each. If the command itself writes {they}, leave {them} out: {remedy}",
+                    "{files} changed within {} of a start, {restarts} restarts in a row; {further} such restarts are delayed by up to {} each. If the command itself writes {them}, ignore {them}: {remedy}",
                     shown(*within),
                     shown(*longest)
                 )

@@ -79,8 +79,8 @@ fn every_kind_has_the_name_of_its_variant_and_a_place_in_the_documentation() {
 #[test]
 fn every_kind_survives_the_pipe_between_child_and_supervisor() {
     for degraded in every("a\n\u{e9}") {
-        let bytes = serde_json::to_vec(&degraded).expect("plain data");
-        assert_eq!(serde_json::from_slice::<Degraded>(&bytes).expect("the same"), degraded);
+        let bytes = postcard::to_stdvec(&degraded).expect("plain data");
+        assert_eq!(postcard::from_bytes::<Degraded>(&bytes).expect("the same"), degraded);
     }
 }
 
@@ -131,10 +131,10 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "/a cannot be listed (/a), so changes in it may not be noticed",
         "/a leads out of the tree to /a: 1001 files in 2 directories are watched there; --no-follow leaves such symlinks out, -i this one",
         "files keep changing (/a for one), so a change passes after 10 times --debounce without the quiet time; leave out with -i what is written all the time",
-        "/a is a symlink, and git does not read such an ignore file; make it a file",
-        "/a is too large: the first 3 bytes of an ignore file count, with 2 rules, 1 of them with wildcards; the rest is not used",
-        "/a cannot be read (/a), so nothing is ignored because of it; make it readable",
-        "/a changed within 1s of a start, 6 restarts in a row; from now on such restarts wait, up to 1s each. If the command itself writes it, leave it out: /a",
+        "/a is a symlink, which git does not read; replace it with a file",
+        "/a is too large: only the first 3 bytes are used, with at most 2 rules, 1 of them with wildcards",
+        "/a cannot be read (/a), so its rules are not used; make it readable",
+        "/a changed within 1s of a start, 6 restarts in a row; further such restarts are delayed by up to 1s each. If the command itself writes it, ignore it: /a",
         "the child of generation 1 is gone (it was killed by /a); its command was ended, and the next child starts in 1s",
         "the child of generation 1 is gone (somebody else asked it to end, or it could not do its work); its command was ended, and the next child starts in 1s",
         "the child of generation 1 is gone (it did not answer); its command was ended, and the next child starts in 1s",

@@ -1,34 +1,34 @@
-//! Errors: sentences for a person. Which exit code goes with them is decided where they are printed, in `run.rs`.
+//! Errors as messages for the user. `run.rs` prints them and chooses the exit code.
 
-/// Why reloadrun cannot begin or go on. The text is lower-case, says what was wrong, where, what was
-/// expected and what to do; it is printed after `reloadrun: `.
+/// Why reloadrun cannot start or continue. The text is lower-case and names what is wrong, where, what was expected and
+/// what to do. It is printed after `reloadrun: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Wrong use: a flag, a pattern, a directory, the config file, a lockfile in use. Nothing was started.
+    /// Wrong usage: a flag, a pattern, a directory, the config file, a lockfile in use. Nothing was started.
     #[error("{0}")]
     Usage(String),
-    /// Several of them at once, one sentence each.
+    /// Several usage errors at once, one message each.
     #[error("{}", .0.join("\n"))]
     Mistakes(Vec<String>),
-    /// Wrong words on the command line: a text of several lines, in which the words that the user gave are escaped.
+    /// A command line that cannot be parsed: several lines of text, in which the user's words are already escaped.
     #[error("{0}")]
     Words(String),
-    /// Our own failure: the system refused something that reloadrun cannot do without.
+    /// A failure of reloadrun: the system refused something that it cannot work without.
     #[error("{0}")]
     Own(String),
 }
 
 impl Error {
-    /// Wrong use, in a sentence.
+    /// A [`Error::Usage`] with this message.
     pub fn usage(sentence: impl Into<String>) -> Error {
         Error::Usage(sentence.into())
     }
 
-    /// Our own failure, in a sentence.
+    /// A [`Error::Own`] with this message.
     pub fn own(sentence: impl Into<String>) -> Error {
         Error::Own(sentence.into())
     }
 }
 
-/// A result with our error.
+/// A result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

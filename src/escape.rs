@@ -1,25 +1,28 @@
-//! What comes from outside (file names, keys and values, words of the command line) on its way to a terminal or a log.
+//! Escapes text from outside (file names, keys and values, command line words) before it reaches a terminal or a log.
 //!
-//! A file name may hold anything. Written as it is, an escape sequence clears the screen, a line end forges a line of
-//! ours, and a bidirectional override shows a name that is not the name. So everything that we print goes through here.
+//! A file name can contain any character. Printed unchanged, an escape sequence could clear the screen, a line end
+//! could forge a message of reloadrun, and a bidirectional override could display another name. All output is escaped
+//! here.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// The text with every character that is not to be seen, but acts on what shows it, in the form `\n` or `\u{202e}`.
-/// What it gives back is one line.
+/// The text with each character that has an effect instead of a glyph written as `\n` or `\u{202e}`. The result is a
+/// single line.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     replaced(text, |character, line| line.extend(character.escape_default()))
 }
 
-/// The same for text of several lines that are ours: line ends stay.
+/// The same for text of several lines: line ends are kept.
 pub fn escaped_lines(text: &str) -> String {
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// The same for JSON that was written by a program. It has such characters only inside of strings, where `\u202e` means
-/// the same, so a reader sees no difference. The line end behind it stays.
+/// The same for serialised JSON. There such characters occur only in strings, where `\u202e` means the same, so the
+/// value does not change. A line end after the JSON is kept.
 pub fn escaped_json(json: String) -> String {
     let body = json.strip_suffix('\n').unwrap_or(&json);
     let escaped = replaced(body, |character, line| {
@@ -44,10 +47,10 @@ fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// Control characters (Cc, ESC and line ends among them), format characters (Cf: bidirectional, zero width, tags), line
-/// and paragraph separators (Zl, Zp).
+/// Whether a character has an effect instead of a glyph: control characters (Cc, with ESC and line ends), format
+/// characters (Cf: bidirectional, zero width, tags), line and paragraph separators (Zl, Zp).
 fn acts(character: char) -> bool {
-    // The most of all text, without a look at the table.
+    // Most text is ASCII and needs no table.
     if character.is_ascii() {
         return character.is_ascii_control();
     }
@@ -60,14 +63,27 @@ fn acts(character: char) -> bool {
     )
 }
 
+/// A command as one line, quoted where a shell would need it.
+pub fn quoted(command: &[OsString]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte);
+    let words = command.iter().map(|word| {
+        if !word.is_empty() && word.as_bytes().iter().all(plain) {
+            word.to_string_lossy().into_owned()
+        } else {
+            format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 pub mod tests {
     use super::{escaped, escaped_json, escaped_lines};
 
-    /// A name that does all that a name can do.
+    /// A file name with all kinds of characters that are escaped.
     pub const HOSTILE: &str = "a\x1b[2J\nreloadrun: forged\r\u{202e}b\u{2066}\u{2028}\u{2029}\u{200b}\u{9b}1m\u{7f}\u{feff}\u{e0041}\u{ad}\t.py";
 
-    /// Asserts that no character in it acts, line ends excepted that stand where a new line of ours begins.
+    /// Asserts that the text has none of these characters, apart from line ends between reloadrun's own lines.
     pub fn assert_harmless(text: &str) {
         for character in
             HOSTILE.chars().filter(|character| !" -~".contains(*character) && !character.is_ascii_graphic())
@@ -78,7 +94,7 @@ pub mod tests {
     }
 
     #[test]
-    fn whatever_acts_is_shown_and_all_else_stays() {
+    fn characters_with_an_effect_are_escaped_and_all_others_stay() {
         for (text, shown) in [
             ("app.py", "app.py"),
             ("a b\\c'd\"", "a b\\c'd\""),
@@ -98,9 +114,9 @@ pub mod tests {
         assert_eq!(escaped_lines("one\n\x1btwo\n"), "one\n\\u{1b}two\n");
     }
 
-    /// Against the lists of UnicodeData.txt, by what every one of them has in common: nothing to be seen.
+    /// The format characters (Cf) of UnicodeData.txt, and the control characters and separators.
     #[test]
-    fn every_control_and_every_known_format_character_acts() {
+    fn every_control_and_format_character_is_escaped() {
         let cf = [
             0xad..=0xad,
             0x600..=0x605,
@@ -135,7 +151,7 @@ pub mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_value() {
         let json = serde_json::json!({ "path": HOSTILE }).to_string() + "\n";
         let line = escaped_json(json);
         assert_harmless(&line);

@@ -1,10 +1,10 @@
-//! Every exit code there is, and the one place where an end becomes a number.
+//! All exit codes, and the only place that turns an end into a number.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An exit code as the outside sees it.
+/// The exit code of a process.
 ///
 /// The numbers follow the shell (POSIX.1-2017, XCU 2.8.2): 126 cannot be run, 127 not found,
 /// 128+n ended by signal n; 125 for the wrapper's own failure as in `env`, `nohup` and `timeout`.
@@ -13,27 +13,27 @@ use serde::{Deserialize, Serialize};
 pub struct ExitCode(u8);
 
 impl ExitCode {
-    /// All went well.
+    /// Success.
     pub const SUCCESS: ExitCode = ExitCode(0);
     /// `--explain`: a change of this path would not restart.
     pub const NOT_WATCHED: ExitCode = ExitCode(1);
     /// A flag, a pattern or the config file is wrong; nothing was started.
     pub const USAGE: ExitCode = ExitCode(2);
-    /// Between child and supervisor only: a watched file changed, start anew.
+    /// Used between child and supervisor only: a watched file changed, start the next generation.
     pub const RELOAD: ExitCode = ExitCode(3);
     /// reloadrun itself failed.
     pub const OWN_FAILURE: ExitCode = ExitCode(125);
-    /// The command is there and cannot be run.
+    /// The command was found and cannot be run.
     pub const CANNOT_RUN: ExitCode = ExitCode(126);
-    /// There is no such command.
+    /// The command was not found.
     pub const NOT_FOUND: ExitCode = ExitCode(127);
 
-    /// 128+n, for an end by signal `n`.
+    /// 128+n, for a process that signal `n` killed.
     pub fn of_signal(number: i32) -> ExitCode {
         ExitCode(u8::try_from(128 + number).unwrap_or(u8::MAX))
     }
 
-    /// The number itself.
+    /// The number, 0 to 255.
     pub fn number(self) -> u8 {
         self.0
     }
@@ -45,13 +45,13 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
-/// How the command ended, or why it never began.
+/// How the command ended, or why it could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandStatus {
-    /// It called exit with this code.
+    /// It exited with this code.
     Exited(u8),
-    /// A signal ended it.
+    /// A signal killed it.
     Signaled {
         /// The signal's number.
         signal: i32,
@@ -60,14 +60,14 @@ pub enum CommandStatus {
         /// Whether a core was dumped.
         core: bool,
     },
-    /// It is there and cannot be run; the sentence says why.
+    /// It was found and cannot be run; the text says why.
     CannotRun(String),
-    /// There is no such command; the sentence says where it was looked for.
+    /// It was not found; the text says where it was searched for.
     NotFound(String),
 }
 
 impl CommandStatus {
-    /// The code that tells the truth about this end.
+    /// The exit code of reloadrun for this end.
     pub fn code(&self) -> ExitCode {
         match self {
             CommandStatus::Exited(code) => ExitCode(*code),
@@ -88,7 +88,7 @@ impl CommandStatus {
     }
 }
 
-/// In words, to follow the command's name: "exited with 1", "was killed by SIGSEGV".
+/// A phrase to follow the command's name: "exited with 1", "was killed by SIGSEGV".
 impl fmt::Display for CommandStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,20 +102,20 @@ impl fmt::Display for CommandStatus {
     }
 }
 
-/// How a child leaves. What it means travels on the report pipe as well; the code stays the visible contract.
+/// How a child exits. The report pipe carries the same information; the exit code is what other tools can see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildEnd {
     /// A watched file or the config file changed.
     Reload,
-    /// It was told to end, and everything it started is gone.
+    /// It was asked to end, and everything it started is gone.
     Ended,
-    /// It could not do its work, or lost its supervisor.
+    /// It failed, or lost its supervisor.
     Failed,
 }
 
 impl ChildEnd {
-    /// The code a child leaves with.
+    /// The exit code of the child.
     pub fn code(self) -> ExitCode {
         match self {
             ChildEnd::Reload => ExitCode::RELOAD,
@@ -130,14 +130,14 @@ mod tests {
     use super::{CommandStatus, ExitCode};
 
     #[test]
-    fn every_exit_code_of_a_command_is_passed_on_as_it_is() {
+    fn every_exit_code_of_a_command_is_passed_on_unchanged() {
         for code in 0..=u8::MAX {
             assert_eq!(CommandStatus::Exited(code).code().number(), code);
         }
     }
 
     #[test]
-    fn a_signal_n_is_128_plus_n() {
+    fn an_end_by_signal_n_is_128_plus_n() {
         for signal in 1..=64 {
             let status = CommandStatus::Signaled { signal, name: String::new(), core: false };
             assert_eq!(i32::from(status.code().number()), 128 + signal);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_cannot_begin_has_the_codes_of_a_shell() {
+    fn a_command_that_cannot_be_started_has_the_exit_codes_of_a_shell() {
         assert_eq!(CommandStatus::CannotRun(String::new()).code(), ExitCode::CANNOT_RUN);
         assert_eq!(CommandStatus::NotFound(String::new()).code(), ExitCode::NOT_FOUND);
         assert_eq!((ExitCode::CANNOT_RUN.number(), ExitCode::NOT_FOUND.number()), (126, 127));

@@ -1,24 +1,24 @@
-//! The count of starts.
+//! The number of a generation.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One life of the command, with its own child: 1 for the first, then 2, 3, ...
+/// A generation is one start of the command with its own child. Generations are numbered 1, 2, 3, ...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// The first start.
+    /// Generation 1.
     pub const FIRST: Generation = Generation(1);
 
-    /// The one after this.
+    /// The next generation.
     pub fn next(self) -> Generation {
         Generation(self.0 + 1)
     }
 
-    /// The number itself.
+    /// The number, as in `RELOADRUN_GENERATION`.
     pub fn number(self) -> u64 {
         self.0
     }

@@ -3,9 +3,9 @@
 //! ```text
 //!  terminal / container runtime / CI
 //!    |  signals, stdin
-//!  supervisor   runs no user code, watches nothing, never restarts itself
+//!  supervisor   runs no user code, reads no events of files, never restarts itself
 //!    |  reports up, directives down
-//!  child        one per generation: hosts the command, watches, leaves with 3 on a change
+//!  child        one per generation: starts the command, watches, exits with 3 on a change
 //!    |
 //!  command      the user's program and all its descendants
 //! ```
@@ -15,15 +15,15 @@
 //!
 //! ```text
 //! 8 main lib        the program; this page
-//! 7 run             an invocation becomes a role
-//! 6 cli             words and keys become a Config
-//! 5 supervisor      holds what survives a restart
-//! 5 child           hosts one generation
+//! 7 run             chooses the role of this invocation: run or explain
+//! 6 cli             reads the command line and the config file into a Config
+//! 5 supervisor      keeps what survives a restart
+//! 5 child           runs one generation
 //! 4 advice command bytecode heartbeat strays watch report
 //! 3 filter settle stop restart remedy protocol
 //! 2 config event damping ignore_files program
-//! 1 os pattern degraded   the operating system, all unsafe; patterns; what can be worse than it should be
-//! 0 change escape generation exit_code error
+//! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
+//! 0 change environment escape generation exit_code error
 //! ```
 //!
 //! # Words
@@ -39,6 +39,7 @@ mod command;
 mod config;
 mod damping;
 mod degraded;
+mod environment;
 mod error;
 mod escape;
 mod event;

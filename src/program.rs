@@ -1,6 +1,6 @@
 //! Finding programs as the shell does, and saying why one cannot be started.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -45,12 +45,6 @@ pub fn find(name: &OsStr, directory: &Path, path: Option<&OsStr>) -> Result<Path
 /// Whether we may execute this file.
 pub fn is_runnable(path: &Path) -> bool {
     runnable(path).is_ok()
-}
-
-/// Whether a command of this name would be found from this directory, in our own `PATH`.
-pub fn is_program(name: &str, directory: &Path) -> bool {
-    let path: Option<OsString> = std::env::var_os("PATH");
-    find(OsStr::new(name), directory, path.as_deref()).is_ok()
 }
 
 fn runnable(path: &Path) -> Result<(), Errno> {

@@ -1,8 +1,8 @@
-//! What supervisor and child say to each other: one JSON line a message, reports up, directives down.
+//! What supervisor and child say to each other: reports up, directives down.
 //!
-//! The end of either stream means that the other side is gone.
+//! Both are forks of one program, so a message is its length (4 bytes, little-endian) and then that many bytes of
+//! postcard. The end of either stream means that the other side is gone.
 
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,15 +11,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeSet};
+use crate::config::Backend;
 use crate::damping::Damping;
 use crate::degraded::Degraded;
 pub use crate::event::StopReason;
 use crate::event::Watching;
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
+use crate::os;
+use crate::os::inotify::Inotify;
 
-/// What the supervisor hands to a new child.
-#[derive(Debug, Clone)]
+/// What a child must know to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartRequest {
     /// Which generation this child is.
     pub generation: Generation,
@@ -36,10 +39,8 @@ pub struct Ties {
     pub reports: OwnedFd,
     /// Where directives come from; its end is the supervisor's.
     pub directives: OwnedFd,
-    /// What the child before has left, to be read to its end.
-    pub inherited: Option<OwnedFd>,
-    /// Where it leaves what the next one should know.
-    pub legacy: OwnedFd,
+    /// What outlives the children of one configuration.
+    pub watch_state: WatchState,
     /// The heartbeat to feel: in the file at this path,
     pub lockfile: Option<PathBuf>,
     /// or, where there is none, in what is open here.
@@ -50,9 +51,46 @@ pub struct Ties {
     pub terminal_group: Option<i32>,
 }
 
+/// What the children of one configuration hand on to each other. The supervisor holds it and never looks into it. Exactly
+/// one child at a time, the one that was told to start last, reads the queue and writes the memory.
+#[derive(Debug)]
+pub struct WatchState {
+    /// An inotify instance. `None` where the backend needs none, or none can be had; then a child tries itself.
+    pub queue: Option<OwnedFd>,
+    /// A file in memory, empty at first. Its content belongs to `watch`.
+    pub memory: OwnedFd,
+}
+
+impl WatchState {
+    /// A new one, with a queue if the backend reads one.
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn new(backend: Backend) -> Result<WatchState, os::Errno> {
+        let memory = os::memory::create(c"reloadrun watches")?;
+        let reads_queue = matches!(backend, Backend::Auto | Backend::Inotify);
+        // The child tries again where this fails, and says why.
+        let queue = reads_queue.then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
+        Ok(WatchState { queue, memory })
+    }
+
+    /// The same queue and the same memory under descriptors of their own.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn duplicate(&self) -> std::io::Result<WatchState> {
+        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(WatchState { queue, memory: self.memory.try_clone()? })
+    }
+
+    /// The descriptors themselves.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.memory].into_iter().chain(&self.queue)
+    }
+}
+
 /// Child to supervisor: what happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The command runs.
     Started {
@@ -87,6 +125,9 @@ pub enum Report {
         /// Monotonic time of the first notice, nanoseconds.
         noticed_ns: i64,
     },
+    /// A stop for a change has begun. It is told as [`Report::Stopping`] when the changes are known; the supervisor forks
+    /// the next child meanwhile.
+    Restarting,
     /// The stop has begun.
     Stopping {
         /// Why.
@@ -141,12 +182,13 @@ pub enum Report {
     Leaving {
         /// How; the exit code says the same.
         end: ChildEnd,
+        /// Whether the watch state is whole, so that the next child may take over without a walk.
+        hands_over: bool,
     },
 }
 
 /// What a child did about a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Response {
     /// It stops the command and leaves with 3.
     Restart,
@@ -157,9 +199,10 @@ pub enum Response {
 }
 
 /// Supervisor to child: what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "directive", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Directive {
+    /// Begin: the first one, once.
+    Start(StartRequest),
     /// End the command's tree and leave. Said twice, it means: with KILL.
     Stop,
     /// Send the command this signal.
@@ -169,35 +212,29 @@ pub enum Directive {
     },
 }
 
-/// One message as a line.
-pub fn encode(message: &impl Serialize) -> Vec<u8> {
-    let mut line = Vec::new();
-    encode_to(message, &mut line).expect("memory takes everything");
-    line
+/// The bytes of a message's length.
+const HEAD: usize = size_of::<u32>();
+
+/// Adds one message to the bytes that are to be sent.
+pub fn encode(message: &impl Serialize, to: &mut Vec<u8>) {
+    let begin = to.len();
+    to.extend([0; HEAD]);
+    let bytes = postcard::to_extend(message, std::mem::take(to)).expect("messages are plain data");
+    *to = bytes;
+    let length = u32::try_from(to.len() - begin - HEAD).expect("no message has 4 GiB");
+    to[begin..begin + HEAD].copy_from_slice(&length.to_le_bytes());
 }
 
-/// One message as a line, to wherever.
-///
-/// # Errors
-/// Nobody takes it.
-pub fn encode_to(message: &impl Serialize, mut to: impl Write) -> std::io::Result<()> {
-    serde_json::to_writer(&mut to, message)?;
-    to.write_all(b"\n")
-}
-
-/// So many changes go into one message: a line must be whole before it can be read.
+/// At most this many changes go into one message: a message must be whole before it can be read.
 const PIECE: usize = 500;
 
-/// A report as lines, to wherever: the changes of a burst in pieces.
-///
-/// # Errors
-/// Nobody takes it.
-pub fn encode_report(report: &Report, mut to: impl Write) -> std::io::Result<()> {
-    let Report::Changed { changes, noticed_ns, quiet, response } = report else { return encode_to(report, to) };
+/// Adds a report to the bytes that are to be sent; the changes of a burst become several messages.
+pub fn encode_report(report: &Report, to: &mut Vec<u8>) {
+    let Report::Changed { changes, noticed_ns, quiet, response } = report else { return encode(report, to) };
     let mut pieces = changes.pieces(PIECE);
     let last = pieces.next_back().unwrap_or_default();
-    pieces.try_for_each(|changes| encode_to(&Report::Some { changes }, &mut to))?;
-    encode_to(&Report::Changed { changes: last, noticed_ns: *noticed_ns, quiet: *quiet, response: *response }, to)
+    pieces.for_each(|changes| encode(&Report::Some { changes }, to));
+    encode(&Report::Changed { changes: last, noticed_ns: *noticed_ns, quiet: *quiet, response: *response }, to);
 }
 
 /// Puts the pieces of [`encode_report`] together again.
@@ -227,23 +264,26 @@ impl Pieces {
 /// Turns a stream of bytes back into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// The beginning of a line that has not come to its end.
+    /// What has arrived of a message that is not complete.
     buffer: Vec<u8>,
 }
 
 impl Decoder {
-    /// Takes in what arrived and gives back the messages that are complete. A line that is no message (a newer
-    /// child's, never ours) is left out.
+    /// Takes in what arrived and gives back the messages that are complete. Bytes that are no message, which only
+    /// another program could have sent, are left out.
     pub fn push<M: DeserializeOwned>(&mut self, bytes: &[u8]) -> Vec<M> {
-        let mut messages = Vec::new();
-        // Each byte is looked at once: a burst of many files is a line of many megabytes, which comes in small pieces.
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.buffer.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
-                messages.extend(serde_json::from_slice(&self.buffer).ok());
-                // Not cleared: the room of a long line is given back.
-                self.buffer = Vec::new();
-            }
+        self.buffer.extend_from_slice(bytes);
+        let (mut messages, mut rest) = (Vec::new(), &self.buffer[..]);
+        while let Some((head, behind)) = rest.split_first_chunk::<HEAD>()
+            && let Some((message, next)) = behind.split_at_checked(u32::from_le_bytes(*head) as usize)
+        {
+            messages.extend(postcard::from_bytes(message).ok());
+            rest = next;
+        }
+        match self.buffer.len() - rest.len() {
+            // The room of a large message is given back.
+            all if all == self.buffer.len() => self.buffer = Vec::new(),
+            read => drop(self.buffer.drain(..read)),
         }
         messages
     }
@@ -272,7 +312,8 @@ mod tests {
             Report::Degraded(Degraded::LockfileNotTouched { reason: "a\nb".into() }),
             Report::Degraded(Degraded::NoProc),
         ];
-        let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+        let mut bytes = Vec::new();
+        sent.iter().for_each(|report| encode(report, &mut bytes));
         for size in 1..bytes.len() {
             let mut decoder = Decoder::default();
             let received: Vec<Report> = bytes.chunks(size).flat_map(|chunk| decoder.push(chunk)).collect();
@@ -297,17 +338,22 @@ mod tests {
                 Report::Started { pid: 7 },
             ];
             let mut bytes = Vec::new();
-            sent.iter().for_each(|report| encode_report(report, &mut bytes).unwrap());
-            assert!(bytes.split(|byte| *byte == b'\n').all(|line| line.len() < 200 * PIECE), "no line is long");
+            sent.iter().for_each(|report| encode_report(report, &mut bytes));
             let (mut decoder, mut pieces) = (Decoder::default(), Pieces::default());
-            let reports = bytes.chunks(1000).flat_map(|chunk| decoder.push(chunk)).collect::<Vec<Report>>();
+            let mut reports: Vec<Report> = Vec::new();
+            for chunk in bytes.chunks(1000) {
+                reports.extend(decoder.push::<Report>(chunk));
+                assert!(decoder.buffer.len() < 100 * PIECE, "no message is long");
+            }
             let received: Vec<Report> = reports.into_iter().filter_map(|report| pieces.take(report)).collect();
             assert_eq!(received, sent, "{count}");
         }
     }
 
     #[test]
-    fn a_directive_is_one_line() {
-        assert_eq!(encode(&Directive::Signal { number: 10 }), b"{\"directive\":\"signal\",\"number\":10}\n");
+    fn bytes_that_are_no_message_are_left_out() {
+        let mut bytes = vec![3, 0, 0, 0, 0xff, 0xff, 0xff];
+        encode(&Directive::Signal { number: 10 }, &mut bytes);
+        assert_eq!(Decoder::default().push::<Directive>(&bytes), [Directive::Signal { number: 10 }]);
     }
 }

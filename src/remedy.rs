@@ -1,39 +1,40 @@
-//! What the user is told of a series of restarts, and what to type against it. Pure: what must be known of the tree is
-//! asked for.
+//! The message about a series of restarts, and the options that end it (the *remedy*): patterns for `-i` that match the
+//! files of the series and no other watched files. Pure; the caller supplies the facts about the tree.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::damping::{LONGEST, SOON, Series};
 use crate::degraded::Degraded;
-use crate::os::process::quoted;
+use crate::escape::quoted;
+use crate::pattern::escaped;
 
-/// More patterns than this help nobody.
+/// The most patterns that a message shows.
 const MOST_PATTERNS: usize = 5;
 
-/// So many files of one directory are given by name; more of them by a pattern.
+/// Up to this many files of one directory are named one by one; more of them get a common pattern.
 const MOST_NAMES: usize = 2;
 
-/// Where the files lie.
+/// The facts about the tree in which the files are.
 pub struct Place<'a> {
-    /// What patterns and shown paths are relative to.
+    /// The directory that patterns and displayed paths are relative to.
     pub directory: &'a Path,
-    /// The files that `-w` names one by one: against those `-i` does not help.
+    /// The files that `-w` names literally: `-i` does not apply to them.
     pub named: &'a [PathBuf],
-    /// The files in a directory, or also below it, that count and do not belong to the series.
+    /// Lists the watched files in a directory (or also below it) that are not in the series.
     pub others: &'a dyn Fn(&Path, Reach) -> Vec<PathBuf>,
 }
 
 /// How far to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Into the directory alone.
+    /// The directory alone.
     Here,
-    /// Into those below it too.
+    /// The directory and all below it.
     Below,
 }
 
-/// What to tell of a series.
+/// The report about a series, with the remedy.
 pub fn told(series: &Series, place: &Place) -> Degraded {
     Degraded::RestartSeries {
         files: series.files.iter().map(|file| shown(file, place.directory)).collect(),
@@ -45,7 +46,7 @@ pub fn told(series: &Series, place: &Place) -> Degraded {
     }
 }
 
-/// What to type.
+/// The options to type, as text.
 fn remedy(files: &[PathBuf], place: &Place) -> String {
     let named: Vec<String> =
         files.iter().filter(|file| place.named.contains(file)).map(|file| shown(file, place.directory)).collect();
@@ -53,7 +54,7 @@ fn remedy(files: &[PathBuf], place: &Place) -> String {
     let mut whole = Vec::new();
     for (top, files) in by_top(files, place.directory) {
         let has_names = cover(&top, &files, place, &mut patterns);
-        // Whether it may go with all else that is in it, the user knows.
+        // Only the user knows whether everything else in the directory may be ignored too.
         let common = common_directory(&files);
         if has_names && common != place.directory {
             whole.push(pattern(&common, place));
@@ -61,14 +62,14 @@ fn remedy(files: &[PathBuf], place: &Place) -> String {
     }
     let taken_out = match &named[..] {
         [] => String::new(),
-        [last] => format!("take {last} out of -w, and "),
-        [rest @ .., last] => format!("take {} and {last} out of -w, and ", rest.join(", ")),
+        [last] => format!("remove {last} from -w and add "),
+        [rest @ .., last] => format!("remove {} and {last} from -w and add ", rest.join(", ")),
     };
     let whole = if whole.is_empty() { String::new() } else { format!(" (or the whole directory: {})", option(&whole)) };
     format!("{taken_out}{}{whole}", option(&patterns))
 }
 
-/// The files by the first directory below `directory`; those outside of it by the directory that they are all in.
+/// Groups the files by the first directory below `directory`; those outside of it by their common directory.
 fn by_top(files: &[PathBuf], directory: &Path) -> BTreeMap<PathBuf, Vec<PathBuf>> {
     let mut tops: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     let outside: Vec<PathBuf> = files.iter().filter(|file| !file.starts_with(directory)).cloned().collect();
@@ -85,8 +86,8 @@ fn by_top(files: &[PathBuf], directory: &Path) -> BTreeMap<PathBuf, Vec<PathBuf>
     tops
 }
 
-/// The fewest patterns that mean these files, all of them in `top`, and no others that count. Gives back whether files
-/// had to be named, and not only directories.
+/// Adds the fewest patterns that match these files, all of them in `top`, and no other watched files. Returns whether
+/// files had to be named, not only directories.
 fn cover(top: &Path, files: &[PathBuf], place: &Place, patterns: &mut Vec<String>) -> bool {
     if top != place.directory && (place.others)(top, Reach::Below).is_empty() {
         patterns.push(pattern(top, place));
@@ -108,7 +109,7 @@ fn cover(top: &Path, files: &[PathBuf], place: &Place, patterns: &mut Vec<String
     has_names
 }
 
-/// A few names as they are; more of them by what they have in common, and the others do not.
+/// Patterns for these names: a few names as they are, more of them by a common part that no name in `others` has.
 fn of_names(names: &[String], others: &[String]) -> Vec<String> {
     if names.len() <= MOST_NAMES {
         return names.iter().map(|name| escaped(name)).collect();
@@ -129,7 +130,7 @@ fn of_names(names: &[String], others: &[String]) -> Vec<String> {
     kinds.into_iter().flat_map(of_kind).collect()
 }
 
-/// `.coverage.*`, `app-*.js`: what all names begin and end with, cut where a part of a name ends.
+/// The common start and end of all names (`.coverage.*`, `app-*.js`), cut at a separator.
 fn common_ends(names: &[String]) -> Option<(&str, &str)> {
     let separator = |character: char| ".-_".contains(character);
     let (first, rest) = names.split_first()?;
@@ -146,12 +147,12 @@ fn common_ends(names: &[String]) -> Option<(&str, &str)> {
     (!start.chars().all(separator) && start.len() + end.len() <= shortest).then_some((start, end))
 }
 
-/// How many bytes are the same at the beginning.
+/// The length of the common beginning, in bytes.
 fn common(one: impl Iterator<Item = char>, other: impl Iterator<Item = char>) -> usize {
     one.zip(other).take_while(|(one, other)| one == other).map(|(one, _)| one.len_utf8()).sum()
 }
 
-/// With its dot; a leading dot begins none.
+/// The extension with its dot. A leading dot of the name does not start one.
 fn extension(name: &str) -> &str {
     name.rfind('.').filter(|at| *at > 0).map_or("", |at| &name[at..])
 }
@@ -169,28 +170,14 @@ fn common_directory(files: &[PathBuf]) -> PathBuf {
     })
 }
 
-/// The path as a pattern that means just this.
+/// The pattern that matches this path only.
 fn pattern(path: &Path, place: &Place) -> String {
     anchored(escaped(&text(path.strip_prefix(place.directory).unwrap_or(path).as_os_str())))
 }
 
-/// `!` would negate, and `-` would begin an option.
+/// Adds `./` to a pattern whose `!` would negate it or whose `-` would make it an option.
 fn anchored(pattern: String) -> String {
     if pattern.starts_with(['!', '-']) { format!("./{pattern}") } else { pattern }
-}
-
-fn escaped(name: &str) -> String {
-    let mut pattern = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ';' => pattern.extend(['\\', character]),
-            // A byte that is no UTF-8, or that nobody can type.
-            char::REPLACEMENT_CHARACTER => pattern.push('?'),
-            character if character.is_control() => pattern.push('?'),
-            _ => pattern.push(character),
-        }
-    }
-    pattern
 }
 
 /// `-i site`, `-i '*.aux;*.log'`.

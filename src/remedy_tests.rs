@@ -3,7 +3,7 @@ use crate::damping::Series;
 use crate::degraded::Degraded;
 use std::path::{Path, PathBuf};
 
-/// What is said of these files below `/p`, where the others are there too.
+/// The message about these files below `/p`, where `others` exist too, and its remedy.
 fn said(files: &[&str], others: &[&str], named: &[&str]) -> (String, String) {
     let absolute = |names: &[&str]| names.iter().map(|name| Path::new("/p").join(name)).collect::<Vec<PathBuf>>();
     let others = absolute(others);
@@ -25,9 +25,9 @@ fn remedy(files: &[&str], others: &[&str]) -> String {
 }
 
 #[test]
-fn the_remedy_names_the_common_directory_or_what_the_names_have_in_common() {
+fn the_remedy_is_the_common_directory_or_the_common_part_of_the_names() {
     let table: &[(&[&str], &[&str], &str)] = &[
-        // A build directory, whatever is in it.
+        // A build directory with anything in it.
         (&["site/index.html", "site/assets/a.js"], &["mkdocs.yml", "docs/index.md"], "-i site"),
         (&["site/assets/a.js"], &["docs/index.md"], "-i site"),
         (&["site/index.html"], &[], "-i site"),
@@ -38,7 +38,7 @@ fn the_remedy_names_the_common_directory_or_what_the_names_have_in_common() {
         (&["{x}/a"], &[], r"-i '\{x\}'"),
         (&["-x/a"], &[], "-i ./-x"),
         (&["!x"], &[], "-i './!x'"),
-        // One that holds sources too: the names, and the directory for who knows that it may go.
+        // A directory with sources too: the names, and the directory as an alternative that the user may choose.
         (&["src/gen.py"], &["src/app.py"], "-i src/gen.py (or the whole directory: -i src)"),
         (&["doc/a.aux", "doc/a.log"], &["doc/a.tex"], "-i 'doc/a.aux;doc/a.log' (or the whole directory: -i doc)"),
         // In the directory itself.
@@ -62,25 +62,25 @@ fn the_remedy_names_the_common_directory_or_what_the_names_have_in_common() {
 }
 
 #[test]
-fn what_is_named_by_w_is_to_be_taken_out_there() {
+fn a_file_that_w_names_literally_must_be_removed_from_w() {
     let (_, remedy) = said(&["cache.json"], &["app.py"], &["cache.json"]);
-    assert_eq!(remedy, "take cache.json out of -w, and -i cache.json");
+    assert_eq!(remedy, "remove cache.json from -w and add -i cache.json");
     let (_, remedy) = said(&["a.log", "site/x", "b.log"], &[], &["a.log", "b.log"]);
-    assert_eq!(remedy, "take a.log and b.log out of -w, and -i 'a.log;b.log;site'");
-    // Who names a directory may leave out what is in it.
+    assert_eq!(remedy, "remove a.log and b.log from -w and add -i 'a.log;b.log;site'");
+    // -i applies to files in a directory that -w names literally.
     assert_eq!(said(&["site/x"], &[], &["site"]).1, "-i site");
 }
 
 #[test]
-fn the_sentence_says_what_is_seen_and_accuses_nobody() {
+fn the_message_states_the_facts_and_does_not_claim_who_wrote_the_file() {
     let (told, _) = said(&["app.py"], &["b.py"], &[]);
     assert_eq!(
         told,
-        "app.py changed within 2s of a start, 6 restarts in a row; from now on such restarts wait, up to 10s each. If the command itself writes it, leave it out: -i app.py"
+        "app.py changed within 2s of a start, 6 restarts in a row; further such restarts are delayed by up to 10s each. If the command itself writes it, ignore it: -i app.py"
     );
     let (told, _) = said(&["out/1", "out/2", "out/3"], &[], &[]);
     assert!(
-        told.starts_with("out/1 and 2 more changed") && told.ends_with("writes them, leave them out: -i out"),
+        told.starts_with("out/1 and 2 more changed") && told.ends_with("writes them, ignore them: -i out"),
         "{told}"
     );
 }

@@ -1,22 +1,22 @@
-//! What follows when the command has ended by itself.
+//! Decides what to do when the command has exited by itself (`--on-exit`).
 
 use std::time::Duration;
 
 use crate::config::OnExit;
 use crate::exit_code::{CommandStatus, ExitCode};
 
-/// What follows.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterExit {
     /// Wait for a change.
     Wait,
-    /// End, with this code.
+    /// End reloadrun with this exit code.
     Finish(ExitCode),
-    /// Start it anew after so long.
+    /// Start the command again after this delay.
     RestartIn(Duration),
 }
 
-/// Delays that double from 100 ms to 30 s, so that a command that cannot live costs little.
+/// Delays that double from 100 ms to 30 s, so that a command that always fails costs little.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     next: Duration,
@@ -25,15 +25,15 @@ pub struct Backoff {
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(30);
-    /// A run of this length or longer, or longer than the delay before it, is no part of a series of failures.
+    /// A run that lasts this long, and at least as long as the next delay, ends the series of failures.
     const STABLE: Duration = Duration::from_secs(10);
 
-    /// At its beginning.
+    /// Starts with the shortest delay.
     pub fn new() -> Backoff {
         Backoff { next: Backoff::FIRST }
     }
 
-    /// The delay after a run of this length.
+    /// The delay before the next start, after a run of this length.
     pub fn after(&mut self, ran: Duration) -> Duration {
         if ran >= Backoff::STABLE.max(self.next) {
             self.reset();
@@ -43,7 +43,7 @@ impl Backoff {
         delay
     }
 
-    /// Back to the beginning: a file changed, so the next run is a new attempt.
+    /// Returns to the shortest delay: a file changed, so the next run is a new attempt.
     pub fn reset(&mut self) {
         self.next = Backoff::FIRST;
     }
@@ -55,7 +55,7 @@ impl Default for Backoff {
     }
 }
 
-/// What the policy says of this end.
+/// Applies the policy to this exit. `ran` is how long the command ran.
 pub fn after_exit(policy: OnExit, status: &CommandStatus, ran: Duration, backoff: &mut Backoff) -> AfterExit {
     match policy {
         OnExit::Wait => AfterExit::Wait,
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stable_run_and_a_change_begin_anew() {
+    fn a_stable_run_and_a_change_reset_the_delay() {
         let mut backoff = Backoff::new();
         for _ in 0..20 {
             backoff.after(Duration::from_secs(9));

@@ -1,5 +1,5 @@
-//! From an invocation to its role: supervisor (and, in a forked process, child) or explanation. The one place that
-//! prints an error and chooses the code.
+//! From an invocation to its role: supervisor (and, in a forked process, child) or explanation. This is the one place that
+//! prints an error and chooses the exit code.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,16 +10,17 @@ use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::logging;
-use crate::cli::resolve::{Environment, resolve};
+use crate::cli::resolve::{Caller, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
+use crate::heartbeat::Heartbeat;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
-use crate::protocol::{StartRequest, Ties};
+use crate::protocol::Ties;
 use crate::report;
 use crate::supervisor::{self, Host};
 use crate::watch;
@@ -30,8 +31,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::note_handed_over();
     os::signals::hear_of_deaths();
     supervisor::settle_signals();
-    // The default hook waits for somebody to take what it writes.
-    std::panic::set_hook(Box::new(|panic| report::say(&format!("this is a bug in reloadrun: {panic}"))));
+    end_on_panic();
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
@@ -45,6 +45,15 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             Error::Own(_) => ExitCode::OWN_FAILURE,
         }
     })
+}
+
+/// A panic of any thread ends the process, whether this build would unwind or abort: a child without its watcher would
+/// run on and notice nothing. The message is not waited for, as it would be by the default hook.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        report::say(&format!("this is a bug in reloadrun: {panic}"));
+        os::process::leave_at_once(ExitCode::OWN_FAILURE)
+    }));
 }
 
 fn complain(error: &Error) {
@@ -65,22 +74,52 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
-    let environment = Environment::of_process().map_err(Error::Mistakes)?;
-    let config = resolve(&args, &environment, args.explain.is_none()).map_err(Error::Mistakes)?;
-    logging::begin(&config)?;
-    if let Some(path) = &args.explain {
-        let here = environment.directory(&args).map_err(Error::Mistakes)?;
-        return explain(&config, &identity(&here.join(path), &config.directory), path.as_ref());
+/// What an invocation is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mode {
+    /// To run a command.
+    Run,
+    /// To say whether a change of this path would count.
+    Explain(OsString),
+}
+
+impl Mode {
+    fn of(args: &Args) -> Mode {
+        args.explain.clone().map_or(Mode::Run, Mode::Explain)
     }
-    let own = own_files(&config);
+
+    fn needs_command(&self) -> bool {
+        match self {
+            Mode::Run => true,
+            Mode::Explain(_) => false,
+        }
+    }
+}
+
+fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
+    let caller = Caller::of_process().map_err(Error::Mistakes)?;
+    let mode = Mode::of(&args);
+    let config = resolve(&args, &caller, mode.needs_command()).map_err(Error::Mistakes)?;
+    logging::begin(&config)?;
+    match mode {
+        Mode::Run => supervise(args, caller, config, dispositions),
+        Mode::Explain(path) => {
+            let here = caller.directory(&args).map_err(Error::Mistakes)?;
+            explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref())
+        }
+    }
+}
+
+fn supervise(args: Args, caller: Caller, config: Config, dispositions: Dispositions) -> Result<ExitCode> {
+    let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
+    let own = own_files(&config, heartbeat.path());
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    supervisor::run(&mut Invocation { args, environment, config, config_look, own, filter, dispositions })
+    supervisor::run(&mut Invocation { args, caller, config, config_look, own, filter, dispositions }, heartbeat)
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
-    let filter = Filter::new(config, own_files(config));
+    let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
     let decision = watch::explain(&filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
@@ -94,7 +133,7 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
 }
 
 /// What we write, and what the command writes through the descriptors that it has from us.
-fn own_files(config: &Config) -> OwnFiles {
+fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
     let mut own = OwnFiles::default();
     let mut descriptors = vec![1, 2];
     match &config.events {
@@ -102,19 +141,19 @@ fn own_files(config: &Config) -> OwnFiles {
         Some(EventsTarget::Descriptor(number)) => descriptors.push(*number),
         Some(EventsTarget::Stderr) | None => {}
     }
-    config.lockfile.iter().for_each(|path| own.add_path(path.clone()));
+    lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
     descriptors.into_iter().filter_map(FileId::of_descriptor).for_each(|file| own.add_file(file));
     own
 }
 
-/// One invocation: what was typed, and what it means now.
+/// One run: what was typed, and what it means now.
 struct Invocation {
     args: Args,
-    environment: Environment,
+    caller: Caller,
     config: Config,
     /// How the config file looked before it was last read.
     config_look: Look,
-    /// The files that we write ourselves.
+    /// The files that reloadrun writes itself.
     own: OwnFiles,
     filter: Arc<Filter>,
     dispositions: Dispositions,
@@ -127,18 +166,12 @@ impl Host for Invocation {
 
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config_look = look(&self.config.config_file);
-        let config = resolve(&self.args, &self.environment, true)?;
+        let config = resolve(&self.args, &self.caller, true)?;
         // Those two are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         self.config = Config { lockfile, events, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
-    }
-
-    fn writes_to(&mut self, lockfile: &Path) {
-        self.own.add_path(lockfile.to_owned());
-        let filter = Arc::get_mut(&mut self.filter).expect("children hold theirs in processes of their own");
-        filter.own_mut().add_path(lockfile.to_owned());
     }
 
     fn config_moved_on(&self) -> bool {
@@ -153,7 +186,47 @@ impl Host for Invocation {
         self.dispositions.ignores(signal)
     }
 
-    fn be_child(&self, request: &StartRequest, ties: Ties) -> ChildEnd {
-        child::run(&self.config, &self.filter, request, ties, &self.dispositions)
+    fn be_child(&self, ties: Ties) -> ChildEnd {
+        child::run(&self.config, &self.filter, ties, &self.dispositions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_on_panic;
+    use crate::exit_code::ExitCode;
+    use std::process::Command;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// Set in the process that is to panic.
+    const PANICS: &str = "RELOADRUN_TEST_PANICS";
+
+    #[test]
+    fn a_thread_that_panics_ends_the_whole_process_with_a_line_and_125() {
+        if std::env::var_os(PANICS).is_some() {
+            end_on_panic();
+            let shared = Mutex::new(());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let _locked = shared.lock();
+                    panic!("on purpose");
+                });
+                // As the main thread of a child, which waits for something else.
+                std::thread::sleep(Duration::from_secs(60));
+            });
+            return;
+        }
+        let name = "run::tests::a_thread_that_panics_ends_the_whole_process_with_a_line_and_125";
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(PANICS, "1")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(i32::from(ExitCode::OWN_FAILURE.number())), "{stderr}");
+        let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("panicked")).collect();
+        assert!(matches!(lines[..], [line] if line.starts_with("reloadrun: this is a bug in reloadrun: ")), "{stderr}");
+        assert!(stderr.contains("on purpose"), "{stderr}");
     }
 }

@@ -1,19 +1,30 @@
 //! When is a save over? Collects changes and lets them pass, as one set, once it is quiet.
 //!
 //! No fixed window: a file that was closed after writing or renamed into place is whole, and a single such file
-//! waits [`QUIET`] only. More files mean that somebody is at work on the tree, and the wait grows with their
-//! number. What looks incomplete waits for [`INCOMPLETE`]. With a debounce time, everything waits at least that long
-//! after the last change, and nothing is stopped before.
+//! waits [`QUIET`] only. More files mean that a program is at work on the tree: the wait grows with their number, and
+//! then with the pauses that the program has made so far. What looks incomplete waits for [`INCOMPLETE`]. With a debounce
+//! time, everything waits at least that long after the last change, and nothing is stopped before.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::change::{Change, ChangeSet, Look};
 
-/// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove
-/// the backup), short beside the start of any command.
+/// Quiet time after one whole file. Long enough for what programs do right after a save (set the times, remove the backup),
+/// and for the second file of a burst. With half of it, bursts on a busy machine were cut after their first file.
 pub const QUIET: Duration = Duration::from_millis(1);
+
+/// Quiet time after several files: so much for each of them,
+const PER_FILE: Duration = Duration::from_millis(1);
+
+/// up to this; beyond it, [`GAPS`] times the longest pause between two changes of the burst so far.
+const BURST: Duration = Duration::from_millis(20);
+
+/// See [`BURST`].
+const GAPS: u32 = 8;
 
 /// Quiet time after a save that looks incomplete, unless the debounce time is longer.
 pub const INCOMPLETE: Duration = Duration::from_millis(100);
@@ -25,7 +36,7 @@ const BOUND: u32 = 10;
 const LONGEST_BURST: Duration = Duration::from_secs(5);
 
 /// How far along a change is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
     /// Closed after writing, renamed into place, touched: nothing more is expected.
     Whole,
@@ -51,12 +62,14 @@ pub struct Settler {
     pending: BTreeMap<PathBuf, Pending>,
     first: Option<Instant>,
     last: Option<Instant>,
+    /// The longest pause between two changes so far.
+    gap: Duration,
 }
 
 impl Settler {
     /// An empty one; nothing passes until no file has changed for `debounce`.
     pub fn new(debounce: Duration) -> Settler {
-        Settler { debounce, pending: BTreeMap::new(), first: None, last: None }
+        Settler { debounce, pending: BTreeMap::new(), first: None, last: None, gap: Duration::ZERO }
     }
 
     /// Takes a change in, or what is newly known of one.
@@ -69,7 +82,7 @@ impl Settler {
             return;
         }
         self.first.get_or_insert(now);
-        self.last = Some(now);
+        self.came(now);
         let before = self.pending.remove(&change.path);
         let since =
             before.as_ref().filter(|before| before.progress != Progress::Whole).map_or(now, |before| before.since);
@@ -82,7 +95,7 @@ impl Settler {
             && pending.change.seen != seen
         {
             pending.change.seen = seen;
-            self.last = Some(now);
+            self.came(now);
         }
     }
 
@@ -90,8 +103,7 @@ impl Settler {
     pub fn withdraw(&mut self, path: &Path) {
         self.pending.remove(path);
         if self.pending.is_empty() {
-            self.first = None;
-            self.last = None;
+            self.forget_times();
         }
     }
 
@@ -111,6 +123,17 @@ impl Settler {
     pub fn over(&self) -> Vec<PathBuf> {
         let over = |pending: &&Pending| pending.progress == Progress::Whole || pending.change.seen.stamp.is_none();
         self.pending.values().filter(over).map(|pending| pending.change.path.clone()).collect()
+    }
+
+    /// What is pending of files that nobody has open for writing, and how they were seen.
+    pub fn closed(&self) -> Vec<(PathBuf, Look)> {
+        let closed = self.pending.values().filter(|pending| pending.progress != Progress::Open);
+        closed.map(|pending| (pending.change.path.clone(), pending.change.seen)).collect()
+    }
+
+    /// What is pending, and how far along it is.
+    pub fn pending(&self) -> impl Iterator<Item = (&Path, Progress)> {
+        self.pending.iter().map(|(path, pending)| (path.as_path(), pending.progress))
     }
 
     /// Whether a file was seen whole, and different from how it was.
@@ -163,8 +186,7 @@ impl Settler {
     /// When the changes pass, if nothing more comes; `None` when nothing is pending.
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = (self.first?, self.last?);
-        let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        let quiet = QUIET.saturating_mul(files).min(INCOMPLETE);
+        let quiet = self.quiet();
         let incomplete = self.debounce.max(INCOMPLETE);
         let longest = first + if self.debounce < INCOMPLETE { LONGEST_BURST } else { self.debounce * BOUND };
         let debounced = (last + self.debounce).min(first + self.debounce * BOUND);
@@ -180,6 +202,25 @@ impl Settler {
         waits.max().map(|due| due.min(longest))
     }
 
+    /// How long nothing may change before whole files pass. A burst of many files goes on at the pace that it has had so far.
+    fn quiet(&self) -> Duration {
+        let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
+        let most = PER_FILE.saturating_mul(files).min(INCOMPLETE);
+        if files <= 1 { QUIET } else { (self.gap * GAPS).clamp(most.min(BURST), most) }
+    }
+
+    fn came(&mut self, now: Instant) {
+        let last = self.last.map_or(now, |last| last.max(now));
+        self.gap = self.gap.max(self.last.map_or(Duration::ZERO, |before| last - before));
+        self.last = Some(last);
+    }
+
+    fn forget_times(&mut self) {
+        self.first = None;
+        self.last = None;
+        self.gap = Duration::ZERO;
+    }
+
     /// The whole set, once it is due.
     pub fn take(&mut self, now: Instant) -> Option<ChangeSet> {
         if self.due()? > now {
@@ -190,8 +231,7 @@ impl Settler {
 
     /// The whole set, due or not.
     pub fn drain(&mut self) -> ChangeSet {
-        self.first = None;
-        self.last = None;
+        self.forget_times();
         let pending = std::mem::take(&mut self.pending).into_values();
         ChangeSet::new(
             pending.map(|Pending { change, progress, .. }| Change { open: progress == Progress::Open, ..change }),
@@ -201,7 +241,7 @@ impl Settler {
 
 #[cfg(test)]
 mod tests {
-    use super::{INCOMPLETE, LONGEST_BURST, Progress, QUIET, Settler};
+    use super::{BURST, INCOMPLETE, LONGEST_BURST, PER_FILE, Progress, QUIET, Settler};
     use crate::change::{Change, ChangeKind, Look};
     use proptest::prelude::{any, prop, proptest};
     use std::path::PathBuf;
@@ -236,7 +276,7 @@ mod tests {
         settler.push(change("/b"), Progress::Whole, start);
         assert_eq!(settler.take(start + millis(900)), None);
         settler.push(change("/a"), Progress::Whole, start + millis(900));
-        assert_eq!(settler.due(), Some(start + millis(900) + QUIET * 2));
+        assert_eq!(settler.due(), Some(start + millis(900) + PER_FILE * 2));
     }
 
     #[test]
@@ -260,12 +300,41 @@ mod tests {
     }
 
     #[test]
-    fn the_more_files_the_longer_the_quiet_that_ends_a_burst() {
-        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
-        for number in 0..500 {
-            settler.push(change(&format!("/{number}")), Progress::Whole, start);
+    fn the_more_files_and_the_slower_they_come_the_longer_the_quiet_that_ends_a_burst() {
+        for (files, micros, quiet) in [
+            (1, 0, QUIET),
+            (2, 0, PER_FILE * 2),
+            (2, 50_000, PER_FILE * 2),
+            (10, 3_000, PER_FILE * 10),
+            (20, 0, BURST),
+            (500, 400, BURST),
+            (500, 2_500, millis(20)),
+            (500, 8_000, millis(64)),
+            (30, 10_000, PER_FILE * 30),
+            (100, 40_000, INCOMPLETE),
+        ] {
+            let (mut settler, mut now) = (Settler::new(AT_ONCE), Instant::now());
+            for number in 0..files {
+                if number > 0 {
+                    now += Duration::from_micros(micros);
+                }
+                settler.push(change(&format!("/{number}")), Progress::Whole, now);
+            }
+            assert_eq!(settler.due(), Some(now + quiet), "{files} files, {micros} us");
+            settler.drain();
+            settler.push(change("/next"), Progress::Whole, now);
+            assert_eq!(settler.due(), Some(now + QUIET), "the next save knows nothing of it");
         }
-        assert_eq!(settler.due(), Some(start + INCOMPLETE));
+    }
+
+    #[test]
+    fn one_pause_makes_a_burst_wait_for_another_such_pause() {
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
+        for number in 0..200 {
+            let pause = if number > 100 { millis(8) } else { Duration::ZERO };
+            settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number) + pause);
+        }
+        assert_eq!(settler.due(), Some(start + millis(199 + 8) + millis(9 * 8)));
     }
 
     #[test]
@@ -331,7 +400,7 @@ mod tests {
         for number in 0..300 {
             settler.push(change(&format!("/{number}")), Progress::Whole, start + millis(number * 2));
         }
-        assert_eq!(settler.due(), Some(start + millis(598) + INCOMPLETE));
+        assert_eq!(settler.due(), Some(start + millis(598) + BURST));
     }
 
     proptest! {

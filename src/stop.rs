@@ -1,59 +1,69 @@
-//! The stop sequence: signal, grace, KILL, as a pure machine.
+//! The stop sequence: stop signal, grace period, KILL, as a pure machine. It ends when its owner finds the process tree
+//! gone and drops it.
 //!
-//! | state    | leader gone   | grace over | escalate | the rest out of reach | tree gone |
-//! |----------|---------------|------------|----------|-----------------------|-----------|
-//! | asked    | ask the rest  | kill all   | kill all | give up soon          | done      |
-//! | killing  | -             | kill again | -        | give up soon          | done      |
+//! | input                                          | while asking           | while killing     |
+//! |------------------------------------------------|------------------------|-------------------|
+//! | begin                                          | ask the group          |                   |
+//! | leader exited, others are left                 | ask the rest           | -                 |
+//! | `hurry`                                        | the grace ends earlier | -                 |
+//! | second request (`escalate`)                    | kill all               | -                 |
+//! | grace over                                     | kill all               |                   |
+//! | every 20 ms after a kill                       |                        | kill all          |
+//! | 10 s of killing                                |                        | give up           |
+//! | all that is left is out of reach, after 200 ms | give up                | give up           |
+//! | some are out of reach                          | wake up after 50 ms    | wake up after 50 ms |
+//! | 500 ms of asking, else of killing              | report the slow stop, once | the same      |
 //!
-//! Out of reach is who may not be signalled (sudo): nothing that we do can end it, so nothing is waited for.
+//! A process is *out of reach* if this user may not signal it (sudo). Nothing here can end it, so the sequence does not
+//! wait for it.
 
 use std::time::{Duration, Instant};
 
-/// While killing, the tree is walked again this often: it may have forked meanwhile.
+/// KILL is repeated at this interval, because the tree may have forked meanwhile.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 
-/// A process that outlives KILL this long is stuck in the kernel; it is left behind and said so.
+/// A process that survives KILL this long is blocked in the kernel. It is reported and left running.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// If only processes out of reach are left, they have so long to end by themselves, now that the others are gone:
-/// `server | sudo tee log` does.
+/// If only processes out of reach are left, they get this long to end by themselves once the others are gone, as in
+/// `server | sudo tee log`.
 const OUT_OF_REACH: Duration = Duration::from_millis(200);
 
-/// The end of a process whose parent is out of reach is told to that parent alone, so it is looked for this often.
+/// Only its parent gets SIGCHLD when a process ends. If that parent is out of reach, the tree is checked this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A stop that takes longer than this is said to, while it lasts; so is a KILL that has not ended everybody.
+/// A stop that lasts longer than this is reported while it lasts, and so is a KILL that has not ended all processes.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// What the sequence wants done.
+/// What the caller must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAction {
     /// Send the stop signal (and CONT) to the command's process group, or to its first process alone (`--stop-group`).
     AskGroup,
-    /// Send it to whoever of the tree has not had it: the leader is gone, nobody else will tell them.
+    /// Send it to all processes of the tree that have not had it. The leader, which could pass it on, has exited.
     AskRest,
-    /// Send KILL to everyone in the tree.
+    /// Send KILL to every process in the tree.
     KillAll,
-    /// Nothing more can be done: these are left behind.
+    /// Stop waiting: the processes that are left keep running.
     GiveUp,
 }
 
-/// The end of one command's tree.
+/// The stop of one command's process tree.
 #[derive(Debug, Clone)]
 pub struct StopSequence {
     began: Instant,
     killing_since: Option<Instant>,
     next: Option<Instant>,
-    /// When there is nothing more to hope for, because the rest is out of reach.
+    /// When to give up because all that is left is out of reach.
     hopeless_at: Option<Instant>,
-    /// When to look again who is left.
+    /// When to check again which processes are left.
     look_at: Option<Instant>,
-    /// Whether it was said that it takes long.
+    /// Whether the slow stop was reported.
     said_slow: bool,
 }
 
 impl StopSequence {
-    /// Begins; the first thing to do is to ask.
+    /// Starts the sequence and returns its first action. `grace` is the time until KILL.
     pub fn begin(grace: Duration, now: Instant) -> (StopSequence, StopAction) {
         let sequence = StopSequence {
             began: now,
@@ -66,12 +76,12 @@ impl StopSequence {
         (sequence, StopAction::AskGroup)
     }
 
-    /// The command's first process has ended, others are still there.
+    /// The command's first process has exited and others are left.
     pub fn leader_gone(&self) -> Option<StopAction> {
         self.killing_since.is_none().then_some(StopAction::AskRest)
     }
 
-    /// Somebody asked a second time.
+    /// A second stop request came: KILL now.
     pub fn escalate(&mut self, now: Instant) -> Option<StopAction> {
         if self.killing_since.is_some() {
             return None;
@@ -81,25 +91,25 @@ impl StopSequence {
         Some(StopAction::KillAll)
     }
 
-    /// Ends the grace at this instant, if it would last longer.
+    /// Shortens the grace period to end at this instant at the latest.
     pub fn hurry(&mut self, until: Instant) {
         if self.killing_since.is_none() {
             self.next = self.next.map(|next| next.min(until));
         }
     }
 
-    /// Somebody is out of reach; and so is all that is left, or not yet.
+    /// Some processes are out of reach; `all` says whether they are all that is left.
     pub fn out_of_reach(&mut self, all: bool, now: Instant) {
         self.hopeless_at = if all { self.hopeless_at.or(Some(now + OUT_OF_REACH)) } else { None };
         self.look_at = if all { None } else { Some(now + LOOK_AGAIN) };
     }
 
-    /// When it wants to be asked again.
+    /// When [`tick`](Self::tick) or [`turns_slow`](Self::turns_slow) must be called next.
     pub fn due(&self) -> Option<Instant> {
         self.next.into_iter().chain(self.hopeless_at).chain(self.look_at).chain(self.slow_at()).min()
     }
 
-    /// Whether it is to be said now that it takes long; once.
+    /// Whether the stop must be reported as slow now; true once.
     pub fn turns_slow(&mut self, now: Instant) -> bool {
         let slow = self.slow_at().is_some_and(|at| at <= now);
         self.said_slow |= slow;
@@ -107,18 +117,18 @@ impl StopSequence {
     }
 
     fn slow_at(&self) -> Option<Instant> {
-        // What is out of reach will be named in a moment.
+        // Processes out of reach are reported by their own message shortly.
         let silent = self.said_slow || self.next.is_none() || self.hopeless_at.is_some();
         (!silent).then(|| self.killing_since.unwrap_or(self.began) + SLOW)
     }
 
-    /// How long until KILL, if it is still to come.
+    /// The time left until KILL; `None` once KILL was sent.
     pub fn until_kill(&self, now: Instant) -> Option<Duration> {
         let at = self.next.filter(|_| self.killing_since.is_none());
         at.map(|at| at.saturating_duration_since(now))
     }
 
-    /// What the time that has passed demands.
+    /// The action that is due at this instant, if any.
     pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
         if self.hopeless_at.is_some_and(|at| at <= now) {
             (self.next, self.hopeless_at, self.look_at) = (None, None, None);
@@ -140,12 +150,12 @@ impl StopSequence {
         }
     }
 
-    /// Whether KILL was needed.
+    /// Whether KILL was sent.
     pub fn killed(&self) -> bool {
         self.killing_since.is_some()
     }
 
-    /// How long it has taken.
+    /// The time since the sequence began.
     pub fn took(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
     }
@@ -159,7 +169,7 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(5);
 
     #[test]
-    fn kill_comes_when_the_grace_is_over_and_not_before() {
+    fn kill_is_sent_when_the_grace_period_is_over_and_not_before() {
         let start = Instant::now();
         let (mut stop, first) = StopSequence::begin(GRACE, start);
         assert_eq!(first, StopAction::AskGroup);
@@ -169,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn that_it_takes_long_is_said_once_after_half_a_second_of_asking_or_killing() {
+    fn a_slow_stop_is_reported_once_after_half_a_second_of_asking_or_killing() {
         let start = Instant::now();
         for (grace, at, until_kill) in [
             (GRACE, SLOW, Some(GRACE - SLOW)),
             (SLOW + KILL_AGAIN, SLOW, Some(KILL_AGAIN)),
-            // What takes its whole short grace is killed, and that is quick.
+            // A short grace period that is used up leads to KILL, which is fast.
             (SLOW, SLOW + SLOW, None),
             (Duration::ZERO, SLOW, None),
         ] {
@@ -196,11 +206,11 @@ mod tests {
         let (mut stop, _) = StopSequence::begin(GRACE, start);
         assert_eq!(stop.escalate(start), Some(StopAction::KillAll));
         assert_eq!(stop.escalate(start), None);
-        assert_eq!(stop.leader_gone(), None, "nobody is asked who is being killed");
+        assert_eq!(stop.leader_gone(), None, "no stop signal after KILL");
     }
 
     #[test]
-    fn for_whoever_is_out_of_reach_nobody_waits() {
+    fn processes_out_of_reach_are_not_waited_for() {
         let start = Instant::now();
         for killing in [false, true] {
             let (mut stop, _) = StopSequence::begin(GRACE, start);
@@ -209,7 +219,7 @@ mod tests {
             }
             stop.out_of_reach(true, start);
             let soon = start + OUT_OF_REACH;
-            // Asked again, it does not begin anew; and it may come within reach.
+            // A second call does not restart the 200 ms; and a process may come within reach again.
             stop.out_of_reach(true, start + OUT_OF_REACH / 2);
             assert!(stop.due() <= Some(soon));
             let mut reached = stop.clone();
@@ -222,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_left_when_the_leader_is_gone_is_asked_too() {
+    fn processes_that_are_left_when_the_leader_exits_get_the_signal_too() {
         let (stop, _) = StopSequence::begin(GRACE, Instant::now());
         assert_eq!(stop.leader_gone(), Some(StopAction::AskRest));
     }
@@ -241,7 +251,7 @@ mod tests {
                 break;
             }
         }
-        assert!(steps > 100, "the tree is killed again and again: {steps}");
+        assert!(steps > 100, "KILL must be repeated: {steps}");
         assert_eq!(stop.due(), None);
     }
 }

@@ -1,6 +1,6 @@
-//! Strays: descendants of the command that left its process group. Each is tethered to this process as soon as it is
-//! seen, so that the kernel kills it when supervisor and child are killed in the same moment and nobody is left who
-//! could.
+//! Strays: descendants of the command that left its process group. Each gets a tether (see `os::tether`) as soon as it
+//! is seen: the kernel kills it when this process ends. This covers the case that supervisor and child are killed in
+//! the same moment, so that neither can clean up.
 
 use std::collections::HashMap;
 
@@ -8,33 +8,34 @@ use crate::os::process::own_pid;
 use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
 
-/// So many at once; each takes two descriptors.
+/// The most tethers at once; each takes two descriptors.
 const MOST: usize = 128;
 
 /// What a tether holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Hold {
-    /// A group in a session that somebody of the tree began: it can hold nobody else's processes.
+    /// A process group in a session that the tree started: all its processes belong to the tree.
     Group(i32),
-    /// A single process: groups of our own session may be shared with strangers, the terminal's above all.
+    /// A single process. A process group in our own session may contain other processes, such as the user's shell.
     Process(i32),
 }
 
-/// The strays of one command, as far as they have been seen.
+/// The strays of one command that have been seen.
 #[derive(Debug)]
 pub struct Strays {
-    /// The command's own group, tethered from its beginning.
+    /// The command's own process group, which has a tether from its start.
     group: Option<i32>,
     held: HashMap<Hold, Tether>,
 }
 
 impl Strays {
-    /// None yet, of a command that leads this group, or none.
+    /// Starts empty. `group` is the command's own process group, if it has one.
     pub fn of(group: Option<i32>) -> Strays {
         Strays { group, held: HashMap::new() }
     }
 
-    /// Looks for new ones, and forgets those that are gone. Its cost is that of a walk through the tree.
+    /// Adds tethers for new strays and releases those of strays that are gone. Costs one walk through the process tree,
+    /// and a second one if there are new strays.
     pub fn look(&mut self) {
         let Some(own) = Process::of(own_pid()) else { return };
         let present: Vec<Hold> =
@@ -58,8 +59,8 @@ impl Strays {
         if fresh.is_empty() {
             return;
         }
-        // A number that was given away between the look and the tether names somebody else. Who is there before and
-        // after has been there all the time.
+        // Between the walk and the tether, the number may have been reused for a foreign process. A stray that is still
+        // there in a second walk was there all the time.
         let after: Vec<Hold> =
             descendants(own.pid).iter().filter_map(|process| self.hold(process, own.session)).collect();
         for hold in fresh.iter().filter(|hold| !after.contains(hold)) {
@@ -69,8 +70,8 @@ impl Strays {
         }
     }
 
-    /// Lets go of whoever was not seen. It need not be gone: a walk may miss a process that changes its parent in that
-    /// moment, and then the next look finds it again.
+    /// Releases the tethers of strays that were not seen. They may still exist: a walk can miss a process whose parent
+    /// changes in that moment, and the next walk finds it again.
     fn forget_all_but(&mut self, present: &[Hold]) {
         self.held.extract_if(|hold, _| !present.contains(hold)).for_each(|(_, tether)| tether.release());
     }
@@ -96,7 +97,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn whoever_a_look_misses_is_let_go_and_lives() {
+    fn a_stray_that_a_walk_misses_is_released_and_not_killed() {
         let mut missed = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         let group = i32::try_from(missed.id()).unwrap();
         let tether = Tether::new().unwrap();
@@ -105,7 +106,7 @@ mod tests {
         strays.held.insert(Hold::Group(group), tether);
         strays.forget_all_but(&[]);
         assert!(strays.held.is_empty());
-        // Of a KILL before it, it would have died.
+        // An earlier KILL would show up as the signal that ended it.
         send(group, Signal::TERM).unwrap();
         assert_eq!(missed.wait().unwrap().signal(), Some(Signal::TERM.number()));
     }
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_group_of_a_session_that_the_tree_began_is_held_as_a_whole() {
+    fn only_a_group_in_a_session_of_the_tree_is_held_as_a_whole() {
         let strays = Strays::of(Some(10));
         for (process, expected) in [
             (process(11, 10, 5), None),
@@ -127,6 +128,10 @@ mod tests {
             assert_eq!(strays.hold(&process, 5), expected, "{process:?}");
         }
         let shared = Strays::of(None);
-        assert_eq!(shared.hold(&process(11, 5, 5), 5), Some(Hold::Process(11)), "the terminal's group is not ours");
+        assert_eq!(
+            shared.hold(&process(11, 5, 5), 5),
+            Some(Hold::Process(11)),
+            "the terminal's process group is shared"
+        );
     }
 }

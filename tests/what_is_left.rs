@@ -1,5 +1,5 @@
-//! The end of the suite: no process and no file of any test is left. Cargo runs test binaries in the order of their
-//! names, so this one comes last.
+//! The last check of the suite: no process and no file of any test is left. Cargo runs test binaries in alphabetical
+//! order, so this one comes last.
 
 use std::fs;
 use std::os::unix::process::parent_id;
@@ -26,7 +26,7 @@ fn marked_processes() -> Vec<String> {
 
 #[test]
 fn no_process_of_any_test_is_left() {
-    // What was killed a moment ago may still be going.
+    // A process that was just killed may still exist.
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut left = marked_processes();
     while !left.is_empty() && Instant::now() < deadline {
@@ -36,11 +36,11 @@ fn no_process_of_any_test_is_left() {
     assert!(left.is_empty(), "left running:\n{}", left.join("\n"));
 }
 
-/// When cargo, which runs all the tests, was started: what is older is of a run that was interrupted.
+/// The start time of cargo, which runs all tests. Older files come from an interrupted run.
 fn began() -> SystemTime {
     let stat = fs::read_to_string(format!("/proc/{}/stat", parent_id())).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    // The 22nd field of all, in hundredths of a second since the machine was started (proc(5)).
+    // The 22nd field, in hundredths of a second since boot (proc(5)).
     let ticks = after_name.split_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0);
     let machine = fs::read_to_string("/proc/stat").unwrap_or_default();
     let booted = machine.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
@@ -52,7 +52,7 @@ fn no_file_of_any_test_is_left() {
     let began = began();
     let is_of_this_run = |path: &Path| {
         let made = fs::metadata(path).and_then(|metadata| metadata.created().or_else(|_| metadata.modified()));
-        // The start of the machine is known to a second.
+        // The boot time has a resolution of a second.
         made.is_ok_and(|made| made + Duration::from_secs(2) >= began)
     };
     let entries = fs::read_dir(std::env::temp_dir()).expect("there is a temporary directory").flatten();

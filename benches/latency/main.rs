@@ -83,7 +83,7 @@ fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     load.look()?;
-    let about = about(&stamp, &load);
+    let about = about(&stamp, &load, options.quick);
     println!("\n{about}");
     if let (sentence, true) = load.shown() {
         eprintln!("latency: warning: {sentence}");
@@ -96,13 +96,14 @@ fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// When, on what and how, for whoever reads the table later.
-fn about(stamp: &StampProgram, load: &Load) -> String {
+fn about(stamp: &StampProgram, load: &Load, quick: bool) -> String {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let linked = if stamp.is_static { "statically" } else { "dynamically: the loader is measured too" };
+    let quick = if quick { " A quick run: few samples, and a tenth of the large tree." } else { "" };
     let (busy, _) = load.shown();
     format!(
-        "{}, Linux {}, {cores} cores. The command is linked {linked}. {busy}",
+        "{}, Linux {}, {cores} cores. The command is linked {linked}.{quick} {busy}",
         now.split('T').next().unwrap_or(&now),
         machine::kernel(),
     )

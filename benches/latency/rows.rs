@@ -1,4 +1,4 @@
-//! What is measured. Everything that is compared takes turns in one run.
+//! What is measured. All contenders take turns in one run.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -76,6 +76,11 @@ fn samples(contenders: &[Contender]) -> Samples {
     contenders.iter().map(|contender| (contender.name.clone(), Sample::default())).collect()
 }
 
+/// All of them, each time with another one first: the one before leaves its traces in the caches.
+fn in_turn(count: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |index| (index + round) % count)
+}
+
 impl Bench<'_> {
     /// Save to first instruction. A tree for each: on a shared one all would start on every save.
     pub fn saves(&mut self) -> Result<()> {
@@ -90,9 +95,10 @@ impl Bench<'_> {
                 if round % SERIES == 0 {
                     std::thread::sleep(QUIET);
                 }
-                for (watched, (_, sample)) in watched.iter_mut().zip(&mut samples) {
+                for index in in_turn(watched.len(), round) {
+                    let watched = &mut watched[index];
                     if !watched.contender.is_peer() || round < self.counts.peer_saves {
-                        sample.add_time(watched.save(how)?);
+                        samples[index].1.add_time(watched.save(how)?);
                     }
                 }
             }
@@ -108,13 +114,16 @@ impl Bench<'_> {
     pub fn starts(&mut self, tree: &Tree, count: usize) -> Result<()> {
         let all: Vec<Contender> = [&[Contender::direct()], self.contenders].concat();
         let mut samples = samples(&all);
-        for _ in 0..count {
-            for (contender, (_, sample)) in all.iter().zip(&mut samples) {
+        for round in 0..count {
+            for index in in_turn(all.len(), round) {
                 let mut stamps = Stamps::new()?;
                 let before = monotonic_ns();
-                let _running = contender.start(tree, self.stamp, &stamps, false)?;
+                let running = all[index].start(tree, self.stamp, &stamps, false)?;
                 let stamp = stamps.first(DEADLINE, |_| true)?;
-                sample.add_time(stamp.map(|stamp| stamp.at - before));
+                samples[index].1.add_time(stamp.map(|stamp| stamp.at - before));
+                std::thread::sleep(REST);
+                drop(running);
+                // What it has watched is taken down after its end.
                 std::thread::sleep(REST);
             }
         }
@@ -126,7 +135,8 @@ impl Bench<'_> {
     pub fn early_edits(&mut self, tree: &Tree) -> Result<()> {
         let mut samples = samples(self.contenders);
         for round in 0..self.counts.edits {
-            for (contender, (_, sample)) in self.contenders.iter().zip(&mut samples) {
+            for index in in_turn(self.contenders.len(), round) {
+                let contender = &self.contenders[index];
                 let mut stamps = Stamps::new()?;
                 let _running = contender.start(tree, self.stamp, &stamps, false)?;
                 if stamps.first(DEADLINE, |_| true)?.is_none() {
@@ -135,7 +145,7 @@ impl Bench<'_> {
                 let length = i64::try_from(round).unwrap_or(0) + 2000;
                 let before = tree.save(Save::InPlace, length)?;
                 let stamp = stamps.first(PATIENCE, |stamp| stamp.length == length)?;
-                sample.add_time(stamp.map(|stamp| stamp.at - before));
+                samples[index].1.add_time(stamp.map(|stamp| stamp.at - before));
                 tree.save(Save::InPlace, 1)?;
             }
         }

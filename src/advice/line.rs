@@ -1,5 +1,5 @@
-//! From the words of a command to the programs that it runs in the end: behind `sh -c`, `env`, `npx`, `uv run`,
-//! `python -m` and their like.
+//! Finds the programs that a command line finally runs, through wrappers like `sh -c`, `env`, `npx`, `uv run` and
+//! `python -m`.
 
 /// A program with its arguments, and the variables that are set for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,13 +10,13 @@ pub struct Simple {
     pub words: Vec<String>,
 }
 
-/// What a name in package.json stands for.
+/// Looks up the line of a script in package.json by its name.
 pub type Scripts<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Scripts that call scripts are followed so far.
+/// How deeply nested scripts and wrappers are followed.
 const DEEPEST: usize = 8;
 
-/// Programs that run the words behind their options, and their options that have a value.
+/// Programs that run the words after their options, and their options that take a value.
 const WRAPPERS: [(&str, &[&str]); 24] = [
     ("env", &["-u", "--unset", "-C", "--chdir"]),
     ("cross-env", &[]),
@@ -44,7 +44,7 @@ const WRAPPERS: [(&str, &[&str]); 24] = [
     ("dotenv", &["-f", "--file", "-e"]),
 ];
 
-/// The same for programs with a word of their own in between.
+/// The same for programs with a subcommand: `uv run`.
 const RUNNERS: [(&str, &[&str], &[&str]); 12] = [
     (
         "uv",
@@ -64,7 +64,7 @@ const RUNNERS: [(&str, &[&str], &[&str]); 12] = [
     ("mise", &["exec", "x"], &[]),
 ];
 
-/// The programs that these words run, as far as the words tell.
+/// The programs that this command line runs, as far as it can be seen from the words.
 pub fn programs(words: &[String], scripts: Scripts) -> Vec<Simple> {
     inner(Simple { variables: Vec::new(), words: words.to_vec() }, scripts, 0)
 }
@@ -97,7 +97,7 @@ fn of_line(line: &str, variables: &[(String, String)], scripts: Scripts, depth: 
     commands.flat_map(|simple| inner(simple, scripts, depth + 1)).collect()
 }
 
-/// The text behind `sh -c`, `bash -lc`.
+/// The shell line of `sh -c`, `bash -lc`.
 fn shell_line<'a>(program: &str, words: &'a [String]) -> Option<&'a str> {
     if !matches!(program, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "busybox") {
         return None;
@@ -107,7 +107,7 @@ fn shell_line<'a>(program: &str, words: &'a [String]) -> Option<&'a str> {
     words.get(option + 1).map(String::as_str)
 }
 
-/// The line behind `npm run dev`, with the arguments added to it.
+/// The line that `npm run dev` runs, and the arguments that are appended to it.
 fn package_line(words: &[String], scripts: Scripts) -> Option<(String, Vec<String>)> {
     if !matches!(words[0].as_str(), "npm" | "pnpm" | "yarn" | "bun") {
         return None;
@@ -121,7 +121,7 @@ fn package_line(words: &[String], scripts: Scripts) -> Option<(String, Vec<Strin
     scripts(name).map(|line| (line, arguments))
 }
 
-/// The words without the program that only runs them.
+/// The words without the wrapper before them; `None` if there is no wrapper.
 fn unwrapped(program: &str, words: &[String]) -> Option<Vec<String>> {
     let second = words.get(1).map_or("", String::as_str);
     if let Some((_, _, with_value)) = RUNNERS.iter().find(|(name, own, _)| *name == program && own.contains(&second)) {
@@ -133,7 +133,7 @@ fn unwrapped(program: &str, words: &[String]) -> Option<Vec<String>> {
         return Some(skip_options(&words[2..], &["-p", "--package", "-c"]).to_vec()).filter(|rest| !rest.is_empty());
     }
     if matches!(program, "yarn" | "pnpm") && !second.is_empty() && !second.starts_with('-') {
-        // A program of the project, by its name.
+        // `yarn NAME` runs a program of the project.
         return Some(words[1..].iter().skip_while(|word| *word == "run").cloned().collect());
     }
     if program == "timeout" {
@@ -195,7 +195,7 @@ pub fn assignment(word: &str) -> Option<(&str, &str)> {
     (!first.is_ascii_digit() && name.chars().all(is_name)).then_some((name, value))
 }
 
-/// A line of the shell as simple commands; expansions stay as they are written.
+/// Splits a shell line into simple commands. Expansions stay unexpanded.
 pub fn split(line: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     let mut word: Option<String> = None;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_is_found_behind_what_only_runs_it() {
+    fn the_program_is_found_through_wrappers() {
         let script = |name: &str| match name {
             "dev" => Some("vite --port 3000".to_owned()),
             "start" => Some("npm run dev".to_owned()),

@@ -1,19 +1,21 @@
-//! What was meant by a command that cannot begin: words in one word, a line for the shell, a file that is no program.
+//! Guesses what was meant by a command that cannot be started: several words quoted as one, a shell line, a file that
+//! is not executable.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::line::{assignment, split};
-use crate::os::process::quoted;
-use crate::program::{is_program, is_runnable};
+use crate::config::Config;
+use crate::escape::quoted;
+use crate::program::{find, is_runnable};
 
-/// Words that only a shell understands.
+/// Builtins and keywords of a shell, which are not programs.
 const OF_THE_SHELL: [&str; 16] = [
     "cd", "source", ".", "export", "alias", "unset", "set", "eval", "exec", "ulimit", "umask", "trap", "if", "for",
     "while", "function",
 ];
 
-/// What runs a file, by its extension.
+/// Interpreters by file extension, the best one first.
 const INTERPRETERS: [(&str, &[&str]); 12] = [
     ("py", &["python3", "python"]),
     ("js", &["node"]),
@@ -29,7 +31,7 @@ const INTERPRETERS: [(&str, &[&str]); 12] = [
     ("jar", &["java -jar"]),
 ];
 
-/// Names that are spelt otherwise on many systems.
+/// Programs and the other name that they have on many systems.
 const TWINS: [(&str, &str); 8] = [
     ("python", "python3"),
     ("python3", "python"),
@@ -41,15 +43,15 @@ const TWINS: [(&str, &str); 8] = [
     ("py", "python3"),
 ];
 
-/// What can be looked up of files.
+/// Looks up files and programs; a trait so that tests need no real ones.
 pub trait Place {
-    /// A file in the command's directory; nothing, where there is none.
+    /// The file of this name in the command's directory, if it exists.
     fn file(&self, name: &str) -> Option<FileThere>;
-    /// Whether a program of this name can be found.
+    /// Whether there is a program of this name in PATH.
     fn program(&self, name: &str) -> bool;
 }
 
-/// A file that is there.
+/// The facts about an existing file.
 #[derive(Debug, Clone, Default)]
 pub struct FileThere {
     /// Whether it may be executed.
@@ -58,13 +60,13 @@ pub struct FileThere {
     pub interpreter: Option<String>,
 }
 
-impl Place for Path {
+impl Place for Config {
     fn file(&self, name: &str) -> Option<FileThere> {
-        look(&self.join(name))
+        look(&self.directory.join(name))
     }
 
     fn program(&self, name: &str) -> bool {
-        is_program(name, self)
+        find(OsStr::new(name), &self.directory, self.environment.get("PATH")).is_ok()
     }
 }
 
@@ -80,7 +82,7 @@ fn look(path: &Path) -> Option<FileThere> {
     Some(FileThere { executable: is_runnable(path), interpreter })
 }
 
-/// A guess at what was meant, to follow the reason.
+/// A guess at what was meant, to be appended to the reason.
 pub fn meant(command: &[String], place: &(impl Place + ?Sized)) -> Option<String> {
     let (first, rest) = command.split_first()?;
     if let Some(file) = place.file(first) {
@@ -88,39 +90,39 @@ pub fn meant(command: &[String], place: &(impl Place + ?Sized)) -> Option<String
     }
     let write = |what: String| format!("write: -- {what}");
     if first == "--" {
-        return Some(format!("-- is needed only once: {}", write(line_of(rest))));
+        return Some(format!("-- is given twice; {}", write(line_of(rest))));
     }
     if OF_THE_SHELL.contains(&first.as_str()) {
         return Some(match (first.as_str(), rest) {
             ("cd", [directory]) => format!(
-                "cd is a word of the shell; write -C {} before the --",
+                "cd is a shell command, not a program; write -C {} before the --",
                 line_of(std::slice::from_ref(directory))
             ),
-            _ => format!("{first} is a word of the shell; {}", write(shell(&shell_line(command)))),
+            _ => format!("{first} is a shell command, not a program; {}", write(shell(&shell_line(command)))),
         });
     }
     let has_blanks = first.trim().contains(char::is_whitespace);
-    // Of a second word `&&` the user quoted it, or it stands in a list.
+    // A separate word `&&` was quoted by the user, or comes from a list in the config file.
     let has_operator = rest.iter().any(|word| matches!(word.as_str(), "&&" | "||" | "|" | ";"));
     if is_for_the_shell(first, has_blanks) || has_operator && assignment(first).is_some() {
         let line = if rest.is_empty() { first.trim().to_owned() } else { shell_line(command) };
-        return Some(format!("for the shell {}", write(shell(&line))));
+        return Some(format!("this needs a shell; {}", write(shell(&line))));
     }
     if assignment(first).is_some() {
         let words = if has_blanks { split(first).into_iter().flatten().collect() } else { vec![first.clone()] };
         let words = [vec!["env".to_owned()], words, rest.to_vec()].concat();
-        return Some(format!("variables are set by env; {}", write(line_of(&words))));
+        return Some(format!("set variables with env; {}", write(line_of(&words))));
     }
     if has_blanks {
         let words: Vec<String> = split(first).into_iter().flatten().chain(rest.iter().cloned()).collect();
-        return Some(format!("each word stands for itself; {}", write(line_of(&words))));
+        return Some(format!("the program and its arguments must be separate words; {}", write(line_of(&words))));
     }
     if first.trim() != first && !first.trim().is_empty() {
         let words = replaced(first.trim(), rest);
-        return Some(format!("there are blanks or line ends around its name; {}", write(line_of(&words))));
+        return Some(format!("the name has blanks or line ends around it; {}", write(line_of(&words))));
     }
     if first.starts_with("~/") {
-        return Some("~ is a word of the shell; write the path in full".to_owned());
+        return Some("only a shell expands ~; write the full path".to_owned());
     }
     let instead = |program: &str| Some(format!("did you mean {}?", line_of(&replaced(program, rest))));
     if first.contains('/') {
@@ -140,17 +142,17 @@ pub fn meant(command: &[String], place: &(impl Place + ?Sized)) -> Option<String
     twin.and_then(instead)
 }
 
-/// `app.py`, `./app.py`: it is there, and is either not looked for here or no program.
+/// The guess for `app.py` or `./app.py`: the file exists, but is not in PATH or not executable.
 fn of_file(name: &str, file: &FileThere, rest: &[String], place: &(impl Place + ?Sized)) -> Option<String> {
     if file.interpreter.as_ref().is_some_and(|line| line.ends_with('\r')) {
-        return Some("its first line ends with a carriage return; save it with LF line ends".to_owned());
+        return Some("its first line ends with a carriage return; save it with LF line endings".to_owned());
     }
     let here = if name.contains('/') { name.to_owned() } else { format!("./{name}") };
     let runs = file.executable && (file.interpreter.is_some() || interpreters(name).is_none());
     if runs {
-        // With a slash it was tried, and failed for another reason.
+        // A name with a slash was tried as it is, and failed for another reason.
         return (!name.contains('/'))
-            .then(|| format!("it is here: did you mean {}?", line_of(&[&[here], rest].concat())));
+            .then(|| format!("it is in this directory: did you mean {}?", line_of(&[&[here], rest].concat())));
     }
     let known = interpreters(name)?;
     let program = known.iter().find(|program| place.program(program.split(' ').next().unwrap_or(program)));
@@ -164,7 +166,7 @@ fn interpreters(name: &str) -> Option<&'static [&'static str]> {
     INTERPRETERS.iter().find(|(known, _)| *known == extension).map(|(_, programs)| *programs)
 }
 
-/// Whether this single word is something that only a shell can read.
+/// Whether this word can only be meant for a shell.
 fn is_for_the_shell(word: &str, has_blanks: bool) -> bool {
     let operators = word.contains(['|', ';', '<', '>', '$', '`', '\n']) || word.contains("&&") || word.ends_with(" &");
     let first = word.split_whitespace().next().unwrap_or_default();
@@ -173,7 +175,7 @@ fn is_for_the_shell(word: &str, has_blanks: bool) -> bool {
     operators || has_blanks && (begins || pattern)
 }
 
-/// Words with operators among them, as the user would have typed them.
+/// The words as a shell line; operators among them stay unquoted.
 fn shell_line(words: &[String]) -> String {
     let plain = |word: &String| match word.as_str() {
         "&&" | "||" | "|" | ";" | ">" | "<" | ">>" | "&" => word.clone(),
@@ -224,27 +226,33 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_cannot_begin_is_told_with_what_was_meant() {
+    fn a_command_that_cannot_be_started_gets_a_guess_at_what_was_meant() {
         for (words, expected) in [
-            (&["python3 app.py"][..], "each word stands for itself; write: -- python3 app.py"),
-            (&["python3 'my app.py' -v", "x y"], "each word stands for itself; write: -- python3 'my app.py' -v 'x y'"),
-            (&["python3 src/app.py --port 80"], "each word stands for itself; write: -- python3 src/app.py --port 80"),
-            (&["  make "], "there are blanks or line ends around its name; write: -- make"),
-            (&["cd src && make"], "for the shell write: -- sh -c 'cd src && make'"),
-            (&["cd src"], "for the shell write: -- sh -c 'cd src'"),
-            (&["make|tee"], "for the shell write: -- sh -c 'make|tee'"),
-            (&["$HOME/app"], "for the shell write: -- sh -c '$HOME/app'"),
-            (&["cat *.txt"], "for the shell write: -- sh -c 'cat *.txt'"),
-            (&["FOO=1 python3 app.py && x"], "for the shell write: -- sh -c 'FOO=1 python3 app.py && x'"),
-            (&["echo it's; x"], r"for the shell write: -- sh -c 'echo it'\''s; x'"),
-            (&["FOO=1", "python3", "app.py"], "variables are set by env; write: -- env FOO=1 python3 app.py"),
-            (&["A=1", "B=x y", "cmd"], "variables are set by env; write: -- env A=1 'B=x y' cmd"),
-            (&["FOO=1 python3 app.py"], "variables are set by env; write: -- env FOO=1 python3 app.py"),
-            (&["cd", "src"], "cd is a word of the shell; write -C src before the --"),
-            (&["cd", "src", "&&", "make"], "cd is a word of the shell; write: -- sh -c 'cd src && make'"),
+            (&["python3 app.py"][..], "the program and its arguments must be separate words; write: -- python3 app.py"),
+            (
+                &["python3 'my app.py' -v", "x y"],
+                "the program and its arguments must be separate words; write: -- python3 'my app.py' -v 'x y'",
+            ),
+            (
+                &["python3 src/app.py --port 80"],
+                "the program and its arguments must be separate words; write: -- python3 src/app.py --port 80",
+            ),
+            (&["  make "], "the name has blanks or line ends around it; write: -- make"),
+            (&["cd src && make"], "this needs a shell; write: -- sh -c 'cd src && make'"),
+            (&["cd src"], "this needs a shell; write: -- sh -c 'cd src'"),
+            (&["make|tee"], "this needs a shell; write: -- sh -c 'make|tee'"),
+            (&["$HOME/app"], "this needs a shell; write: -- sh -c '$HOME/app'"),
+            (&["cat *.txt"], "this needs a shell; write: -- sh -c 'cat *.txt'"),
+            (&["FOO=1 python3 app.py && x"], "this needs a shell; write: -- sh -c 'FOO=1 python3 app.py && x'"),
+            (&["echo it's; x"], r"this needs a shell; write: -- sh -c 'echo it'\''s; x'"),
+            (&["FOO=1", "python3", "app.py"], "set variables with env; write: -- env FOO=1 python3 app.py"),
+            (&["A=1", "B=x y", "cmd"], "set variables with env; write: -- env A=1 'B=x y' cmd"),
+            (&["FOO=1 python3 app.py"], "set variables with env; write: -- env FOO=1 python3 app.py"),
+            (&["cd", "src"], "cd is a shell command, not a program; write -C src before the --"),
+            (&["cd", "src", "&&", "make"], "cd is a shell command, not a program; write: -- sh -c 'cd src && make'"),
             (
                 &["source", "venv/bin/activate"],
-                "source is a word of the shell; write: -- sh -c 'source venv/bin/activate'",
+                "source is a shell command, not a program; write: -- sh -c 'source venv/bin/activate'",
             ),
             (&["app.py"], "did you mean python3 app.py?"),
             (&["app.py", "--port", "80"], "did you mean python3 app.py --port 80?"),
@@ -252,24 +260,24 @@ mod tests {
             (&["src/app.py"], "did you mean python3 src/app.py?"),
             (&["my app.py"], "did you mean python3 'my app.py'?"),
             (&["app.js"], "did you mean node app.js?"),
-            (&["run.py"], "it is here: did you mean ./run.py?"),
+            (&["run.py"], "it is in this directory: did you mean ./run.py?"),
             (&["marked.py"], "did you mean python3 marked.py?"),
-            (&["my tool"], "it is here: did you mean './my tool'?"),
-            (&["tool", "x"], "it is here: did you mean ./tool x?"),
-            (&["./dos"], "its first line ends with a carriage return; save it with LF line ends"),
+            (&["my tool"], "it is in this directory: did you mean './my tool'?"),
+            (&["tool", "x"], "it is in this directory: did you mean ./tool x?"),
+            (&["./dos"], "its first line ends with a carriage return; save it with LF line endings"),
             (&["python", "app.py"], "did you mean python3 app.py?"),
             (&["flask", "run"], "did you mean .venv/bin/flask run?"),
             (&["vite", "--host"], "did you mean npx vite --host?"),
-            (&["--", "make"], "-- is needed only once: write: -- make"),
-            (&["~/bin/app"], "~ is a word of the shell; write the path in full"),
-            (&["app\r"], "there are blanks or line ends around its name; write: -- app"),
+            (&["--", "make"], "-- is given twice; write: -- make"),
+            (&["~/bin/app"], "only a shell expands ~; write the full path"),
+            (&["app\r"], "the name has blanks or line ends around it; write: -- app"),
         ] {
             assert_eq!(said(words).as_deref(), Some(expected), "{words:?}");
         }
     }
 
     #[test]
-    fn without_a_good_guess_nothing_is_said() {
+    fn without_a_good_guess_there_is_no_hint() {
         for words in [&["nosuch"][..], &["nosuch", "app.py"], &["./nosuch"], &["notes.txt"], &["php"], &[""], &[]] {
             assert_eq!(said(words), None, "{words:?}");
         }

@@ -1,6 +1,7 @@
-//! Advice on the words of a command: what was meant by one that cannot begin, and whether another reloader is inside.
+//! Hints about the user's command: what was probably meant by a command that cannot be started, and whether the command
+//! contains another reloader.
 //!
-//! Pure, apart from the looks at files that are handed in. Nothing here changes what is run.
+//! Nothing here changes what is run.
 
 mod line;
 mod meant;
@@ -14,9 +15,9 @@ use crate::config::Config;
 use crate::exit_code::CommandStatus;
 use crate::filter::Filter;
 
-/// The status of a command that could not begin, with a guess at what was meant.
+/// Adds a guess at what was meant to the status of a command that could not be started.
 pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
-    let guess = |why: String| match meant(&texts(&config.command), config.directory.as_path()) {
+    let guess = |why: String| match meant(&texts(config.words()), config) {
         Some(guess) => format!("{why}; {guess}"),
         None => why,
     };
@@ -27,15 +28,15 @@ pub fn explained(status: CommandStatus, config: &Config) -> CommandStatus {
     }
 }
 
-/// What is to be said of a second reloader inside, if there is one and it watches what counts here.
+/// A hint about a second reloader in the command, if there is one and it watches files that are watched here too.
 pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
-    let environment = |name: &str| std::env::var(name).ok();
+    let environment = |name: &str| config.environment.text(name).map(str::to_owned);
     let script = |name: &str| package_script(config, name);
-    let found = reloader::find(&texts(&config.command), &environment, &script)?;
+    let found = reloader::find(&texts(config.words()), &environment, &script)?;
     found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
 }
 
-/// Whether files of this name count, in one of the places where there may be some.
+/// Whether a file of this name would count in one of the directories where it is likely to be.
 fn is_watched(name: &str, config: &Config, filter: &Filter) -> bool {
     let bases = config.watch.iter().flat_map(|pattern| [Some(pattern.base.as_path()), pattern.base.parent()]);
     let bases = bases.flatten().filter(|base| base.is_dir());
@@ -46,7 +47,7 @@ fn is_watched(name: &str, config: &Config, filter: &Filter) -> bool {
     named || places.any(|place| filter.decide(&place.join(name)).counts)
 }
 
-/// The line behind `npm run NAME`.
+/// The line in package.json that `npm run NAME` runs.
 fn package_script(config: &Config, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(config.directory.join("package.json")).ok()?;
     let package: serde_json::Value = serde_json::from_str(&text).ok()?;

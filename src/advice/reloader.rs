@@ -1,9 +1,10 @@
-//! Whether the command reloads by itself: then each save restarts it twice, or a restart destroys what it keeps.
+//! Detects whether the command reloads by itself. Then each save takes effect twice, or a restart discards state that
+//! the command would keep.
 
 use super::line::{Scripts, Simple, programs};
 use super::tools::{PAGES, SERVERS, SITES, STAYERS, Sources, WATCHERS};
 
-/// A reloader inside the command.
+/// A reloader in the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloader {
     what: String,
@@ -12,23 +13,26 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Names of files that it watches.
+    /// Typical names of files that it watches.
     pub fn watches(&self) -> &'static [&'static str] {
         self.sources.names()
     }
 
-    /// What is to be said.
+    /// The hint for the user.
     pub fn sentence(&self) -> String {
         match self.sources {
             Sources::Page => {
-                format!("{} updates the page by itself, and a restart throws that away; {}", self.what, self.remedy)
+                format!(
+                    "{} updates the page itself, and a restart loses the state of the page; {}",
+                    self.what, self.remedy
+                )
             }
-            _ => format!("{} watches files too, so a save is acted on twice; {}", self.what, self.remedy),
+            _ => format!("{} watches files too, so each save takes effect twice; {}", self.what, self.remedy),
         }
     }
 }
 
-/// The first one that the words of the command and the environment tell of.
+/// The first reloader found in the words of the command and in the environment.
 pub fn find(words: &[String], environment: &dyn Fn(&str) -> Option<String>, scripts: Scripts) -> Option<Reloader> {
     programs(words, scripts).iter().find_map(|simple| {
         let program = simple.words.first()?;
@@ -71,25 +75,25 @@ impl Seen<'_> {
             None => variable("RUN_RELOAD").map_or(debug, |value| is_on(&value)),
         };
         let what = if debug { format!("{name} in debug mode") } else { format!("{name} run --reload") };
-        reloads.then(|| found(&what, "switch that off with --no-reload, debug mode can stay", Sources::Python))
+        reloads.then(|| found(&what, "turn that off with --no-reload (debug mode can stay on)", Sources::Python))
     }
 
     fn django(&self) -> Option<Reloader> {
         let is_django = self.name.ends_with(".py") || matches!(self.name, "django-admin" | "django" | "manage");
         let command = self.first_plain().filter(|command| matches!(*command, "runserver" | "runserver_plus"))?;
         (is_django && !self.has("--noreload"))
-            .then(|| found(&format!("Django's {command}"), "switch that off with --noreload", Sources::Python))
+            .then(|| found(&format!("Django's {command}"), "turn that off with --noreload", Sources::Python))
     }
 
     fn server(&self) -> Option<Reloader> {
         let (name, flags, variable) = SERVERS.iter().find(|(name, ..)| *name == self.name)?;
         let flag = self.words.iter().find(|word| flags.contains(&word.as_str()));
         if let Some(flag) = flag {
-            return Some(found(&format!("{name} {flag}"), &format!("leave out {flag}"), Sources::Python));
+            return Some(found(&format!("{name} {flag}"), &format!("remove {flag}"), Sources::Python));
         }
         let arguments = self.variable("GUNICORN_CMD_ARGS").filter(|_| *name == "gunicorn").unwrap_or_default();
         if arguments.split_whitespace().any(|word| word == "--reload") {
-            let remedy = "take --reload out of GUNICORN_CMD_ARGS";
+            let remedy = "remove --reload from GUNICORN_CMD_ARGS";
             return Some(found("gunicorn --reload", remedy, Sources::Python));
         }
         let on = !variable.is_empty() && self.variable(variable).is_some_and(|value| is_on(&value));
@@ -101,14 +105,14 @@ impl Seen<'_> {
         let command = self.first_plain().filter(|_| self.name == "fastapi")?;
         match (command, self.last_of(&["--reload", "--no-reload"])) {
             ("dev", None | Some("--reload")) => {
-                Some(found("fastapi dev", "switch that off with --no-reload", Sources::Python))
+                Some(found("fastapi dev", "turn that off with --no-reload", Sources::Python))
             }
-            ("run", Some("--reload")) => Some(found("fastapi run --reload", "leave out --reload", Sources::Python)),
+            ("run", Some("--reload")) => Some(found("fastapi run --reload", "remove --reload", Sources::Python)),
             _ => None,
         }
     }
 
-    /// Runtimes of JavaScript: the flag stands before the script, behind it it is the script's.
+    /// JavaScript runtimes. Only a flag before the script is the runtime's.
     fn runtime(&self) -> Option<Reloader> {
         let with_value = ["-r", "--require", "--import", "--loader", "-C", "--conditions", "--preload", "--env-file"];
         let mut own = Vec::new();
@@ -136,7 +140,7 @@ impl Seen<'_> {
         };
         let flag = own.into_iter().find(is_watch)?;
         let flag = flag.split('=').next().unwrap_or(flag);
-        Some(found(&format!("{} {flag}", self.name), &format!("leave out {flag}"), Sources::Scripts))
+        Some(found(&format!("{} {flag}", self.name), &format!("remove {flag}"), Sources::Scripts))
     }
 
     fn watcher(&self) -> Option<Reloader> {
@@ -152,7 +156,7 @@ impl Seen<'_> {
             command.filter(|word| !word.starts_with('-')).map_or((*name).to_owned(), |word| format!("{name} {word}"));
         let sources = if matches!(*name, "cargo" | "cargo-watch" | "bacon") { Sources::Rust } else { Sources::Any };
         let is_asked = self.words.iter().any(|word| matches!(word.as_str(), "--version" | "--help" | "-h" | "-V"));
-        (!is_asked).then(|| found(&what, "let reloadrun run its command itself", sources))
+        (!is_asked).then(|| found(&what, "let reloadrun run the command directly", sources))
     }
 
     fn page(&self) -> Option<Reloader> {
@@ -160,7 +164,7 @@ impl Seen<'_> {
         let first = self.first_plain();
         let bare = match first {
             None => true,
-            // A root or an entry: `vite frontend`, `parcel index.html`.
+            // A directory or a file, not a subcommand: `vite frontend`, `parcel index.html`.
             Some(word) => {
                 !matches!(word, "build" | "preview" | "optimize" | "inspect" | "watch" | "help" | "init" | "info")
             }
@@ -169,7 +173,7 @@ impl Seen<'_> {
         let is_asked = self.words.iter().any(|word| matches!(word.as_str(), "--version" | "--help" | "-h" | "-v"));
         let what =
             first.filter(|word| commands.contains(word)).map_or((*name).to_owned(), |word| format!("{name} {word}"));
-        (starts && !is_asked).then(|| found(&what, &format!("leave its sources to it: -w '{rest}'"), Sources::Page))
+        (starts && !is_asked).then(|| found(&what, &format!("watch only the other files: -w '{rest}'"), Sources::Page))
     }
 
     fn stayer(&self) -> Option<Reloader> {
@@ -179,7 +183,7 @@ impl Seen<'_> {
             let other = matches!(self.first_plain(), Some("bench" | "list" | "init" | "related"));
             let quiet = self.variable("CI").is_some_and(|value| is_on(&value));
             return (!once && !other && !quiet)
-                .then(|| found("vitest", "let it end with `vitest run`", Sources::Scripts));
+                .then(|| found("vitest", "use `vitest run`, which does not watch", Sources::Scripts));
         }
         let (name, flags) = STAYERS.iter().find(|(name, _)| *name == self.name)?;
         let flag = self
@@ -187,7 +191,7 @@ impl Seen<'_> {
             .iter()
             .map(String::as_str)
             .find(|word| flags.contains(word) || word.starts_with("--watch=") && !word.ends_with("false"))?;
-        Some(found(&format!("{name} {flag}"), &format!("leave out {flag}"), Sources::Scripts))
+        Some(found(&format!("{name} {flag}"), &format!("remove {flag}"), Sources::Scripts))
     }
 
     fn site(&self) -> Option<Reloader> {
@@ -195,9 +199,9 @@ impl Seen<'_> {
         let serves = commands.contains(&"") || self.first_plain().is_some_and(|first| commands.contains(&first));
         let is_off = !off.is_empty() && (self.has(off) || self.has("--no-watch") || self.has("--no-livereload"));
         let remedy = if off.is_empty() {
-            "let reloadrun run its command itself".to_owned()
+            "let reloadrun run the command directly".to_owned()
         } else {
-            format!("switch that off with {off}")
+            format!("turn that off with {off}")
         };
         (serves && !is_off).then(|| found(name, &remedy, Sources::Text))
     }
@@ -214,7 +218,7 @@ impl Seen<'_> {
         self.words.iter().rev().find_map(|word| flags.iter().copied().find(|flag| word == flag))
     }
 
-    /// A variable, as the command sees it.
+    /// The value of a variable in the command's environment; `None` if it is unset or empty.
     fn variable(&self, name: &str) -> Option<String> {
         let own = self.simple.variables.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         own.or_else(|| (self.environment)(name)).filter(|value| !value.is_empty())
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_reloader_is_told_with_what_turns_it_off() {
+    fn a_second_reloader_gets_a_hint_with_what_turns_it_off() {
         for (line, what, remedy) in [
             ("flask run --debug", "flask in debug mode", "--no-reload"),
             ("flask --app app --debug run", "flask in debug mode", "--no-reload"),
@@ -259,40 +263,40 @@ mod tests {
             ("poetry run python manage.py runserver_plus", "Django's runserver_plus", "--noreload"),
             ("django-admin runserver", "Django's runserver", "--noreload"),
             ("python -m django runserver", "Django's runserver", "--noreload"),
-            ("uvicorn app:app --reload", "uvicorn --reload", "leave out --reload"),
-            ("python -m uvicorn --reload app:app", "uvicorn --reload", "leave out --reload"),
+            ("uvicorn app:app --reload", "uvicorn --reload", "remove --reload"),
+            ("python -m uvicorn --reload app:app", "uvicorn --reload", "remove --reload"),
             ("UVICORN_RELOAD=1 uvicorn app:app", "uvicorn with UVICORN_RELOAD", "unset UVICORN_RELOAD"),
-            ("gunicorn --reload app:app", "gunicorn --reload", "leave out --reload"),
+            ("gunicorn --reload app:app", "gunicorn --reload", "remove --reload"),
             ("GUNICORN_CMD_ARGS='-w 2 --reload' gunicorn app:app", "gunicorn --reload", "GUNICORN_CMD_ARGS"),
-            ("hypercorn --reload app:app", "hypercorn --reload", "leave out --reload"),
+            ("hypercorn --reload app:app", "hypercorn --reload", "remove --reload"),
             ("fastapi dev main.py", "fastapi dev", "--no-reload"),
-            ("sanic app --dev", "sanic --dev", "leave out --dev"),
-            ("node --watch server.js", "node --watch", "leave out --watch"),
-            ("node --watch-path=src server.js", "node --watch-path", "leave out --watch-path"),
-            ("node -r dotenv/config --watch server.js", "node --watch", "leave out --watch"),
-            ("tsx watch server.ts", "tsx watch", "leave out watch"),
-            ("npx tsx watch server.ts", "tsx watch", "leave out watch"),
-            ("bun --hot run a.ts", "bun --hot", "leave out --hot"),
-            ("deno run --watch -A a.ts", "deno --watch", "leave out --watch"),
-            ("nodemon server.js", "nodemon", "itself"),
-            ("npx nodemon server.js", "nodemon", "itself"),
-            ("cargo watch -x run", "cargo watch", "itself"),
-            ("cargo-watch -x run", "cargo-watch", "itself"),
-            ("watchexec -r -- ./app", "watchexec", "itself"),
-            ("sh -c 'ls *.py | entr -r python app.py'", "entr", "itself"),
-            ("watchmedo auto-restart -- python app.py", "watchmedo auto-restart", "itself"),
-            ("tsc --watch", "tsc --watch", "leave out --watch"),
+            ("sanic app --dev", "sanic --dev", "remove --dev"),
+            ("node --watch server.js", "node --watch", "remove --watch"),
+            ("node --watch-path=src server.js", "node --watch-path", "remove --watch-path"),
+            ("node -r dotenv/config --watch server.js", "node --watch", "remove --watch"),
+            ("tsx watch server.ts", "tsx watch", "remove watch"),
+            ("npx tsx watch server.ts", "tsx watch", "remove watch"),
+            ("bun --hot run a.ts", "bun --hot", "remove --hot"),
+            ("deno run --watch -A a.ts", "deno --watch", "remove --watch"),
+            ("nodemon server.js", "nodemon", "directly"),
+            ("npx nodemon server.js", "nodemon", "directly"),
+            ("cargo watch -x run", "cargo watch", "directly"),
+            ("cargo-watch -x run", "cargo-watch", "directly"),
+            ("watchexec -r -- ./app", "watchexec", "directly"),
+            ("sh -c 'ls *.py | entr -r python app.py'", "entr", "directly"),
+            ("watchmedo auto-restart -- python app.py", "watchmedo auto-restart", "directly"),
+            ("tsc --watch", "tsc --watch", "remove --watch"),
             ("vitest", "vitest", "vitest run"),
             ("mkdocs serve", "mkdocs", "--no-livereload"),
         ] {
-            let sentence = said(line, &[]).unwrap_or_else(|| panic!("nothing is said of {line}"));
-            let start = format!("{what} watches files too, so a save is acted on twice; ");
+            let sentence = said(line, &[]).unwrap_or_else(|| panic!("no hint for {line}"));
+            let start = format!("{what} watches files too, so each save takes effect twice; ");
             assert!(sentence.starts_with(&start) && sentence.contains(remedy), "{line}: {sentence}");
         }
     }
 
     #[test]
-    fn what_updates_the_page_is_told_with_patterns_that_leave_its_sources_to_it() {
+    fn a_server_that_updates_the_page_gets_a_hint_with_patterns_of_the_other_files() {
         for (line, what, patterns) in [
             ("vite", "vite", "package.json"),
             ("npx vite --port 3000", "vite", "package.json"),
@@ -305,7 +309,7 @@ mod tests {
         ] {
             let expected = Some({
                 format!(
-                    "{what} updates the page by itself, and a restart throws that away; leave its sources to it: -w '{patterns}'"
+                    "{what} updates the page itself, and a restart loses the state of the page; watch only the other files: -w '{patterns}'"
                 )
             });
             assert_eq!(said(line, &[]), expected, "{line}");
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_tells_too() {
+    fn a_reloader_is_also_found_in_the_environment() {
         let debug = [("FLASK_DEBUG", "1")];
         assert!(said("flask run", &debug).is_some());
         assert!(said("python -m flask --app x run", &debug).is_some());

@@ -1,24 +1,24 @@
-//! Tools that reload by themselves, as tables.
+//! Tables of tools that watch files themselves.
 
-/// What a tool watches, by names that would count for it.
+/// The kind of files that a tool watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sources {
-    /// Python.
+    /// Python sources.
     Python,
-    /// JavaScript and TypeScript on a server.
+    /// JavaScript and TypeScript of a server.
     Scripts,
-    /// The sources of a page.
+    /// The sources of a web page.
     Page,
-    /// Rust.
+    /// Rust sources.
     Rust,
-    /// Text for a site.
+    /// The pages of a site generator.
     Text,
-    /// Whatever the user says.
+    /// Any files: the user chooses them.
     Any,
 }
 
 impl Sources {
-    /// Names of such files.
+    /// Typical names of such files.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Sources::Python => &["app.py"],
@@ -35,8 +35,8 @@ impl Sources {
     }
 }
 
-/// Programs that do nothing but watch and run another: with the word that makes them do so, where it is not the only
-/// thing they do.
+/// Programs that watch files and run another program, and the subcommands or options that make them do so (none: they
+/// always do).
 pub const WATCHERS: [(&str, &[&str]); 24] = [
     ("nodemon", &[]),
     ("watchexec", &[]),
@@ -64,7 +64,7 @@ pub const WATCHERS: [(&str, &[&str]); 24] = [
     ("dotnet", &["watch"]),
 ];
 
-/// Python servers that reload with a flag: the flags, and the variables that stand for them.
+/// Python servers that reload with a flag: the flags, and the environment variable with the same effect.
 pub const SERVERS: [(&str, &[&str], &str); 10] = [
     ("uvicorn", &["--reload"], "UVICORN_RELOAD"),
     ("gunicorn", &["--reload"], ""),
@@ -78,7 +78,7 @@ pub const SERVERS: [(&str, &[&str], &str); 10] = [
     ("chalice", &["--autoreload"], ""),
 ];
 
-/// Compilers and test runners that stay and watch with a flag.
+/// Compilers and test runners that keep running and watch when they get one of these flags.
 pub const STAYERS: [(&str, &[&str]); 14] = [
     ("tsc", &["--watch", "-w"]),
     ("rollup", &["--watch", "-w"]),
@@ -96,8 +96,8 @@ pub const STAYERS: [(&str, &[&str]); 14] = [
     ("ava", &["--watch", "-w"]),
 ];
 
-/// Development servers that update the page by themselves: the words that start them (none: the bare program or
-/// options alone), and what is left for us to watch.
+/// Development servers that update the page themselves: the subcommands that start them (empty: no subcommand), and the
+/// patterns of files that they do not watch.
 pub const PAGES: [(&str, &[&str], &str); 22] = [
     ("vite", &["", "dev", "serve"], "package.json"),
     ("next", &["dev"], "package.json"),
@@ -123,7 +123,8 @@ pub const PAGES: [(&str, &[&str], &str); 22] = [
     ("expo", &["start"], "package.json"),
 ];
 
-/// Generators of sites: the words that serve, the flag that ends the watching (none: there is no such flag).
+/// Site generators: the subcommands that serve (empty: no subcommand), and the flag that turns watching off (empty:
+/// there is none).
 pub const SITES: [(&str, &[&str], &str); 4] = [
     ("mkdocs", &["serve"], "--no-livereload"),
     ("hugo", &["server", "serve"], "--watch=false"),

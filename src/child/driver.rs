@@ -5,16 +5,18 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::frozen::SharedWatcher;
 use super::hold::Hold;
-use super::inbox::{Inbox, Voice, Word, inbox};
+use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
-use super::watch_thread::{Armed, WatchThread};
+use super::standby::{Orders, Standby};
+use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, out_of_reach};
@@ -23,17 +25,16 @@ use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
-use crate::heartbeat::Pulse;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
-use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
+use crate::protocol::{Decoder, Directive, Report, Response, Ties, encode_report};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{Watcher, give};
+use crate::watch::Watcher;
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -42,21 +43,12 @@ const HEAD_START: Duration = Duration::from_millis(5);
 /// A tree with more directories than this ahead will not be armed in that time: then there is nothing to wait for.
 const LARGE: usize = 100;
 
-/// Runs one generation to its end.
-pub fn run(
-    config: &Config,
-    filter: &Arc<Filter>,
-    request: &StartRequest,
-    ties: Ties,
-    dispositions: &Dispositions,
-) -> ChildEnd {
-    if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
-        os::process::lead_own_group();
-    }
-    // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
-    os::process::show_as(c"reload-child");
-    os::process::continue_at_parents_end();
-    match Driver::set_up(config, filter, request, ties, dispositions) {
+/// Waits until it is told to start, and then runs one generation to its end.
+pub fn run(config: &Config, filter: &Arc<Filter>, mut ties: Ties, dispositions: &Dispositions) -> ChildEnd {
+    let standby = Standby::set_up(config, &mut ties);
+    // A standby that is not needed leaves without a word, whatever was wrong with it.
+    let Some(orders) = Orders::wait(&ties.directives) else { return ChildEnd::Ended };
+    match standby.and_then(|standby| Driver::set_up(config, filter, standby, orders, ties, dispositions)) {
         Ok(mut driver) => driver.drive(),
         Err(reason) => {
             report::say(&format!("a generation cannot be set up: {reason}"));
@@ -74,8 +66,10 @@ struct Driver<'a> {
     deaths: SignalStream,
     inbox: Inbox,
     decoder: Decoder,
+    /// Directives that came together with the start.
+    early: Vec<Directive>,
     tree_told: bool,
-    watcher: Arc<Mutex<Watcher>>,
+    watcher: SharedWatcher,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -87,29 +81,22 @@ impl<'a> Driver<'a> {
     fn set_up(
         config: &'a Config,
         filter: &Arc<Filter>,
-        request: &StartRequest,
-        mut ties: Ties,
+        standby: Standby,
+        orders: Orders,
+        ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
         let system = |errno: os::Errno| os::reason(errno);
-        os::process::become_subreaper().map_err(system)?;
-        os::fd::make_non_blocking(&ties.reports).map_err(system)?;
-        let deaths = SignalStream::of(&[Signal::CHLD]).map_err(system)?;
-        let (inbox, voice) = inbox().map_err(system)?;
-        let pulse = Pulse::of(ties.lockfile.as_deref(), ties.heartbeat.take(), ties.supervisor, config.interval);
-        if os::process::parent_pid() != ties.supervisor {
-            // From here on the next owner of the lockfile waits for us; until here it may not have.
-            return Err("the supervisor is gone".to_owned());
-        }
+        let Standby { deaths, inbox, voice, pulse } = standby;
+        let Orders { request, more, decoder } = orders;
         let lockfile = ties.lockfile.as_deref();
         let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes).map_err(system)?;
-        let armed = watcher.arm(Instant::now() + HEAD_START, LARGE);
+        let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
+        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let inherited = ties.inherited.take();
-        let armed = Armed { whole: armed, inherited };
         let group = ties.terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
         let change_signal = match config.on_change {
@@ -123,7 +110,7 @@ impl<'a> Driver<'a> {
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(system)?;
-        let watcher = Arc::new(Mutex::new(watcher));
+        let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
             machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
@@ -131,12 +118,13 @@ impl<'a> Driver<'a> {
             caches,
             deaths,
             inbox,
-            decoder: Decoder::default(),
+            decoder,
+            early: more,
             tree_told: false,
             supervisor_gone: false,
             unsent: Vec::new(),
             ended: Arc::default(),
-            watcher: Arc::clone(&watcher),
+            watcher: watcher.clone(),
             ties,
         };
         driver.begin(started);
@@ -149,7 +137,7 @@ impl<'a> Driver<'a> {
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
-        thread.start(armed).map_err(no_thread)?;
+        thread.start().map_err(no_thread)?;
         Ok(driver)
     }
 
@@ -182,6 +170,11 @@ impl<'a> Driver<'a> {
 
     /// The one loop with the only wait.
     fn drive(&mut self) -> ChildEnd {
+        for directive in std::mem::take(&mut self.early) {
+            if let Some(end) = self.feed(Input::Told(directive)) {
+                return end;
+            }
+        }
         loop {
             self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
@@ -242,7 +235,6 @@ impl<'a> Driver<'a> {
         }
         let mut reports = Vec::new();
         let mut end = None;
-        let watcher = Arc::clone(&self.watcher);
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => {
@@ -260,21 +252,19 @@ impl<'a> Driver<'a> {
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
-                    let Config { command, on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, command, *on_change, *on_exit));
+                    let Config { on_change, on_exit, .. } = self.config;
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
                 }
-                Action::Leave(how) => {
-                    reports.push(Report::Leaving { end: how });
-                    end = Some(how);
-                }
+                Action::Leave(how) => end = Some(how),
             }
         }
-        // From here on nothing more becomes known: what changes now, the next one has to find.
-        let frozen = end.map(|_| watcher.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(end) = end {
+            // From here on nothing more becomes known: what is told now, the next child reads.
+            reports.push(Report::Leaving { end, hands_over: self.watcher.freeze() });
+        }
         self.report(&reports);
-        if let Some(frozen) = frozen {
+        if end.is_some() {
             self.send_last_reports();
-            give(&frozen.snapshot().lock(), &self.ties.legacy);
         }
         end
     }
@@ -289,7 +279,7 @@ impl<'a> Driver<'a> {
     fn unheard(&self, status: &CommandStatus) -> Option<Report> {
         let OnChange::Signal(signal) = self.config.on_change else { return None };
         let by_it = status.code() == ExitCode::of_signal(signal.number());
-        by_it.then(|| left_behind::ended_by(signal, &self.left(), &self.config.command))
+        by_it.then(|| left_behind::ended_by(signal, &self.left(), self.config.words()))
     }
 
     fn left(&self) -> Vec<Process> {
@@ -349,7 +339,7 @@ impl<'a> Driver<'a> {
     /// All in one write, so that the supervisor wakes up once.
     fn report(&mut self, reports: &[Report]) {
         for report in reports {
-            encode_report(report, &mut self.unsent).expect("a vector takes everything");
+            encode_report(report, &mut self.unsent);
         }
         self.send_reports();
     }

@@ -206,6 +206,8 @@ impl Machine {
             }
             Input::Unsettled => self.settled = false,
             Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
+            // It has been told; there is one for each child.
+            Input::Told(Directive::Start(_)) => {}
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {
@@ -396,6 +398,10 @@ impl Machine {
     fn tell(&mut self, report: Report, actions: &mut Vec<Action>) {
         let for_change = matches!(self.state, State::Stopping { reason: StopReason::Change, .. });
         if for_change && !self.reported && !self.settled {
+            if matches!(report, Report::Stopping { .. }) {
+                // That there will be a next child is no secret.
+                actions.push(Action::Report(Report::Restarting));
+            }
             self.held.push(report);
         } else {
             actions.push(Action::Report(report));

@@ -116,7 +116,8 @@ fn that_the_command_was_stopped_is_told_unless_it_is_being_ended() {
 #[test]
 fn a_whole_save_begins_the_stop_at_once_and_the_reason_is_told_first() {
     let (mut machine, now) = running(OnChange::Restart);
-    assert_eq!(machine.step(Input::Certain, now), [Action::Stop(StopAction::AskGroup)]);
+    let begun = [Action::Stop(StopAction::AskGroup), Action::Report(Report::Restarting)];
+    assert_eq!(machine.step(Input::Certain, now), begun, "the supervisor may fork the next child");
     assert_eq!(machine.step(settled(set(false)), now), [changed(Response::Restart), stopping(StopReason::Change)]);
     let last = machine.step(Input::TreeGone, now);
     assert!(is_stopped(&last[0]));

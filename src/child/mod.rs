@@ -3,10 +3,12 @@
 //! The machine decides, the driver does.
 
 mod driver;
+mod frozen;
 mod hold;
 mod inbox;
 mod left_behind;
 mod machine;
+mod standby;
 mod watch_thread;
 
 pub use driver::run;

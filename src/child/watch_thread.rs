@@ -1,10 +1,10 @@
 //! The watcher thread of a child.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::frozen::SharedWatcher;
 use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
@@ -17,7 +17,7 @@ use crate::strays::Strays;
 use crate::watch::{Wait, Watcher};
 
 /// So long the watcher arms before it looks for changes in what is armed already.
-const SLICE: Duration = Duration::from_millis(20);
+const SLICE: Duration = Duration::from_millis(5);
 
 /// After the command's start, strays are looked for after this time, and then after twice as long, until it is once an
 /// interval: daemons detach early.
@@ -31,19 +31,10 @@ enum Told {
     Certain,
 }
 
-/// How far the watcher was armed before the command started.
-#[derive(Debug)]
-pub struct Armed {
-    /// Nothing is left to do; else the rest is armed now.
-    pub whole: bool,
-    /// What the child before has left: it tells what happened to the rest meanwhile.
-    pub inherited: Option<OwnedFd>,
-}
-
 /// The watcher thread: arms, compares, settles, feels the pulse, tethers the strays.
 pub struct WatchThread {
-    /// Armed as far as the command's start allowed. Locked while it looks, and not while it waits.
-    pub watcher: Arc<Mutex<Watcher>>,
+    /// Armed as far as the command's start allowed. Locked while this thread looks, and not while it waits.
+    pub watcher: SharedWatcher,
     /// What it waits for.
     pub wait: Wait,
     /// What of it has to wait.
@@ -71,37 +62,32 @@ impl WatchThread {
     ///
     /// # Errors
     /// The limit of threads is reached.
-    pub fn start(self, armed: Armed) -> std::io::Result<()> {
-        std::thread::Builder::new().name("watcher".into()).spawn(move || self.run(armed)).map(drop)
+    pub fn start(self) -> std::io::Result<()> {
+        std::thread::Builder::new().name("watcher".into()).spawn(move || self.run()).map(drop)
     }
 
-    fn run(mut self, armed: Armed) {
-        let shared = Arc::clone(&self.watcher);
-        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    fn run(mut self) {
+        let shared = self.watcher.clone();
         let mut told = Told::Quiet;
-        let Armed { mut whole, inherited } = armed;
-        match inherited {
-            inherited if whole => self.tell_armed(&mut lock(), inherited),
-            Some(from) => lock().inherit(from),
-            None => {}
-        }
+        let mut whole = false;
         let mut next_look = Instant::now() + self.interval;
         let mut pause = FIRST_STRAYS.min(self.interval);
         let mut next_strays = Instant::now() + pause;
         let mut held = None;
         loop {
-            let mut watcher = lock();
+            let Some(mut watcher) = shared.look() else { return };
             let now = Instant::now();
             if !whole && watcher.arm(now + SLICE, usize::MAX) {
                 whole = true;
-                self.tell_armed(&mut watcher, None);
+                self.tell_armed(&mut watcher);
             }
             if whole {
                 let due = held.or_else(|| watcher.settler().due());
                 let until = [due, watcher.due(), Some(next_strays)].into_iter().flatten().fold(next_look, Instant::min);
                 drop(watcher);
                 self.wait.until(until);
-                watcher = lock();
+                let Some(again) = shared.look() else { return };
+                watcher = again;
             }
             watcher.look();
             for degraded in watcher.degraded() {
@@ -119,6 +105,9 @@ impl WatchThread {
             if is_due && told != Told::Quiet && self.tell_settled(&mut watcher) {
                 told = Told::Quiet;
             }
+            if now >= next_look {
+                watcher.keep_small();
+            }
             drop(watcher);
             if now >= next_look {
                 next_look = now + self.interval;
@@ -135,7 +124,7 @@ impl WatchThread {
         }
     }
 
-    fn tell_armed(&mut self, watcher: &mut Watcher, inherited: Option<OwnedFd>) {
+    fn tell_armed(&mut self, watcher: &mut Watcher) {
         let watching = watcher.watching(self.patterns.clone(), self.root.clone());
         self.voice.report(Report::Watching(watching));
         if let Some(hints) = self.hints.take() {
@@ -143,9 +132,8 @@ impl WatchThread {
                 self.voice.report(Report::Hint { message });
             }
         }
-        let in_series = self.hold.is_in_series();
-        let came = watcher.take_over(inherited, in_series);
-        if in_series && self.hold.came(&came) {
+        let came = watcher.settle_down();
+        if self.hold.is_in_series() && self.hold.came(&came) {
             self.voice.report(Report::Came(ChangeSet::new(came.into_iter().map(Change::unseen))));
         }
     }

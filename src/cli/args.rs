@@ -8,29 +8,29 @@ use super::pages::{KINDS, page};
 use super::words;
 use crate::escape::{escaped, escaped_lines};
 
-/// What `--help` says after the options.
+/// The end of `-h`; `--help` continues with `MORE`.
 const EXAMPLES: &str = "\
 Examples:
-  reloadrun -- python app.py                          restart on a change of anything not ignored
+  reloadrun -- python app.py                          restart on a change to anything not ignored
   reloadrun -w '*.py;*.toml' -- python app.py         only on these
   reloadrun -w '*.py' -w /etc/app/app.toml -- gunicorn app:app
   reloadrun -w app.toml --on-change signal:HUP -- nginx -g 'daemon off;'
   reloadrun -w 'src/**/*.rs' -i tests -- cargo run
   reloadrun --on-exit restart -- ./worker             keep it running
-  reloadrun --explain src/app.py                      would a change of it restart?
+  reloadrun --explain src/app.py                      would a change to it restart?
 
 Quote the patterns, or the shell expands them.";
 
-/// What `--help` says at the very end.
+/// The end of `--help`.
 const MORE: &str = "\
-Signals: INT, TERM, HUP and QUIT end the command and then reloadrun, with 128+n; a second one kills. USR1, USR2 and \
-WINCH are passed on. Removing the lockfile ends everything with 0.
+Signals: INT, TERM, HUP and QUIT stop the command, and reloadrun exits with 128+n; a second one kills the command. \
+USR1, USR2 and WINCH are passed on to the command. Removing the lockfile stops everything, with exit code 0.
 
-Exit codes: the command's own; 128+n when a signal ended it; 126 it cannot be run, 127 it was not found; 2 wrong use \
-or config; 125 reloadrun failed.
+Exit codes: the command's own; 128+n if signal n ended it; 126 if it cannot be run, 127 if it was not found; 2 for \
+wrong usage or config; 125 if reloadrun itself failed.
 
 Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of \
-the paths behind this start).
+the paths that caused this start).
 
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
 
@@ -50,22 +50,22 @@ pub struct Args {
     /// Watch files that match; ';' between patterns, repeatable [default: everything not ignored]
     ///
     /// As in a .gitignore: '*.py' at any depth, 'src/**/*.rs', 'conf/app.toml', '/etc/app/*.toml', '../lib/**'. A
-    /// directory means everything in it. A name without wildcards is one path, watched even where it is ignored or
+    /// directory means everything in it. A name without wildcards is one path, watched even if it is ignored or
     /// does not exist yet.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
     pub watch: Vec<OsString>,
 
     /// Do not watch files that match; wins over patterns of -w
     ///
-    /// The same form. A name without wildcards or slashes counts at any depth. Loses against a name that -w gives
-    /// literally.
+    /// The same form. A name without wildcards or slashes matches at any depth. A name without wildcards after -w wins
+    /// over it.
     #[arg(short, long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
     pub ignore: Vec<OsString>,
 
-    /// Do not honour .gitignore, .ignore and the built-in list
+    /// Do not honour .gitignore, .ignore and the built-in ignore list
     ///
-    /// The list: version control, node_modules, __pycache__, target, .venv and other caches, swap and backup files of
-    /// editors.
+    /// The list: version control directories, node_modules, __pycache__, target, .venv and other caches, swap and
+    /// backup files of editors.
     #[arg(long, help_heading = "What to watch")]
     pub no_ignore: bool,
 
@@ -77,85 +77,85 @@ pub struct Args {
     #[arg(long, help_heading = "What to watch")]
     pub no_follow: bool,
 
-    /// How to learn of changes: auto, inotify, notify or poll [default: auto]
+    /// How to detect changes: auto, inotify, notify or poll [default: auto]
     ///
-    /// auto is inotify, and polling for file systems that tell of no changes (NFS, CIFS, 9p, FUSE).
+    /// auto uses inotify, and polls file systems that send no events (NFS, CIFS, 9p, FUSE).
     #[arg(long, value_name = "NAME", help_heading = "What to watch")]
     pub backend: Option<String>,
 
-    /// Heartbeat and polling [default: 1s]
+    /// Interval of the heartbeat and of polling [default: 1s]
     ///
     /// Durations are written 500ms, 2s, 1m; a bare number is seconds.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub interval: Option<String>,
 
-    /// Stop only when no watched file has changed for so long [default: 0]
+    /// Restart only after this long without a change [default: 0]
     ///
-    /// For saves that come in a row: a formatter, a generator, a package manager. Not needed for a single save, however
-    /// it is written: a file that looks incomplete is waited for anyway, for 100ms or this time. Writers that never
-    /// pause delay a restart by at most 10 times as long.
+    /// For several saves in a row: a formatter, a generator, a package manager. A single save does not need it: for a
+    /// file that looks incomplete, reloadrun always waits 100ms or this time, whichever is longer. Writers that never
+    /// pause delay a restart by at most 10 times this long.
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub debounce: Option<String>,
 
-    /// What makes a file another one: time or content [default: time]
+    /// What counts as a change: time or content [default: time]
     ///
-    /// With content, what has the same bytes as when the command started restarts nothing, however often it is written
-    /// or touched. Files of more than 64 MiB always count.
+    /// With content, a file with the same bytes as when the command started does not restart it, however often the
+    /// file is written or touched. Files larger than 64 MiB always count.
     #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
     pub compare: Option<String>,
 
     /// What a change does: restart, or signal:NAME [default: restart]
     ///
-    /// signal:HUP sends HUP to the command and lets it run; if it is not running, it is started.
+    /// signal:HUP sends HUP to the running command, and starts a command that is not running.
     #[arg(long, value_name = "ACTION", help_heading = "What to do")]
     pub on_change: Option<String>,
 
-    /// What follows when the command ends: wait, exit or restart [default: wait]
+    /// What to do when the command exits: wait, exit or restart [default: wait]
     ///
-    /// wait for a change and start it then; exit with its exit code (the default as PID 1 and where CI is set);
-    /// restart after a delay that grows from 100ms to 30s.
+    /// wait for a change, then start it again; exit with its exit code (the default as PID 1 and where CI is set);
+    /// restart it after a delay that grows from 100ms to 30s.
     #[arg(long, value_name = "ACTION", help_heading = "What to do")]
     pub on_exit: Option<String>,
 
-    /// First signal of a stop [default: TERM]
+    /// Signal that stops the command [default: TERM]
     #[arg(long, value_name = "NAME", help_heading = "What to do")]
     pub stop_signal: Option<String>,
 
-    /// Who gets it first: all or main [default: all]
+    /// Which processes get it first: all or main [default: all]
     ///
-    /// all is the command's process group. main is its first process alone, which ends its workers itself; what it leaves
-    /// behind gets the signal when it has ended.
+    /// all is the command's process group. main is the command's first process alone, which stops its own workers;
+    /// processes that it leaves behind get the signal once it has exited.
     #[arg(long, value_name = "WHOM", help_heading = "What to do")]
     pub stop_group: Option<String>,
 
-    /// How long after it until KILL [default: 5s]
+    /// Time between it and KILL [default: 5s]
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub stop_timeout: Option<String>,
 
     /// Clear the terminal before each start
-    #[arg(long, help_heading = "What to say")]
+    #[arg(long, help_heading = "Output")]
     pub clear: bool,
 
     /// Colour: auto, always or never [default: auto]
-    #[arg(long, value_name = "WHEN", help_heading = "What to say")]
+    #[arg(long, value_name = "WHEN", help_heading = "Output")]
     pub color: Option<String>,
 
-    /// Say errors only
-    #[arg(short, long, help_heading = "What to say")]
+    /// Print errors only
+    #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
 
-    /// Say every decision
-    #[arg(short, long, help_heading = "What to say")]
+    /// Print every decision
+    #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Tell events as JSON lines: to a file, to - (standard error) or to fd:N
-    #[arg(long, value_name = "PATH", help_heading = "What to say")]
+    /// Write events as JSON lines to a file, to - (standard error) or to fd:N
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub events: Option<OsString>,
 
-    /// Say whether a change of PATH would restart, and why; run nothing
+    /// Print whether a change to PATH would restart, and why; run nothing
     ///
-    /// Exits with 0 if it would, with 1 if not.
-    #[arg(long, value_name = "PATH", help_heading = "What to say")]
+    /// Exits with 0 if it would, with 1 if it would not.
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub explain: Option<OsString>,
 
     /// Config file [default: reloadrun.toml in the directory or above it]
@@ -164,7 +164,7 @@ pub struct Args {
 
     /// Lockfile with the heartbeat [default: a private one]
     ///
-    /// Given, it also makes sure that only one runs. Removing it ends everything.
+    /// A path given here also ensures that only one reloadrun uses it. Removing the file stops everything.
     #[arg(long, value_name = "PATH", help_heading = "Other")]
     pub lockfile: Option<OsString>,
 
@@ -187,18 +187,18 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
-/// What the words come to.
+/// The result of reading a command line.
 #[derive(Debug)]
 pub enum Parsed {
     /// A command line.
     Args(Box<Args>),
-    /// Text that was asked for: help, the version.
+    /// Text that the user asked for: help or the version.
     Text(String),
-    /// The words are wrong; sentences and hints.
+    /// The error message for a wrong command line, with hints.
     Wrong(String),
 }
 
-/// Reads the words of a command line.
+/// Reads a command line; the first word is the program's own name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     use clap::error::ErrorKind;
     let words: Vec<OsString> = words.into_iter().collect();
@@ -206,7 +206,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
         Ok(Args { generate: Some(kind), .. }) => match page(&kind, Args::command(), EXAMPLES, MORE) {
             Some(text) => Parsed::Text(text),
             None => Parsed::Wrong(
-                escaped(&format!("--generate '{kind}': it must be one of {}", KINDS.join(", "))).into_owned(),
+                escaped(&format!("--generate '{kind}': must be one of {}", KINDS.join(", "))).into_owned(),
             ),
         },
         Ok(args) => Parsed::Args(Box::new(args)),
@@ -222,7 +222,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     }
 }
 
-/// The words that the user gave stand in the text, whose line ends are clap's: a line end in a word must not be one of them.
+/// Escapes the user's words in clap's error. Line ends in the message are clap's own; a line end inside a user's word
+/// must not look like one of them.
 fn escape_words(error: &mut clap::Error) {
     use clap::error::{ContextKind, ContextValue};
     let shown = |text: &String| escaped(text).into_owned();
@@ -247,8 +248,8 @@ fn escape_words(error: &mut clap::Error) {
     }
 }
 
-/// The parser's sentences, with our tip in the place of its own. Those are too bold: `--exts` became `--events`, and
-/// "use '-- --wacth'" would run a misspelt flag.
+/// clap's error message, with our tip instead of clap's. clap guesses too boldly: it suggested `--events` for `--exts`,
+/// and its "use '-- --wacth'" would run a misspelt flag as the command.
 fn with_tip(error: &clap::Error, tip: Option<String>) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
@@ -267,9 +268,9 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     match error.kind() {
-        // Most often a pattern that the shell expanded, or a command without `--`.
+        // Usually a pattern that the shell expanded, or a command without `--`.
         ErrorKind::UnknownArgument if !word.starts_with('-') => {
-            Some("the command comes after --, and patterns need quotes, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py".to_owned())
+            Some("the command comes after --; quote the patterns, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py".to_owned())
         }
         ErrorKind::UnknownArgument => {
             let command = Args::command();
@@ -279,7 +280,7 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     }
 }
 
-/// The long names of all options that are also keys of the config file.
+/// All keys of the config file: the long names of the options, and `command`.
 pub fn keys() -> Vec<String> {
     let command = Args::command();
     let names = command.get_arguments().filter_map(|argument| argument.get_long());

@@ -1,5 +1,6 @@
 
-# What stands above does not know that a command has completions of its own, nor that bash splits words at = and :.
+# The generated function above does not complete the command after --, and does not handle that bash splits words at
+# = and :.
 _reloadrun_words() {
     local line=${COMP_LINE:0:COMP_POINT} value option finished index
     for ((index = 1; index < COMP_CWORD; index++)); do

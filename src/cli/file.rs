@@ -1,4 +1,5 @@
-//! `reloadrun.toml` as written: every key of the command line, each with its line, and every mistake at once.
+//! `reloadrun.toml` as written: the same keys as the command line. Keeps the line number of each key and reports all
+//! mistakes at once.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,21 +10,21 @@ use toml::de::{DeTable, DeValue};
 use super::args::keys;
 use super::shell::becoming_its_command;
 
-/// A value and where it stands.
+/// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry<T> {
     /// The value.
     pub value: T,
-    /// `reloadrun.toml:3: interval`, to begin a sentence with.
+    /// `reloadrun.toml:3: interval`: the start of an error message about it.
     pub place: String,
 }
 
-/// The keys of a config file, of the right types; what they mean is not looked at here.
+/// The keys of a config file. Their types are checked here, their values in `resolve.rs`.
 #[derive(Debug, Default)]
 pub struct File {
-    /// Keys with a text or a number.
+    /// Keys with a string or a number.
     pub texts: Vec<(String, Entry<String>)>,
-    /// Keys with a list of texts; a single text is a list of one.
+    /// Keys with a list of strings; a single string is a list of one.
     pub lists: Vec<(String, Entry<Vec<String>>)>,
     /// Keys with true or false.
     pub flags: Vec<(String, Entry<bool>)>,
@@ -32,16 +33,16 @@ pub struct File {
 const LISTS: [&str; 2] = ["watch", "ignore"];
 const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
-/// As many mistakes are told of one file: nobody reads more of them at once.
+/// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;
 
 impl File {
     /// Reads the text of a config file.
     ///
     /// # Errors
-    /// One sentence for each mistake, with file, line, key, what was expected, and the nearest known key.
+    /// One message for each mistake: file, line, key, what was expected, and for an unknown key the nearest known one.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
-        // Line ends are the editor's, and a shell would take a carriage return for a part of its last word.
+        // Some editors write CR LF, and a shell would take the CR as a part of the line's last word.
         let text = &text.replace("\r\n", "\n");
         let name = path.display();
         let line_ends: Vec<usize> = text.match_indices('\n').map(|(index, _)| index).collect();
@@ -59,7 +60,7 @@ impl File {
             let place = format!("{}: {}", place(key.span()), key.get_ref());
             let Err(sentence) = file.take(key.get_ref(), value, &place, &known) else { continue };
             if mistakes.len() == MOST_MISTAKES {
-                mistakes.push(format!("{name}: there may be more mistakes; these are the first {MOST_MISTAKES}"));
+                mistakes.push(format!("{name}: there are more mistakes; these are the first {MOST_MISTAKES}"));
                 break;
             }
             mistakes.push(format!("{place}{sentence}"));
@@ -79,18 +80,18 @@ impl File {
             DeValue::Array(items) if LISTS.contains(&key) || key == "command" => {
                 let texts: Option<Vec<String>> =
                     items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
-                let value = texts.ok_or_else(|| " must be a list of texts only".to_owned())?;
+                let value = texts.ok_or_else(|| " must be a list of strings".to_owned())?;
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
             DeValue::String(text) if LISTS.contains(&key) => {
                 self.lists.push((key.to_owned(), Entry { value: vec![text.to_string()], place }));
             }
             DeValue::String(text) if key == "command" => {
-                // A line, as one would type it: the shell's business. The signals are the program's, if it is but one.
+                // A line for the shell. With `exec`, a single program gets the signals directly.
                 let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), becoming_its_command(text)];
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
-            _ if LISTS.contains(&key) => return Err(wrong("a text or a list of texts")),
+            _ if LISTS.contains(&key) => return Err(wrong("a string or a list of strings")),
             _ if key == "command" => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
             DeValue::String(text) => self.texts.push((key.to_owned(), Entry { value: text.to_string(), place })),
             DeValue::Integer(number) if is_duration(key) => {
@@ -103,7 +104,7 @@ impl File {
                 self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
             }
             _ if is_duration(key) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
-            _ => return Err(wrong("a text")),
+            _ => return Err(wrong("a string")),
         }
         Ok(())
     }
@@ -115,9 +116,9 @@ fn is_duration(key: &str) -> bool {
 
 fn described(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
@@ -125,15 +126,15 @@ fn described(value: &DeValue<'_>) -> &'static str {
 }
 
 fn unknown(key: &str, known: &[String]) -> String {
-    // A former name, which no likeness leads from.
+    // The former name of debounce; the two words are too different for `nearest`.
     let renamed = (key == "settle").then_some("debounce");
     match renamed.or(nearest(key, known.iter().map(String::as_str))) {
         Some(known) => format!(": unknown key; did you mean {known}?"),
-        None => format!(": unknown key; known are {}", known.join(", ")),
+        None => format!(": unknown key; the known keys are {}", known.join(", ")),
     }
 }
 
-/// The word most like another, if any is like it at all.
+/// The known word most similar to this one, if any is similar enough.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = word.to_lowercase().replace('_', "-");
     known
@@ -149,43 +150,45 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn every_mistake_is_told_with_its_line_and_what_was_expected() {
+    fn every_mistake_is_reported_with_its_line_and_what_was_expected() {
         let text = "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\ndebounce = true\nstop_signal = \"HUP\"\nx = 1\n";
         let mistakes = File::read(Path::new("reloadrun.toml"), text).unwrap_err();
         for expected in [
-            "reloadrun.toml:1: watch must be a text or a list of texts, not a number",
+            "reloadrun.toml:1: watch must be a string or a list of strings, not a number",
             "reloadrun.toml:3: intervall: unknown key; did you mean interval?",
-            "reloadrun.toml:4: clear must be true or false, not a text",
-            "reloadrun.toml:5: debounce must be a duration like \"500ms\" or a number of seconds, not true or false",
+            "reloadrun.toml:4: clear must be true or false, not a string",
+            "reloadrun.toml:5: debounce must be a duration like \"500ms\" or a number of seconds, not a boolean",
             "reloadrun.toml:6: stop_signal: unknown key; did you mean stop-signal?",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake == expected), "{expected}\nin {mistakes:#?}");
         }
-        assert!(mistakes.iter().any(|mistake| mistake.starts_with("reloadrun.toml:7: x: unknown key; known are")));
+        assert!(
+            mistakes.iter().any(|mistake| mistake.starts_with("reloadrun.toml:7: x: unknown key; the known keys are"))
+        );
         assert_eq!(mistakes.len(), 6);
     }
 
     #[test]
-    fn very_many_mistakes_are_found_fast_and_told_in_part() {
+    fn a_file_with_very_many_mistakes_is_read_fast_and_only_the_first_are_reported() {
         let text: String = (0..100_000).map(|number| format!("x{number} = 1\n")).collect();
         let began = std::time::Instant::now();
         let mistakes = File::read(Path::new("a.toml"), &text).unwrap_err();
-        // 37 s when each key was compared with a list that was made anew for it.
+        // It took 37 s when the list of known keys was built again for each key.
         assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
         assert_eq!(mistakes.len(), 21);
-        assert!(mistakes[0].starts_with("a.toml:1: x0: unknown key; known are"), "{}", mistakes[0]);
+        assert!(mistakes[0].starts_with("a.toml:1: x0: unknown key; the known keys are"), "{}", mistakes[0]);
         assert!(mistakes[19].starts_with("a.toml:20: x19: unknown key"), "{}", mistakes[19]);
-        assert_eq!(mistakes[20], "a.toml: there may be more mistakes; these are the first 20");
+        assert_eq!(mistakes[20], "a.toml: there are more mistakes; these are the first 20");
     }
 
     #[test]
-    fn what_is_no_toml_is_told_with_its_line() {
+    fn a_syntax_error_is_reported_with_its_line() {
         let mistakes = File::read(Path::new("a.toml"), "watch = '*.py'\ninterval = = 3\n").unwrap_err();
         assert!(mistakes[0].starts_with("a.toml:2: "), "{mistakes:?}");
     }
 
     #[test]
-    fn a_command_is_a_list_or_a_line_for_the_shell() {
+    fn a_command_is_a_list_or_a_shell_line() {
         let read = |text: &str| File::read(Path::new("a.toml"), text).unwrap().lists[0].1.value.clone();
         assert_eq!(read("command = ['a', 'b c']"), ["a", "b c"]);
         assert_eq!(read("command = 'a | b'"), ["/bin/sh", "-c", "a | b"]);

@@ -1,12 +1,13 @@
-//! What is told beside the events: with `-v` one line for each decision, for people; with `RELOADRUN_LOG` the inner log.
+//! The output beside the events: with `-v` one line for each decision, for people; with `RELOADRUN_LOG` the internal
+//! log.
 //!
-//! Both come through tracing. A decision has the level INFO and the fields `path` and `rule`; everything else has the
-//! level DEBUG. No line is waited for: a decision that is told must not change when it is made.
+//! Both use tracing. A decision has the level INFO and the fields `path` and `rule`; everything else has the level
+//! DEBUG. Writing a line never blocks: printing decisions must not change their timing.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -18,24 +19,25 @@ use crate::config::{Config, Verbosity};
 use crate::error::{Error, Result};
 use crate::report::{Tone, line, put, shown, use_color};
 
-/// The environment variable that filters the inner log.
+/// The environment variable that filters the internal log.
 const VARIABLE: &str = "RELOADRUN_LOG";
 
-/// One save is several events, and each of them leads to the same decision. It is told again after so long without it.
+/// One save causes several events, and each of them leads to the same decision. A decision is printed again only if it
+/// was not made for this long.
 const ONE_DECISION: Duration = Duration::from_secs(1);
 
-/// Of so many decisions is known whether they were told already.
+/// The number of decisions remembered before old ones are dropped.
 const MOST_KNOWN: usize = 1000;
 
-/// Turns decisions and inner log on where they are wanted, for this process and the children it forks.
+/// Turns on decisions and the internal log as configured, for this process and the children it forks.
 ///
 /// # Errors
-/// `RELOADRUN_LOG` is no filter.
+/// `RELOADRUN_LOG` is not a valid filter.
 pub fn begin(config: &Config) -> Result<()> {
-    let wanted = std::env::var(VARIABLE).unwrap_or_default();
-    let targets = filter(&wanted).map_err(|()| {
+    let wanted = config.environment.text(VARIABLE).unwrap_or_default();
+    let targets = filter(wanted).map_err(|()| {
         Error::usage(format!(
-            "{VARIABLE}={wanted}: expected a level (error, warn, info, debug, trace, off), or such as reloadrun::watch=debug"
+            "{VARIABLE}={wanted}: expected a level (error, warn, info, debug, trace, off) or a filter like reloadrun::watch=debug"
         ))
     })?;
     let decisions = config.verbosity == Verbosity::Verbose;
@@ -45,15 +47,15 @@ pub fn begin(config: &Config) -> Result<()> {
     let is_wanted = filter_fn(move |metadata| {
         decisions && *metadata.level() == Level::INFO || targets.would_enable(metadata.target(), metadata.level())
     });
-    let lines = Lines { directory: config.directory.clone(), color: use_color(config.color), told: Mutex::default() };
+    let lines = Lines { directory: config.directory.clone(), color: use_color(config), told: Mutex::default() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(is_wanted));
-    // This is the only place that sets it, once.
+    // It fails only if a subscriber is already set, and no other code sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }
 
-/// A level, or a list of `target=level`. A lone word that is no level would be the name of a target to tracing, and a
-/// misspelt level would tell nothing.
+/// Parses a level or a list of `target=level`. tracing takes any other word as the name of a target, so a misspelt
+/// level would print nothing; it is an error here.
 fn filter(text: &str) -> std::result::Result<Targets, ()> {
     if text.is_empty() {
         return Ok(Targets::new());
@@ -68,7 +70,7 @@ fn filter(text: &str) -> std::result::Result<Targets, ()> {
     text.parse().map_err(|_| ())
 }
 
-/// Makes a line of each event.
+/// Prints a line for each event.
 struct Lines {
     directory: PathBuf,
     color: bool,
@@ -85,14 +87,14 @@ impl<S: Subscriber> Layer<S> for Lines {
             level => format!("{level} {}: {}{}", metadata.target(), words.message, words.rest),
         };
         let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().expect("a panic ends the process");
         if *metadata.level() != Level::INFO || is_news(&mut told, &sentence, now) {
             put(&line(Tone::Plain, self.color, &sentence));
         }
     }
 }
 
-/// Whether a decision was not made for a while. One that is made again and again is told when it begins.
+/// Whether a decision was not made for `ONE_DECISION`. One that is made again and again is printed once, at the start.
 fn is_news(told: &mut HashMap<String, Instant>, sentence: &str, now: Instant) -> bool {
     if told.len() >= MOST_KNOWN {
         told.retain(|_, at| now < *at + ONE_DECISION);
@@ -101,7 +103,7 @@ fn is_news(told: &mut HashMap<String, Instant>, sentence: &str, now: Instant) ->
     before.is_none_or(|at| now >= at + ONE_DECISION)
 }
 
-/// What an event says.
+/// The fields of one event, as text.
 #[derive(Default)]
 struct Words {
     message: String,
@@ -141,7 +143,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn a_filter_is_a_level_or_names_a_part_of_reloadrun() {
+    fn a_filter_is_a_level_or_names_a_module_of_reloadrun() {
         for text in ["", "debug", "TRACE", "off", "info", "5", "reloadrun=debug", "reloadrun::watch=debug,warn"] {
             assert!(filter(text).is_ok(), "{text}");
         }
@@ -168,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_is_told_once_until_it_was_not_made_for_a_while() {
+    fn a_repeated_decision_is_printed_once_until_it_was_not_made_for_a_while() {
         let (mut told, start) = (HashMap::new(), Instant::now());
         let mut news = |sentence: &str, ms: u64| is_news(&mut told, sentence, start + Duration::from_millis(ms));
         assert!(news("a", 0));
-        assert!(!news("a", 1) && !news("a", 900) && !news("a", 1800), "it goes on");
+        assert!(!news("a", 1) && !news("a", 900) && !news("a", 1800), "repeated within a second");
         assert!(news("b", 1800));
         assert!(news("a", 1800 + ONE_DECISION.as_millis() as u64));
     }

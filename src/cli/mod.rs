@@ -1,4 +1,4 @@
-//! From words on a command line and keys in a file to a [`Config`](crate::config::Config).
+//! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
 mod file;

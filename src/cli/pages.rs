@@ -1,5 +1,5 @@
-//! The man page and the completions, made from the command line that `args.rs` declares, so that they cannot differ
-//! from `--help`.
+//! Generates the man page and the shell completions from the clap command in `args.rs`, so they always agree with
+//! `--help`.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Command, ValueHint};
@@ -9,10 +9,10 @@ use roff::{Roff, roman};
 
 use crate::os::signals::Signal;
 
-/// What there is to make.
+/// The pages that can be generated.
 pub const KINDS: [&str; 4] = ["man", "complete-bash", "complete-zsh", "complete-fish"];
 
-/// The options with a fixed choice of values; a test holds them against what is accepted.
+/// The options with a fixed set of values. A test compares them with the values that are accepted.
 const CHOICES: [(&str, &[&str]); 6] = [
     ("backend", &["auto", "inotify", "notify", "poll"]),
     ("compare", &["time", "content"]),
@@ -22,6 +22,7 @@ const CHOICES: [(&str, &[&str]); 6] = [
     ("generate", &KINDS),
 ];
 
+/// What kind of value the other options take.
 const HINTS: [(&str, ValueHint); 10] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
@@ -30,19 +31,19 @@ const HINTS: [(&str, ValueHint); 10] = [
     ("lockfile", ValueHint::FilePath),
     ("events", ValueHint::FilePath),
     ("explain", ValueHint::AnyPath),
-    // Nobody can guess a duration.
+    // A duration; the shell has nothing to offer.
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
 ];
 
-/// What `--help` does not say about the program, because whoever asks for help knows it.
+/// The description on the man page; `--help` has only the first sentence of it.
 const DESCRIPTION: &str = "\
 reloadrun runs a command and starts it again when the files it depends on change. Before a new command starts, the \
 whole tree of processes of the old one has ended. Without --watch, every file in the directory counts that is not \
 ignored.";
 
-/// The text of one of the [`KINDS`]. `examples` and `more` are what `--help` ends with.
+/// The page of this kind, or `None` if it is not in [`KINDS`]. `examples` and `more` are the last parts of `--help`.
 pub fn page(kind: &str, command: Command, examples: &str, more: &str) -> Option<String> {
     match kind {
         "man" => Some(man(command, examples, more)),
@@ -54,7 +55,7 @@ pub fn page(kind: &str, command: Command, examples: &str, more: &str) -> Option<
 }
 
 fn man(command: Command, examples: &str, more: &str) -> String {
-    const IN_MEMORY: &str = "memory takes everything";
+    const IN_MEMORY: &str = "writing to memory cannot fail";
     let page = Man::new(command);
     let mut text = Vec::new();
     page.render_title(&mut text).expect(IN_MEMORY);
@@ -73,17 +74,17 @@ fn man(command: Command, examples: &str, more: &str) -> String {
         rest.control("SH", [heading.to_uppercase().as_str()]).text([roman(words)]);
     }
     rest.to_writer(&mut text).expect(IN_MEMORY);
-    String::from_utf8(text).expect("all of it was text")
+    String::from_utf8(text).expect("the generators write UTF-8")
 }
 
 fn completion(shell: Shell, command: Command) -> String {
     let mut text = Vec::new();
     generate(shell, &mut described(command), "reloadrun", &mut text);
-    String::from_utf8(text).expect("all of it was text")
+    String::from_utf8(text).expect("the generators write UTF-8")
 }
 
-/// The command line with what a shell can offer for each value. The real one takes any text, because `resolve.rs` has
-/// better sentences for a wrong one.
+/// Adds the possible values to the clap command. The command that parses does not have them, because `resolve.rs` has
+/// better error messages for wrong values.
 fn described(command: Command) -> Command {
     let command = CHOICES.into_iter().fold(command, |command, (option, values)| {
         command.mut_arg(option, |option| option.value_parser(PossibleValuesParser::new(values)))
@@ -91,7 +92,7 @@ fn described(command: Command) -> Command {
     let command = HINTS
         .into_iter()
         .fold(command, |command, (option, hint)| command.mut_arg(option, |option| option.value_hint(hint)));
-    // Text that lives as long as the program, of a program that prints a page and ends.
+    // Leaked, because clap wants 'static text; the program prints one page and exits.
     let signals = || Signal::names().map(|name| &*format!("signal:{name}").leak());
     command
         .mut_arg("on_change", |option| {

@@ -1,4 +1,4 @@
-//! From what was typed and written to what is meant: the only place that knows defaults.
+//! Builds the Config from the command line, the config file and the environment. The only place that knows defaults.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,78 +9,74 @@ use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
-use crate::os::user;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 
-/// What the environment has to say.
+/// What is known of the process that started reloadrun, besides the arguments.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub struct Caller {
     /// The directory reloadrun was started in.
     pub current: PathBuf,
-    /// What the shell calls that directory (`PWD`), where it has a say: a path with the symlinks by which one came.
-    pub named: Option<PathBuf>,
-    /// The user's home, which a leading `~` stands for.
-    pub home: Option<PathBuf>,
-    /// Whether it runs as the init of a container.
+    /// The environment variables.
+    pub environment: Environment,
+    /// Whether reloadrun is the init process of a container (PID 1).
     pub is_init: bool,
-    /// Whether it runs in continuous integration.
-    pub is_ci: bool,
 }
 
-impl Environment {
-    /// Of this process.
+impl Caller {
+    /// Reads the working directory and the environment of this process.
     ///
     /// # Errors
-    /// The current directory is gone.
-    pub fn of_process() -> Result<Environment, Vec<String>> {
+    /// The current directory no longer exists.
+    pub fn of_process() -> Result<Caller, Vec<String>> {
         let current = std::env::current_dir()
-            .map_err(|_| vec!["the current directory does not exist any more; change to one that does".to_owned()])?;
-        let ci = std::env::var("CI").unwrap_or_default();
-        let named = std::env::var_os("PWD").map(PathBuf::from);
-        let named = named.filter(|named| named.is_absolute() && normalized(named) == *named);
-        let home = user::home().filter(|home| home.is_absolute());
-        Ok(Environment { current, named, home, is_init: is_init(), is_ci: !matches!(ci.as_str(), "" | "0" | "false") })
+            .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
+        Ok(Caller { current, environment: Environment::of_process(), is_init: is_init() })
     }
-}
 
-impl Environment {
-    /// The directory that `-C` leads to, as `cd` would: all that is relative begins there.
+    /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
+    fn named(&self) -> Option<&Path> {
+        let named = self.environment.get("PWD").map(Path::new);
+        named.filter(|named| named.is_absolute() && normalized(named) == *named)
+    }
+
+    /// The start directory: the current one, or the one that `-C` names, as after `cd`. Relative paths begin there.
     ///
     /// # Errors
-    /// There is no such directory.
+    /// The directory does not exist or cannot be read.
     pub fn directory(&self, args: &Args) -> Result<PathBuf, Vec<String>> {
         let Some(given) = &args.directory else { return Ok(canonical(&self.current)) };
         let path = self.current.join(self.expanded(given));
         existing_directory(&path, given, "--directory").map_err(|mistake| vec![mistake])
     }
 
-    /// A path with the home in the place of a leading `~`: nobody means a directory of that name.
+    /// The path with a leading `~` replaced by the home directory, as a shell does.
     fn expanded(&self, path: &OsStr) -> PathBuf {
-        match (Path::new(path).strip_prefix("~"), &self.home) {
+        match (Path::new(path).strip_prefix("~"), self.environment.home()) {
             (Ok(rest), Some(home)) => home.join(rest),
             _ => PathBuf::from(path),
         }
     }
 }
 
-/// Puts flags, file and defaults together. With `needs_command`, one must be there.
+/// Combines flags, config file and defaults. With `needs_command`, a missing command is a mistake.
 ///
 /// # Errors
-/// One sentence for each mistake.
-pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> Result<Config, Vec<String>> {
-    let here = environment.directory(args)?;
-    let (config_file, text) = config_file(args, environment, &here).map_err(|mistake| vec![mistake])?;
+/// One message for each mistake.
+pub fn resolve(args: &Args, caller: &Caller, needs_command: bool) -> Result<Config, Vec<String>> {
+    let here = caller.directory(args)?;
+    let (config_file, text) = config_file(args, caller, &here).map_err(|mistake| vec![mistake])?;
     let file = match &text {
-        Some(found) => File::read(Path::new(&trust::shown(&config_file)), &found.text)?,
+        Some(found) => File::read(Path::new(&trust::shown(&config_file, &caller.current)), &found.text)?,
         None => File::default(),
     };
     let home = canonical(config_file.parent().unwrap_or(&here));
     let mut resolver =
-        Resolver { args, file: &file, mistakes: Vec::new(), environment, here: &here, home: &home, pieces: 0 };
+        Resolver { args, file: &file, mistakes: Vec::new(), caller, here: &here, home: &home, pieces: 0 };
     let chosen = resolver.directory_key();
     let config = resolver.config(chosen, &config_file, needs_command);
     match config {
@@ -94,44 +90,46 @@ pub fn resolve(args: &Args, environment: &Environment, needs_command: bool) -> R
 fn existing_directory(path: &Path, shown: &OsString, place: &str) -> Result<PathBuf, String> {
     let shown = Path::new(shown).display();
     if shown.to_string().is_empty() {
-        return Err(format!("{place} '': a directory is expected"));
+        return Err(format!("{place} '': expected a directory"));
     }
     match std::fs::read_dir(path).and_then(|_| std::fs::canonicalize(path)) {
         Ok(path) => Ok(path),
         Err(error) => Err(match error.kind() {
-            std::io::ErrorKind::NotFound => format!("{place} {shown}: there is no such directory"),
-            std::io::ErrorKind::NotADirectory => format!("{place} {shown}: this is no directory"),
-            std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: it may not be read"),
+            std::io::ErrorKind::NotFound => format!("{place} {shown}: no such directory"),
+            std::io::ErrorKind::NotADirectory => format!("{place} {shown}: not a directory"),
+            std::io::ErrorKind::PermissionDenied => format!("{place} {shown}: permission denied"),
             _ => format!("{place} {shown}: {}", reason(error)),
         }),
     }
 }
 
-/// The config file, and its text where it is there.
-fn config_file(args: &Args, environment: &Environment, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
-    let Some(given) = &args.config else { return trust::found_from(here) };
-    let path = normalized(&here.join(environment.expanded(given)));
+/// The path of the config file, and its text if the file exists.
+fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
+    let Some(given) = &args.config else { return trust::found_from(here, &caller.current) };
+    let path = normalized(&here.join(caller.expanded(given)));
     let mistake = match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => return trust::named(&path).map(|text| (path, Some(text))),
-        Ok(_) => "this is no file",
-        Err(_) => "there is no such file",
+        Ok(metadata) if metadata.is_file() => {
+            return trust::named(&path, &caller.current).map(|text| (path, Some(text)));
+        }
+        Ok(_) => "not a file",
+        Err(_) => "no such file",
     };
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
-/// As many patterns are taken, of both kinds together. Every file is held against them.
+/// The most patterns accepted, `watch` and `ignore` together: each file is matched against all of them.
 const MOST_PATTERNS: usize = 10_000;
 
-/// Looks for each setting in the flags first, then in the file; collects what is wrong.
+/// Looks for each setting first in the flags, then in the file, and collects the mistakes.
 struct Resolver<'a> {
     args: &'a Args,
     file: &'a File,
     mistakes: Vec<String>,
-    environment: &'a Environment,
+    caller: &'a Caller,
     here: &'a Path,
-    /// The directory of the config file, where its relative paths begin.
+    /// The directory of the config file: relative paths in it begin there.
     home: &'a Path,
-    /// How many patterns there are, of both kinds.
+    /// The number of patterns so far, of both kinds.
     pieces: usize,
 }
 
@@ -139,7 +137,7 @@ impl Resolver<'_> {
     fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
         let (command, from_file) = self.command(needs_command);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
-        let (args, environment) = (self.args, self.environment);
+        let (args, caller) = (self.args, self.caller);
         let config = Config {
             command,
             watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
@@ -177,7 +175,7 @@ impl Resolver<'_> {
             on_exit: self.choice(
                 "on-exit",
                 args.on_exit.as_ref(),
-                if environment.is_init || environment.is_ci { OnExit::Exit } else { OnExit::Wait },
+                if caller.is_init || caller.environment.is_ci() { OnExit::Exit } else { OnExit::Wait },
                 &[("wait", OnExit::Wait), ("exit", OnExit::Exit), ("restart", OnExit::Restart)],
             ),
             stop_signal: self.stop_signal(),
@@ -204,6 +202,7 @@ impl Resolver<'_> {
             ),
             verbosity: self.verbosity(),
             hints: Vec::new(),
+            environment: caller.environment.clone(),
         };
         (self.mistakes.is_empty()).then_some(config)
     }
@@ -218,15 +217,16 @@ impl Resolver<'_> {
         found.map_err(|mistake| self.mistakes.push(mistake)).ok()
     }
 
-    /// The command's directory as the shell would call it after `cd`: from the caller's `PWD`, with symlinks by their names.
+    /// The command's directory by the name that a shell would use after `cd`: based on the caller's `PWD`, with
+    /// symlinks kept.
     fn named_directory(&self, from_file: bool) -> PathBuf {
-        let Environment { current, named, .. } = self.environment;
-        let started = named.as_ref().filter(|named| same_file(named, current)).unwrap_or(current);
+        let current = self.caller.current.as_path();
+        let started = self.caller.named().filter(|named| same_file(named, current)).unwrap_or(current);
         let here = match &self.args.directory {
-            Some(given) => normalized(&started.join(self.environment.expanded(given))),
-            None => started.clone(),
+            Some(given) => normalized(&started.join(self.caller.expanded(given))),
+            None => started.to_owned(),
         };
-        // A config file found above has a name among those above.
+        // A config file found in a parent directory: take as many steps up in the name as in the real path.
         let up = self.here.ancestors().position(|ancestor| ancestor == self.home);
         let home = up.and_then(|up| here.ancestors().nth(up)).unwrap_or(self.home);
         match self.text("directory") {
@@ -236,20 +236,22 @@ impl Resolver<'_> {
         }
     }
 
-    fn command(&mut self, needed: bool) -> (Vec<OsString>, bool) {
+    /// The command, and whether it is from the file.
+    fn command(&mut self, needed: bool) -> (Option<Vec<OsString>>, bool) {
         if !self.args.command.is_empty() {
-            return (self.args.command.clone(), false);
+            return (Some(self.args.command.clone()), false);
         }
         if let Some(entry) = self.list("command").filter(|entry| !entry.value.is_empty()) {
-            return (entry.value.iter().map(OsString::from).collect(), true);
+            return (Some(entry.value.iter().map(OsString::from).collect()), true);
         }
         if needed {
-            self.mistakes.push(format!("no command is given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or as command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
+            self.mistakes.push(format!("no command given; write it after --, as in `reloadrun -w '*.py' -- python app.py`, or set command = [\"python\", \"app.py\"] in {CONFIG_FILE}"));
         }
-        (Vec::new(), false)
+        (None, false)
     }
 
-    /// Flags take the place of the key, as everywhere. Both begin at the `chosen` directory, if the file names one.
+    /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file
+    /// names one.
     fn patterns(&mut self, kind: Kind, given: &[OsString], chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
         let (key, flag) = match kind {
             Kind::Watch => ("watch", "-w"),
@@ -265,7 +267,7 @@ impl Resolver<'_> {
             name,
             kind,
             directory: chosen.unwrap_or(root),
-            home: self.environment.home.as_deref(),
+            home: self.caller.environment.home().map(PathBuf::as_path),
             exists: &|path| path.symlink_metadata().is_ok(),
             identity: &|path| identity(path, directory),
         };
@@ -274,7 +276,7 @@ impl Resolver<'_> {
         self.pieces += pieces;
         if self.pieces > MOST_PATTERNS {
             let all = self.pieces;
-            self.mistakes.push(format!("{shown}: {all} patterns are too many, at most {MOST_PATTERNS} of watch and ignore together; a directory or a wildcard stands for all that it matches"));
+            self.mistakes.push(format!("{shown}: {all} patterns are too many (the limit is {MOST_PATTERNS}, watch and ignore together); use a directory or a wildcard in place of single names"));
             return patterns;
         }
         for given in &texts {
@@ -296,18 +298,18 @@ impl Resolver<'_> {
     }
 
     fn expanded(&self, path: &str) -> PathBuf {
-        self.environment.expanded(OsStr::new(path))
+        self.caller.expanded(OsStr::new(path))
     }
 
     fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
         let Some(entry) = self.flag_or_text(key, given) else { return default };
         let Some(duration) = parse_duration(&entry.value) else {
-            self.wrong(&entry, "a duration is expected, like 500ms, 2s or 1m; a bare number is seconds");
+            self.wrong(&entry, "expected a duration like 500ms, 2s or 1m; a bare number is seconds");
             return default;
         };
         if duration < least || duration > Duration::from_secs(24 * 60 * 60) {
             let least = humantime::format_duration(least);
-            self.wrong(&entry, &format!("it must be at least {least} and at most one day"));
+            self.wrong(&entry, &format!("must be at least {least} and at most one day"));
         }
         duration
     }
@@ -320,7 +322,7 @@ impl Resolver<'_> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         self.wrong(
             &entry,
-            &format!("it must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())),
+            &format!("must be one of {}{}", names.join(", "), meant(&entry.value, names.iter().copied())),
         );
         default
     }
@@ -335,7 +337,7 @@ impl Resolver<'_> {
         match entry.value.strip_prefix("signal:") {
             Some(name) => OnChange::Signal(self.signal(&entry, name)),
             None => {
-                self.wrong(&entry, "it must be restart, or signal:NAME as in signal:HUP");
+                self.wrong(&entry, "must be restart or signal:NAME, as in signal:HUP");
                 OnChange::Restart
             }
         }
@@ -352,17 +354,14 @@ impl Resolver<'_> {
         Signal::from_str(name).unwrap_or_else(|()| {
             let upper = name.to_ascii_uppercase();
             let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-            self.wrong(
-                entry,
-                &format!("there is no such signal{} (`kill -l` lists them)", meant(plain, Signal::names())),
-            );
+            self.wrong(entry, &format!("unknown signal{} (`kill -l` lists them)", meant(plain, Signal::names())));
             Signal::TERM
         })
     }
 
     fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
         if let Some(path) = given {
-            return Some(canonical_name(&self.here.join(self.environment.expanded(path))));
+            return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
     }
@@ -379,7 +378,7 @@ impl Resolver<'_> {
         match number.parse() {
             Ok(number) if number >= 0 => Some(EventsTarget::Descriptor(number)),
             _ => {
-                self.wrong(&entry, "after fd: stands the number of an open descriptor, as in fd:3");
+                self.wrong(&entry, "expected the number of an open descriptor after fd:, as in fd:3");
                 None
             }
         }
@@ -392,7 +391,7 @@ impl Resolver<'_> {
         };
         match (quiet, verbose) {
             (true, true) => {
-                self.mistakes.push("--quiet and --verbose exclude each other".to_owned());
+                self.mistakes.push("--quiet and --verbose cannot be used together".to_owned());
                 Verbosity::Normal
             }
             (true, false) => Verbosity::Quiet,
@@ -430,8 +429,8 @@ fn canonical(directory: &Path) -> PathBuf {
     std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
 }
 
-/// The path of something that need not exist, in a directory that has no other name. The last piece is left alone:
-/// if it is a symlink, the symlink is meant.
+/// The canonical path of a file that need not exist. Symlinks are resolved in its directory, but not in the last
+/// component: if that is a symlink, the symlink itself is meant.
 fn canonical_name(path: &Path) -> PathBuf {
     let path = normalized(path);
     match (path.parent(), path.file_name()) {

@@ -1,6 +1,7 @@
-use super::{Environment, resolve};
+use super::{Caller, resolve};
 use crate::cli::args::{Args, Parsed, keys, parse};
 use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
+use crate::environment::tests::environment;
 use crate::pattern::{Pattern, Shape};
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A directory to be in, with files.
+/// A temporary directory with files, to resolve a command line in.
 struct Place {
     _directory: TempDir,
     root: PathBuf,
@@ -32,13 +33,13 @@ impl Place {
         Place { _directory: directory, root }
     }
 
-    fn environment(&self, below: &str) -> Environment {
+    fn caller(&self, below: &str) -> Caller {
         let current = if below.is_empty() { self.root.clone() } else { self.root.join(below) };
-        Environment { current, named: None, home: None, is_init: false, is_ci: false }
+        Caller { current, environment: environment(&[]), is_init: false }
     }
 
     fn try_resolve(&self, below: &str, words: &[&str]) -> Result<Config, Vec<String>> {
-        resolve(&args(words), &self.environment(below), true)
+        resolve(&args(words), &self.caller(below), true)
     }
 
     fn resolve(&self, below: &str, words: &[&str]) -> Config {
@@ -46,7 +47,7 @@ impl Place {
     }
 }
 
-/// The arguments before `--`; the command is `true`, unless they have one.
+/// Parses these arguments; without `--` among them, the command is `true`.
 fn args(words: &[&str]) -> Args {
     let command: &[&str] = if words.contains(&"--") { &[] } else { &["--", "true"] };
     match parse(["reloadrun"].iter().chain(words).chain(command).map(|word| word.into())) {
@@ -55,13 +56,13 @@ fn args(words: &[&str]) -> Args {
     }
 }
 
-/// What came of a key, as text.
+/// The resolved value of a key, as text.
 fn shown(config: &Config, key: &str) -> String {
     let patterns =
         |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect::<Vec<_>>().join(" ");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match key {
-        "command" => format!("{:?}", config.command),
+        "command" => format!("{:?}", config.words()),
         "directory" => name(&config.directory),
         "watch" => patterns(&config.watch),
         "ignore" => patterns(&config.ignore),
@@ -84,11 +85,11 @@ fn shown(config: &Config, key: &str) -> String {
         "clear" => config.clear.to_string(),
         "color" => format!("{:?}", config.color),
         "quiet" | "verbose" => format!("{:?}", config.verbosity),
-        other => panic!("nobody knows how to show {other}"),
+        other => panic!("unknown key {other}"),
     }
 }
 
-/// Key, value as typed, what it means, and another value that the key has where the flag must win.
+/// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
 const GOOD: [(&str, &str, &str, &str); 65] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
@@ -157,10 +158,10 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
     ("color", "never", "Never", "always"),
 ];
 
-/// Key, value, and what the sentence says of it.
+/// Key, value, and a part of the message about it.
 const BAD: [(&str, &str, &str); 52] = [
-    ("directory", "missing", "there is no such directory"),
-    ("directory", "file", "this is no directory"),
+    ("directory", "missing", "no such directory"),
+    ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
     ("watch", "*.py;", "pattern is empty"),
     ("watch", "[", "invalid pattern"),
@@ -169,48 +170,48 @@ const BAD: [(&str, &str, &str); 52] = [
     ("ignore", "", "pattern is empty"),
     ("ignore", "x[", "invalid pattern"),
     ("ignore", "!x", "leave the '!' out"),
-    ("backend", "", "it must be one of auto, inotify, notify, poll"),
+    ("backend", "", "must be one of auto, inotify, notify, poll"),
     ("backend", "Poll", "did you mean poll?"),
-    ("backend", "fsevents", "it must be one of auto, inotify, notify, poll"),
-    ("interval", "", "a duration is expected"),
-    ("interval", "soon", "a duration is expected, like 500ms, 2s or 1m"),
-    ("interval", "-1", "a duration is expected"),
-    ("interval", "1x", "a duration is expected"),
-    ("interval", "1,5", "a duration is expected"),
-    ("interval", "ms", "a duration is expected"),
-    ("interval", "inf", "a duration is expected"),
-    ("interval", "nan", "a duration is expected"),
-    ("interval", "1e300", "a duration is expected"),
-    ("interval", "0", "it must be at least 10ms"),
-    ("interval", "9ms", "it must be at least 10ms"),
+    ("backend", "fsevents", "must be one of auto, inotify, notify, poll"),
+    ("interval", "", "expected a duration"),
+    ("interval", "soon", "expected a duration like 500ms, 2s or 1m"),
+    ("interval", "-1", "expected a duration"),
+    ("interval", "1x", "expected a duration"),
+    ("interval", "1,5", "expected a duration"),
+    ("interval", "ms", "expected a duration"),
+    ("interval", "inf", "expected a duration"),
+    ("interval", "nan", "expected a duration"),
+    ("interval", "1e300", "expected a duration"),
+    ("interval", "0", "must be at least 10ms"),
+    ("interval", "9ms", "must be at least 10ms"),
     ("interval", "86401", "at most one day"),
-    ("debounce", "x", "a duration is expected"),
+    ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
-    ("compare", "size", "it must be one of time, content"),
+    ("compare", "size", "must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
-    ("stop-group", "", "it must be one of all, main"),
+    ("stop-group", "", "must be one of all, main"),
     ("stop-group", "mian", "did you mean main?"),
-    ("stop-group", "mixed", "it must be one of all, main"),
-    ("stop-group", "MAIN", "it must be one of all, main; did you mean main?"),
-    ("stop-timeout", "never", "a duration is expected"),
+    ("stop-group", "mixed", "must be one of all, main"),
+    ("stop-group", "MAIN", "must be one of all, main; did you mean main?"),
+    ("stop-timeout", "never", "expected a duration"),
     ("stop-timeout", "2d", "at most one day"),
-    ("on-change", "", "it must be restart, or signal:NAME"),
-    ("on-change", "HUP", "it must be restart, or signal:NAME"),
-    ("on-change", "signal:", "there is no such signal"),
-    ("on-change", "signal:FOO", "there is no such signal"),
-    ("on-change", "signal:HUPP", "there is no such signal; did you mean HUP?"),
-    ("on-exit", "stop", "it must be one of wait, exit, restart"),
+    ("on-change", "", "must be restart or signal:NAME"),
+    ("on-change", "HUP", "must be restart or signal:NAME"),
+    ("on-change", "signal:", "unknown signal"),
+    ("on-change", "signal:FOO", "unknown signal"),
+    ("on-change", "signal:HUPP", "unknown signal; did you mean HUP?"),
+    ("on-exit", "stop", "must be one of wait, exit, restart"),
     ("on-exit", "exits", "did you mean exit?"),
-    ("stop-signal", "", "there is no such signal"),
-    ("stop-signal", "FOO", "there is no such signal (`kill -l` lists them)"),
-    ("stop-signal", "0", "there is no such signal"),
-    ("stop-signal", "65", "there is no such signal"),
+    ("stop-signal", "", "unknown signal"),
+    ("stop-signal", "FOO", "unknown signal (`kill -l` lists them)"),
+    ("stop-signal", "0", "unknown signal"),
+    ("stop-signal", "65", "unknown signal"),
     ("stop-signal", "SIGTRM", "did you mean TERM?"),
-    ("stop-signal", "RTMIN+31", "there is no such signal"),
+    ("stop-signal", "RTMIN+31", "unknown signal"),
     ("events", "fd:", "the number of an open descriptor"),
     ("events", "fd:x", "the number of an open descriptor"),
     ("events", "fd:-1", "the number of an open descriptor"),
-    ("color", "yes", "it must be one of auto, always, never"),
+    ("color", "yes", "must be one of auto, always, never"),
 ];
 
 fn place(config_file: &str) -> Place {
@@ -226,9 +227,9 @@ fn every_good_value_means_the_same_as_flag_and_as_key_and_the_flag_wins() {
         let as_key = place(&format!("{key} = '{value}'")).resolve("", &[]);
         assert_eq!(shown(&as_key, key), meaning, "{key} = '{value}'");
         let other_key = format!("{key} = '{other}'");
-        assert_ne!(shown(&place(&other_key).resolve("", &[]), key), meaning, "{other_key} is to differ from {flag}");
+        assert_ne!(shown(&place(&other_key).resolve("", &[]), key), meaning, "{other_key} must differ from {flag}");
         if key == "directory" {
-            // As a flag it is `cd`: what the file says of its own directory still holds.
+            // The flag is a `cd`, and the key is relative to the file; so the key still holds.
             continue;
         }
         let both = place(&other_key).resolve("", &[&flag]);
@@ -258,30 +259,30 @@ fn every_bad_value_is_one_mistake_that_names_the_flag_or_the_line_and_the_value(
 #[test]
 fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
     for (line, sentence) in [
-        ("watch = 1", "watch must be a text or a list of texts, not a number"),
-        ("watch = ['a', 1]", "watch must be a list of texts only"),
-        ("ignore = true", "ignore must be a text or a list of texts, not true or false"),
-        ("no-ignore = 'yes'", "no-ignore must be true or false, not a text"),
-        ("no-follow = 'yes'", "no-follow must be true or false, not a text"),
-        ("compare = true", "compare must be a text, not true or false"),
+        ("watch = 1", "watch must be a string or a list of strings, not a number"),
+        ("watch = ['a', 1]", "watch must be a list of strings"),
+        ("ignore = true", "ignore must be a string or a list of strings, not a boolean"),
+        ("no-ignore = 'yes'", "no-ignore must be true or false, not a string"),
+        ("no-follow = 'yes'", "no-follow must be true or false, not a string"),
+        ("compare = true", "compare must be a string, not a boolean"),
         ("clear = 1", "clear must be true or false, not a number"),
         ("quiet = []", "quiet must be true or false, not a list"),
         ("verbose = 1979-05-27", "verbose must be true or false, not a date"),
-        ("directory = 1", "directory must be a text, not a number"),
-        ("backend = ['poll']", "backend must be a text, not a list"),
-        ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not true or false"),
+        ("directory = 1", "directory must be a string, not a number"),
+        ("backend = ['poll']", "backend must be a string, not a list"),
+        ("interval = true", "interval must be a duration like \"500ms\" or a number of seconds, not a boolean"),
         ("debounce = ['1s']", "debounce must be a duration like \"500ms\" or a number of seconds, not a list"),
         ("stop-timeout = {}", "stop-timeout must be a duration like \"500ms\" or a number of seconds, not a table"),
-        ("on-change = true", "on-change must be a text, not true or false"),
-        ("stop-group = true", "stop-group must be a text, not true or false"),
-        ("stop-group = ['main']", "stop-group must be a text, not a list"),
-        ("on-exit = 1.5", "on-exit must be a text, not a number"),
-        ("stop-signal = 1.5", "stop-signal must be a text, not a number"),
-        ("lockfile = false", "lockfile must be a text, not true or false"),
-        ("events = 3", "events must be a text, not a number"),
-        ("color = true", "color must be a text, not true or false"),
+        ("on-change = true", "on-change must be a string, not a boolean"),
+        ("stop-group = true", "stop-group must be a string, not a boolean"),
+        ("stop-group = ['main']", "stop-group must be a string, not a list"),
+        ("on-exit = 1.5", "on-exit must be a string, not a number"),
+        ("stop-signal = 1.5", "stop-signal must be a string, not a number"),
+        ("lockfile = false", "lockfile must be a string, not a boolean"),
+        ("events = 3", "events must be a string, not a number"),
+        ("color = true", "color must be a string, not a boolean"),
         ("command = 1", "command must be a list like [\"python\", \"app.py\"] or a shell line, not a number"),
-        ("[watch]\nx = 1", "watch must be a text or a list of texts, not a table"),
+        ("[watch]\nx = 1", "watch must be a string or a list of strings, not a table"),
         ("wacth = 'x'", "wacth: unknown key; did you mean watch?"),
         ("config = 'x'", "config: unknown key"),
         ("explain = 'x'", "explain: unknown key"),
@@ -297,7 +298,7 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
 }
 
 #[test]
-fn numbers_are_good_where_a_number_makes_sense() {
+fn a_number_is_accepted_for_durations_and_signals() {
     for (line, key, meaning) in [
         ("interval = 2", "interval", "2s"),
         ("interval = 0.5", "interval", "500ms"),
@@ -313,7 +314,7 @@ fn numbers_are_good_where_a_number_makes_sense() {
 }
 
 #[test]
-fn lists_may_be_lists_or_repeated_flags() {
+fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
     for (line, flags) in [
         ("watch = ['*.py', 'a;b']", ["-w", "*.py", "-w", "a;b"]),
         ("watch = '*.py;a;b'", ["--watch", "*.py", "--watch", "a;b"]),
@@ -325,7 +326,7 @@ fn lists_may_be_lists_or_repeated_flags() {
     assert_eq!(shown(&place("watch = []").resolve("", &[]), "watch"), "");
 }
 
-/// Key, its flag, and what it does to what `shown` tells.
+/// Key, its flag, and the result of `shown` without and with it.
 const FLAGS: [(&str, &str, &str, &str); 5] = [
     ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
@@ -351,12 +352,12 @@ fn quiet_and_verbose_exclude_each_other_but_a_flag_wins_over_the_other_key() {
     assert_eq!(place("quiet = true").resolve("", &["-v"]).verbosity, Verbosity::Verbose);
     assert_eq!(place("verbose = true").resolve("", &["-q"]).verbosity, Verbosity::Quiet);
     for (file, flags) in [("", &["-q", "-v"][..]), ("quiet = true\nverbose = true", &[])] {
-        assert_eq!(place(file).try_resolve("", flags).unwrap_err(), ["--quiet and --verbose exclude each other"]);
+        assert_eq!(place(file).try_resolve("", flags).unwrap_err(), ["--quiet and --verbose cannot be used together"]);
     }
 }
 
 #[test]
-fn every_key_there_is_has_a_line_in_these_tables() {
+fn every_key_has_a_line_in_these_tables() {
     let good: BTreeSet<String> =
         GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(["command".to_owned()]).collect();
     assert_eq!(good, keys().into_iter().collect());
@@ -375,7 +376,7 @@ fn the_last_of_two_flags_counts() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
     assert_eq!(place.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
     assert!(
@@ -385,7 +386,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn without_anything_the_defaults_are_those_of_the_help() {
+fn without_flags_and_file_the_defaults_are_those_of_the_help() {
     let place = Place::with(&[]);
     let config = place.resolve("", &[]);
     for (key, meaning) in [
@@ -411,12 +412,12 @@ fn without_anything_the_defaults_are_those_of_the_help() {
     ] {
         assert_eq!(shown(&config, key), meaning, "{key}");
     }
-    assert_eq!(config.config_file, place.root.join("reloadrun.toml"), "watched, so that its coming is noticed");
+    assert_eq!(config.config_file, place.root.join("reloadrun.toml"), "watched before it exists");
     assert_eq!((config.on_change, config.color), (OnChange::Restart, Color::Auto));
 }
 
 #[test]
-fn as_init_and_in_continuous_integration_it_exits_unless_told_otherwise() {
+fn as_init_and_in_continuous_integration_the_default_of_on_exit_is_exit() {
     let place = Place::with(&[]);
     let with_key = Place::with(&[("reloadrun.toml", "on-exit = 'restart'")]);
     for (is_init, is_ci, default) in [
@@ -426,8 +427,9 @@ fn as_init_and_in_continuous_integration_it_exits_unless_told_otherwise() {
         (true, true, OnExit::Exit),
     ] {
         let on_exit = |place: &Place, words: &[&str]| {
-            let environment = Environment { is_init, is_ci, ..place.environment("") };
-            resolve(&args(words), &environment, true).unwrap().on_exit
+            let environment = environment(if is_ci { &[("CI", "true")] } else { &[] });
+            let caller = Caller { is_init, environment, ..place.caller("") };
+            resolve(&args(words), &caller, true).unwrap().on_exit
         };
         assert_eq!(on_exit(&place, &[]), default);
         assert_eq!(on_exit(&place, &["--on-exit", "wait"]), OnExit::Wait);
@@ -442,7 +444,7 @@ fn the_config_file_is_the_nearest_one_upwards() {
         ("a/b/c/", ""),
         ("a/near/reloadrun.toml", "interval = 3"),
         ("a/near/deep/", ""),
-        // No file, so not the one.
+        // A directory, so it is passed over.
         ("a/odd/reloadrun.toml/", ""),
         ("elsewhere/mine.toml", "interval = 4"),
     ]);
@@ -461,7 +463,7 @@ fn the_config_file_is_the_nearest_one_upwards() {
         assert_eq!(config.interval, Duration::from_secs(seconds), "in {below:?} with {words:?}");
         assert_eq!(config.config_file, place.root.join(file), "in {below:?} with {words:?}");
     }
-    for (given, sentence) in [("missing.toml", "there is no such file"), ("a", "this is no file")] {
+    for (given, sentence) in [("missing.toml", "no such file"), ("a", "not a file")] {
         assert_eq!(place.try_resolve("", &["-c", given]).unwrap_err(), [format!("--config {given}: {sentence}")]);
     }
 }
@@ -471,7 +473,7 @@ fn base(config: &Config) -> &Path {
 }
 
 #[test]
-fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is() {
+fn relative_patterns_begin_at_the_config_file_or_for_flags_at_the_current_directory() {
     let place = Place::with(&[
         ("reloadrun.toml", "watch = 'src/*.rs'\nignore = 'tmp/x'\ncommand = ['make']"),
         ("sub/deep/", ""),
@@ -479,13 +481,13 @@ fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is
     ]);
     let root = |name: &str| if name.is_empty() { place.root.clone() } else { place.root.join(name) };
     for (words, directory, watch) in [
-        // The file's command runs where the file is; a command that was typed, where it was typed.
+        // The command of the file runs in the directory of the file; a command of the command line in the current one.
         (&["--"][..], "", "src"),
         (&["--", "true"], "sub", "src"),
         (&["-w", "lib/*.rs", "--"], "", "sub/lib"),
         (&["-w", "lib/*.rs", "--", "true"], "sub", "sub/lib"),
         (&["-w", "../lib/*.rs", "--", "true"], "sub", "lib"),
-        // -C is what `cd` is.
+        // -C means the same as `cd`.
         (&["-C", "deep", "--"], "", "src"),
         (&["-C", "deep", "--", "true"], "sub/deep", "src"),
         (&["-C", "deep", "-w", "lib/*.rs", "--", "true"], "sub/deep", "sub/deep/lib"),
@@ -503,7 +505,7 @@ fn relative_patterns_of_a_file_begin_at_the_file_and_those_of_flags_where_one_is
 }
 
 #[test]
-fn the_directory_key_begins_at_the_file_and_is_the_root_of_all() {
+fn the_directory_key_is_relative_to_the_file_and_all_patterns_begin_there() {
     let place = Place::with(&[
         ("reloadrun.toml", "directory = 'app'\nwatch = '*.py'\ncommand = 'x'"),
         ("app/", ""),
@@ -517,11 +519,11 @@ fn the_directory_key_begins_at_the_file_and_is_the_root_of_all() {
             "{words:?}"
         );
     }
-    assert_eq!(place.resolve("", &["-C", "sub"]).directory, place.root.join("app"), "-C is what `cd` is");
+    assert_eq!(place.resolve("", &["-C", "sub"]).directory, place.root.join("app"), "-C means the same as `cd`");
 }
 
 #[test]
-fn files_that_are_written_begin_where_they_are_named() {
+fn lockfile_and_events_are_relative_to_the_file_or_flag_that_names_them() {
     let place = Place::with(&[
         ("reloadrun.toml", "lockfile = 'it.lock'\nevents = 'events.jsonl'"),
         ("sub/", ""),
@@ -538,7 +540,7 @@ fn files_that_are_written_begin_where_they_are_named() {
 }
 
 #[test]
-fn a_symlink_on_the_way_is_no_other_place() {
+fn a_symlink_in_the_path_of_the_directory_is_resolved() {
     let place = Place::with(&[("true/", "")]);
     std::os::unix::fs::symlink("true", place.root.join("link")).unwrap();
     let real = place.root.join("true");
@@ -554,12 +556,12 @@ fn a_symlink_on_the_way_is_no_other_place() {
 }
 
 #[test]
-fn a_command_is_needed_from_one_of_two_places_and_the_typed_one_wins() {
+fn a_command_is_needed_and_the_one_of_the_command_line_wins() {
     let none = Place::with(&[]);
     let mistakes = none.try_resolve("", &["--"]).unwrap_err();
-    assert!(mistakes.len() == 1 && mistakes[0].starts_with("no command is given; write it after --"), "{mistakes:?}");
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("no command given; write it after --"), "{mistakes:?}");
     assert_eq!(place("command = []").try_resolve("", &["--"]).unwrap_err(), mistakes);
-    assert!(resolve(&args(&["--"]), &none.environment(""), false).is_ok(), "an explanation needs none");
+    assert!(resolve(&args(&["--"]), &none.caller(""), false).is_ok(), "--explain needs none");
     for (line, words, meaning) in [
         ("command = ['python', 'app.py']", &["--"][..], r#"["python", "app.py"]"#),
         ("command = 'a | b'", &["--"], r#"["/bin/sh", "-c", "a | b"]"#),
@@ -580,14 +582,14 @@ fn a_config_file_that_cannot_be_read_is_a_mistake() {
 }
 
 #[test]
-fn ten_thousand_patterns_are_taken_and_not_one_more() {
+fn ten_thousand_patterns_are_accepted_and_one_more_is_not() {
     let place = Place::with(&[]);
     let patterns = |count: usize| (0..count).map(|number| format!("*.{number}")).collect::<Vec<_>>().join(";");
     assert_eq!(place.resolve("", &["-w", &patterns(6000), "-i", &patterns(4000)]).watch.len(), 6000);
     let mistakes = place.try_resolve("", &["-w", &patterns(6000), "-i", &patterns(4001)]).unwrap_err();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert!(
-        mistakes[0].starts_with("-i: 10001 patterns are too many, at most 10000 of watch and ignore"),
+        mistakes[0].starts_with("-i: 10001 patterns are too many (the limit is 10000, watch and ignore together)"),
         "{mistakes:?}"
     );
     let place = Place::with(&[("reloadrun.toml", &format!("watch = '{}'\n", patterns(100_000)))]);
@@ -605,6 +607,6 @@ fn a_config_file_of_more_than_a_mebibyte_is_refused() {
             fs::rename(place.root.join("large.toml"), place.root.join("reloadrun.toml")).unwrap();
         }
         let mistakes = place.try_resolve("", words).unwrap_err();
-        assert!(mistakes[0].contains("it is larger than 1 MiB"), "{mistakes:?}");
+        assert!(mistakes[0].contains("larger than 1 MiB"), "{mistakes:?}");
     }
 }

@@ -1,17 +1,17 @@
-//! Shell lines that are one simple command (POSIX.1-2017, XCU 2.9.1): the shell is to become that command, so that signals
-//! reach it. bash does so by itself, dash does not.
+//! Puts `exec` before a shell line that is one simple command (POSIX.1-2017, XCU 2.9.1), so that the program replaces
+//! the shell and gets its signals. bash does so by itself, dash does not.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Words that mean something else to some shell than a program: reserved words, built-in commands.
+/// Words that are not (only) programs in some shell: reserved words and built-in commands.
 const OF_THE_SHELL: &str = ". : [ [[ ! { } alias autoload bg bind break builtin caller case cd chdir command compgen complete \
     compopt continue coproc declare dirs disown do done echo elif else enable end esac eval exec exit export false fc fg \
     fi for foreach function getopts hash help history if in integer jobs kill let local logout mapfile nocorrect noglob \
     popd print printf pushd pwd read readarray readonly repeat return select set shift shopt source stop suspend test \
     then time times trap true type typeset ulimit umask unalias unset until wait whence which while";
 
-/// The line with `exec` before the program, if it is surely one simple command that runs a program; else as it is.
+/// The line with `exec` before the program if it is certainly one simple command that runs a program; else unchanged.
 pub fn becoming_its_command(line: &str) -> String {
     match program(line) {
         Some(at) => format!("{}exec {}", &line[..at], &line[at..]),
@@ -19,7 +19,7 @@ pub fn becoming_its_command(line: &str) -> String {
     }
 }
 
-/// Where the name of the only program begins. Whatever is not surely understood is not taken for a simple command.
+/// The offset of the program's name in a simple command; `None` for any line that is not certainly one.
 fn program(line: &str) -> Option<usize> {
     let mut scanner = Scanner { rest: line.chars().peekable(), length: line.len() };
     let mut found = None;
@@ -30,7 +30,7 @@ fn program(line: &str) -> Option<usize> {
             return found;
         }
         if scanner.redirection()? {
-            // Before the program it is sound too, but nobody writes it there.
+            // A redirection before the program is valid too, but rare, so it is not handled.
             found?;
             continue;
         }
@@ -45,7 +45,7 @@ fn program(line: &str) -> Option<usize> {
     }
 }
 
-/// `NAME=value`: dash and bash export what stands before `exec`.
+/// `NAME=value`: dash and bash export an assignment before `exec`.
 fn is_assignment(word: &str) -> bool {
     let Some((name, _)) = word.split_once('=') else { return false };
     let mut characters = name.chars();
@@ -56,7 +56,7 @@ fn is_of_name(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
 }
 
-/// A plain name; `exec -a` is an option to some shells.
+/// Whether the word is the plain name of a program. In some shells `exec -a` is an option.
 fn is_program(word: &str) -> bool {
     let plain = |character: char| is_of_name(character) || "./-+@,%".contains(character);
     word.chars().all(plain)
@@ -75,7 +75,7 @@ impl Scanner<'_> {
         self.length - self.rest.clone().map(char::len_utf8).sum::<usize>()
     }
 
-    /// Skips blanks and continued lines; a line end that is not at the end of all ends the command.
+    /// Skips blanks and continued lines. `None` if another line follows: then it is not one command.
     fn blanks(&mut self) -> Option<()> {
         loop {
             let mut ahead = self.rest.clone();
@@ -103,7 +103,7 @@ impl Scanner<'_> {
         if ahead.next_if_eq(&'&').is_some() {
             ahead.next_if(|next| next.is_ascii_digit() || *next == '-')?;
             self.rest = ahead;
-            // What follows must be another word.
+            // A blank or the end must follow.
             return self.rest.peek().is_none_or(|next| next.is_ascii_whitespace()).then_some(true);
         }
         self.rest = ahead;
@@ -112,7 +112,7 @@ impl Scanner<'_> {
         Some(true)
     }
 
-    /// Takes a word and says where it ends.
+    /// Takes a word and returns the offset of its end.
     fn word(&mut self) -> Option<usize> {
         let mut empty = true;
         while let Some(&next) = self.rest.peek() {
@@ -120,7 +120,7 @@ impl Scanner<'_> {
                 ' ' | '\t' | '\n' => break,
                 '<' | '>' if empty => return None,
                 '<' | '>' => break,
-                // A comment.
+                // `#` starts a comment.
                 '#' if empty => return None,
                 ';' | '&' | '|' | '(' | ')' | '`' => return None,
                 '\'' => {
@@ -162,14 +162,14 @@ impl Scanner<'_> {
         }
     }
 
-    /// `$NAME`, `${NAME:-plain}`, `$(plain words)`; anything deeper is not looked into.
+    /// Takes `$NAME`, `${NAME:-plain}` or `$(plain words)`; `None` for anything nested.
     fn expansion(&mut self) -> Option<()> {
         self.rest.next();
         let plain = |character: char| character.is_alphanumeric() || " \t_-:./=+?%@,".contains(character);
         let close = match self.rest.peek() {
             Some('{') => '}',
             Some('(') => ')',
-            // `$'...'` is of some shells only.
+            // Only some shells know `$'...'`.
             Some('\'' | '"') => return None,
             _ => return Some(()),
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn a_simple_command_takes_the_place_of_the_shell() {
+fn a_simple_command_replaces_the_shell() {
     for (line, expected) in [
         ("gunicorn app:app", "exec gunicorn app:app"),
         ("  gunicorn app:app\n", "  exec gunicorn app:app\n"),
@@ -26,7 +26,7 @@ fn a_simple_command_takes_the_place_of_the_shell() {
 }
 
 #[test]
-fn whatever_is_more_than_that_stays_as_it_is() {
+fn any_other_line_stays_unchanged() {
     for line in [
         "a | b",
         "a && b",
@@ -74,7 +74,8 @@ fn whatever_is_more_than_that_stays_as_it_is() {
     }
 }
 
-/// What a shell makes of a line: the exit code, and what the program said of its arguments and environment.
+/// The result of running a line in a shell: the exit code, the output of the program (its arguments and environment),
+/// and the files it wrote.
 fn outcome(directory: &Path, line: &str) -> (Option<i32>, String, Vec<(String, String)>) {
     let _ = fs::remove_dir_all(directory.join("here"));
     fs::create_dir(directory.join("here")).unwrap();
@@ -95,14 +96,14 @@ fn outcome(directory: &Path, line: &str) -> (Option<i32>, String, Vec<(String, S
         })
         .collect();
     files.sort();
-    // The shell's complaints name the command that they come from.
+    // With `exec`, the shell's error messages start with `exec: `.
     let plain = |text: String| text.replace("exec: ", "");
     let files = files.into_iter().map(|(name, content)| (name, plain(content))).collect();
     (output.status.code(), plain(String::from_utf8_lossy(&output.stdout).into_owned()), files)
 }
 
 #[test]
-fn the_shell_does_the_same_with_a_line_and_with_what_it_becomes() {
+fn a_line_with_exec_does_the_same_as_the_line_without() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path();
     let program = directory.join("say");
@@ -153,7 +154,7 @@ fn the_shell_does_the_same_with_a_line_and_with_what_it_becomes() {
     ];
     let mut state = 1u64;
     let mut next = |limit: usize| {
-        // A linear congruential generator (Knuth's MMIX): any lines will do, the same each time.
+        // A linear congruential generator (Knuth's MMIX): any lines will do, as long as each run has the same.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).unwrap() % limit
     };
@@ -168,7 +169,7 @@ fn the_shell_does_the_same_with_a_line_and_with_what_it_becomes() {
         }
         simple += 1;
         assert_eq!(outcome(directory, &line), outcome(directory, &becomes), "{line:?} and {becomes:?}");
-        // Nothing of the shell is left: what follows `exec` would be said otherwise.
+        // The shell is replaced: no later line of it runs.
         let (_, said, _) = outcome(directory, &format!("{becomes}\nprintf after"));
         assert!(!said.contains("after"), "{becomes:?} leaves the shell: {said}");
     }

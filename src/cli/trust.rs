@@ -1,8 +1,8 @@
-//! The config file: which one it is, whether it is obeyed, and its text.
+//! Finds the config file, decides whether to use it, and reads it.
 //!
-//! A config file names a command, so whoever writes it runs what they like as the user who obeys it. One that was named
-//! with `-c` is the user's choice. One that was found by itself may lie in a directory where others write (`/tmp`), so its
-//! owner decides. See docs/decisions/0020-whose-config-file-is-obeyed.md.
+//! A config file names a command, so its author can run any program as the user who starts reloadrun. A file given with
+//! `-c` is the user's choice. A file that reloadrun found may lie in a directory where others can write (`/tmp`), so
+//! its owner must be trusted. See docs/decisions/0020-whose-config-file-is-obeyed.md.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,33 +13,33 @@ use crate::os::reason;
 use crate::os::user::{self, UserId, own_user};
 use crate::os::way::Way;
 
-/// Its name.
+/// The name that is searched for in the start directory and above.
 pub const CONFIG_FILE: &str = "reloadrun.toml";
 
-/// A config file is written by hand. Its values take up to a hundred times its size in memory.
+/// The largest config file accepted, in bytes. Its values can take a hundred times its size in memory.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The right of everybody to write.
+/// The write permission for others (`o+w`).
 const BY_EVERYBODY: u32 = 0o002;
 
-/// A config file that is there.
+/// A config file that was read.
 #[derive(Debug)]
 pub struct Text {
-    /// What stands in it.
+    /// Its content.
     pub text: String,
-    /// What is to be told of it all the same.
+    /// A warning to print although the file is used.
     pub caution: Option<String>,
 }
 
-/// The config file for a start in `start`: the nearest one there or above. Where there is none, the first of these
-/// places, without a text.
+/// The config file for a start in `start`: the nearest one there or above. If there is none, the path in `start` and no
+/// text.
 ///
 /// # Errors
-/// It may not be obeyed, or it cannot be read: a sentence with the remedy.
-pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
+/// It is not trusted, or it cannot be read: a message with the remedy.
+pub fn found_from(start: &Path, current: &Path) -> Result<(PathBuf, Option<Text>), String> {
     let mut candidates = start.ancestors().map(|ancestor| ancestor.join(CONFIG_FILE));
     let Some(path) = candidates.find(|path| path.is_file()) else { return Ok((start.join(CONFIG_FILE), None)) };
-    let shown = shown(&path);
+    let shown = shown(&path, current);
     let way = Way::to(&path).map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     let caution = judge(&shown, &Facts::of(&way, start))?;
     let text =
@@ -51,15 +51,14 @@ pub fn found_from(start: &Path) -> Result<(PathBuf, Option<Text>), String> {
 /// The text of a config file that the user named.
 ///
 /// # Errors
-/// It cannot be read.
-pub fn named(path: &Path) -> Result<Text, String> {
-    read(File::open(path), &shown(path)).map(|text| Text { text, caution: None })
+/// It cannot be read, is larger than 1 MiB or is not UTF-8.
+pub fn named(path: &Path, current: &Path) -> Result<Text, String> {
+    read(File::open(path), &shown(path, current)).map(|text| Text { text, caution: None })
 }
 
-/// The path as the user knows it.
-pub fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+/// The path relative to the current directory where it lies below, else as it is.
+pub fn shown(path: &Path, current: &Path) -> String {
+    path.strip_prefix(current).unwrap_or(path).display().to_string()
 }
 
 fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
@@ -67,22 +66,22 @@ fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
     file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("{shown}: it is larger than 1 MiB, which no config file needs; is it the right file?"));
+        return Err(format!("{shown}: larger than 1 MiB; is this the right config file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        format!("{shown}:{line}: this is no UTF-8 text; save the file as UTF-8")
+        format!("{shown}:{line}: not valid UTF-8; save the file as UTF-8")
     })
 }
 
-/// What decides whether a config file is obeyed.
+/// The facts that decide whether a config file is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Facts {
     owner: UserId,
     link_owners: Vec<UserId>,
     mode: u32,
-    /// Whether everybody can write the directory that holds it, and that is not the one we were started in.
+    /// Whether everyone can write to a directory on its path, other than the start directory.
     exposed: bool,
     user: UserId,
     start_owner: Option<UserId>,
@@ -109,16 +108,16 @@ impl Facts {
     }
 }
 
-/// Whether it is obeyed, and what is to be told of it then.
+/// Decides whether the config file is used: a warning, if there is one, or the refusal.
 fn judge(shown: &str, facts: &Facts) -> Result<Option<String>, String> {
     let stranger = |owner: UserId| {
         format!(
-            "belongs to {}: neither to you, nor to root, nor to the owner of the directory you are in. So it is not obeyed; if you trust it, name it with -c {shown}",
+            "belongs to {}, not to you, root or the owner of the current directory, so it is not used; if you trust it, pass it with -c {shown}",
             user::shown(owner)
         )
     };
     if let Some(owner) = facts.link_owners.iter().find(|owner| !facts.trusts(**owner)) {
-        return Err(format!("{shown}: a symlink on the way to this config file {}", stranger(*owner)));
+        return Err(format!("{shown}: a symlink in the path of this config file {}", stranger(*owner)));
     }
     if !facts.trusts(facts.owner) {
         return Err(format!("{shown}: this config file {}", stranger(facts.owner)));
@@ -126,13 +125,13 @@ fn judge(shown: &str, facts: &Facts) -> Result<Option<String>, String> {
     if facts.mode & BY_EVERYBODY == 0 {
         return Ok(None);
     }
-    let open = format!("{shown}: everybody can write this config file (mode {:03o})", facts.mode & 0o777);
+    let open = format!("{shown}: everyone can write to this config file (mode {:03o})", facts.mode & 0o777);
     if facts.exposed {
         return Err(format!(
-            "{open} and the directory it is in. So it is not obeyed; `chmod o-w {shown}`, or name it with -c {shown}"
+            "{open} and to its directory, so it is not used; run `chmod o-w {shown}`, or pass it with -c {shown}"
         ));
     }
-    Ok(Some(format!("{open}, and whoever does chooses what you run; `chmod o-w {shown}` takes that right away")))
+    Ok(Some(format!("{open}, and so choose what you run; `chmod o-w {shown}` forbids it")))
 }
 
 #[cfg(test)]
@@ -155,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_decides_and_then_whether_others_can_exchange_it() {
+    fn the_owner_must_be_trusted_and_others_must_not_be_able_to_replace_the_file() {
         for (owner, links, mode, exposed, user, start_owner, expected) in [
             (ME, &[][..], 0o644, false, ME, ME, "obeyed"),
             (ME, &[], 0o664, true, ME, ME, "obeyed"),
             (0, &[], 0o644, true, ME, ME, "obeyed"),
             (OTHER, &[], 0o644, false, ME, ME, "refused"),
             (OTHER, &[], 0o600, false, ME, 0, "refused"),
-            // Somebody else's directory, entered by choice; a container's root on a bind mount.
+            // The start directory belongs to another user; root in a container works on a bind mount.
             (OTHER, &[], 0o644, false, ME, OTHER, "obeyed"),
             (OTHER, &[], 0o644, false, 0, OTHER, "obeyed"),
             (OTHER, &[], 0o644, true, 0, ME, "refused"),
@@ -191,6 +190,6 @@ mod tests {
         let sentence = judge("x", &facts).unwrap_err();
         assert!(sentence.contains("belongs to uid 4000000"), "{sentence}");
         let sentence = judge("x", &Facts { link_owners: vec![STRANGER], owner: ME, ..facts }).unwrap_err();
-        assert!(sentence.contains("a symlink on the way") && sentence.contains("uid 4000000"), "{sentence}");
+        assert!(sentence.contains("a symlink in the path") && sentence.contains("uid 4000000"), "{sentence}");
     }
 }

@@ -1,15 +1,15 @@
-//! Words of other tools (nodemon, watchexec, entr, cargo-watch, watchmedo, watchfiles, reflex, air, uvicorn), and what
-//! they are called here. Pure; the answer is one line, or nothing where there is no good guess.
+//! Options of other tools (nodemon, watchexec, entr, cargo-watch, watchmedo, watchfiles, reflex, air, uvicorn) and
+//! their names here. Pure; the answer is one line, or nothing where there is no good guess.
 
 use std::str::FromStr;
 
-use crate::os::process::quoted;
+use crate::escape::quoted;
 use crate::os::signals::Signal;
 
-/// What an option that is none of ours leads to.
+/// The tip for an option that reloadrun does not have.
 ///
-/// `option` is as the parser names it (`-e`, `--ext`); `words` are all words of the command line, of which those before
-/// `--` are looked at for the option's value; `known` are our long options without dashes.
+/// `option` is as the parser names it (`-e`, `--ext`); `words` is the whole command line, and the option's value is
+/// searched for before `--`; `known` are our long options without dashes.
 pub fn tip<'a>(option: &str, words: &[String], known: impl Iterator<Item = &'a str>) -> Option<String> {
     let value = value_of(option, words);
     other_tools(option, value.as_deref()).or_else(|| {
@@ -18,11 +18,10 @@ pub fn tip<'a>(option: &str, words: &[String], known: impl Iterator<Item = &'a s
     })
 }
 
-/// What `-c` without a file leads to: in watchexec, entr and cargo-watch it clears the screen.
+/// The tip for `-c` without a file: in watchexec, entr and cargo-watch it clears the screen.
 pub fn missing_value(option: &str, words: &[String]) -> Option<String> {
     let is_short = words.iter().take_while(|word| *word != "--").any(|word| word == "-c");
-    (option.starts_with("--config") && is_short)
-        .then(|| "-c is --config here; the screen is cleared with --clear".to_owned())
+    (option.starts_with("--config") && is_short).then(|| "-c is --config here; --clear clears the screen".to_owned())
 }
 
 fn value_of(option: &str, words: &[String]) -> Option<String> {
@@ -46,7 +45,7 @@ fn value_of(option: &str, words: &[String]) -> Option<String> {
 fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
     let text = match option {
         "-e" | "--ext" | "--exts" | "--extension" | "--extensions" | "--include_ext" => {
-            format!("files are chosen by pattern: -w '{}'", extensions(value))
+            format!("choose files by pattern: -w '{}'", extensions(value))
         }
         "-x" | "--exec" | "--cmd" | "--command" | "--run" | "--execute" => {
             format!("the command comes last, after --: -- {}", command(option, value))
@@ -60,45 +59,45 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         | "--watch-delay"
         | "--watch-when-idle"
         | "--wait-time"
-        | "--throttle" => format!("it is called --debounce here{}", duration(value)),
+        | "--throttle" => format!("the option is --debounce here{}", duration(value)),
         "-r" | "--restart" | "--reload" | "--autoreload" | "--auto-reload" | "--auto-restart" | "--hot"
         | "--watch-files" | "--live-reload" | "--respawn" => {
-            "a change restarts the command anyway; leave it out".to_owned()
+            "not needed: a change restarts the command anyway".to_owned()
         }
         "-s" | "--signal" | "--kill-signal" | "--sig" | "--send-signal" => match value {
             Some(line) if Signal::from_str(line).is_err() => {
-                format!("for the shell write: -- sh -c {}", one_word(line))
+                format!("for a shell line, write: -- sh -c {}", one_word(line))
             }
             name => {
                 let name = name.unwrap_or("HUP");
                 format!(
-                    "--stop-signal {name} ends the command with it; --on-change signal:{name} sends it and lets the command run"
+                    "--stop-signal {name} stops the command with it; --on-change signal:{name} sends it and keeps the command running"
                 )
             }
         },
         "--map-signal" | "--sigint" | "--restart-signal" => {
-            "--stop-signal says what ends the command, --on-change signal:HUP what a change sends".to_owned()
+            "--stop-signal NAME sets the signal that stops the command; --on-change signal:NAME sends one on each change".to_owned()
         }
         "--kill-after" | "--kill-delay" | "--kill-timeout" | "--sigint-timeout" | "--sigkill-timeout"
         | "--shutdown-timeout" | "--grace-period" | "--stop-grace" | "-t" => {
-            format!("it is called --stop-timeout here{}", duration(value))
+            format!("the option is --stop-timeout here{}", duration(value))
         }
         "-k" | "--kill" => {
-            "--stop-signal KILL ends the command at once; the default is TERM, and KILL after --stop-timeout".to_owned()
+            "--stop-signal KILL stops the command at once; the default is TERM, then KILL after --stop-timeout".to_owned()
         }
         "-E" | "--env" | "--environment" => {
             let variable = value.filter(|value| value.contains('=')).unwrap_or("NAME=value");
-            format!("variables are set by env: -- env {} COMMAND", one_word(variable))
+            format!("set variables with env: -- env {} COMMAND", one_word(variable))
         }
-        "-n" | "--no-shell" => "no shell is involved here unless you name one; leave it out".to_owned(),
+        "-n" | "--no-shell" => "not needed: no shell is used unless you name one".to_owned(),
         "--shell" | "--use-shell" => match value {
-            Some("none") => "no shell is involved here unless you name one; leave it out".to_owned(),
-            Some(shell) if !shell.contains(' ') => format!("for a shell write: -- {shell} -c 'COMMAND'"),
-            line => format!("for a shell write: -- sh -c {}", one_word(line.unwrap_or("COMMAND"))),
+            Some("none") => "not needed: no shell is used unless you name one".to_owned(),
+            Some(shell) if !shell.contains(' ') => format!("for a shell, write: -- {shell} -c 'COMMAND'"),
+            line => format!("for a shell, write: -- sh -c {}", one_word(line.unwrap_or("COMMAND"))),
         },
         "-p" if value.is_some_and(is_pattern) => watch(value),
         "-p" | "--postpone" | "--delay-run" | "--only-emit-events" | "--on-change-only" => {
-            "the command always runs once at the start; that cannot be put off".to_owned()
+            "the command always runs once at the start; this cannot be postponed".to_owned()
         }
         "-o" | "--on-busy-update" | "--no-restart" | "--wait" => {
             "a change during a run restarts the command, or sends it a signal with --on-change signal:NAME".to_owned()
@@ -141,19 +140,19 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         | "--exclude_dir"
         | "--exclude-dir"
         | "--watch-ignore" => {
-            format!("it is called --ignore here: -i '{}'", value.unwrap_or("tests"))
+            format!("the option is --ignore here: -i '{}'", value.unwrap_or("tests"))
         }
         "--regex" | "--regexes" | "--inverse-regex" => {
-            "patterns are globs as in a .gitignore, and no regular expressions: -w '*.py', -i tests".to_owned()
+            "patterns are globs as in a .gitignore, not regular expressions: -w '*.py', -i tests".to_owned()
         }
         "-R" if value.is_some_and(|value| value.contains(['\\', '$', '^', '*', '('])) => {
-            "patterns are globs as in a .gitignore, and no regular expressions: -w '*.py', -i tests".to_owned()
+            "patterns are globs as in a .gitignore, not regular expressions: -w '*.py', -i tests".to_owned()
         }
-        "-R" | "--recursive" => "a pattern applies at any depth: '*.py', 'src/**'; leave it out".to_owned(),
+        "-R" | "--recursive" => "not needed: a pattern matches at any depth: '*.py', 'src/**'".to_owned(),
         "-W" | "--non-recursive" | "--watch-non-recursive" | "--no-recursive" => {
-            "a pattern with a slash and without ** stays in its directory: -w 'src/*'".to_owned()
+            "a pattern with a slash and without ** matches in one directory only: -w 'src/*'".to_owned()
         }
-        "--watch-filter" | "--filter-prog" => "files are chosen by pattern: -w '*.py' -i tests".to_owned(),
+        "--watch-filter" | "--filter-prog" => "choose files by pattern: -w '*.py' -i tests".to_owned(),
         "--poll"
         | "--polling"
         | "--polling-interval"
@@ -166,7 +165,7 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         | "--debug-force-polling"
         | "--reload-engine" => match value.filter(|value| is_duration(value)) {
             Some(value) => format!("polling is --backend poll --interval {}", milliseconds(value)),
-            None => "polling is --backend poll, and how often is --interval".to_owned(),
+            None => "polling is --backend poll; --interval sets how often".to_owned(),
         },
         "--no-vcs-ignore"
         | "--no-vcs-ignores"
@@ -181,12 +180,12 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         | "--ignore-vcs"
         | "--no-ignore-vcs"
         | "--all"
-        | "-a" => "it is called --no-ignore here".to_owned(),
+        | "-a" => "the option is --no-ignore here".to_owned(),
         "--ignore-file" | "--ignore-files" | "--filter-file" => {
-            "patterns to leave out stand in a .gitignore or .ignore, or after -i".to_owned()
+            "put patterns to ignore in a .gitignore or .ignore file, or after -i".to_owned()
         }
         "--cls" | "--clear-screen" | "--clear-console" | "--clear-terminal" | "--preserveWatchOutput" => {
-            "it is called --clear here".to_owned()
+            "the option is --clear here".to_owned()
         }
         "--workdir"
         | "--cwd"
@@ -196,33 +195,33 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         | "--root"
         | "--working-directory"
         | "--project-origin" => {
-            format!("it is called --directory here: -C {}", value.unwrap_or("DIR"))
+            format!("the option is --directory here: -C {}", value.unwrap_or("DIR"))
         }
         "--verbosity" | "--debug" | "--print-events" | "--dump" | "--why" | "--log-level" => {
-            "--verbose says every decision, --quiet only what is wrong".to_owned()
+            "--verbose prints every decision, --quiet only errors".to_owned()
         }
-        "--silent" | "--no-messages" => "it is called --quiet here".to_owned(),
+        "--silent" | "--no-messages" => "the option is --quiet here".to_owned(),
         "--emit-events-to" | "--json" | "--log-file" => {
-            "events go to a file as JSON lines with --events PATH".to_owned()
+            "--events PATH writes events to a file as JSON lines".to_owned()
         }
         "-z" | "--exitcrash" | "--once" | "-1" | "--exit-on-error" | "--exit" => {
-            "--on-exit exit ends with the command, with its exit code".to_owned()
+            "--on-exit exit exits when the command does, with its exit code".to_owned()
         }
         "--no-restart-on-command-exit" => {
-            "the command is not started again until a change, which is the default".to_owned()
+            "not needed: by default the command starts again only on a change".to_owned()
         }
         "--keep-alive" | "--restart-on-exit" | "--restart-on-command-exit" => {
-            "--on-exit restart starts it again whenever it ends".to_owned()
+            "--on-exit restart starts the command again whenever it exits".to_owned()
         }
-        "--no-color" | "--no-colors" | "--no-colour" => "it is called --color never here".to_owned(),
-        "--target-type" | "--args" => "the command and its arguments stand after --, word for word".to_owned(),
+        "--no-color" | "--no-colors" | "--no-colour" => "the option is --color never here".to_owned(),
+        "--target-type" | "--args" => "the command and its arguments come after --, word for word".to_owned(),
         "-N" | "--notify" | "--beep" | "--bell" => {
-            "there are no desktop messages; --events tells programs what happens".to_owned()
+            "there are no desktop notifications; --events reports to programs".to_owned()
         }
         "-I" | "--no-stdin" | "--interactive" | "--stdin-quit" => {
-            "the command has the terminal; without it write: < /dev/null".to_owned()
+            "the command reads from the terminal; to prevent it, append: < /dev/null".to_owned()
         }
-        "--pid-file" | "--pidfile" => "--lockfile PATH holds the pid, as one line of JSON".to_owned(),
+        "--pid-file" | "--pidfile" => "--lockfile PATH contains the pid, in one line of JSON".to_owned(),
         _ => return None,
     };
     Some(text)
@@ -235,7 +234,7 @@ fn extensions(value: Option<&str>) -> String {
     words.map(|word| format!("*.{word}")).collect::<Vec<_>>().join(";")
 }
 
-/// cargo-watch's `-x test` is `cargo test`; what others name is a command line.
+/// cargo-watch's `-x test` is `cargo test`; the value of other tools' options is a command line.
 fn command(option: &str, value: Option<&str>) -> String {
     const OF_CARGO: [&str; 9] = ["run", "test", "check", "build", "clippy", "bench", "fmt", "doc", "nextest"];
     let Some(value) = value else { return "COMMAND".to_owned() };
@@ -245,16 +244,16 @@ fn command(option: &str, value: Option<&str>) -> String {
 }
 
 fn watch(value: Option<&str>) -> String {
-    format!("it is called --watch here: -w '{}'", value.unwrap_or("*.py"))
+    format!("the option is --watch here: -w '{}'", value.unwrap_or("*.py"))
 }
 
-/// Bare numbers are milliseconds with some and seconds with others, so they are not repeated.
+/// The value, if it has a unit. A bare number is milliseconds for some tools and seconds for others, so it is left out.
 fn duration(value: Option<&str>) -> String {
     let with_unit = value.filter(|value| is_duration(value) && value.ends_with(char::is_alphabetic));
     with_unit.map(|value| format!(": {value}")).unwrap_or_default()
 }
 
-/// Intervals of polling are milliseconds wherever they are bare numbers.
+/// For polling intervals, a bare number is milliseconds in all of these tools.
 fn milliseconds(value: &str) -> String {
     if value.ends_with(char::is_alphabetic) { value.to_owned() } else { format!("{value}ms") }
 }
@@ -272,7 +271,8 @@ fn one_word(text: &str) -> String {
     quoted(&[text.into()])
 }
 
-/// A long option that is nearly another one: one or two letters wrong, or the beginning of it.
+/// The long option that was probably meant: at most two letters differ, or the name is the beginning of just one
+/// option.
 fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = name.to_lowercase().replace('_', "-");
     let plain = plain.as_str();

@@ -1,7 +1,7 @@
 //! A cache of one answer: a walk asks for one file after the other of the same directory.
 
 use std::borrow::Borrow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// The last question, and its answer.
 #[derive(Debug)]
@@ -30,9 +30,8 @@ impl<K, V: Clone> Last<K, V> {
         *self.lock() = None;
     }
 
-    /// It is whole after every assignment, whatever panicked in between.
     fn lock(&self) -> MutexGuard<'_, Option<(K, V)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("a panic ends the process")
     }
 }
 

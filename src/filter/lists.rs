@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::ignore_files::matches;
+
 /// What nobody edits: version control, dependencies, caches, build directories, what editors leave behind, and the
 /// `..data` behind the files of a Kubernetes volume. A slash at the end: directories only.
 const BUILT_IN: &str = "
@@ -51,37 +53,12 @@ impl List {
         let name = name.as_bytes();
         let applies = |entry: &&str| is_directory || !entry.ends_with('/');
         let exact = self.names.get(name).copied().filter(applies);
-        exact.or_else(|| self.wild.iter().copied().filter(applies).find(|entry| matches(name_of(entry), name)))
+        exact.or_else(|| self.wild.iter().copied().filter(applies).find(|entry| matches(name_of(entry), name, false)))
     }
 }
 
 fn name_of(entry: &'static str) -> &'static [u8] {
     entry.trim_end_matches('/').as_bytes()
-}
-
-/// `*` is any bytes, `?` is one; everything else is itself.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut from) = (0, 0);
-    // Behind the last star, and where in the name what follows it was tried last.
-    let mut star: Option<(usize, usize)> = None;
-    while from < name.len() {
-        match (pattern.get(at), star) {
-            (Some(b'*'), _) => {
-                at += 1;
-                star = Some((at, from));
-            }
-            (Some(byte), _) if *byte == b'?' || *byte == name[from] => {
-                at += 1;
-                from += 1;
-            }
-            (_, Some((behind, tried))) => {
-                star = Some((behind, tried + 1));
-                (at, from) = (behind, tried + 1);
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 /// All three.
@@ -120,7 +97,7 @@ mod tests {
         fn a_list_matches_as_a_glob_would(pattern in "[ab.]?[ab*?.]{1,6}", name in "[ab][ab.]{0,6}") {
             let globs = Globs::new([&Glob::new(&pattern).unwrap()]);
             let expected = !globs.matches(Path::new(&name)).is_empty();
-            prop_assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{} on {}", pattern, name);
+            prop_assert_eq!(matches(pattern.as_bytes(), name.as_bytes(), false), expected, "{} on {}", pattern, name);
         }
     }
 

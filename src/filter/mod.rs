@@ -27,7 +27,7 @@ pub use self::own::OwnFiles;
 use crate::change::{Look, seen_from};
 use crate::config::Config;
 use crate::degraded::Degraded;
-use crate::ignore_files::{Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged};
+use crate::ignore_files::{self, Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
 
@@ -117,6 +117,7 @@ impl Filter {
         let mut roots: Vec<PathBuf> = config.watch.iter().map(|pattern| pattern.base.clone()).collect();
         roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
         let bases = roots.clone();
+        let git = ignore_files::Environment::among(config.environment.variables());
         roots.push(config.config_file.clone());
         roots.sort();
         roots.dedup();
@@ -135,14 +136,10 @@ impl Filter {
                 .flat_map(|of| grouped(anchored.clone(), of))
                 .collect(),
             last_real: Last::default(),
-            rules: (!config.no_ignore).then(|| IgnoreRules { files: IgnoreFiles::new(bases), lists: Lists::new() }),
+            rules: (!config.no_ignore)
+                .then(|| IgnoreRules { files: IgnoreFiles::with_environment(bases, git), lists: Lists::new() }),
             roots,
         }
-    }
-
-    /// More files that reloadrun itself writes.
-    pub fn own_mut(&mut self) -> &mut OwnFiles {
-        &mut self.own
     }
 
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.
@@ -242,6 +239,16 @@ impl Filter {
     pub fn is_swept(&self, path: &Path) -> bool {
         let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
         !named && !self.groups.iter().any(|(_, group)| group.asks_for(path))
+    }
+
+    /// What is known of the ignore files, for a process that goes on with it.
+    pub fn keep_rules(&self) -> Option<ignore_files::Kept> {
+        self.rules.as_ref().map(|rules| rules.files.keep())
+    }
+
+    /// Goes on with what another process knew of the ignore files.
+    pub fn resume_rules(&self, kept: ignore_files::Kept) {
+        self.rules.iter().for_each(|rules| rules.files.resume(kept.clone()));
     }
 
     /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.

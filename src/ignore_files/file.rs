@@ -1,4 +1,4 @@
-//! One ignore file: read as far as is reasonable, and known again by its stamp.
+//! Reads one ignore file, up to a limit, and recognises by its stamp that it has not changed.
 
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::rules::Rules;
 
-/// So much of a file is read. Ignore files are written by hand.
+/// The most bytes read from an ignore file.
 pub const MOST_BYTES: usize = 1 << 20;
 
-/// How a file looks: what is not as it was has been written, replaced or made readable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Identifies a state of a file. A different stamp means that it was written, replaced or made readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     inode: (u64, u64),
     size: u64,
@@ -30,7 +32,7 @@ impl Stamp {
         }
     }
 
-    /// The look at a path, through symlinks; `None` where there is nothing.
+    /// The stamp of the file at a path, through symlinks; `None` if there is no file.
     pub fn at(path: &Path) -> Option<Stamp> {
         fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
     }
@@ -40,43 +42,43 @@ fn changed_ns(metadata: &Metadata) -> i64 {
     metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
 }
 
-/// When a file last changed, nanoseconds since the epoch; `None` where there is nothing.
+/// The ctime of a file, nanoseconds since the epoch; `None` if there is no file.
 pub fn changed_at(path: &Path) -> Option<i64> {
     fs::symlink_metadata(path).ok().map(|metadata| changed_ns(&metadata))
 }
 
-/// An ignore file that is there.
+/// An ignore file that exists.
 #[derive(Debug)]
 pub struct IgnoreFile {
-    /// Where.
+    /// The path by which it was found.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its rules; none if it cannot be read.
     pub rules: Rules,
-    /// How it looked when it was read.
+    /// Its stamp when it was read.
     pub stamp: Option<Stamp>,
 }
 
-/// Why an ignore file is not honoured, or not wholly.
+/// Why an ignore file is not used, or only in part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Flaw {
     /// It is a symlink, which git does not follow either.
     IsLink(PathBuf),
-    /// It has more than [`MOST_BYTES`], or more rules or globs than are reasonable: the first of them count.
+    /// It has more than [`MOST_BYTES`], or too many rules or globs: only the first of them are used.
     TooLarge(PathBuf),
     /// It cannot be read.
     Unreadable(PathBuf, ErrorKind),
 }
 
-/// What came of looking for an ignore file.
+/// The result of looking for an ignore file.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The file, if there is one. One that cannot be read has no rules.
+    /// The file, if it exists.
     pub file: Option<Arc<IgnoreFile>>,
     /// What is wrong with it.
     pub flaw: Option<Flaw>,
 }
 
-/// Reads an ignore file; one that looks as it did is not read again.
+/// Reads an ignore file, unless it has the same stamp as the `known` one.
 ///
 /// `follow` says whether it may be a symlink. Git does not follow a `.gitignore` that is one.
 pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile>>) -> Found {
@@ -98,14 +100,14 @@ pub fn read(path: &Path, follow: bool, fold: bool, known: Option<&Arc<IgnoreFile
             let flaw = (!whole || !rules.is_whole()).then(|| Flaw::TooLarge(path.to_owned()));
             (rules, flaw)
         }
-        // It has gone since.
+        // It was removed since.
         Err(error) if error.kind() == ErrorKind::NotFound => return Found::default(),
         Err(error) => (Rules::of(Vec::new(), fold), Some(Flaw::Unreadable(path.to_owned(), error.kind()))),
     };
     Found { file: Some(Arc::new(IgnoreFile { path: path.to_owned(), rules, stamp })), flaw }
 }
 
-/// What is in a file, and whether that is all. A line that is cut off is no rule.
+/// The content of a file up to the limit, and whether that is all. A line that is cut off is dropped.
 fn content(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
     let mut content = Vec::new();
     File::open(path)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut content)?;

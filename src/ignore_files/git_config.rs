@@ -1,7 +1,7 @@
-//! The two settings of git that say what is ignored: `core.excludesFile` and `core.ignoreCase` (git-config(1)).
+//! Reads the two settings of git that affect ignore rules: `core.excludesFile` and `core.ignoreCase` (git-config(1)).
 //!
-//! A small reader of git's configuration files, with `include.path` and `includeIf "gitdir:..."`. Not followed: the
-//! conditions `onbranch:` and `hasconfig:`, and `~name/` for the home of somebody else.
+//! A small reader of git's configuration files, with `include.path` and `includeIf "gitdir:..."`. Not supported: the
+//! conditions `onbranch:` and `hasconfig:`, and `~name/` for the home directory of another user.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,25 +10,26 @@ use std::path::{Path, PathBuf};
 
 use super::glob;
 
-/// As deep as git itself follows includes.
+/// The depth of nested includes, the same as in git.
 const MOST_INCLUDES: usize = 10;
 
-/// So large a configuration file may be.
+/// The largest configuration file that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The environment variables that git goes by.
+/// The environment variables that git uses for its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
-    /// Those of this process.
-    pub fn of_process() -> Environment {
+    /// The variables that concern git.
+    #[allow(dead_code, reason = "tests/git, which compiles this room alone, names them all")]
+    pub fn among(variables: &[(OsString, OsString)]) -> Environment {
         let concerns_git =
             |name: &OsStr| name == "HOME" || name == "XDG_CONFIG_HOME" || name.as_bytes().starts_with(b"GIT_");
-        Environment(std::env::vars_os().filter(|(name, _)| concerns_git(name)).collect())
+        Environment(variables.iter().filter(|(name, _)| concerns_git(name)).cloned().collect())
     }
 
-    /// These.
+    /// Only these variables.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests, which cannot set variables of their own process"))]
     pub fn of(variables: &[(&str, &Path)]) -> Environment {
         Environment(variables.iter().map(|(name, value)| ((*name).into(), value.as_os_str().to_owned())).collect())
@@ -48,7 +49,7 @@ impl Environment {
         Some(given.or_else(|| Some(self.home()?.join(".config")))?.join("git").join(name))
     }
 
-    /// The files that hold for every repository, the weakest first.
+    /// The configuration files that apply to every repository, the weakest first.
     fn files(&self) -> Vec<PathBuf> {
         let off = self.get("GIT_CONFIG_NOSYSTEM").is_some_and(|value| truth(Some(value.as_bytes())));
         let system = self.get("GIT_CONFIG_SYSTEM").unwrap_or(OsStr::new("/etc/gitconfig"));
@@ -71,14 +72,14 @@ impl Environment {
     }
 }
 
-/// What the configuration of one repository says.
+/// The settings of one repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The ignore file for all repositories.
     pub excludes: Option<PathBuf>,
-    /// Whether capitals and small letters are the same.
+    /// Whether case is ignored.
     pub ignore_case: bool,
-    /// Every file that was asked, whether or not it is there.
+    /// All configuration files that were looked for, also those that do not exist.
     pub files: Vec<PathBuf>,
 }
 
@@ -112,7 +113,7 @@ struct Reader<'a> {
     environment: &'a Environment,
     root: &'a Path,
     git_directory: PathBuf,
-    /// What was said last of `core.excludesFile`, if anything was.
+    /// The last value of `core.excludesFile`, if it was set; an empty value is `Some(None)`.
     excludes: Option<Option<PathBuf>>,
     ignore_case: bool,
     worktrees: bool,
@@ -134,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes a setting in; gives back a file that is to be included here.
+    /// Takes in a setting. Returns the file to include here, if it is an include.
     fn take(&mut self, key: &[u8], value: Option<&[u8]>, from: Option<&Path>) -> Option<PathBuf> {
         match key {
             b"core.excludesfile" => {
@@ -158,7 +159,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Whether `gitdir:<glob>` means this repository.
+    /// Whether the condition `gitdir:<glob>` matches this repository.
     fn holds(&self, condition: &[u8], from: &Path) -> bool {
         let (text, fold) = match (condition.strip_prefix(b"gitdir:"), condition.strip_prefix(b"gitdir/i:")) {
             (Some(text), _) => (text, false),
@@ -179,7 +180,7 @@ impl Reader<'_> {
         glob::matches(&glob, self.git_directory.as_os_str().as_bytes(), fold)
     }
 
-    /// A path, with `~/` for the home directory.
+    /// A path in which `~/` is replaced by the home directory.
     fn path(&self, value: &[u8]) -> Option<PathBuf> {
         let Some(rest) = value.strip_prefix(b"~") else { return Some(OsStr::from_bytes(value).into()) };
         let rest = rest.strip_prefix(b"/").or(rest.is_empty().then_some(rest))?;
@@ -190,18 +191,18 @@ impl Reader<'_> {
     }
 }
 
-/// Without a value, `key` alone, it is true.
+/// The value of a boolean setting. A key without a value is true.
 fn truth(value: Option<&[u8]>) -> bool {
     let Some(value) = value.map(<[u8]>::to_ascii_lowercase) else { return true };
     let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok());
     matches!(&*value, b"true" | b"yes" | b"on") || number.is_some_and(|number| number != 0)
 }
 
-/// Every `section.subsection.key` of a file with its value, in order, up to the first mistake. Sections and keys are in
-/// small letters.
+/// Every `section.subsection.key` of a file with its value, in order, up to the first syntax error. Sections and keys
+/// are lower-cased.
 fn entries(text: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    // Git takes CRLF for LF wherever it stands.
+    // Git reads CRLF as LF everywhere.
     let mut bytes = Vec::with_capacity(text.len());
     for (index, byte) in text.iter().enumerate() {
         if *byte != b'\r' || text.get(index + 1) != Some(&b'\n') {
@@ -289,10 +290,10 @@ impl Scanner<'_> {
         }
     }
 
-    /// What stands behind `=`, without quotes, comments and the blanks around it.
+    /// Takes the value after `=`, without quotes, comments and the blanks around it.
     fn value(&mut self) -> Option<Vec<u8>> {
         let (mut value, mut quoted) = (Vec::new(), false);
-        // So much of it stays, whatever blanks follow.
+        // The length without trailing blanks.
         let mut kept = 0;
         loop {
             match self.next() {

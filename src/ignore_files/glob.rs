@@ -1,13 +1,13 @@
-//! One glob against one path, byte by byte, as git does it (gitignore(5), git's t3070): `?`, `*`, `**`, `[a-z]`,
-//! `[[:digit:]]`, `\`. Braces, and bytes that are not UTF-8, stand for themselves.
+//! Matches one glob against one path, byte by byte, as git does (gitignore(5), git's t3070): `?`, `*`, `**`, `[a-z]`,
+//! `[[:digit:]]`, `\`. Braces and bytes that are not UTF-8 match themselves.
 
-/// Whether the glob matches the whole of a path. Nothing but `**` between slashes (or at an end) matches a slash.
+/// Whether the glob matches the whole path. Only `**` between slashes (or at an end) matches a slash.
 ///
-/// Goes back to the last `*` only, and then to the last `**`: what an earlier one could take instead, a later one of the
-/// same kind can take as well. So no glob takes exponential time.
+/// It backtracks only to the last `*` and then to the last `**`: a later star can match all that an earlier one of the
+/// same kind could match instead. So no glob takes exponential time.
 pub fn matches(glob: &[u8], path: &[u8], fold: bool) -> bool {
     let (mut g, mut p) = (0, 0);
-    // Where the glob goes on after the star, and how much of the path the star has taken.
+    // The position in the glob after the star, and the position in the path up to which the star matches.
     let (mut star, mut double) = (None::<(usize, usize)>, None::<(usize, usize)>);
     loop {
         let step = match glob.get(g) {
@@ -19,7 +19,7 @@ pub fn matches(glob: &[u8], path: &[u8], fold: bool) -> bool {
                 match &glob[end..] {
                     [] if begins && end - g > 1 => return true,
                     [b'/', ..] if begins && end - g > 1 => {
-                        // It may stand for nothing.
+                        // It may match nothing.
                         (star, double) = (None, Some((end + 1, p)));
                         Some((end + 1, p))
                     }
@@ -62,12 +62,12 @@ pub fn matches(glob: &[u8], path: &[u8], fold: bool) -> bool {
     }
 }
 
-/// What one piece of a glob says to one byte.
+/// The result of matching one element of a glob against one byte.
 enum One {
-    /// It matches; so long is the piece.
+    /// It matches; the length of the element.
     Matches(usize),
     Differs,
-    /// It matches nothing at all, like an open bracket.
+    /// The element is malformed, like an open bracket: the glob matches nothing.
     Malformed,
 }
 
@@ -77,7 +77,7 @@ fn one(glob: &[u8], byte: u8, fold: bool) -> One {
     match glob {
         [b'?', ..] if byte == b'/' => One::Differs,
         [b'?', ..] => One::Matches(1),
-        // An escaped capital matches nothing when case is folded; git has it so.
+        // When case is folded, an escaped capital matches nothing, as in git.
         [b'\\', escaped, ..] => literal(*escaped, 2),
         [b'\\'] | [] => One::Malformed,
         [b'[', ..] => match class(glob, byte, fold) {
@@ -89,12 +89,12 @@ fn one(glob: &[u8], byte: u8, fold: bool) -> One {
     }
 }
 
-/// Whether the set in brackets at the beginning of a glob has the byte, and how long it is; `None` if it has no end.
+/// Whether the bracket expression at the start of a glob contains the byte, and its length; `None` if it has no end.
 fn class(glob: &[u8], byte: u8, fold: bool) -> Option<(bool, usize)> {
     let negated = matches!(glob.get(1)?, b'!' | b'^');
     let first = if negated { 2 } else { 1 };
     let (mut at, mut found) = (first, false);
-    // The byte from which a range may begin.
+    // The byte before a `-`, which may start a range.
     let mut from = None;
     loop {
         match &glob[at..] {
@@ -140,7 +140,7 @@ fn class(glob: &[u8], byte: u8, fold: bool) -> Option<(bool, usize)> {
     }
 }
 
-/// Whether a byte is in a named set; `None` if there is no such set. The sets are those of ASCII in every locale.
+/// Whether a byte is in a named class; `None` if there is no such class. The classes are ASCII in every locale.
 fn is_of(set: &[u8], byte: u8, fold: bool) -> Option<bool> {
     Some(match set {
         b"alnum" => byte.is_ascii_alphanumeric(),
@@ -164,7 +164,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn every_glob_matches_what_it_should_and_nothing_else() {
+    fn globs_match_as_in_git() {
         for (glob, path, expected) in [
             ("foo", "foo", true),
             ("foo", "bar", false),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_time() {
+    fn many_stars_do_not_take_exponential_time() {
         let glob = format!("{}{}z", "**/".repeat(30), "*a".repeat(200));
         let path = format!("{}{}", "a/".repeat(200), "a".repeat(2000));
         assert!(!matches(glob.as_bytes(), path.as_bytes(), false));

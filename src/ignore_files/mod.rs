@@ -1,15 +1,16 @@
-//! What git ignores: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and `.ignore`, which has the same form
-//! and wins over a `.gitignore` in the same directory.
+//! The ignore rules of git: `.gitignore`, `.git/info/exclude` and `core.excludesFile`, and also `.ignore`, which has
+//! the same syntax and wins over a `.gitignore` in the same directory.
 //!
-//! The nearest directory with a `.git` is where a repository begins, and no rule from above applies in it. Outside of
-//! any repository, `.gitignore` and `.ignore` count from where watching begins, and nothing else does.
+//! A repository begins at the nearest directory with a `.git`, and no rule from above applies in it. Outside of any
+//! repository, only `.gitignore` and `.ignore` apply, from the directory where watching begins.
 //!
-//! Whether git tracks a file is not asked: a tracked file that a rule matches is ignored here. Neither are `GIT_DIR`,
-//! `GIT_WORK_TREE` and `core.worktree`.
+//! It is not checked whether git tracks a file: a tracked file that matches a rule is ignored here. `GIT_DIR`,
+//! `GIT_WORK_TREE` and `core.worktree` are not used.
 
 mod file;
 mod git_config;
 mod glob;
+mod kept;
 mod repository;
 mod rules;
 
@@ -17,47 +18,49 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::file::{Flaw, MOST_BYTES};
 use self::file::{IgnoreFile, Stamp};
 pub use self::git_config::Environment;
+pub use self::glob::matches;
+pub use self::kept::Kept;
 use self::repository::Repository;
 pub use self::rules::{MOST_GLOBS, MOST_RULES};
 
-/// The names of ignore files, the stronger one first.
+/// The names of ignore files, the one that wins first.
 const NAMES: [&str; 2] = [".ignore", ".gitignore"];
 
-/// Git follows no symlink of this name.
+/// Git does not follow a symlink of this name.
 const NOT_FOLLOWED: &str = ".gitignore";
 
-/// What makes a directory the root of a repository.
+/// The entry that makes a directory the root of a repository.
 const ROOT_MARK: &str = ".git";
 
-/// What a rule says about one path.
+/// The decision about one path, and the rule that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// It is ignored; or else it is not, whatever weaker rules say.
+    /// Whether the path is ignored. If not, weaker rules do not apply to it.
     pub ignored: bool,
-    /// The file of the rule.
+    /// The ignore file that has the rule.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// The line of the rule, counted from 1.
     pub line: usize,
-    /// The rule as it is written; bytes that are not UTF-8 are replaced.
+    /// The text of the rule; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
-/// Rules are not what they were.
+/// A change of the ignore rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesChanged {
-    /// Only paths below this directory are concerned.
+    /// It affects only paths below this directory.
     pub below: PathBuf,
-    /// When the ignore file was changed, nanoseconds since the epoch. When one went away, nobody knows.
+    /// When the ignore file was changed, nanoseconds since the epoch; `None` if it was removed.
     pub since_ns: Option<i64>,
 }
 
-/// The ignore files of everything that is asked about. Each is read when a directory is first asked about, and again
-/// when somebody says that it has changed.
+/// The ignore files of all directories that were asked about. A file is read at the first question about its directory,
+/// and again when [`refresh`](Self::refresh) is called for it.
 #[derive(Debug)]
 pub struct IgnoreFiles {
     bases: Vec<PathBuf>,
@@ -70,50 +73,57 @@ struct State {
     directories: HashMap<PathBuf, Known>,
     files: HashMap<PathBuf, Arc<IgnoreFile>>,
     repositories: HashMap<PathBuf, Repository>,
-    /// What has a say and lies where nobody watches.
+    /// Files that influence the rules and are not in a watched directory.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
-    /// What cannot be honoured and was not told yet.
+    /// What another process knew; `None` where this process is the first.
+    before: Option<Before>,
+    /// Flaws that were not returned yet.
     untold: Vec<Flaw>,
     told: HashSet<Flaw>,
 }
 
-/// What is known of a directory.
+/// What the process before this one knew, as long as this one has not looked itself.
+#[derive(Debug, Default)]
+struct Before {
+    /// How each ignore file looked.
+    files: HashMap<PathBuf, Stamp>,
+    /// The ignore files, and the `.git`s, that this process has looked at.
+    seen: HashSet<PathBuf>,
+}
+
+/// The cached facts about a directory.
 #[derive(Debug)]
 struct Known {
     level: Option<Arc<Level>>,
-    /// Whether it has ignore files of its own, or begins a repository.
+    /// Whether it has ignore files of its own, or is the root of a repository.
     own: bool,
 }
 
-/// The ignore files of one directory, the strongest first, and those above that have a say.
+/// The ignore files of one directory, the one that wins first, and the levels above that apply too.
 #[derive(Debug)]
 struct Level {
     directory: PathBuf,
     files: Vec<Arc<IgnoreFile>>,
     above: Option<Arc<Level>>,
-    /// Whether capitals and small letters are the same here.
+    /// Whether case is ignored here (`core.ignoreCase`).
     fold: bool,
 }
 
 impl IgnoreFiles {
-    /// Nothing is read yet. `bases` are the places where watching begins.
-    pub fn new(bases: Vec<PathBuf>) -> IgnoreFiles {
-        IgnoreFiles::with_environment(bases, Environment::of_process())
-    }
-
-    /// The same with given variables for git's own configuration.
+    /// Reads nothing yet. `bases` are the directories where watching begins, `environment` is what git's own settings
+    /// depend on.
     pub fn with_environment(bases: Vec<PathBuf>, environment: Environment) -> IgnoreFiles {
         IgnoreFiles { bases, environment, state: Mutex::default() }
     }
 
-    /// Whether a name is that of an ignore file, or of what begins a repository.
+    /// Whether an entry of this name can influence the rules: an ignore file or `.git`.
     pub fn is_concerned_by(name: &OsStr) -> bool {
         name == ROOT_MARK || NAMES.iter().any(|known| name == *known)
     }
 
-    /// What the strongest rule that matches this path says; `None` if there is none. The directories above it are the
-    /// caller's affair: what lies in an ignored one is ignored.
+    /// The decision of the strongest rule that matches this path; `None` if none does. The caller must check the
+    /// directories above: everything in an ignored directory is ignored.
     pub fn verdict(&self, path: &Path, is_directory: bool) -> Option<Verdict> {
         let top = self.level_of(path.parent()?);
         let mut level = top.as_ref();
@@ -135,11 +145,30 @@ impl IgnoreFiles {
         None
     }
 
-    /// Tells what a listing shows: whether a directory has an entry that [`IgnoreFiles::is_concerned_by`] names. If not,
-    /// none is looked for; if it has, and is known already, changes are noticed.
+    /// What is known, for a process that goes on with it.
+    pub fn keep(&self) -> Kept {
+        let state = self.lock();
+        let read = state.files.values().filter_map(|file| Some((file.path.clone(), file.stamp?)));
+        let unread = state.before.iter().flat_map(|before| &before.files).map(|(path, stamp)| (path.clone(), *stamp));
+        Kept::new(unread.chain(read), &state.outside, &state.repositories)
+    }
+
+    /// Goes on with what another process knew. Nothing is read now; each ignore file is read when it is first needed, and if
+    /// it does not look as it did, that is a change of the rules.
+    pub fn resume(&self, kept: Kept) {
+        let mut state = self.lock();
+        let (files, outside, repositories) = kept.into_parts();
+        state.before = Some(Before { files, seen: HashSet::new() });
+        state.outside = outside;
+        state.repositories = repositories;
+    }
+
+    /// Takes in the result of a directory listing: whether the directory has an entry for which
+    /// [`IgnoreFiles::is_concerned_by`] holds. If not, no ignore file is searched for in it; if so, and the directory
+    /// is cached, its ignore files are checked for changes.
     pub fn enter(&self, directory: &Path, has_any: bool) {
         let known = self.lock().directories.get(directory).map(|known| known.own);
-        match known {
+        match known.or_else(|| self.was_known(directory)) {
             Some(own) if own || has_any => {
                 for name in NAMES.iter().chain([&ROOT_MARK]) {
                     self.refresh(&directory.join(name));
@@ -153,15 +182,18 @@ impl IgnoreFiles {
         }
     }
 
-    /// An ignore file, or a `.git`, may have changed, come or gone: it counts as it is now. See
+    /// Must be called when an ignore file or a `.git` may have been changed, created or removed. See
     /// [`IgnoreFiles::changes`].
     pub fn refresh(&self, path: &Path) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
-        // Of what was never asked about nothing is known that could be wrong.
-        let Some(fold) =
-            self.lock().directories.get(directory).map(|known| known.level.as_ref().is_some_and(|level| level.fold))
-        else {
-            return;
+        // Nothing is cached for a directory that was never asked about.
+        let fold = {
+            let state = self.lock();
+            match state.directories.get(directory) {
+                Some(known) => known.level.as_ref().is_some_and(|level| level.fold),
+                None if state.before.is_some() => false,
+                None => return,
+            }
         };
         let changed = if name == ROOT_MARK {
             let now = Repository::begins_at(directory).then(|| Repository::at(directory, &self.environment));
@@ -174,8 +206,8 @@ impl IgnoreFiles {
         }
     }
 
-    /// Looks at what has a say and lies where nobody watches: above the bases, and in `.git` and the home directory. To
-    /// be called now and then.
+    /// Checks the files that influence the rules and are not in watched directories: above the bases, in `.git` and in
+    /// the home directory. Must be called periodically.
     pub fn look_around(&self) {
         let outside: Vec<(PathBuf, Option<Stamp>)> =
             self.lock().outside.iter().map(|(path, stamp)| (path.clone(), *stamp)).collect();
@@ -192,17 +224,17 @@ impl IgnoreFiles {
         }
     }
 
-    /// What has changed since this was last asked.
+    /// The changes of rules since the last call.
     pub fn changes(&self) -> Vec<RulesChanged> {
         std::mem::take(&mut self.lock().changes)
     }
 
-    /// The ignore files that cannot be honoured, or not wholly; each is given once.
+    /// The ignore files that cannot be used, or only in part; each is returned once.
     pub fn flaws(&self) -> Vec<Flaw> {
         std::mem::take(&mut self.lock().untold)
     }
 
-    /// Something that a repository as a whole goes by: its exclude file, that of all repositories, the configuration.
+    /// Checks a file that applies to whole repositories: an exclude file or a configuration file.
     fn refresh_common(&self, path: &Path) {
         let repositories: Vec<(PathBuf, Repository)> =
             self.lock().repositories.iter().map(|(root, repository)| (root.clone(), repository.clone())).collect();
@@ -220,24 +252,63 @@ impl IgnoreFiles {
         }
     }
 
-    /// Whether an ignore file says something else than it did.
+    /// Whether the process before this one knew an ignore file or a repository in this directory; `None` if not.
+    fn was_known(&self, directory: &Path) -> Option<bool> {
+        let state = self.lock();
+        let before = state.before.as_ref()?;
+        let own = NAMES.iter().any(|name| before.files.contains_key(&directory.join(name)));
+        (own || state.repositories.contains_key(directory)).then_some(true)
+    }
+
+    /// Whether the content of an ignore file differs from the cached one. For a file that the process before this one has
+    /// read, the stamps are compared.
     fn differs(&self, path: &Path, follow: bool, fold: bool) -> bool {
         let known = self.lock().files.get(path).cloned();
+        if let Some(differs) = self.first_look(path, follow, fold) {
+            return differs;
+        }
         let now = self.read(path, follow, fold);
         let content =
             |file: &Option<Arc<IgnoreFile>>| file.as_ref().map_or(Vec::new(), |file| file.rules.content().to_vec());
         content(&known) != content(&now)
     }
 
-    /// Forgets what was concluded from a file.
+    /// Reads an ignore file that this process has not looked at, and the one before it may have. Says whether it looks
+    /// otherwise than then; `None` if this process has looked at it before, or is the first.
+    fn first_look(&self, path: &Path, follow: bool, fold: bool) -> Option<bool> {
+        let then = {
+            let mut state = self.lock();
+            let before = state.before.as_mut()?;
+            if !before.seen.insert(path.to_owned()) {
+                return None;
+            }
+            before.files.remove(path)
+        };
+        let now = self.read(path, follow, fold).and_then(|file| file.stamp);
+        Some(now != then)
+    }
+
+    /// The same for the `.git` of a directory.
+    fn first_look_at_root(&self, directory: &Path, now: Option<&Repository>) -> bool {
+        let mut state = self.lock();
+        let Some(before) = state.before.as_mut() else { return false };
+        before.seen.insert(directory.join(ROOT_MARK)) && state.repositories.get(directory) != now
+    }
+
+    /// Drops what is cached below a directory because this file changed.
     fn forget(&self, file: &Path, below: &Path) {
         let mut state = self.lock();
+        let State { before, repositories, .. } = &mut *state;
+        if let Some(before) = before {
+            let roots = repositories.keys().filter(|root| root.starts_with(below)).map(|root| root.join(ROOT_MARK));
+            before.seen.extend(roots.chain([file.to_owned()]));
+        }
         state.directories.retain(|directory, _| !directory.starts_with(below));
         state.repositories.retain(|root, _| !root.starts_with(below));
         state.changes.push(RulesChanged { below: below.to_owned(), since_ns: file::changed_at(file) });
     }
 
-    /// The ignore files that have a say in a directory.
+    /// The ignore files that apply in a directory.
     fn level_of(&self, directory: &Path) -> Option<Arc<Level>> {
         if let Some(known) = self.lock().directories.get(directory) {
             return known.level.clone();
@@ -251,20 +322,28 @@ impl IgnoreFiles {
         };
         let own = NAMES.iter().map(|name| (directory.join(name), *name != NOT_FOLLOWED));
         let common = repository.iter().flat_map(|known| [Some(known.exclude.clone()), known.settings.excludes.clone()]);
-        let candidates = own.chain(common.flatten().map(|path| (path, true)));
+        let candidates: Vec<(PathBuf, bool)> = own.chain(common.flatten().map(|path| (path, true))).collect();
+        let mut changed: Vec<PathBuf> = candidates
+            .iter()
+            .filter(|(path, follow)| self.first_look(path, *follow, fold) == Some(true))
+            .map(|(path, _)| path.clone())
+            .collect();
+        changed.extend(self.first_look_at_root(directory, repository.as_ref()).then(|| directory.join(ROOT_MARK)));
         let files: Vec<Arc<IgnoreFile>> =
-            candidates.filter_map(|(path, follow)| self.read(&path, follow, fold)).collect();
+            candidates.iter().filter_map(|(path, follow)| self.read(path, *follow, fold)).collect();
         let own = is_root || !files.is_empty();
         let level =
             if own { Some(Arc::new(Level { directory: directory.to_owned(), files, above, fold })) } else { above };
         self.watch_for(directory, repository.as_ref());
         let mut state = self.lock();
+        let changed = changed.iter().map(|file| (directory.to_owned(), file::changed_at(file)));
+        state.changes.extend(changed.map(|(below, since_ns)| RulesChanged { below, since_ns }));
         state.repositories.extend(repository.map(|repository| (directory.to_owned(), repository)));
         state.directories.insert(directory.to_owned(), Known { level: level.clone(), own });
         level
     }
 
-    /// The ignore files of the directory above, if they have a say: it lies in what is watched, or in the same repository.
+    /// The ignore files of the parent directory, if they apply: it is in a watched directory or in the same repository.
     fn above(&self, directory: &Path) -> Option<Arc<Level>> {
         let parent = directory.parent()?;
         let reached = self.is_inside(parent) || parent.ancestors().any(Repository::begins_at);
@@ -275,7 +354,7 @@ impl IgnoreFiles {
         self.bases.iter().any(|base| directory.starts_with(base))
     }
 
-    /// Notes what a directory goes by and nobody watches.
+    /// Notes the files that influence this directory and are not in watched directories.
     fn watch_for(&self, directory: &Path, repository: Option<&Repository>) {
         let above = NAMES.iter().chain([&ROOT_MARK]).map(|name| directory.join(name));
         let above = above.filter(|_| !self.is_inside(directory));
@@ -306,8 +385,7 @@ impl IgnoreFiles {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each single note leaves it whole, whatever panicked in between.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().expect("a panic ends the process")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a git repository keeps what is ignored in it.
+//! Finds the exclude file and the settings of a git repository.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use super::git_config::{Environment, Settings, settings};
 pub struct Repository {
     /// `info/exclude`.
     pub exclude: PathBuf,
-    /// What its configuration says.
+    /// The settings in its configuration.
     pub settings: Settings,
 }
 
@@ -23,16 +23,16 @@ impl Repository {
         fs::symlink_metadata(directory.join(".git")).is_ok()
     }
 
-    /// Reads what there is to know about the repository in this directory.
+    /// Reads the settings of the repository in this directory.
     pub fn at(root: &Path, environment: &Environment) -> Repository {
         let own = git_directory(root);
-        // A linked worktree has most things in common with the main one.
+        // A linked worktree shares exclude file and configuration with the main one.
         let common = first_line(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));
         Repository { exclude: common.join("info/exclude"), settings: settings(environment, root, &own, &common) }
     }
 }
 
-/// `.git`, or where a file of that name leads (`gitdir: ../.git/modules/x`).
+/// The git directory: `.git`, or the directory that a file of that name points to (`gitdir: ../.git/modules/x`).
 fn git_directory(root: &Path) -> PathBuf {
     let found = root.join(".git");
     let line = first_line(&found);
@@ -40,7 +40,7 @@ fn git_directory(root: &Path) -> PathBuf {
     leads.map_or_else(|| found.clone(), |path| root.join(OsStr::from_bytes(path)))
 }
 
-/// The path in a file that holds nothing else.
+/// Reads a file whose content is a single path.
 fn first_line(file: &Path) -> Option<PathBuf> {
     const LONGEST: u64 = 8192;
     let is_small = fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() < LONGEST);

@@ -1,37 +1,37 @@
-//! The lines of an ignore file, and which of them decides on a path.
+//! The rules of an ignore file, and the one that decides on a path.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::glob;
 
-/// So many rules of one file count.
+/// The most rules used from one file.
 pub const MOST_RULES: usize = 20_000;
 
-/// So many of them may have wildcards. Each of those is tried on each path, and in a tree of 100,000 files more of them would
-/// cost minutes.
+/// The most rules with wildcards. Each of those is tried on each path; in a tree of 100,000 files, more of them would
+/// take minutes.
 pub const MOST_GLOBS: usize = 5_000;
 
 /// The rules of one ignore file.
 #[derive(Debug, Default)]
 pub struct Rules {
     content: Vec<u8>,
-    /// Whether capitals and small letters are the same (`core.ignoreCase`).
+    /// Whether case is ignored (`core.ignoreCase`).
     fold: bool,
     list: Vec<Rule>,
-    /// Rules without wildcards by the name, and by the path, that they mean; the others one by one.
+    /// Indices of rules: those without wildcards by name and by path, the others in order.
     names: HashMap<Box<[u8]>, Vec<usize>>,
     paths: HashMap<Box<[u8]>, Vec<usize>>,
     globs: Vec<usize>,
     whole: bool,
 }
 
-/// One line. Ranges are those of the content, so that a file costs little more than its size.
+/// One rule. It refers to ranges of the content, so that a file takes little more memory than its size.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// Which line it is, from 1.
+    /// The line number, counted from 1.
     pub line: usize,
-    /// It takes back what another one ignores.
+    /// Whether it starts with `!`: matching paths are not ignored.
     pub negative: bool,
     directories_only: bool,
     written: Range<usize>,
@@ -42,12 +42,12 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Name,
-    /// `*literal`: a name that ends so.
+    /// `*literal`: names with this ending.
     Ending,
-    /// The pattern begins with so many bytes that are no wildcards.
+    /// A glob for the name; the length of the literal part before the first wildcard.
     NameGlob(usize),
     Path,
-    /// The same.
+    /// A glob for the path; the length of the literal part before the first wildcard.
     PathGlob(usize),
 }
 
@@ -58,7 +58,7 @@ impl Kind {
 }
 
 impl Rules {
-    /// Reads the lines. What is wrong in one line is that line's affair alone.
+    /// Parses the content. A malformed line does not affect the others.
     pub fn of(content: Vec<u8>, fold: bool) -> Rules {
         let mut rules = Rules { fold, whole: true, ..Rules::default() };
         let mut start = if content.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
@@ -97,27 +97,27 @@ impl Rules {
         self.list.push(rule);
     }
 
-    /// Whether there were no more than [`MOST_RULES`] and [`MOST_GLOBS`].
+    /// Whether all rules are used: there are at most [`MOST_RULES`] and [`MOST_GLOBS`].
     pub fn is_whole(&self) -> bool {
         self.whole
     }
 
-    /// Whether capitals and small letters are the same.
+    /// Whether case is ignored.
     pub fn folds(&self) -> bool {
         self.fold
     }
 
-    /// The text they were read from.
+    /// The content of the file.
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// A rule as it is written.
+    /// The text of a rule.
     pub fn text(&self, rule: &Rule) -> &[u8] {
         &self.content[rule.written.clone()]
     }
 
-    /// The last rule that matches a path, which is relative to the directory of the ignore file.
+    /// The last rule that matches a path. The path is relative to the directory of the ignore file.
     pub fn decisive(&self, path: &[u8], is_directory: bool) -> Option<&Rule> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         let applies = |index: &&usize| is_directory || !self.list[**index].directories_only;
@@ -148,7 +148,7 @@ impl Rules {
         }
     }
 
-    /// What follows the literal part is a glob of its own: `a**/b` means `a`, and then `**/b`. Git has it so.
+    /// The part after the literal beginning is matched as a glob of its own, as in git: `a**/b` means `a`, then `**/b`.
     fn begins_and_matches(&self, pattern: &[u8], literal: usize, text: &[u8]) -> bool {
         text.len() >= literal
             && self.equal(&pattern[..literal], &text[..literal])
@@ -160,7 +160,7 @@ impl Rules {
     }
 }
 
-/// The rule that a line is, if it is one.
+/// Parses one line; `None` for a comment or an empty line.
 fn rule(content: &[u8], line: Range<usize>, number: usize) -> Option<Rule> {
     let Range { start, mut end } = line;
     if content[start..end].first().is_none_or(|first| *first == b'#') {
@@ -169,7 +169,7 @@ fn rule(content: &[u8], line: Range<usize>, number: usize) -> Option<Rule> {
     if content[start..end].ends_with(b"\r") {
         end -= 1;
     }
-    // To git a line is a C string.
+    // For git, a line ends at a NUL byte.
     end = content[start..end].iter().position(|byte| *byte == 0).map_or(end, |at| start + at);
     end = start + without_blanks(&content[start..end]).len();
     let written = start..end;
@@ -197,7 +197,7 @@ fn rule(content: &[u8], line: Range<usize>, number: usize) -> Option<Rule> {
     Some(Rule { line: number, negative, directories_only, written, pattern: start..end, kind })
 }
 
-/// Without the blanks at the end, unless a backslash keeps them. A tab is no blank.
+/// Strips trailing blanks that are not escaped by a backslash. A tab does not count as a blank.
 fn without_blanks(line: &[u8]) -> &[u8] {
     let (mut end, mut at) = (0, 0);
     while at < line.len() {

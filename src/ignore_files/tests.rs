@@ -45,13 +45,13 @@ impl Tree {
         self.root.with_file_name("home")
     }
 
-    /// Ours, with watching from `base`.
+    /// The ignore files with watching from `base`.
     fn files(&self, base: &str) -> IgnoreFiles {
         let environment = Environment::of(&[("HOME", &self.home()), ("GIT_CONFIG_NOSYSTEM", Path::new("1"))]);
         IgnoreFiles::with_environment(vec![self.root.join(base)], environment)
     }
 
-    /// The rule on a path that decides, and where it stands; `!` in front of what is not ignored stays.
+    /// The deciding rule for a path as `FILE:LINE: RULE`; the `!` of a negative rule is kept.
     fn says(&self, base: &str, path: impl AsRef<OsStr>) -> Option<String> {
         self.of(&self.files(base), path)
     }
@@ -71,7 +71,7 @@ fn text(bytes: &[u8]) -> &OsStr {
 }
 
 #[test]
-fn every_line_means_what_it_means_to_git() {
+fn every_line_has_the_same_meaning_as_in_git() {
     for (content, path, expected) in [
         (&b"*.py{}"[..], &b"a.py"[..], None),
         (b"*.py{}", b"a.py{}", Some(1)),
@@ -146,7 +146,7 @@ fn every_line_means_what_it_means_to_git() {
 }
 
 #[test]
-fn the_nearest_file_has_the_last_word() {
+fn the_nearest_file_decides() {
     let tree = Tree::with(&[
         (".git/info/exclude", "a\nb\nc\nd\ne\n"),
         ("../home/.config/git/ignore", "a\nf\n"),
@@ -175,7 +175,7 @@ fn the_nearest_file_has_the_last_word() {
 }
 
 #[test]
-fn a_repository_knows_nothing_of_what_is_above_it() {
+fn rules_above_a_repository_do_not_apply_in_it() {
     let tree = Tree::with(&[
         (".git/info/exclude", "e\n"),
         (".gitignore", "*\n"),
@@ -207,7 +207,7 @@ fn a_repository_knows_nothing_of_what_is_above_it() {
 }
 
 #[test]
-fn outside_of_a_repository_ignore_files_count_from_the_base_down() {
+fn outside_of_a_repository_ignore_files_apply_from_the_base_down() {
     let tree = Tree::with(&[
         (".gitignore", "above\n"),
         ("b/.gitignore", "a\n"),
@@ -221,11 +221,11 @@ fn outside_of_a_repository_ignore_files_count_from_the_base_down() {
     }
     let files = tree.files("b");
     files.enter(&tree.root.join("b/c/d"), false);
-    assert_eq!(tree.of(&files, "b/c/d/a").as_deref(), Some("b/c/.ignore:1: !a"), "as a walk does it");
+    assert_eq!(tree.of(&files, "b/c/d/a").as_deref(), Some("b/c/.ignore:1: !a"), "as after a walk");
 }
 
 #[test]
-fn the_configuration_says_which_excludes_count_and_whether_case_does() {
+fn the_git_configuration_sets_the_excludes_file_and_whether_case_is_ignored() {
     for (name, config, path, expected) in [
         ("../home/.gitconfig", "[core]\n\texcludesFile = ~/mine", "a", Some("home/mine:1: a")),
         ("../home/.config/git/config", "[core] excludesfile = \"~/mine\"", "a", Some("home/mine:1: a")),
@@ -252,7 +252,7 @@ fn the_configuration_says_which_excludes_count_and_whether_case_does() {
 }
 
 #[test]
-fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
+fn an_ignore_file_that_cannot_be_used_is_reported_once_and_the_others_apply() {
     let tree = Tree::new();
     tree.write(".git/", "");
     let rules = |count: usize| (0..count).map(|number| format!("f{number}\n")).collect::<String>();
@@ -289,16 +289,16 @@ fn what_cannot_be_honoured_is_said_once_and_the_rest_counts() {
     assert_eq!(flaws, [[Flaw::IsLink(ignore_file("link"))].as_slice(), &large].concat());
     tree.write("many/.gitignore", rules(MOST_RULES + 6));
     files.refresh(&tree.root.join("many/.gitignore"));
-    assert!(files.flaws().is_empty(), "each is said once");
+    assert!(files.flaws().is_empty(), "each is reported once");
 }
 
-/// Where rules have changed.
+/// The directories below which rules have changed.
 fn changed(files: &IgnoreFiles) -> Vec<PathBuf> {
     files.changes().into_iter().map(|RulesChanged { below, .. }| below).collect()
 }
 
 #[test]
-fn an_ignore_file_counts_as_it_is_now_once_somebody_says_that_it_has_changed() {
+fn a_changed_ignore_file_applies_after_refresh() {
     let tree = Tree::with(&[(".git/info/exclude", ""), ("x/y/", ""), ("z/", ""), ("../home/.gitconfig", "")]);
     let files = tree.files("");
     let says = |path: &str| tree.of(&files, path);
@@ -307,13 +307,13 @@ fn an_ignore_file_counts_as_it_is_now_once_somebody_says_that_it_has_changed() {
     }
     assert_eq!(says("x/y/a"), None);
     let path = tree.write("x/.gitignore", "a\n");
-    assert_eq!(says("x/y/a"), None, "nobody has said so");
+    assert_eq!(says("x/y/a"), None, "before the refresh");
     files.refresh(&path);
     assert_eq!(changed(&files), [tree.root.join("x")]);
     assert_eq!(says("x/y/a").as_deref(), Some("x/.gitignore:1: a"));
     assert_eq!(says("z/a"), None);
     files.refresh(&path);
-    assert!(changed(&files).is_empty(), "it is as it was");
+    assert!(changed(&files).is_empty(), "unchanged");
     tree.write("x/.gitignore", "\na\n");
     files.refresh(&path);
     assert_eq!(says("x/y/a").as_deref(), Some("x/.gitignore:2: a"));
@@ -334,16 +334,16 @@ fn an_ignore_file_counts_as_it_is_now_once_somebody_says_that_it_has_changed() {
     changed(&files);
     tree.write("../home/.gitconfig", "[core]\nexcludesFile = ~/mine\n[user]\nname = x\n");
     files.look_around();
-    assert!(changed(&files).is_empty(), "another setting is no other rule");
+    assert!(changed(&files).is_empty(), "another setting does not change a rule");
     tree.write("x/.git/", "");
     files.refresh(&tree.root.join("x/.git"));
     assert_eq!(changed(&files), [tree.root.join("x")]);
-    assert_eq!(says("x/y/a"), None, "a repository of its own now");
+    assert_eq!(says("x/y/a"), None, "x is a repository of its own now");
     assert_eq!(says("z/a").as_deref(), Some(".git/info/exclude:1: a"));
 }
 
 #[test]
-fn what_lies_above_the_base_is_looked_at_now_and_then() {
+fn look_around_finds_changes_above_the_base() {
     let tree = Tree::with(&[(".git/", ""), ("x/base/", "")]);
     let files = tree.files("x/base");
     assert_eq!(tree.of(&files, "x/base/a"), None);
@@ -358,4 +358,70 @@ fn what_lies_above_the_base_is_looked_at_now_and_then() {
     fs::remove_dir(tree.root.join("x/.git")).unwrap();
     files.look_around();
     assert_eq!(tree.of(&files, "x/base/b").as_deref(), Some(".gitignore:1: b"));
+}
+
+#[test]
+fn a_process_that_goes_on_finds_what_changed_in_between_whatever_it_is_asked_first() {
+    let start = [
+        (".git/info/exclude", "e\n"),
+        ("x/.gitignore", "a\n"),
+        ("x/y/", ""),
+        ("z/", ""),
+        ("../home/.gitconfig", "[core]\nexcludesFile = ~/mine\n"),
+        ("../home/mine", "m\n"),
+    ];
+    let remove = |tree: &Tree, name: &str| fs::remove_file(tree.root.join(name)).unwrap();
+    type Step<'a> = &'a dyn Fn(&Tree);
+    let cases: [(&str, Step<'_>, Option<&str>, Option<&str>); 8] = [
+        ("nothing", &|_| {}, None, Some("x/.gitignore:1: a")),
+        ("x/.gitignore", &|tree| drop(tree.write("x/.gitignore", "\na\n")), Some("x"), Some("x/.gitignore:2: a")),
+        ("x/.gitignore", &|tree| remove(tree, "x/.gitignore"), Some("x"), None),
+        ("x/y/.ignore", &|tree| drop(tree.write("x/y/.ignore", "!a\n")), Some("x/y"), Some("x/y/.ignore:1: !a")),
+        ("x/y/.git", &|tree| drop(tree.write("x/y/.git/", "")), Some("x/y"), None),
+        (".git/info/exclude", &|tree| drop(tree.write(".git/info/exclude", "\n")), Some(""), Some("x/.gitignore:1: a")),
+        ("../home/mine", &|tree| drop(tree.write("../home/mine", "\n")), Some(""), Some("x/.gitignore:1: a")),
+        (
+            "../home/.gitconfig",
+            &|tree| drop(tree.write("../home/.gitconfig", "\n")),
+            Some(""),
+            Some("x/.gitignore:1: a"),
+        ),
+    ];
+    for generations in [1, 2] {
+        for asks_first in [true, false] {
+            for (name, change, below, rule) in &cases {
+                let tree = Tree::with(&start);
+                let mut files = tree.files("");
+                for path in ["x/y/a", "z/a"] {
+                    tree.of(&files, path);
+                }
+                // A generation in which nobody asks hands on what it was handed.
+                for _ in 0..generations {
+                    let next = tree.files("");
+                    next.resume(files.keep());
+                    files = next;
+                }
+                assert_eq!(changed(&files), [] as [&Path; 0]);
+                change(&tree);
+                if asks_first {
+                    tree.of(&files, "x/y/a");
+                }
+                let path = tree.root.join(name);
+                if IgnoreFiles::is_concerned_by(path.file_name().unwrap()) {
+                    files.refresh(&path);
+                }
+                files.look_around();
+                assert_eq!(tree.of(&files, "x/y/a").as_deref(), *rule, "{name}, asked first: {asks_first}");
+                let mut found = changed(&files);
+                found.dedup();
+                let expected: Vec<PathBuf> =
+                    below.iter().map(|below| tree.root.join(below).components().collect()).collect();
+                // Whoever asks first finds the repository; otherwise all that any repository goes by is one.
+                let everything = below == &Some("") && found == [Path::new("/")];
+                assert!(found == expected || everything, "{name}, asked first: {asks_first}: {found:?}");
+                files.look_around();
+                assert!(changed(&files).is_empty(), "{name} is told once");
+            }
+        }
+    }
 }

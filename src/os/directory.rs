@@ -1,4 +1,4 @@
-//! Directories held open, so that nobody can put a symlink in the way between a look and a removal.
+//! Access to files by open directories, so that no other process can insert a symlink between a look and a removal.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
@@ -17,12 +17,12 @@ const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CL
 pub struct Directory(Dir);
 
 impl Directory {
-    /// Opens it by a path that may lead through symlinks; `None` where there is none, or it may not be read.
+    /// Opens a directory; symlinks in the path are followed. `None` if it does not exist or cannot be read.
     pub fn open(path: &Path) -> Option<Directory> {
         Dir::open(path, FLAGS, Mode::empty()).ok().map(Directory)
     }
 
-    /// Opens the directory of this name in it; a symlink is none.
+    /// Opens the subdirectory of this name; `None` also for a symlink.
     pub fn enter(&self, name: &OsStr) -> Option<Directory> {
         Dir::openat(&self.0, name, FLAGS | OFlag::O_NOFOLLOW, Mode::empty()).ok().map(Directory)
     }
@@ -36,7 +36,7 @@ impl Directory {
             match entry.file_type() {
                 Some(Type::File) => names.push(name),
                 Some(_) => {}
-                // Not every file system says it here.
+                // Some file systems do not report the type in the listing.
                 None => unknown.push(name),
             }
         }
@@ -50,7 +50,7 @@ impl Directory {
         kind.is_ok_and(|mode| mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
     }
 
-    /// Removes a name from it; true if it did. What a symlink leads to stays.
+    /// Removes the entry of this name, a symlink itself and not its target; false if that failed.
     pub fn remove(&self, name: &OsStr) -> bool {
         nix::unistd::unlinkat(self.0.as_fd(), name.as_bytes(), UnlinkatFlags::NoRemoveDir).is_ok()
     }

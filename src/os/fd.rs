@@ -1,10 +1,10 @@
-//! Descriptors: pipes, waiting on several, and writing without ever being held up.
+//! Descriptors: pipes, waiting for several of them, and writing without blocking.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -13,7 +13,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
-/// A pipe, (reading end, writing end), both close-on-exec.
+/// Creates a pipe: (reading end, writing end), both close-on-exec.
 ///
 /// # Errors
 /// EMFILE or ENFILE.
@@ -21,11 +21,11 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC)
 }
 
-/// Waits until one of the descriptors can be read (or its other end is gone), or until the instant has come.
-/// Says for each whether it is ready. An interrupted wait is an early return with nothing ready.
+/// Waits until one of the descriptors is readable (or its other end is closed), or until the instant. Returns for each
+/// whether it is ready. If a signal interrupts the wait, it returns early with none ready.
 ///
 /// # Errors
-/// The system's; none is expected.
+/// Those of ppoll(2); none is expected.
 pub fn wait_readable<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
     until: Option<Instant>,
@@ -33,40 +33,63 @@ pub fn wait_readable<const N: usize>(
     wait_ready(descriptors.map(|descriptor| (descriptor, Wanted::ToRead)), until)
 }
 
-/// What a descriptor is waited for.
+/// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Something can be read, or the other end is gone.
+    /// It is readable, or the other end is closed.
     ToRead,
-    /// Something can be written, or the other end is gone.
+    /// It is writable, or the other end is closed.
     ToWrite,
 }
 
 /// The same as [`wait_readable`], for reading and for writing.
 ///
 /// # Errors
-/// The system's; none is expected.
+/// Those of ppoll(2); none is expected.
 pub fn wait_ready<const N: usize>(
     descriptors: [(BorrowedFd<'_>, Wanted); N],
     until: Option<Instant>,
 ) -> Result<[bool; N], Errno> {
-    let mut polled = descriptors.map(|(descriptor, wanted)| match wanted {
-        Wanted::ToRead => PollFd::new(descriptor, PollFlags::POLLIN),
-        Wanted::ToWrite => PollFd::new(descriptor, PollFlags::POLLOUT),
-    });
-    // ppoll(2) and not poll(2), whose whole milliseconds are too coarse for the quiet time after a save.
-    let left = until.map(|until| TimeSpec::from_duration(until.saturating_duration_since(Instant::now())));
-    match ppoll(&mut polled, left, None) {
+    let mut polled = descriptors.map(|(descriptor, wanted)| poll_fd(descriptor, wanted));
+    match ppoll(&mut polled, until.map(time_left), None) {
         Ok(_) => Ok(polled.map(|entry| entry.revents().is_some_and(|events| !events.is_empty()))),
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno),
     }
 }
 
-/// Reads what is there into `buffer`; `Ok(0)` is the end of the stream.
+/// Waits until one of these is ready, however many there are, or until the instant has come. An interrupted wait is an
+/// early return.
 ///
 /// # Errors
-/// The system's; `WouldBlock` when nothing is there.
+/// Those of ppoll(2); none is expected.
+pub fn wait_for_any(descriptors: &[(BorrowedFd<'_>, Wanted)], until: Instant) -> Result<(), Errno> {
+    let mut polled: Vec<PollFd> = descriptors.iter().map(|&(descriptor, wanted)| poll_fd(descriptor, wanted)).collect();
+    match ppoll(&mut polled, Some(time_left(until)), None) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn poll_fd(descriptor: BorrowedFd<'_>, wanted: Wanted) -> PollFd<'_> {
+    PollFd::new(
+        descriptor,
+        match wanted {
+            Wanted::ToRead => PollFlags::POLLIN,
+            Wanted::ToWrite => PollFlags::POLLOUT,
+        },
+    )
+}
+
+/// For ppoll(2) and not poll(2), whose whole milliseconds are too coarse for the quiet time after a save.
+fn time_left(until: Instant) -> TimeSpec {
+    TimeSpec::from_duration(until.saturating_duration_since(Instant::now()))
+}
+
+/// Reads available bytes into `buffer`; `Ok(0)` is the end of the stream.
+///
+/// # Errors
+/// Those of read(2); `WouldBlock` when a non-blocking descriptor has no data.
 pub fn read_some(descriptor: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match nix::unistd::read(descriptor, buffer) {
@@ -87,46 +110,10 @@ pub fn read_to_end(descriptor: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a stream to its end, but no longer than until the instant.
+/// Writes to a non-blocking descriptor and returns how many bytes were accepted.
 ///
 /// # Errors
-/// The system's; `TimedOut` when the end has not come by then.
-pub fn read_until_end(descriptor: OwnedFd, until: Instant) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        if !wait_readable([descriptor.as_fd()], Some(until))?[0] {
-            if Instant::now() >= until {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            continue;
-        }
-        match read_some(&descriptor, &mut buffer)? {
-            0 => return Ok(bytes),
-            count => bytes.extend_from_slice(&buffer[..count]),
-        }
-    }
-}
-
-/// Writes all of it, waiting where it must.
-///
-/// # Errors
-/// EPIPE when nobody reads any more.
-pub fn write_all(descriptor: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match nix::unistd::write(descriptor, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Writes what is taken at once, to a descriptor that does not block.
-///
-/// # Errors
-/// EAGAIN when nothing is taken just now, EPIPE when nobody reads any more.
+/// EAGAIN when it is full, EPIPE when the reading end is closed.
 pub fn write_some(descriptor: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
         match nix::unistd::write(descriptor, bytes) {
@@ -136,27 +123,28 @@ pub fn write_some(descriptor: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// At most this much is written in one go: a pipe that polls as writable has room for it (POSIX PIPE_BUF).
+/// The most bytes written at once: a pipe that polls as writable has room for them (POSIX PIPE_BUF).
 const PIPE_BUF: usize = 4096;
 
-/// What became of an attempt to write without waiting.
+/// The result of an attempt to write without blocking.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
-    /// So many bytes went out.
+    /// This many bytes were written.
     Some(usize),
-    /// Nobody takes anything just now (a full pipe, a terminal held by Ctrl-S).
+    /// It would block now (a full pipe, a terminal stopped by Ctrl-S).
     NotNow,
-    /// There is no room on the disk just now.
+    /// The disk is full, or a quota or size limit is reached.
     NoRoom,
-    /// Nobody ever will (closed, broken pipe).
+    /// It will never be possible (closed descriptor, broken pipe).
     Never,
 }
 
-/// Writes at most 4096 bytes if that can be done at once.
+/// Writes at most 4096 bytes if that is possible without blocking.
 ///
-/// The descriptor should be one of [`adopt`] or [`open_to_append`], which do not block. Where it is not (neither the
-/// file nor /dev/tty could be opened anew), it may be shared with the command and must not be made non-blocking. Then
-/// it is asked first, and a terminal gets one byte at a time: that it polls as writable promises no more.
+/// The descriptor should come from [`adopt`] or [`open_to_append`], which make it non-blocking. A blocking one (where
+/// neither the file nor /dev/tty could be opened again) may be shared with the command, so it must not be made
+/// non-blocking. It is polled first, and a terminal gets one byte at a time, because a writable terminal guarantees
+/// room for one byte only.
 pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     let mut polled = [PollFd::new(descriptor, PollFlags::POLLOUT)];
     match poll(&mut polled, PollTimeout::ZERO) {
@@ -175,13 +163,13 @@ pub fn write_if_ready(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Written {
     match send_or_write(descriptor, &bytes[..bytes.len().min(most)]) {
         Ok(count) => Written::Some(count),
         Err(Errno::EINTR | Errno::EAGAIN) => Written::NotNow,
-        // EFBIG: the limit of `ulimit -f`, for as long as SIGXFSZ is ignored.
+        // EFBIG: the limit of `ulimit -f`, reported as an error because SIGXFSZ is ignored.
         Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => Written::NoRoom,
         Err(_) => Written::Never,
     }
 }
 
-/// Writes as much as is taken until the instant has come.
+/// Writes as much as is accepted until the instant.
 pub fn write_until(descriptor: BorrowedFd<'_>, mut bytes: &[u8], until: Instant) {
     while !bytes.is_empty() {
         match write_if_ready(descriptor, bytes) {
@@ -194,7 +182,7 @@ pub fn write_until(descriptor: BorrowedFd<'_>, mut bytes: &[u8], until: Instant)
     }
 }
 
-/// A socket cannot be opened anew, but it can be written to without waiting.
+/// A socket cannot be opened again by path, but it can be written to without blocking.
 fn send_or_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: send(2) reads as many bytes as the slice has.
@@ -210,44 +198,43 @@ fn is_non_blocking(descriptor: BorrowedFd<'_>) -> bool {
     fcntl(descriptor, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
 }
 
-/// Makes writing to a pipe of our own fail with EAGAIN instead of waiting. For ends that are shared with nobody.
+/// Makes writing to a full pipe fail with EAGAIN instead of blocking. Only for ends that no other process shares.
 ///
 /// # Errors
-/// The system's; none is expected.
+/// Those of fcntl(2); none is expected.
 pub fn make_non_blocking(descriptor: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
     fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-/// Whether standard output is a pipe that nobody reads any more. A socket does not count: journald leaves and comes
-/// back.
+/// Whether standard output is a pipe whose reading end is closed. A socket does not count: journald may be restarted.
 pub fn output_is_unread() -> bool {
     is_unread(std::io::stdout().as_fd())
 }
 
-/// The same of standard error.
+/// The same for standard error.
 pub fn error_is_unread() -> bool {
     is_unread(std::io::stderr().as_fd())
 }
 
 fn is_unread(descriptor: BorrowedFd<'_>) -> bool {
     let is_pipe = nix::sys::stat::fstat(descriptor).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
-    // Asked for nothing: that its reader has gone is told all the same.
+    // No events are requested: POLLERR is always reported, and means that the reading end is closed.
     let mut polled = [PollFd::new(descriptor, PollFlags::empty())];
     is_pipe
         && poll(&mut polled, PollTimeout::ZERO).is_ok()
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
-/// Opens a file to append to, which may be a FIFO or a terminal and never makes a writer wait.
+/// Opens a file for appending, non-blocking; it may be a FIFO or a terminal.
 ///
 /// # Errors
 /// The system's.
 pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
-    // For reading too: a FIFO opened for writing alone needs a reader first. And without O_NOCTTY a terminal could
-    // become that of our session.
+    // For reading too, because opening a FIFO for writing alone fails without a reader. O_NOCTTY: otherwise a terminal
+    // could become the controlling terminal of our session.
     options.append(true).read(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
@@ -256,45 +243,46 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
     .map(OwnedFd::from)
 }
 
-/// The descriptors from 3 up that the caller of reloadrun handed over, in ascending order. They are the command's: they
-/// stay open, under their numbers, in every process of ours, so that no descriptor of ours can ever have one of these.
+/// The descriptors from 3 up that reloadrun inherited from its caller, in ascending order. They belong to the command.
+/// They stay open under their numbers in all processes of reloadrun, so that none of its own descriptors gets one of
+/// these numbers.
 static HANDED_OVER: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-/// Notes what the caller handed over; to be called before reloadrun opens anything.
+/// Notes the inherited descriptors; must be called before reloadrun opens any descriptor.
 pub fn note_handed_over() {
     let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<RawFd>>()
     });
-    // The descriptor that listed them is closed by now; what is close-on-exec cannot have come through our own exec.
+    // The descriptor of the listing is closed by now. A close-on-exec descriptor cannot have been inherited.
     let is_callers = |number: &RawFd| *number > 2 && flags_of(*number).is_ok_and(|flags| flags.is_empty());
     let mut found: Vec<RawFd> =
         listed.unwrap_or_else(|_| (3..highest()).collect()).into_iter().filter(is_callers).collect();
     found.sort_unstable();
-    *HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    *HANDED_OVER.lock().expect("a panic ends the process") = found;
 }
 
-/// What the caller handed over and nobody has adopted, in ascending order.
+/// The inherited descriptors that were not adopted, in ascending order.
 pub(super) fn handed_over() -> Vec<RawFd> {
-    HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    HANDED_OVER.lock().expect("a panic ends the process").clone()
 }
 
 fn flags_of(number: RawFd) -> Result<FdFlag, Errno> {
-    // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
+    // SAFETY: borrowed for this one call only; the kernel answers EBADF if the number is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_retain)
 }
 
-/// No descriptor is looked for beyond this where nothing lists them.
+/// The limit for probing descriptors one by one where /proc does not list them.
 fn highest() -> RawFd {
     // SAFETY: integers only.
     i32::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024).clamp(0, 65_536)
 }
 
-/// Takes over a descriptor that the caller of reloadrun opened (`--events fd:3`), and keeps it from the command, unless
-/// it is one of the standard three.
+/// Takes over a descriptor that the caller of reloadrun opened (`--events fd:3`). Unless it is 0, 1 or 2, the command
+/// does not inherit it any more.
 ///
 /// # Errors
-/// EBADF when the caller handed over no such descriptor: it may be open all the same, as one of ours.
+/// EBADF when it was not inherited, also if the number is open as one of reloadrun's own descriptors.
 pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if number < 0 || (number > 2 && !handed_over().contains(&number)) {
         return Err(Errno::EBADF);
@@ -303,30 +291,30 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     if number > 2 {
         // SAFETY: integers only; the number is open, by the list above.
         unsafe { libc::fcntl(number, libc::F_SETFD, FdFlag::FD_CLOEXEC.bits()) };
-        HANDED_OVER.lock().unwrap_or_else(PoisonError::into_inner).retain(|&other| other != number);
+        HANDED_OVER.lock().expect("a panic ends the process").retain(|&other| other != number);
     }
     Ok(own)
 }
 
-/// A descriptor of our own for the same open file, or for the same terminal or pipe.
+/// A new descriptor for the same open file, or for the same terminal or pipe opened again.
 fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: only borrowed for this one question, which the kernel answers with EBADF where it is not open.
+    // SAFETY: borrowed for this one call only; the kernel answers EBADF if the number is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_GETFD)?;
     if let Some(own) = reopened(borrowed) {
         return Ok(own);
     }
-    // Out of the way of the low numbers, unless the limit of open files leaves nothing else.
+    // A number from 10 up leaves the low numbers free; a lower one only if the limit of open files requires it.
     let copied =
         fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(10)).or_else(|_| fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3)));
     copied.map(|copy| {
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+        // SAFETY: the kernel has just created this descriptor; nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(copy) }
     })
 }
 
-/// A terminal or a pipe opened once more, non-blocking: that it polls as writable is no promise, and the open file
-/// that the command shares must stay as it is. `None` for anything else, and where it may not be opened.
+/// Opens a terminal or a pipe again, non-blocking: a write can block even if it polled as writable, and the open file
+/// that the command shares must not be changed. `None` for anything else, or if it cannot be opened.
 fn reopened(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
     use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
@@ -339,12 +327,13 @@ fn reopened(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
     if let Ok(own) = open(&path) {
         return Some(own);
     }
-    // After `su` the terminal belongs to somebody else. By this name everybody may open the one of his session.
+    // After `su` the terminal belongs to another user, but a process can always open the terminal of its session as
+    // /dev/tty.
     let own = open("/dev/tty").ok()?;
     (terminal_device(own.as_fd())? == terminal_device(descriptor)?).then_some(own)
 }
 
-/// Which terminal this is, by whatever name it was opened.
+/// The device number of a terminal, independent of the name by which it was opened.
 fn terminal_device(descriptor: BorrowedFd<'_>) -> Option<u32> {
     let mut device: libc::c_uint = 0;
     // SAFETY: TIOCGDEV writes one unsigned integer (ioctl_tty(2)).
@@ -352,7 +341,7 @@ fn terminal_device(descriptor: BorrowedFd<'_>) -> Option<u32> {
     (asked == 0).then_some(device)
 }
 
-/// A descriptor of our own for standard error, so that a caller who closes 2 later does not matter.
+/// A descriptor of our own for standard error, which stays valid if descriptor 2 is closed later.
 ///
 /// # Errors
 /// EBADF when standard error is closed.
@@ -360,11 +349,11 @@ pub fn standard_error() -> Result<OwnedFd, Errno> {
     adopt(libc::STDERR_FILENO)
 }
 
-/// Opens /dev/null on those of 0, 1 and 2 that are closed, so that no file of ours lands there and the command
-/// does not write its output into a lockfile. The Rust runtime does so too, on the platforms it knows.
+/// Opens /dev/null as 0, 1 and 2 where they are closed. Otherwise a file of reloadrun would get such a number, and the
+/// command could write its output into the lockfile. The Rust runtime does the same on some platforms.
 pub fn ensure_standard_three() {
     for number in 0..=2 {
-        // SAFETY: only asked whether it is open.
+        // SAFETY: borrowed for this one call only, which checks whether the number is open.
         let open = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_GETFD).is_ok();
         if !open && let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
             // The lowest free number is this one: it stays open for the life of the process.
@@ -373,8 +362,8 @@ pub fn ensure_standard_three() {
     }
 }
 
-/// Closes every descriptor but 0, 1, 2, `kept` and what the caller handed over: a new child must hold nothing of the
-/// supervisor's, above all not its lock.
+/// Closes every descriptor but 0, 1, 2, `kept` and the inherited ones: a new child must not share descriptors of the
+/// supervisor, in particular not its lock.
 ///
 /// The owners of the closed descriptors must never be used or dropped again: for a forked child that leaves
 /// by `_exit` only.
@@ -400,12 +389,13 @@ fn for_all_but(kept: &[RawFd], flags: u32) {
 }
 
 fn close_range(first: u32, last: u32, flags: u32) {
-    // SAFETY: close_range(2) takes three integers; what the descriptors mean is the callers' promise above.
+    // SAFETY: close_range(2) takes three integers; the callers guarantee that the closed descriptors are not used
+    // again.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0;
     if done {
         return;
     }
-    // Before Linux 5.9: one by one, as far as a descriptor can reach.
+    // Before Linux 5.9: one by one, up to the limit.
     for number in first..=last.min(u32::try_from(highest()).unwrap_or(0)) {
         let Ok(number) = i32::try_from(number) else { return };
         // SAFETY: integers only; an unopened number answers EBADF.
@@ -419,10 +409,10 @@ fn close_range(first: u32, last: u32, flags: u32) {
     }
 }
 
-/// Whether this process can open so many files more.
+/// Checks that this process can open `count` more files.
 ///
 /// # Errors
-/// It cannot: how many it may have open altogether.
+/// The limit of open files, if it would be exceeded.
 pub fn room_for(count: usize) -> Result<(), u64> {
     let opened: io::Result<Vec<File>> = (0..count).map(|_| File::open("/dev/null")).collect();
     if opened.is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE)) {
@@ -433,14 +423,14 @@ pub fn room_for(count: usize) -> Result<(), u64> {
     Ok(())
 }
 
-/// A doorbell between threads: one rings, another finds its descriptor readable.
+/// A wake-up between threads: after `ring` in one thread, the descriptor is readable in another.
 #[derive(Debug)]
 pub struct Bell {
     event: nix::sys::eventfd::EventFd,
 }
 
 impl Bell {
-    /// A silent one.
+    /// Creates a bell that has not rung.
     ///
     /// # Errors
     /// EMFILE or ENFILE.
@@ -449,13 +439,13 @@ impl Bell {
         Ok(Bell { event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)? })
     }
 
-    /// Rings. Ringing twice before anyone listens is ringing once.
+    /// Makes the descriptor readable. Ringing twice before `hush` has the effect of ringing once.
     pub fn ring(&self) {
-        // The counter can only be full when it already rings.
+        // A write fails only when the counter is full, and then the descriptor is readable already.
         let _ = self.event.write(1);
     }
 
-    /// Silences it.
+    /// Makes the descriptor unreadable until the next `ring`.
     pub fn hush(&self) {
         let _ = self.event.read();
     }

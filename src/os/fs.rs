@@ -1,4 +1,4 @@
-//! File systems: what a file looks like, and whether the kernel tells about changes made to it.
+//! File systems: stamps and identities of files, mounts, and file systems that send no events.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +16,8 @@ use nix::unistd::{AccessFlags, access};
 use crate::change::{Look, Stamp};
 
 /// Looks at a regular file, through symlinks. Anything else (no file, a directory, a socket, no permission) has no
-/// stamp. A symlink that was turned to an older file has changed as well, so its own inode's time counts too.
+/// stamp. A symlink that now points to an older file is a change too, so the ctime is the later one of symlink and
+/// target.
 pub fn look(path: &Path) -> Look {
     let Ok(own) = std::fs::symlink_metadata(path) else { return Look::ABSENT };
     if !own.is_symlink() {
@@ -26,7 +27,7 @@ pub fn look(path: &Path) -> Look {
     Look { ctime_ns: target.ctime_ns.max(ctime_ns(&own)), ..target }
 }
 
-/// The look at what is no symlink, from metadata that is already there.
+/// The look at a file that is not a symlink, from its metadata.
 pub fn look_of(metadata: &std::fs::Metadata) -> Look {
     if !metadata.is_file() {
         return Look::ABSENT;
@@ -50,7 +51,7 @@ pub fn may_execute(path: &Path) -> Result<(), Errno> {
     access(path, AccessFlags::X_OK)
 }
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
     /// The device it is on.
@@ -60,12 +61,13 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Of the file behind a name; `None` where there is nothing.
+    /// The identity of the file at a path, through symlinks; `None` if there is none.
     pub fn of(path: &Path) -> Option<FileId> {
         std::fs::metadata(path).ok().map(|metadata| FileId::from(&metadata))
     }
 
-    /// Of a regular file that is open under this number; `None` for terminals, pipes, devices and what is not open.
+    /// The identity of the regular file open as this descriptor; `None` for terminals, pipes, devices and closed
+    /// numbers.
     pub fn of_descriptor(number: i32) -> Option<FileId> {
         let metadata = std::fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
         metadata.is_file().then(|| FileId::from(&metadata))
@@ -78,20 +80,19 @@ impl From<&std::fs::Metadata> for FileId {
     }
 }
 
-/// A path without symlinks in the part of it that exists; the rest stays as it is. `None` when nothing of it can be
-/// resolved.
+/// Resolves the symlinks in the existing part of a path; the rest is kept. `None` when nothing of it can be resolved.
 pub fn resolved(path: &Path) -> Option<PathBuf> {
     path.ancestors().find_map(|existing| {
         let real = std::fs::canonicalize(existing).ok()?;
         let rest = path.strip_prefix(existing).ok()?;
-        // Joined with nothing, a path would get a slash at its end.
+        // `join` with an empty path would add a slash at the end.
         Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
     })
 }
 
-/// The one name that a path is known by, absolute and without `.` and `..`. A `..` behind a symlink is what the kernel
-/// makes of it. Symlinks on the way to `directory` are resolved, so that it has one name; all others stay, since they may
-/// be turned while we watch.
+/// The canonical name of a path for watching: absolute and without `.` and `..`. A `..` after a symlink is resolved as
+/// the kernel does. Symlinks in the path to `directory` are resolved, so that it has a single name; other symlinks are
+/// kept, because their targets may change while they are watched.
 pub fn identity(path: &Path, directory: &Path) -> PathBuf {
     let mut way = PathBuf::new();
     for component in path.components() {
@@ -123,17 +124,17 @@ pub fn same_file(one: &Path, other: &Path) -> bool {
     FileId::of(one).is_some_and(|one| FileId::of(other) == Some(one))
 }
 
-/// When the inode last changed, nanoseconds since the epoch.
+/// Inode change time, nanoseconds since the epoch.
 pub fn ctime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.ctime(), metadata.ctime_nsec())
 }
 
-/// When the content was last written, or what the time was set to, nanoseconds since the epoch.
+/// Modification time, nanoseconds since the epoch. Programs can set it.
 pub fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
     nanoseconds(metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// When the inode was made, nanoseconds since the epoch; 0 where nobody knows.
+/// Birth time of the inode, nanoseconds since the epoch; 0 where the file system does not report it.
 fn born_ns(metadata: &std::fs::Metadata) -> i64 {
     let since = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
@@ -143,8 +144,8 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-/// File systems whose changes may be made where this kernel does not see them, by `f_type` of statfs(2)
-/// (linux/magic.h and the file systems' own sources), with the name to show.
+/// File systems on which changes can happen without this kernel seeing them, by `f_type` of statfs(2) (linux/magic.h
+/// and the sources of the file systems), with the name to display.
 const SILENT: &[(u32, &str)] = &[
     (0x6969, "NFS"),
     (0xFF53_4D42, "CIFS"),
@@ -159,19 +160,19 @@ const SILENT: &[(u32, &str)] = &[
     (0x786F_4256, "vboxsf"),
 ];
 
-/// What a file system keeps to itself.
+/// Which changes a file system reports no events for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// Changes may come without any event. The name of the file system.
+    /// Any change. The name of the file system.
     Whole(&'static str),
-    /// What is changed through the mount is told, but not what is changed below it, in the lower layers.
+    /// Changes in its lower layers. Changes through the mount itself send events.
     Below(&'static str),
 }
 
-/// How a file system layered on others is known (linux/magic.h).
+/// `f_type` of overlayfs (linux/magic.h).
 const OVERLAY: u32 = 0x794C_7630;
 
-/// What is not told of changes in this directory; `None` when all is told.
+/// Which changes in this directory send no events; `None` if all do.
 pub fn silence(path: &Path) -> Option<Silence> {
     let FsType(kind) = statfs(path).ok()?.filesystem_type();
     // f_type is signed on some architectures and unsigned on others, 32 bits or 64; its low 32 bits are the number.
@@ -182,29 +183,29 @@ pub fn silence(path: &Path) -> Option<Silence> {
     SILENT.iter().find(|(magic, _)| *magic == number).map(|(_, name)| Silence::Whole(name))
 }
 
-/// Something that is mounted.
+/// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where: a directory, or a single file.
+    /// The mount point: a directory or a single file.
     pub point: PathBuf,
-    /// Its number, that of the mount above it, the device, and what of it is shown.
+    /// The first four fields of mountinfo: mount ID, parent ID, device, root.
     pub identity: Vec<u8>,
-    /// The lower layers of an overlay, as they were called where it was mounted.
+    /// The lower layers of an overlay, by the paths given at the mount.
     pub lower: Vec<PathBuf>,
 }
 
-/// Tells when something is mounted or unmounted.
+/// Notices mounts and unmounts.
 #[derive(Debug)]
 pub struct MountWatch(File);
 
 impl MountWatch {
-    /// From now on; `None` where there is no `/proc`.
+    /// Starts now; `None` without `/proc`.
     pub fn new() -> Option<MountWatch> {
         File::open("/proc/self/mountinfo").ok().map(MountWatch)
     }
 
-    /// Whether the table of mounts has changed since this was last asked. Only the exceptional condition is asked for: the
-    /// file is always readable.
+    /// Whether the mount table has changed since the last call. A change is reported as POLLPRI; the file is always
+    /// readable.
     pub fn has_changed(&self) -> bool {
         let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
         poll(&mut asked, PollTimeout::ZERO).is_ok()
@@ -212,7 +213,7 @@ impl MountWatch {
     }
 }
 
-/// What is mounted, by proc_pid_mountinfo(5); empty where there is no `/proc`.
+/// All mounts, from proc_pid_mountinfo(5); empty without `/proc`.
 pub fn mounts() -> Vec<Mount> {
     mounts_in(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
 }
@@ -222,7 +223,7 @@ fn mounts_in(table: &[u8]) -> Vec<Mount> {
         let mut fields = line.split(|byte| *byte == b' ');
         let identity: Vec<&[u8]> = fields.by_ref().take(4).collect();
         let point = path_of(fields.next()?);
-        // Behind a lone dash: type, source, options.
+        // After a single dash: type, source, options.
         let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
         let options = if rest.next() == Some(b"overlay") { rest.nth(1).unwrap_or_default() } else { b"" };
         let layers = options
@@ -238,7 +239,7 @@ fn path_of(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(unescaped(field)))
 }
 
-/// A blank, a tab, a line end and a backslash are written as `\` and three octal digits.
+/// Decodes blanks, tabs, line ends and backslashes, which the kernel writes as `\` and three octal digits.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_read_with_their_odd_characters() {
+    fn escaped_characters_in_mount_points_are_decoded() {
         let table = b"22 1 0:20 / / rw - ext4 /dev/a rw\n\
             23 22 0:21 /x /a\\040b/c\\134d\\011e\\012 rw shared:1 - ext4 /dev/b rw\n\n24 22 0:22 / /plain\\9 rw - tmpfs t rw";
         let mounts = [("22 1 0:20 /", "/"), ("23 22 0:21 /x", "/a b/c\\d\te\n"), ("24 22 0:22 /", "/plain\\9")];

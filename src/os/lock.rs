@@ -1,4 +1,7 @@
-//! The file behind the heartbeat: created safely, locked, touched by descriptor, never through a symlink.
+//! The lockfile of the heartbeat: created safely, locked, touched by its descriptor, never through a symlink.
+//!
+//! The owner holds a flock(2). Each child holds a shared OFD lock on the same file, so that a new owner waits until the
+//! children of a dead one have ended.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -10,27 +13,27 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 
 use super::fs::mtime_ns;
+use super::memory;
 use super::user::own_user;
 
-/// Why the lock cannot be had.
+/// Why the file cannot be locked.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Somebody holds it; what the file says of them.
+    /// Another process holds the lock; the first line of the file.
     InUse(String),
-    /// The path is a symlink or something else that is no regular file.
+    /// The path is a symlink or not a regular file.
     NotAFile,
-    /// Somebody else's file is there.
+    /// The file exists and is not a lockfile.
     NotOurs,
     /// The system refused.
     System(io::Error),
 }
 
-/// So long a new owner waits at the most for those whom the dead one left: they have a second to end.
+/// How long a new owner waits at most for the children of a dead one. They need up to a second to end.
 const LEGACY: Duration = Duration::from_secs(3);
 
 /// An exclusively locked file at a known path.
@@ -41,14 +44,15 @@ pub struct LockedFile {
 }
 
 impl LockedFile {
-    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. One that is left over from a dead owner is replaced:
-    /// nobody holds its lock, and `is_ours` knows its first line (or it is empty). Whoever still shares in it is waited
-    /// for, bounded.
+    /// Creates the file (0600, O_EXCL, O_NOFOLLOW) and locks it. A file left over from a dead owner is replaced: its
+    /// lock is free, and `is_ours` accepts its first line or it is empty. Children of the dead owner are waited for, up
+    /// to 3 s.
     ///
     /// # Errors
     /// See [`Refusal`].
     pub fn create(path: &Path, is_ours: fn(&str) -> bool) -> Result<LockedFile, Refusal> {
-        // Each round loses to another process that creates or replaces in the same moment; nobody loses for long.
+        // A round fails only if another process creates or replaces the file in the same moment, so a few rounds are
+        // enough.
         for _ in 0..16 {
             match open(path, true) {
                 Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -65,7 +69,7 @@ impl LockedFile {
             match open(path, false) {
                 Ok(file) if !file.metadata().is_ok_and(|metadata| metadata.is_file()) => return Err(Refusal::NotAFile),
                 Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                    // Held by nobody: left over. Locked by us while we unlink it, so nobody else takes it for free.
+                    // A leftover file. It stays locked while it is removed, so no other process can take it over.
                     Ok(stale) if identity_at(path) == identity_of(&stale) => {
                         let line = first_line(&stale);
                         if !is_empty_or(&line, is_ours) {
@@ -83,13 +87,13 @@ impl LockedFile {
                 Err(error) => return Err(Refusal::System(error)),
             }
         }
-        Err(Refusal::System(io::Error::other("it is created and removed again and again by others")))
+        Err(Refusal::System(io::Error::other("other processes keep creating and removing it")))
     }
 
     /// Replaces the content.
     ///
     /// # Errors
-    /// ENOSPC on a full disk; the lock and the heartbeat do not need the content.
+    /// ENOSPC on a full disk. The lock and the heartbeat work without the content.
     pub fn write(&self, content: &str) -> io::Result<()> {
         self.file.write_all_at(content.as_bytes(), 0)?;
         self.file.set_len(content.len() as u64)
@@ -98,12 +102,12 @@ impl LockedFile {
     /// Sets the modification time to now. Needs no space on the disk.
     ///
     /// # Errors
-    /// The system's: a file system that has become read-only.
+    /// EROFS when the file system has become read-only.
     pub fn touch(&self) -> Result<(), Errno> {
         touch(self.file.as_fd())
     }
 
-    /// One more descriptor for it, which holds the lock as well.
+    /// Another descriptor for the file. It shares the lock.
     ///
     /// # Errors
     /// EMFILE.
@@ -111,7 +115,7 @@ impl LockedFile {
         self.file.as_fd().try_clone_to_owned()
     }
 
-    /// Whether this very file is still what the path names.
+    /// Whether the path still names this file.
     pub fn is_at(&self, path: &Path) -> bool {
         identity_at(path) == Some(self.identity)
     }
@@ -124,9 +128,9 @@ impl LockedFile {
     }
 }
 
-/// Removes those of these files whose owner is dead, and with whom nobody shares: they are of the kind that we make, and
-/// `is_ours` knows their first line, or they are empty, since their owner died early. Whoever is about to lock one of them
-/// finds that its path names it no more, and begins again.
+/// Removes leftover lockfiles of dead owners: regular files of this user with mode 0600 and one link, not locked, and
+/// with a first line that `is_ours` accepts, or empty because their owner died early. A process that is about to lock
+/// such a file finds that the path no longer names it, and tries again.
 pub fn remove_dead(candidates: impl IntoIterator<Item = PathBuf>, is_ours: fn(&str) -> bool) {
     for path in candidates {
         let Ok(file) = open(&path, false) else { continue };
@@ -153,54 +157,54 @@ fn is_empty_or(line: &str, is_ours: fn(&str) -> bool) -> bool {
     line.is_empty() || is_ours(line)
 }
 
-/// A file whose modification time is felt. As long as it lives, a new owner of that lockfile waits. The command never
-/// holds it.
+/// The child's access to the heartbeat file. While it is open, a new owner of the lockfile waits. The command does not
+/// inherit it.
 #[derive(Debug)]
 pub struct Felt(File);
 
 impl Felt {
-    /// Takes part in the file at `path`.
+    /// Opens the file at `path` and takes the shared lock.
     pub fn at(path: &Path) -> Option<Felt> {
         let file = open(path, false).ok()?;
-        // An OFD lock: it goes with the descriptor, and has nothing to do with flock(2), which is the owner's. A file
-        // system that knows no such locks has nobody wait.
+        // An OFD lock belongs to the descriptor and is independent of the owner's flock(2). On a file system without
+        // such locks, a new owner does not wait.
         let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_RDLCK)));
         Some(Felt(file))
     }
 
-    /// What is open here.
+    /// Uses a file that is open already, without a lock.
     pub fn of(descriptor: OwnedFd) -> Felt {
         Felt(File::from(descriptor))
     }
 
-    /// When it was last touched, nanoseconds since the epoch. That it has lost its name does not matter.
+    /// The modification time, nanoseconds since the epoch; also works after the file was removed.
     pub fn beat(&self) -> Option<i64> {
         self.0.metadata().ok().map(|metadata| mtime_ns(&metadata))
     }
 }
 
-/// A file without a name, in memory.
+/// A file in memory without a name (memfd).
 #[derive(Debug)]
 pub struct Memory(OwnedFd);
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty file.
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> Result<Memory, Errno> {
-        memfd_create(c"reloadrun heartbeat", MFdFlags::MFD_CLOEXEC).map(Memory)
+        memory::create(c"reloadrun heartbeat").map(Memory)
     }
 
     /// Sets the modification time to now.
     ///
     /// # Errors
-    /// None that is known.
+    /// None known.
     pub fn touch(&self) -> Result<(), Errno> {
         touch(&self.0)
     }
 
-    /// One more descriptor for it.
+    /// Another descriptor for the same file.
     ///
     /// # Errors
     /// EMFILE.
@@ -213,7 +217,7 @@ fn touch(file: impl AsFd) -> Result<(), Errno> {
     futimens(file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)
 }
 
-/// A number that nobody can guess; `None` where the kernel has none to give.
+/// A random number from the kernel; `None` if it has none.
 pub fn random() -> Option<u128> {
     let mut bytes = [0; 16];
     // SAFETY: the buffer is ours, and 16 bytes long.
@@ -221,7 +225,7 @@ pub fn random() -> Option<u128> {
     (usize::try_from(count) == Ok(bytes.len())).then(|| u128::from_ne_bytes(bytes))
 }
 
-/// Waits for those who share in this file.
+/// Waits until no child of a dead owner holds the shared lock, at most `LEGACY`.
 fn await_shares(file: &File) {
     let until = Instant::now() + LEGACY;
     while matches!(whole(file), Err(Errno::EAGAIN | Errno::EACCES)) && Instant::now() < until {
@@ -229,7 +233,7 @@ fn await_shares(file: &File) {
     }
 }
 
-/// Nobody shares in it, and nobody will.
+/// Takes the exclusive OFD lock, which fails while a child holds the shared one.
 fn whole(file: &File) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&region(libc::F_WRLCK))).map(drop)
 }
@@ -246,7 +250,7 @@ fn region(kind: i32) -> libc::flock {
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    // O_NONBLOCK: a FIFO somebody put there must not hold us up.
+    // O_NONBLOCK: opening a FIFO at this path must not block.
     File::options()
         .read(true)
         .write(true)

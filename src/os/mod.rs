@@ -1,7 +1,7 @@
-//! The operating system: all of nix, all of libc, all `unsafe`, each behind a safe function that says what
-//! it guarantees. Linux only: subreapers, signalfd and inotify have no twin elsewhere.
+//! The operating system: all use of nix and libc and all `unsafe` code, each behind a safe function that documents its
+//! guarantees. Linux only: other systems have no equivalent of subreapers, signalfd and inotify.
 //!
-//! Nothing here decides anything.
+//! This module makes no decisions.
 
 pub mod clock;
 pub mod directory;
@@ -9,6 +9,8 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod lock;
+pub mod map;
+pub mod memory;
 mod pidfd;
 pub mod process;
 pub mod signals;
@@ -21,7 +23,7 @@ pub mod way;
 
 pub use nix::errno::Errno;
 
-/// Why the system refused something, in lower-case words without a number. The one place for such words.
+/// The system's error message in lower case, without the error number. All messages use this function.
 pub fn reason(error: impl Into<std::io::Error>) -> String {
     let error = error.into();
     match error.raw_os_error() {

@@ -1,8 +1,5 @@
 //! Processes: forking the child, collecting the dead. See [`super::spawn`] for the start of the command.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{ForkResult, Pid, fork, getpgrp, setpgid};
@@ -25,11 +22,16 @@ pub fn fork_child(body: impl FnOnce() -> ExitCode) -> Result<i32, Errno> {
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child.as_raw()),
         ForkResult::Child => {
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(ExitCode::OWN_FAILURE);
-            // SAFETY: ends the process at once; atexit handlers belong to the parent.
-            unsafe { libc::_exit(i32::from(code.number())) }
+            // A panic does not come back here: it ends the process (see `run.rs`).
+            leave_at_once(body())
         }
     }
+}
+
+/// Ends this process. Neither destructors nor atexit handlers run: in a forked process they belong to the parent.
+pub fn leave_at_once(code: ExitCode) -> ! {
+    // SAFETY: _exit(2) may be called at any time.
+    unsafe { libc::_exit(i32::from(code.number())) }
 }
 
 fn threads() -> usize {
@@ -137,17 +139,4 @@ fn status(raw: i32) -> CommandStatus {
     } else {
         CommandStatus::Exited(u8::try_from(libc::WEXITSTATUS(raw)).unwrap_or(u8::MAX))
     }
-}
-
-/// A command as one line, quoted where a shell would need it.
-pub fn quoted(command: &[OsString]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte);
-    let words = command.iter().map(|word| {
-        if !word.is_empty() && word.as_bytes().iter().all(plain) {
-            word.to_string_lossy().into_owned()
-        } else {
-            format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }

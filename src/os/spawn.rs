@@ -1,15 +1,15 @@
 //! Starting a program in a process of its own.
 //!
 //! The new process is a *clone* that shares our memory until it executes the program (CLONE_VM), and the thread that
-//! starts it waits that long (CLONE_VFORK). Nothing is copied, whatever the size of this process. In return, the clone
-//! runs among our other threads:
+//! starts it waits that long (CLONE_VFORK). Nothing is copied, whatever the size of this process. But our other threads
+//! continue to run in the same memory:
 //!
-//! - It has a stack of its own. It allocates nothing and takes no lock, because another thread may hold any lock.
-//! - It shares the thread-local storage, and so `errno`, of the thread that waits.
-//! - No signal handler of ours may run in it, because the handler would believe to be in this process. So all signals are
-//!   blocked before the clone exists, and handlers are reset before it unblocks any.
+//! - The clone has its own stack. It allocates nothing and takes no lock, because another thread may hold any lock.
+//! - It shares the thread-local storage of the waiting thread, and so `errno`.
+//! - None of our signal handlers may run in it, because a handler would act on the memory of this process. All signals are
+//!   blocked before the clone exists, and the clone resets handlers before it unblocks signals.
 //!
-//! Where CLONE_VFORK is refused, the same steps run in a plain fork, and a pipe tells when it has executed the program.
+//! If the system refuses CLONE_VFORK, the same steps run in a plain fork, and a pipe reports the exec.
 
 use std::ffi::{CString, NulError, OsStr, OsString, c_int, c_void};
 use std::os::fd::RawFd;
@@ -30,12 +30,12 @@ use super::tether::Tether;
 /// The variable in which a program expects its own pid, as sd_listen_fds(3) does.
 pub const LISTEN_PID: &str = "LISTEN_PID";
 
-/// Everything that an exec needs, made ready beforehand.
+/// Everything that an exec needs, prepared in advance.
 #[derive(Debug)]
 pub struct Executable {
     program: CString,
     arguments: Vec<CString>,
-    /// For a script without `#!`, as every shell does it: `/bin/sh PROGRAM ARGUMENTS`.
+    /// `/bin/sh PROGRAM ARGUMENTS`, for a script without `#!`, as in every shell.
     shell_arguments: Vec<CString>,
     environment: Vec<CString>,
     names_own_pid: bool,
@@ -97,18 +97,18 @@ pub struct Failure {
     pub errno: Errno,
 }
 
-/// What happens on the way to a running program.
+/// A step on the way to a running program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A new process is made.
+    /// The system creates a new process.
     Clone,
     /// The clone enters its process group.
     Group,
     /// The tether is tied to the group.
     Tether,
-    /// The clone asks to be killed at the end of the thread that started it.
+    /// The kernel will kill the clone when the thread that started it ends.
     Parent,
-    /// The clone asks to be continued should something stop it before it executes the program.
+    /// It sets a timer that continues it if something stops it before the exec.
     Alarm,
     /// It enters its directory.
     Directory,
@@ -116,7 +116,7 @@ pub enum Step {
     Descriptors,
     /// It writes its pid into its environment.
     OwnPid,
-    /// It takes the dispositions and the mask of our caller.
+    /// It restores the dispositions and the mask of our caller.
     Signals,
     /// It executes the program.
     Program,
@@ -124,10 +124,10 @@ pub enum Step {
 
 type Action = fn(&mut Start) -> Result<(), Errno>;
 
-/// All that the clone does, in this order. The first error ends it and is the [`Failure`].
+/// Everything that the clone does, in this order. The first error ends it and becomes the [`Failure`].
 ///
-/// Each step makes system calls on memory that was made ready before, and nothing else (see the head of this file). A new
-/// step goes before [`Step::Signals`], so that the time in which a signal can end or stop the clone stays short.
+/// A step only makes system calls on prepared memory (see the head of this file). Add a new step before
+/// [`Step::Signals`], so that the time in which a signal can end or stop the clone stays short.
 const STEPS: [(Step, Action); 9] = [
     (Step::Group, enter_group),
     (Step::Tether, tie),
@@ -140,7 +140,7 @@ const STEPS: [(Step, Action); 9] = [
     (Step::Program, execute),
 ];
 
-/// How the clone comes into being.
+/// How the clone is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// In our memory; the calling thread waits.
@@ -171,7 +171,7 @@ pub fn spawn(
     dispositions: &Dispositions,
 ) -> Result<i32, Failure> {
     match spawn_by(Kind::Shared, &STEPS, executable, group, tether, dispositions) {
-        // A filter of system calls, or a system that imitates Linux. A plain fork may be allowed.
+        // A system call filter, or a sandbox that emulates Linux. It may allow a plain fork.
         Err(Failure { step: Step::Clone, errno: Errno::EPERM | Errno::EINVAL | Errno::ENOSYS }) => {
             spawn_by(Kind::Forked, &STEPS, executable, group, tether, dispositions)
         }
@@ -225,13 +225,13 @@ fn spawn_by(
         return Err(failure);
     }
     if began.elapsed() >= ALARM && was_continued(pid) {
-        // It was stopped, and only the alarm continued it. The stop was meant for the program.
+        // The clone was stopped, and the alarm continued it. The stop was meant for the program.
         let _ = signals::send(pid, Signal::STOP);
     }
     Ok(pid)
 }
 
-/// The processes of the generation before may be counted for a moment longer, so EAGAIN is met with patience.
+/// Retries after EAGAIN: the system may count the processes of the last generation for a moment longer.
 fn clone_patiently(kind: Kind, area: &Area, start: &mut Start, dispositions: &Dispositions) -> Result<i32, Errno> {
     for pause in [5, 20, 80, 320] {
         match clone(kind, area, start, dispositions) {
@@ -244,7 +244,7 @@ fn clone_patiently(kind: Kind, area: &Area, start: &mut Start, dispositions: &Di
 
 fn clone(kind: Kind, area: &Area, start: &mut Start, dispositions: &Dispositions) -> Result<i32, Errno> {
     let _blocked = signals::block_all();
-    // Now, because a handler that was set later would run in the clone.
+    // Not earlier: a handler that is installed in between would run in the clone.
     start.resets = dispositions.resets();
     let start = std::ptr::from_mut(start).cast();
     // SAFETY: the stack is ours alone, and outlives the clone or its exec: a clone in our memory ends or executes the
@@ -306,7 +306,7 @@ fn enter_group(start: &mut Start) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Here, and not by the parent: the program cannot begin without it.
+/// The clone does this, not the parent, so the program never runs without it.
 fn tie(start: &mut Start) -> Result<(), Errno> {
     if let (Some(tether), Group::Own) = (start.tether, start.group) {
         let _ = tether.hold_group(own_pid());
@@ -320,15 +320,15 @@ fn end_with_parent(start: &mut Start) -> Result<(), Errno> {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::getppid()
     };
-    // Else it ended before the kernel knew of our wish.
+    // A different parent means that ours ended before the call took effect.
     if parent == start.parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
-/// How long a clone that something stops (SIGSTOP, a Ctrl-Z) before it executes the program stays stopped.
+/// How long a clone stays stopped if something stops it before the exec (SIGSTOP, Ctrl-Z).
 const ALARM: Duration = Duration::from_millis(500);
 
-/// While a clone is stopped, the thread that started it cannot do anything but be killed. So the kernel continues the clone
-/// after [`ALARM`], by a timer that an exec deletes, and its parent stops the program then.
+/// A stopped clone blocks the thread that started it; only SIGKILL reaches that thread. The timer makes the kernel continue
+/// the clone after [`ALARM`], and the parent then stops the program. An exec deletes the timer.
 fn set_alarm(_: &mut Start) -> Result<(), Errno> {
     // SAFETY: all fields are integers and pointers, for which zero is valid.
     let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -344,7 +344,7 @@ fn set_alarm(_: &mut Start) -> Result<(), Errno> {
             libc::syscall(libc::SYS_timer_settime, timer, 0, &when, null_mut::<libc::itimerspec>());
         }
     }
-    // A system without such timers: a stop then lasts until somebody continues the clone.
+    // Without such timers, a stop lasts until somebody continues the clone.
     Ok(())
 }
 
@@ -368,7 +368,7 @@ fn name_own_pid(start: &mut Start) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Writes `LISTEN_PID=` and a pid, NUL-terminated. No formatting of the standard library, which may panic.
+/// Writes `LISTEN_PID=` and a pid, NUL-terminated. The formatting of the standard library may panic.
 fn write_own_pid(buffer: &mut [u8; OWN_PID], mut pid: u32) -> *const libc::c_char {
     let (name, digits) = buffer.split_at_mut(LISTEN_PID.len());
     name.copy_from_slice(LISTEN_PID.as_bytes());
@@ -400,14 +400,14 @@ fn execute(start: &mut Start) -> Result<(), Errno> {
     Err(Errno::last())
 }
 
-/// The clone's stack, above a page that nobody may touch, and the place for its failure. Shared, so that a forked clone
-/// can report as well.
+/// The clone's stack, with a guard below it, and the place where the clone reports a failure. It is shared memory, so a
+/// forked clone can report too.
 struct Area {
     base: *mut c_void,
 }
 
 impl Area {
-    /// The steps need a few hundred bytes, without optimization a few thousand.
+    /// The steps need a few hundred bytes, or a few thousand without optimization.
     const STACK: usize = 64 * 1024;
     const GUARD: usize = 64 * 1024;
     /// Keeps the stack aligned as every architecture wants it.
@@ -426,7 +426,7 @@ impl Area {
         Ok(area)
     }
 
-    /// Its highest address: stacks grow downwards on all that Linux runs on, but PA-RISC.
+    /// The highest address: stacks grow downwards, except on PA-RISC.
     fn stack(&self) -> *mut c_void {
         self.base.wrapping_byte_add(Area::GUARD + Area::STACK - Area::REPORT)
     }

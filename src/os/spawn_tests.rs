@@ -33,6 +33,7 @@ fn start(kind: Kind, executable: &Executable) -> Result<i32, Failure> {
 /// The exit code, or 128+n. Other tests of this process start programs too, so it waits for this one alone.
 fn end_of(pid: i32) -> i32 {
     let mut raw = 0;
+    // SAFETY: waitpid(2) writes one integer, or nothing to null.
     while unsafe { libc::waitpid(pid, &raw mut raw, 0) } != pid {
         assert_eq!(Errno::last(), Errno::EINTR);
     }
@@ -91,6 +92,7 @@ fn each_reason_why_a_program_cannot_start_is_told_and_leaves_no_process() {
             if kind == Kind::Shared {
                 let pid = PID.load(Ordering::Relaxed);
                 assert_ne!(pid, last);
+                // SAFETY: waitpid(2) writes one integer, or nothing to null.
                 assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) }, -1);
                 assert_eq!(Errno::last(), Errno::ECHILD);
                 last = pid;
@@ -121,6 +123,7 @@ fn the_pid_in_the_environment_is_that_of_the_program() {
     let mut buffer = [0xFF; super::OWN_PID];
     for (pid, entry) in [(1, c"LISTEN_PID=1"), (90, c"LISTEN_PID=90"), (4_194_304, c"LISTEN_PID=4194304")] {
         let written = write_own_pid(&mut buffer, pid);
+        // SAFETY: it points into the buffer, which is NUL-terminated.
         assert_eq!(unsafe { std::ffi::CStr::from_ptr(written) }, entry);
     }
     write_own_pid(&mut buffer, u32::MAX);
@@ -170,6 +173,7 @@ fn a_clone_that_is_killed_is_a_program_that_ended() {
     for kind in KINDS {
         let mut steps = STEPS;
         steps[4].1 = |_| {
+            // SAFETY: integers only.
             unsafe { libc::kill(own_pid(), libc::SIGKILL) };
             Ok(())
         };
@@ -184,10 +188,12 @@ fn a_stop_during_the_start_holds_up_nobody_for_long_and_stops_the_program() {
     // STOP takes effect at once, the TSTP of a Ctrl-Z as soon as it is let through.
     let stops: [Action; 2] = [
         |_| {
+            // SAFETY: integers only.
             unsafe { libc::kill(own_pid(), libc::SIGSTOP) };
             Ok(())
         },
         |_| {
+            // SAFETY: integers only.
             unsafe { libc::kill(own_pid(), libc::SIGTSTP) };
             Ok(())
         },
@@ -244,6 +250,7 @@ fn refuse_vfork() {
         answer(libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: prctl(2) reads the filter, which outlives the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
@@ -257,6 +264,7 @@ static RAN_IN_THE_CLONE: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn note(_: libc::c_int) {
     RAN.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: no arguments.
     if unsafe { libc::getpid() } != OWN.load(Ordering::Relaxed) {
         RAN_IN_THE_CLONE.store(true, Ordering::Relaxed);
     }
@@ -271,10 +279,12 @@ fn no_handler_of_ours_runs_in_the_clone_in_a_thousand_starts_under_a_storm_of_si
             let storm = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH, 40];
             // The program is to ignore them, as our caller did; in this process they are handled.
             for number in storm {
+                // SAFETY: the handlers only use atomics and getpid(2).
                 unsafe { libc::signal(number, libc::SIG_IGN) };
             }
             let dispositions = Dispositions::of_caller();
             for number in &storm[..3] {
+                // SAFETY: the handlers only use atomics and getpid(2).
                 unsafe { libc::signal(*number, note as extern "C" fn(libc::c_int) as libc::sighandler_t) };
             }
             let done = AtomicBool::new(false);
@@ -283,6 +293,7 @@ fn no_handler_of_ours_runs_in_the_clone_in_a_thousand_starts_under_a_storm_of_si
                     while !done.load(Ordering::Relaxed) {
                         // The clone is in this group too.
                         storm.iter().for_each(|number| {
+                            // SAFETY: integers only.
                             unsafe { libc::kill(0, *number) };
                         });
                     }
@@ -365,7 +376,7 @@ fn what_contains_a_nul_byte_cannot_be_executed() {
     let new = |command: &[OsString], directory: &Path, environment: &[(OsString, OsString)]| {
         Executable::new(Path::new("/bin/true"), command, directory, environment, false).is_err()
     };
-    assert!(new(&[nul.clone()], root, &[]));
+    assert!(new(std::slice::from_ref(&nul), root, &[]));
     assert!(new(&fine, Path::new(OsStr::new(&nul)), &[]));
     assert!(new(&fine, root, &[("A".into(), nul)]));
     assert!(!new(&fine, root, &[]));

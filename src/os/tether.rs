@@ -1,9 +1,9 @@
-//! A dead man's switch: who is tethered is killed by the kernel when this process ends, however it ends.
+//! A dead man's switch: the kernel kills a tethered process or process group when this process ends, in any way.
 //!
-//! PR_SET_PDEATHSIG reaches one process and none of its children. This reaches a whole process group, and any process
-//! that is named later: a pipe that signals by SIGIO (fcntl(2): O_ASYNC, F_SETOWN) may send any signal instead, KILL
-//! included (F_SETSIG), to a process or to a group. Both ends are ours alone. The end of this process closes them, and
-//! whichever closes first signals through the other.
+//! PR_SET_PDEATHSIG works for a direct child only. A tether also works for a process group, and for any process that is
+//! named later. It is a pipe with signal-driven I/O (fcntl(2): O_ASYNC, F_SETOWN), which may send any signal instead of
+//! SIGIO, also KILL (F_SETSIG). Only this process has both ends. When it ends, the kernel closes them, and closing the
+//! first end sends the signal of the other.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -12,34 +12,33 @@ use nix::libc;
 
 use super::fd;
 
-/// fcntl(2), Linux; the same number on every architecture. The libc crate does not have it everywhere.
+/// From fcntl(2); the same number on every architecture. The libc crate does not define it everywhere.
 const F_SETSIG: i32 = 10;
 
-/// Kills whom it holds when this process ends, and when it is dropped.
+/// Kills the process or group that it holds when this process ends, or when it is dropped.
 #[derive(Debug)]
 pub struct Tether {
     ends: [OwnedFd; 2],
 }
 
 impl Tether {
-    /// One that holds nobody yet.
+    /// Creates a tether that holds nothing yet.
     ///
     /// # Errors
-    /// No descriptor is left, or the system knows no signals by descriptors.
+    /// No descriptor is left, or the system does not support signals by descriptors.
     pub fn new() -> Result<Tether, Errno> {
         let (reader, writer) = fd::pipe()?;
         let tether = Tether { ends: [reader, writer] };
         for end in &tether.ends {
             control(end, F_SETSIG, libc::SIGKILL)?;
-            // SAFETY: fcntl(2) with integers only.
-            let flags = Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), libc::F_GETFL) })?;
-            control(end, libc::F_SETFL, flags | libc::O_ASYNC)?;
+            // F_SETFL keeps the access mode of a descriptor, and a new pipe has no other flag.
+            control(end, libc::F_SETFL, libc::O_ASYNC)?;
         }
         Ok(tether)
     }
 
-    /// Holds a process group. The kernel remembers the group itself and not its number, so that a later group of the
-    /// same number is never meant. Async-signal-safe.
+    /// Holds a process group. The kernel stores the group itself, not its number, so a later group with the same number
+    /// is not killed. Async-signal-safe.
     ///
     /// # Errors
     /// ESRCH when there is no such group.
@@ -47,7 +46,7 @@ impl Tether {
         self.hold(-group)
     }
 
-    /// Holds one process, in the same sense. Async-signal-safe.
+    /// Holds one process, with the same guarantee. Async-signal-safe.
     ///
     /// # Errors
     /// ESRCH when there is no such process.
@@ -55,9 +54,9 @@ impl Tether {
         self.hold(pid)
     }
 
-    /// Lets go, without killing anybody.
+    /// Drops the tether without killing anything.
     pub fn release(self) {
-        // Zero is nobody; that cannot fail.
+        // Zero removes the owner; that cannot fail.
         let _ = self.hold(0);
     }
 
@@ -67,7 +66,7 @@ impl Tether {
 }
 
 fn control(end: &OwnedFd, command: i32, argument: i32) -> Result<(), Errno> {
-    // SAFETY: fcntl(2) with integers only, on a descriptor that is open as long as it is borrowed.
+    // SAFETY: fcntl(2) with integers only, on a borrowed and therefore open descriptor.
     Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), command, argument) }).map(drop)
 }
 
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tether_that_goes_kills_whom_it_holds_and_one_that_lets_go_does_not() {
+    fn dropping_a_tether_kills_what_it_holds_and_releasing_it_does_not() {
         let (mut grouped, mut single, mut free) = (sleeper(), sleeper(), sleeper());
         let tethers = [Tether::new().unwrap(), Tether::new().unwrap(), Tether::new().unwrap()];
         tethers[0].hold_group(pid(&grouped)).unwrap();
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_gone_cannot_be_held() {
+    fn a_process_group_that_has_ended_cannot_be_held() {
         let mut gone = sleeper();
         gone.kill().unwrap();
         gone.wait().unwrap();

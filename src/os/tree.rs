@@ -1,4 +1,4 @@
-//! Who descends from whom, read from /proc.
+//! The process tree, read from /proc.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,28 +11,28 @@ use super::process::own_pid;
 use super::signals::Signal;
 use super::user;
 
-/// One living (or stopped, or dead and not yet collected) process.
+/// A process that is running, stopped, or a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Its pid.
+    /// The process ID.
     pub pid: i32,
-    /// Its parent's.
+    /// The process ID of its parent.
     pub parent: i32,
-    /// Its process group.
+    /// The process group ID.
     pub group: i32,
-    /// Its session.
+    /// The session ID.
     pub session: i32,
-    /// Its state: `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (dead).
+    /// The state: `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (zombie).
     pub state: char,
-    /// When it started, in ticks since the machine did: together with the pid, no other process has it.
+    /// Start time in clock ticks since boot. Pid and start time together identify the process.
     pub started: u64,
 }
 
 impl Process {
-    /// Reads one process; `None` when it is gone, or /proc hides it.
+    /// Reads one process; `None` when it has ended, or /proc hides it.
     pub fn of(pid: i32) -> Option<Process> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything, parentheses and blanks included: what follows the last one counts.
+        // The name in parentheses may contain parentheses and blanks, so the fields begin after the last parenthesis.
         let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
         let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
@@ -41,20 +41,20 @@ impl Process {
         let session = fields.next()?.parse().ok()?;
         let threads = fields.nth(13)?;
         let started = fields.nth(1)?.parse().ok()?;
-        // Its main thread has ended (pthread_exit), others have not: what ps shows as a zombie lives.
+        // If only the main thread has ended (pthread_exit), ps shows a zombie, but the process is still running.
         let state = if state == 'Z' && threads != "1" && threads != "0" { state_of_a_thread(pid) } else { state };
         Some(Process { pid, parent, group, session, state, started })
     }
 
-    /// Sends a signal to this very process, and never to one that was given its number later.
+    /// Sends a signal to this process, and never to a later one with the same pid.
     ///
     /// # Errors
-    /// ESRCH when it is gone, EPERM when it may not be signalled.
+    /// ESRCH when it has ended, EPERM when this user may not signal it.
     pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
         self.send(signal.number())
     }
 
-    /// Whether it is there and may not be signalled: sudo, or another set-uid program, has made it somebody else's.
+    /// Whether it exists and this user may not signal it: sudo or another set-uid program has changed its user.
     pub fn is_out_of_reach(&self) -> bool {
         self.send(0) == Err(Errno::EPERM)
     }
@@ -62,16 +62,16 @@ impl Process {
     fn send(&self, number: i32) -> Result<(), Errno> {
         match pidfd::open(self.pid) {
             Ok(descriptor) => {
-                // It was opened by number. That it is the one we mean, its start tells.
+                // The pidfd was opened by pid. The start time confirms that it is the right process.
                 self.confirm()?;
                 match pidfd::send(&descriptor, number) {
-                    // Before Linux 5.1, and where a filter of system calls forbids it.
+                    // Before Linux 5.1, or forbidden by a seccomp filter.
                     Err(Errno::ENOSYS | Errno::EPERM) => {}
                     sent => return sent,
                 }
             }
             Err(Errno::ESRCH) => return Err(Errno::ESRCH),
-            // Before Linux 5.3, where a filter forbids it, and where no descriptor is left.
+            // Before Linux 5.3, or forbidden by a seccomp filter, or no descriptor is left.
             Err(_) => {}
         }
         self.confirm()?;
@@ -84,40 +84,40 @@ impl Process {
         if same { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
-    /// Its name as `ps -o comm` shows it; empty when it is gone.
+    /// The name, as `ps -o comm` shows it; empty when the process has ended.
     pub fn name(&self) -> String {
         let name = fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned()
     }
 
-    /// Its owner in words: `root`, `user 1001`.
+    /// The name of its user: `root`, or `user 1001` if there is no name.
     pub fn owner(&self) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
-        let Some(real) = real else { return "somebody else".to_owned() };
+        let Some(real) = real else { return "another user".to_owned() };
         let name = real.parse().ok().and_then(user::name);
         name.unwrap_or_else(|| format!("user {real}"))
     }
 
-    /// How often it has left a processor: the same number later means that it has not run in between.
+    /// The number of its context switches. If it is the same later, the process has not run in between.
     pub fn switches(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let counts = status.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
         Some(counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum())
     }
 
-    /// Whether it is dead, and only has to be collected.
+    /// Whether it is a zombie.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 
-    /// Whether it is stopped, by a job-control signal or by a debugger.
+    /// Whether it is stopped by a job-control signal or by a debugger.
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
 }
 
-/// The state of one that lives, of the threads of this process.
+/// The state of a thread of this process that has not ended.
 fn state_of_a_thread(pid: i32) -> char {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut states = tasks.filter_map(|task| {
@@ -128,30 +128,30 @@ fn state_of_a_thread(pid: i32) -> char {
     states.find(|state| !matches!(state, 'Z' | 'X')).unwrap_or('Z')
 }
 
-/// Whether processes cannot be looked at: there is no /proc here.
+/// Whether /proc is missing, so that processes cannot be read.
 pub fn is_hidden() -> bool {
     Process::of(own_pid()).is_none()
 }
 
-/// Every descendant of `root` that is not dead, parents before their children; without `root`.
+/// Every descendant of `root` that is not a zombie, parents before their children; without `root`.
 ///
-/// A tree that forks meanwhile may have grown before this returns: who wants it empty asks again.
+/// The tree may fork meanwhile, so the result may be incomplete. A caller that waits for an empty tree must call again.
 pub fn descendants(root: i32) -> Vec<Process> {
     descendants_but(root, &[])
 }
 
-/// The same without these processes and all that descends from them.
+/// The same without these processes and their descendants.
 pub fn descendants_but(root: i32, without: &[i32]) -> Vec<Process> {
     let found = with_the_dead(root, without);
     found.into_iter().filter(|process| !process.is_dead()).collect()
 }
 
-/// The same, and those who are dead and not yet collected.
+/// The same, including zombies.
 pub fn with_the_dead(root: i32, without: &[i32]) -> Vec<Process> {
     by_children_files(root, without).unwrap_or_else(|| by_scan(root, without))
 }
 
-/// `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN): cost in the size of the tree, not of the machine.
+/// Reads `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN). The cost grows with the tree, not with the machine.
 fn by_children_files(root: i32, without: &[i32]) -> Option<Vec<Process>> {
     let mut found = Vec::new();
     let mut parents = vec![root];
@@ -170,7 +170,7 @@ fn by_children_files(root: i32, without: &[i32]) -> Option<Vec<Process>> {
     known.then_some(found)
 }
 
-/// Every process of the machine, then the tree among them.
+/// Reads every process of the machine and selects the tree.
 fn by_scan(root: i32, without: &[i32]) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -198,7 +198,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn both_ways_of_reading_the_tree_find_the_same_children() {
+    fn both_methods_of_reading_the_tree_find_the_same_children() {
         let mut children: Vec<_> =
             (0..3).map(|_| std::process::Command::new("sleep").arg("60").spawn().unwrap()).collect();
         let own = i32::try_from(std::process::id()).unwrap();
@@ -219,20 +219,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_given_the_number_of_another_is_not_signalled() {
+    fn a_process_that_reuses_a_pid_is_not_signalled() {
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
         let earlier = Process { started: process.started - 1, ..process };
         assert_eq!(earlier.signal(Signal::KILL), Err(Errno::ESRCH));
         assert!(!earlier.is_out_of_reach());
-        // Of a KILL before it, it would have died.
+        // An earlier KILL would show up as the signal that ended it.
         process.signal(Signal::TERM).unwrap();
         assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::TERM.number()));
         assert_eq!(process.signal(Signal::KILL), Err(Errno::ESRCH));
     }
 
     #[test]
-    fn real_time_signals_arrive_too() {
+    fn real_time_signals_are_delivered_too() {
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
         process.signal("RTMIN+1".parse().unwrap()).unwrap();

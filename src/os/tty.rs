@@ -1,4 +1,4 @@
-//! The terminal: whether there is one, and keeping it sane.
+//! The terminal: its settings and its foreground process group, and how to restore them.
 
 use std::io::{IsTerminal, stdin};
 use std::os::fd::AsFd;
@@ -10,22 +10,22 @@ use nix::unistd::{getpgrp, tcgetpgrp, tcsetpgrp};
 
 use super::fd::{adopt, write_if_ready};
 
-/// What a full-screen program switches on and a dead one leaves on (ECMA-48, xterm's control sequences), switched off:
-/// each is without effect where it was off already.
+/// Switches off the modes that a killed full-screen program leaves on (ECMA-48, xterm's control sequences). Each
+/// sequence has no effect if its mode is off.
 ///
-/// The alternate screen is entered before it is left: leaving alone puts the cursor where it was when the screen was
-/// last entered, in tmux and xterm also if that was long ago.
+/// The alternate screen is entered before it is left. Leaving alone would move the cursor to its position at the last
+/// entry, in tmux and xterm even if the screen is not active.
 const LEAVE_FULL_SCREEN: &str = concat!(
     "\x1b[?1049h\x1b[?1049l",                       // the main screen
-    "\x1b7\x1b[r\x1b8", // the whole of it scrolls; setting that moves the cursor, so it is saved
-    "\x1b[?1l\x1b>",    // cursor keys and keypad as usual
-    "\x1b[>4m",         // and modified keys
+    "\x1b7\x1b[r\x1b8",                             // the whole screen scrolls; this moves the cursor, so it is saved
+    "\x1b[?1l\x1b>",                                // cursor keys and keypad as usual
+    "\x1b[>4m",                                     // modified keys as usual
     "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l", // no mouse
-    "\x1b[?1004l",      // no word of the focus
-    "\x1b[?2004l",      // no brackets around what is pasted
-    "\x1b[?7h",         // long lines wrap
-    "\x1b[?25h",        // the cursor shows
-    "\x1b(B\x1b[0m",    // letters are letters, without colour
+    "\x1b[?1004l",                                  // no focus events
+    "\x1b[?2004l",                                  // no bracketed paste
+    "\x1b[?7h",                                     // long lines wrap
+    "\x1b[?25h",                                    // the cursor shows
+    "\x1b(B\x1b[0m",                                // the normal character set, no colour
 );
 
 /// Whether standard input is a terminal.
@@ -39,27 +39,29 @@ pub fn shows_keys() -> bool {
     tcgetattr(std::io::stderr()).is_ok_and(|now| now.local_flags.contains(shown))
 }
 
-/// The terminal's settings as they were found.
+/// The terminal's settings at the start of reloadrun.
 pub struct Settings {
     found: Termios,
-    /// Whether we were in the foreground when the command got the terminal.
+    /// Whether reloadrun was in the foreground when the command was started.
     lent: bool,
+    /// Whether it understands no control sequences.
+    dumb: bool,
 }
 
 impl Settings {
-    /// Those of standard input, if it is a terminal.
-    pub fn of_stdin() -> Option<Settings> {
-        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false })
+    /// Reads the settings of standard input; `None` if it is not a terminal. A `dumb` one gets no control sequences.
+    pub fn of_stdin(dumb: bool) -> Option<Settings> {
+        tcgetattr(stdin()).ok().map(|found| Settings { found, lent: false, dumb })
     }
 
-    /// Notes that a command gets the terminal now.
+    /// Notes, before a command starts, whether it gets the terminal.
     pub fn lend(&mut self) {
         self.lent = in_foreground();
     }
 
-    /// Puts everything back where it has changed: a command that was killed in raw mode leaves the terminal unusable.
-    /// Does nothing in the background, where the terminal is somebody else's, and nothing that could be seen if the
-    /// settings are as they were found.
+    /// Restores settings that have changed: a command that was killed in raw mode leaves the terminal unusable. Does
+    /// nothing in the background, where the terminal belongs to another job. Has no visible effect if the settings are
+    /// unchanged.
     pub fn restore(&self) {
         if self.lent {
             take_back();
@@ -68,12 +70,12 @@ impl Settings {
         if !in_foreground() || left == self.found {
             return;
         }
-        // At once, and not when the output has drained: a terminal held by Ctrl-S never drains.
+        // TCSANOW does not wait for pending output, which a terminal stopped by Ctrl-S never finishes.
         let _ = tcsetattr(stdin(), SetArg::TCSANOW, &self.found);
-        // Line by line and with an echo, a terminal was in nobody's special use.
+        // If line mode or echo were on and are off now, a full-screen program probably left them off.
         let ordinary = LocalFlags::ICANON | LocalFlags::ECHO;
         let lost = self.found.local_flags & ordinary & !left.local_flags;
-        if !lost.is_empty() && std::env::var_os("TERM").is_none_or(|name| name != "dumb") {
+        if !lost.is_empty() && !self.dumb {
             leave_full_screen();
         }
     }
@@ -83,8 +85,8 @@ fn in_foreground() -> bool {
     tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// Makes our group the foreground group if the one that is has died: a shell that was the command took the terminal
-/// for itself and was killed. The caller must not be stopped by SIGTTOU.
+/// Makes our process group the foreground group if the present one has ended, for example a shell as the command that
+/// took the terminal and was killed. The caller must ignore or block SIGTTOU.
 fn take_back() {
     let Ok(group) = tcgetpgrp(stdin()) else { return };
     if group.as_raw() <= 0 || killpg(group, None) == Err(Errno::ESRCH) {
@@ -92,7 +94,7 @@ fn take_back() {
     }
 }
 
-/// To the terminal itself, whatever standard output is; at once or never.
+/// Writes to the terminal itself, not to standard output, and gives up if that would block.
 fn leave_full_screen() {
     if let Ok(terminal) = adopt(0) {
         write_if_ready(terminal.as_fd(), LEAVE_FULL_SCREEN.as_bytes());

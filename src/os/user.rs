@@ -1,5 +1,5 @@
-//! Users by `/etc/passwd` alone. getpwuid(3) may ask a server and wait for it, and in a static binary it loads
-//! libraries of the system that it runs on, which may be of another version.
+//! Users, from `/etc/passwd` only. getpwuid(3) may ask a server on the network. In a static binary it also loads shared
+//! libraries of the system, whose version may differ from the one that the binary was linked with.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,26 +8,26 @@ use std::path::PathBuf;
 
 use nix::unistd::{geteuid, getuid};
 
-/// A user's number.
+/// A user ID.
 pub type UserId = u32;
 
-/// The user that we act as.
+/// The effective user ID of this process.
 pub fn own_user() -> UserId {
     geteuid().as_raw()
 }
 
-/// The name of a user, where `/etc/passwd` has one.
+/// The name of a user, if `/etc/passwd` has it.
 pub fn name(user: UserId) -> Option<String> {
     let bytes = field(&fs::read("/etc/passwd").ok()?, user, NAME)?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `alice (uid 1000)`, or the number alone where it has no name.
+/// `alice (uid 1000)`, or `uid 1000` if it has no name.
 pub fn shown(user: UserId) -> String {
     name(user).map_or_else(|| format!("uid {user}"), |name| format!("{name} (uid {user})"))
 }
 
-/// The home: `HOME`, or the one that `/etc/passwd` has for the user who started us.
+/// The home directory: `HOME`, or the one of the real user in `/etc/passwd`.
 pub fn home() -> Option<PathBuf> {
     let told = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let written = || Some(OsString::from_vec(field(&fs::read("/etc/passwd").ok()?, getuid().as_raw(), HOME)?));
@@ -38,7 +38,7 @@ const NAME: usize = 0;
 const USER: usize = 2;
 const HOME: usize = 5;
 
-/// One field of the first line about this user; an empty one is none.
+/// A field of the first line with this user ID; `None` if it is empty.
 fn field(passwd: &[u8], user: UserId, number: usize) -> Option<Vec<u8>> {
     let user = user.to_string();
     let lines = passwd.split(|byte| *byte == b'\n');

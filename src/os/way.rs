@@ -1,4 +1,4 @@
-//! The way to a file, step by step: what is opened, and who owns the symlinks that led there.
+//! Opens a file by walking its path (the *way*) step by step, and records the owners of the symlinks in it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -15,41 +15,41 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use super::fs::FileId;
 use super::user::UserId;
 
-/// As many symlinks as the kernel follows.
+/// The most symlinks followed, the same as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// A file that was opened, and how it was come by. Everything in it was asked of open descriptors, never of a name, so
-/// that nobody can exchange the file between the question and the reading.
+/// An opened file and the facts about its path. All facts come from open descriptors, not from names, so no other
+/// process can replace the file between the check and the read.
 #[derive(Debug)]
 pub struct Way {
-    /// The file; the error is that of the attempt to read it.
+    /// The file, or the error of opening it for reading.
     pub file: io::Result<File>,
-    /// Who owns it.
+    /// Its owner.
     pub owner: UserId,
-    /// Its permissions.
+    /// Its mode bits (permissions, set-uid, set-gid, sticky).
     pub mode: u32,
     /// Whether it is a regular file.
     pub is_file: bool,
-    /// Who owns the symlinks that led to it.
+    /// The owners of the symlinks in the path.
     pub link_owners: Vec<UserId>,
-    /// The directories that hold the file, and each of these symlinks.
+    /// The directories that contain the file and each of these symlinks.
     pub places: Vec<Place>,
 }
 
-/// A directory.
+/// A directory that contains the file or a symlink on its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Which one it is.
+    /// Its identity.
     pub id: FileId,
-    /// Its permissions.
+    /// Its mode bits.
     pub mode: u32,
 }
 
 impl Way {
-    /// Goes to the file at an absolute path.
+    /// Walks to the file at an absolute path.
     ///
     /// # Errors
-    /// It is not there, or what leads there cannot be passed.
+    /// It does not exist, or a directory in the path cannot be searched.
     pub fn to(path: &Path) -> io::Result<Way> {
         let root = || openat_nothing("/");
         let mut directory = root()?;
@@ -84,16 +84,16 @@ impl Way {
     }
 }
 
-/// Opens for reading what was seen at this name a moment ago, and nothing else that may be there now.
+/// Opens the file that was seen at this name; an error if it was replaced since.
 fn open(directory: &OwnedFd, name: &OsString, seen: &FileStat) -> io::Result<File> {
-    // O_NONBLOCK: a FIFO that somebody puts there must not hold us up.
+    // O_NONBLOCK: opening a FIFO at this path must not block.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = openat(directory, name.as_os_str(), flags, Mode::empty())?;
     let opened = fstat(&file)?;
-    // The owner too: it may have been given away since.
+    // The owner is compared too: it may have changed since.
     let of = |stat: &FileStat| (stat.st_dev, stat.st_ino, stat.st_uid, stat.st_mode);
     if of(&opened) != of(seen) {
-        return Err(io::Error::other("it was exchanged while it was opened"));
+        return Err(io::Error::other("it was replaced while it was being opened"));
     }
     Ok(File::from(file))
 }
@@ -134,7 +134,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn the_way_leads_through_every_symlink_and_names_where_they_lie() {
+    fn symlinks_are_followed_and_their_directories_are_recorded() {
         let directory = tempfile::tempdir().unwrap();
         let top = std::fs::canonicalize(directory.path()).unwrap();
         for name in ["a", "b", "b/c"] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_nowhere_is_an_error() {
+    fn a_path_that_does_not_lead_to_a_file_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         symlink("round", directory.path().join("round")).unwrap();
         for name in ["round", "absent", "round/x", "absent/x"] {

@@ -89,13 +89,13 @@ impl Reporter {
     /// The events cannot go where they should.
     pub fn open(config: &Config) -> Result<Reporter> {
         let json_sink = config.events.as_ref().map(open_events).transpose()?.map(|fd| Sink::to(Some(fd)));
-        let human = Human::new(config.directory.clone(), use_color(config.color), config.verbosity, clears(config));
+        let human = Human::new(config.directory.clone(), use_color(config), config.verbosity, clears(config));
         Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink, complained: false })
     }
 
     /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
     pub fn adapt(&mut self, config: &Config) {
-        self.human.adapt(use_color(config.color), config.verbosity, clears(config));
+        self.human.adapt(use_color(config), config.verbosity, clears(config));
     }
 
     /// Clears the terminal for a start, where that is wanted and there is one.
@@ -203,17 +203,13 @@ fn clears(config: &Config) -> bool {
     config.clear && std::io::stderr().is_terminal()
 }
 
-/// Colour is for terminals, and not for those who said <https://no-color.org>.
-pub fn use_color(color: Color) -> bool {
+/// Colour is for terminals, and not for users who refuse it.
+pub fn use_color(config: &Config) -> bool {
     use std::io::IsTerminal;
-    match color {
+    match config.color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => {
-            std::io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
-        }
+        Color::Auto => std::io::stderr().is_terminal() && !config.environment.refuses_color(),
     }
 }
 

@@ -2,32 +2,35 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use crate::exit_code::ChildEnd;
+use crate::generation::Generation;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Pieces, Report, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, StartRequest, WatchState, encode};
 
 /// A living child.
 #[derive(Debug)]
 pub struct ChildProcess {
+    generation: Generation,
     pid: i32,
     /// Whether its end has been collected: from then on its number may be somebody else's.
     collected: bool,
     reports: OwnedFd,
     directives: OwnedFd,
     outbox: Outbox,
-    legacy: OwnedFd,
     decoder: Decoder,
     pieces: Pieces,
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to two stops at the most, and to a set of signals.
+/// much there is to tell, it comes down to one start, two stops at the most, and a set of signals.
 #[derive(Debug, Default)]
 struct Outbox {
-    /// The rest of a directive that the pipe has taken a part of, or could not take.
+    /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
     line: Vec<u8>,
+    start: Option<StartRequest>,
     stops: u8,
     signals: BTreeSet<i32>,
 }
@@ -35,23 +38,33 @@ struct Outbox {
 impl Outbox {
     fn add(&mut self, directive: Directive) {
         match directive {
+            Directive::Start(request) => self.start = Some(request),
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
             Directive::Signal { number } => drop(self.signals.insert(number)),
         }
     }
 
-    /// Makes the next directive ready to be written, if there is one; stops go first.
+    /// Makes the next directive ready to be written, if there is one: first the start, without which there is nothing to
+    /// stop, and then the stops.
     fn prepare(&mut self) -> bool {
-        if self.line.is_empty() {
-            if self.stops > 0 {
-                self.stops -= 1;
-                self.line = encode(&Directive::Stop);
-            } else if let Some(number) = self.signals.pop_first() {
-                self.line = encode(&Directive::Signal { number });
-            }
+        if self.line.is_empty()
+            && let Some(next) = self.next()
+        {
+            encode(&next, &mut self.line);
         }
         !self.line.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Directive> {
+        if let Some(request) = self.start.take() {
+            return Some(Directive::Start(request));
+        }
+        if self.stops > 0 {
+            self.stops -= 1;
+            return Some(Directive::Stop);
+        }
+        self.signals.pop_first().map(|number| Directive::Signal { number })
     }
 }
 
@@ -62,52 +75,42 @@ pub struct ChildEnds {
     pub reports: OwnedFd,
     /// Where its directives come from.
     pub directives: OwnedFd,
-    /// What the child before has left.
-    pub inherited: Option<OwnedFd>,
-    /// Where it leaves what the next one should know.
-    pub legacy: OwnedFd,
+    /// What the children hand on to each other.
+    pub watch_state: WatchState,
     /// The heartbeat, where it has no path.
     pub heartbeat: Option<OwnedFd>,
 }
 
 impl ChildProcess {
-    /// Forks a child that runs `body` with its ends of the pipes, with what the one before has left, and with the
-    /// heartbeat where that has no path.
+    /// Forks the child of a generation. It runs `body` with its ends of the pipes, with what the children hand on to each
+    /// other, and with the heartbeat where that has no path; there it waits until it is told to start.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
-    pub fn start(
-        inherited: Option<OwnedFd>,
+    pub fn fork(
+        generation: Generation,
+        watch_state: WatchState,
         heartbeat: Option<OwnedFd>,
         body: impl FnOnce(ChildEnds) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let (legacy, child_legacy) = os::fd::pipe()?;
-        let ends = ChildEnds {
-            reports: child_reports,
-            directives: child_directives,
-            inherited,
-            legacy: child_legacy,
-            heartbeat,
-        };
+        let ends = ChildEnds { reports: child_reports, directives: child_directives, watch_state, heartbeat };
         let pid = os::process::fork_child(|| {
-            let kept = [&ends.reports, &ends.directives, &ends.legacy]
-                .into_iter()
-                .chain(&ends.inherited)
-                .chain(&ends.heartbeat);
+            let pipes = [&ends.reports, &ends.directives];
+            let kept = pipes.into_iter().chain(ends.watch_state.descriptors()).chain(&ends.heartbeat);
             os::fd::close_all_but(&kept.collect::<Vec<_>>());
             body(ends).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
-        Ok(ChildProcess { pid, collected: false, reports, directives, outbox, legacy, decoder, pieces })
+        Ok(ChildProcess { generation, pid, collected: false, reports, directives, outbox, decoder, pieces })
     }
 
-    /// Lets go of it; what it leaves to the next one remains.
-    pub fn leave(self) -> OwnedFd {
-        self.legacy
+    /// Which generation it is for.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Its pid.
@@ -120,13 +123,24 @@ impl ChildProcess {
         self.collected = true;
     }
 
-    /// Readable when it has said something, or is gone.
-    pub fn reports(&self) -> BorrowedFd<'_> {
-        self.reports.as_fd()
+    /// Readable when it has said something, or is gone. `None` when its end has been collected: all it said was read, and
+    /// the end of a pipe stays readable for ever.
+    pub fn reports(&self) -> Option<BorrowedFd<'_>> {
+        (!self.collected).then(|| self.reports.as_fd())
     }
 
-    /// What it has said; `None` when it will say nothing more.
-    pub fn listen(&mut self) -> Option<Vec<Report>> {
+    /// What it has said so far, without waiting.
+    pub fn said(&mut self) -> Vec<Report> {
+        let mut said = Vec::new();
+        while matches!(os::fd::wait_readable([self.reports.as_fd()], Some(Instant::now())), Ok([true])) {
+            let Some(reports) = self.listen() else { break };
+            said.extend(reports);
+        }
+        said
+    }
+
+    /// `None` when it will say nothing more.
+    fn listen(&mut self) -> Option<Vec<Report>> {
         let mut buffer = vec![0; 64 * 1024];
         match os::fd::read_some(&self.reports, &mut buffer) {
             Ok(0) | Err(_) => None,
@@ -139,12 +153,23 @@ impl ChildProcess {
 
     /// Tells it something, now or as soon as it listens. That it is gone shows elsewhere.
     pub fn tell(&mut self, directive: Directive) {
-        if directive == Directive::Stop && !self.collected {
-            // Somebody may have stopped it (`kill -STOP`), and then it would never hear of it.
-            let _ = os::signals::send(self.pid, Signal::CONT);
+        if !matches!(directive, Directive::Signal { .. }) {
+            self.wake();
         }
         self.outbox.add(directive);
         self.flush();
+    }
+
+    /// Somebody may have stopped it (`kill -STOP`), and then it would hear of nothing.
+    fn wake(&self) {
+        if !self.collected {
+            let _ = os::signals::send(self.pid, Signal::CONT);
+        }
+    }
+
+    /// Lets go of a child that was not told to start: it sees the end of its directives, and leaves.
+    pub fn dismiss(self) {
+        self.wake();
     }
 
     /// Where it is told things, while there is something that it has not taken.
@@ -168,7 +193,23 @@ impl ChildProcess {
 #[cfg(test)]
 mod tests {
     use super::Outbox;
-    use crate::protocol::{Decoder, Directive};
+    use crate::change::ChangeSet;
+    use crate::damping::Damping;
+    use crate::generation::Generation;
+    use crate::protocol::{Decoder, Directive, StartRequest};
+
+    #[test]
+    fn a_child_is_told_to_start_before_anything_else() {
+        let request =
+            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
+        let mut outbox = Outbox::default();
+        let start = Directive::Start(request);
+        for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {
+            outbox.add(directive);
+        }
+        let next: Vec<Directive> = std::iter::from_fn(|| outbox.next()).collect();
+        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }]);
+    }
 
     #[test]
     fn what_a_stopped_child_is_told_comes_down_to_little_and_stops_come_first() {

@@ -3,11 +3,21 @@
 //! The machine decides, the driver does; a child is started through the [`Host`], so that neither side knows the
 //! other.
 
+mod behind;
 mod child_process;
 mod driver;
+mod facts;
+mod host;
 mod job;
+mod life;
+mod lives;
 mod machine;
+mod remedies;
 mod signals;
+mod step;
+mod succession;
+mod sweep;
 
-pub use driver::{Host, run};
+pub use driver::run;
+pub use host::Host;
 pub use signals::settle as settle_signals;

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::watches::Watches;
 use crate::degraded::{Degraded, Limit};
 use crate::os::fd::room_for;
 use crate::os::inotify::{instance_limit, watch_limit};
@@ -112,6 +113,20 @@ pub trait Backend: Send {
 
     /// Ends the watches of a directory and of all below it.
     fn forget(&mut self, directory: &Path);
+
+    /// Whether a directory is watched.
+    fn holds(&self, directory: &Path) -> bool;
+
+    /// The watched directories that are this one or lie below it.
+    fn at_or_below(&self, directory: &Path) -> Vec<PathBuf>;
+
+    /// How many directories are watched.
+    fn count(&self) -> usize;
+
+    /// The watches, where they can outlive the process.
+    fn watches(&mut self) -> Option<&mut Watches> {
+        None
+    }
 
     /// Readable when there are notices; `None` for a source that never has any.
     fn fd(&self) -> Option<BorrowedFd<'_>>;

@@ -1,153 +1,232 @@
-//! Which directories are watched, and how: the roots, what lies below them, what is polled for want of events, and the
-//! symlinks on the way to what is visible.
+//! Which directories are watched, and how: the roots, the directories below them, the directories that are polled because
+//! they send no events, and the symlinks on the way to visible paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::ErrorKind;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
 use super::footing::Footing;
-use super::hops::{Hops, hops_to};
+use super::handover::KeptCoverage;
+use super::hops::{Hops, anchor, hops_to};
 use super::inotify::InotifyBackend;
 use super::mounts::Mounts;
 use super::notify::NotifyBackend;
 use super::poll::PollBackend;
+use super::polling::Polling;
 use super::snapshot::Shared;
+use super::table::Table;
 use super::walk::{Bounds, Depth, Walk};
+use super::watches::Watches;
 use crate::change::Look;
-use crate::config;
+use crate::config::{self, Config};
 use crate::degraded::{Degraded, Topic};
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
+use crate::os::inotify::Watch;
 
-/// The watched directories. What is in them is not its business.
+/// The watched directories. The ledger knows the files in them.
 pub struct Coverage {
     filter: Arc<Filter>,
+    chosen: config::Backend,
     backend: Box<dyn Backend>,
-    /// Whether file systems without events are to be found out and polled.
+    /// Whether to look for file systems without events, and poll them.
     distrustful: bool,
     roots: Vec<PathBuf>,
-    watched: BTreeSet<PathBuf>,
-    polled: BTreeSet<PathBuf>,
-    interval: Duration,
-    next_poll: Option<Instant>,
-    /// When a poll began that is still being worked off.
-    polling_since: Option<Instant>,
+    /// Whether the queue of the backend outlives this process.
+    shares_queue: bool,
+    polling: Polling,
     hops: Hops,
-    /// What is still to be armed for the first time; what it meets is the state of the start.
+    /// Directories that are not armed yet.
     ahead: Walk,
     mounts: Mounts,
     bounds: Arc<Bounds>,
     no_follow: bool,
-    /// Symlinks that were followed out of the bounds, with where they lead, until that was said.
+    /// Symlinks that lead out of the bounds, with their targets, until they are reported.
     ways_out: BTreeMap<PathBuf, PathBuf>,
-    /// What is not as good as it should be and was not told yet.
+    /// Degraded states that were not reported yet.
     untold: Vec<Degraded>,
-    /// What of it this generation has told.
+    /// The topics that this generation has reported.
     told: HashSet<Topic>,
     footing: Footing,
 }
 
-/// A symlink into something with more than this is said.
+/// A symlink to a tree with more directories than this is reported,
 const MANY_DIRECTORIES: usize = 100;
 
-/// Or with more than this.
+/// and so is one to a tree with more files.
 const MANY_FILES: usize = 1000;
 
-/// Of its time, the polling of what is watched as well takes at most one part in so many.
-const SELDOM: u32 = 50;
-
-/// And of what is polled only, one part in so many.
-const HALF: u32 = 2;
-
 impl Coverage {
-    /// Nothing is watched yet.
-    pub fn new(config: &config::Config, filter: Arc<Filter>) -> Coverage {
-        let mut coverage = Coverage {
+    /// Nothing is watched yet. A queue that is passed in outlives this process.
+    pub fn new(config: &Config, filter: Arc<Filter>, queue: Option<OwnedFd>) -> Coverage {
+        let mut coverage = Coverage::with(config, filter, Mounts::new(config.interval));
+        match queue {
+            Some(queue) => {
+                coverage.backend = Box::new(InotifyBackend::on(queue, Watches::default()));
+                coverage.shares_queue = true;
+            }
+            None => coverage.choose_backend(),
+        }
+        coverage
+    }
+
+    fn choose_backend(&mut self) {
+        self.shares_queue = false;
+        // A queue of its own, or why it cannot be had.
+        let backend: Result<Box<dyn Backend>, Refusal> = match self.chosen {
+            config::Backend::Auto | config::Backend::Inotify => {
+                InotifyBackend::new().map(|backend| Box::new(backend) as _)
+            }
+            config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
+            config::Backend::Poll => Ok(Box::new(PollBackend)),
+        };
+        match backend {
+            Ok(backend) => self.backend = backend,
+            Err(refusal) => {
+                self.backend = Box::new(PollBackend);
+                self.tell(refusal.told(None, self.interval()));
+            }
+        }
+    }
+
+    /// Events are missing: everything is to be armed again, with a queue of our own. The old queue stays unread, and no child
+    /// uses it again.
+    pub fn begin_anew(&mut self) {
+        self.choose_backend();
+        let interval = self.interval();
+        self.polling = Polling::new(interval);
+        self.hops = Hops::default();
+        self.footing = Footing::new(interval);
+        self.mounts = Mounts::new(interval);
+        self.begin();
+    }
+
+    /// Takes over the watches of the previous child, with the same queue.
+    pub fn resume(
+        config: &Config,
+        filter: Arc<Filter>,
+        queue: OwnedFd,
+        base: &Arc<Table>,
+        kept: KeptCoverage,
+    ) -> Coverage {
+        let mounts = Mounts::resume(kept.mounts, config.interval);
+        let watches = kept.watches.into_iter().map(|(path, watch)| (path.into(), watch.map(Watch))).collect();
+        let watches = Watches::resume(Arc::clone(base), watches);
+        Coverage {
+            backend: Box::new(InotifyBackend::on(queue, watches)),
+            shares_queue: true,
+            polling: Polling::resume(kept.polled, config.interval),
+            hops: Hops::resume(kept.hops),
+            footing: Footing::resume(kept.footing, config.interval),
+            ..Coverage::with(config, filter, mounts)
+        }
+    }
+
+    /// A coverage that polls, until it has a better backend.
+    fn with(config: &Config, filter: Arc<Filter>, mounts: Mounts) -> Coverage {
+        Coverage {
             roots: filter.roots().to_vec(),
             bounds: Arc::new(Bounds::new(filter.roots().to_vec())),
             no_follow: config.no_follow,
             ways_out: BTreeMap::new(),
             filter,
+            chosen: config.backend,
             backend: Box::new(PollBackend),
+            shares_queue: false,
             distrustful: matches!(config.backend, config::Backend::Auto | config::Backend::Notify),
-            watched: BTreeSet::new(),
-            polled: BTreeSet::new(),
-            interval: config.interval,
-            next_poll: None,
-            polling_since: None,
+            polling: Polling::new(config.interval),
             hops: Hops::default(),
             ahead: Walk::default(),
-            mounts: Mounts::new(config.interval),
+            mounts,
             footing: Footing::new(config.interval),
             untold: Vec::new(),
             told: HashSet::new(),
-        };
-        match backend(config.backend) {
-            Ok(backend) => coverage.backend = backend,
-            Err(refusal) => coverage.tell(refusal.told(None, config.interval)),
         }
-        coverage
+    }
+
+    /// Whether the next child can take over: the queue outlives this process, or the backend has none.
+    pub fn can_be_kept(&mut self) -> bool {
+        self.shares_queue || self.backend.watches().is_none()
+    }
+
+    /// The state for the next child.
+    pub fn keep(&mut self) -> KeptCoverage {
+        let watches = self.backend.watches().map(|watches| watches.differences());
+        let watch =
+            |(path, watch): (&PathBuf, &Option<Watch>)| (path.clone().into_os_string(), watch.map(|watch| watch.0));
+        KeptCoverage {
+            watches: watches.into_iter().flatten().map(watch).collect(),
+            polled: self.polling.keep(),
+            hops: self.hops.keep(),
+            footing: self.footing.keep(),
+            mounts: self.mounts.keep(),
+        }
+    }
+
+    /// The watches, if they can outlive this process.
+    pub fn watches(&mut self) -> Option<&mut Watches> {
+        self.backend.watches()
     }
 
     /// The backend's name, and how many directories are watched or polled, and how many of them are polled only.
     pub fn summary(&self) -> (&'static str, usize, usize) {
-        let only_polled = self.polled.difference(&self.watched).count();
-        (self.backend.name(), self.watched.len() + only_polled, only_polled)
+        let only_polled = self.polling.directories.iter().filter(|directory| !self.backend.holds(directory)).count();
+        (self.backend.name(), self.backend.count() + only_polled, only_polled)
     }
 
-    /// With `--no-follow`: what symlinks may not lead out of.
+    /// With `--no-follow`: the bounds that symlinks may not lead out of.
     pub fn bounds(&self) -> Option<Arc<Bounds>> {
         self.no_follow.then(|| Arc::clone(&self.bounds))
     }
 
-    /// A walk that goes where this one may.
+    /// An empty walk with these bounds.
     pub fn walk(&self) -> Walk {
         Walk::within(self.bounds())
     }
 
-    /// Whether a path is a symlink that is not to be followed.
+    /// Whether a path is a symlink that must not be followed.
     pub fn leaves_alone(&self, path: &Path) -> bool {
         self.no_follow && path.is_symlink() && self.bounds.way_out(path).is_some()
     }
 
-    /// Between two polls.
+    /// The time between two polls.
     pub fn interval(&self) -> Duration {
-        self.interval
+        self.polling.interval
     }
 
-    /// Whether the end of a save is told.
+    /// Whether the backend reports the end of a save.
     pub fn tells_close(&self) -> bool {
         self.backend.tells_close()
     }
 
-    /// What is not as good as it should be and was not told yet.
+    /// Takes the degraded states that were not reported yet.
     pub fn degraded(&mut self) -> Vec<Degraded> {
         std::mem::take(&mut self.untold)
     }
 
-    /// Every directory there is to look at.
+    /// Every watched or polled directory.
     pub fn all(&self) -> BTreeSet<PathBuf> {
-        self.watched.union(&self.polled).cloned().collect()
+        self.backend.at_or_below(Path::new("/")).into_iter().chain(self.polling.directories.iter().cloned()).collect()
     }
 
     /// The directories that are polled.
     pub fn polled(&self) -> BTreeSet<PathBuf> {
-        self.polled.clone()
+        self.polling.directories.clone()
     }
 
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
-        self.watched.contains(directory) || self.polled.contains(directory)
+        self.backend.holds(directory) || self.polling.directories.contains(directory)
     }
 
-    /// Whether the saves in a directory are told, their ends included.
+    /// Whether the backend reports saves in this directory, with their ends.
     pub fn tells(&self, directory: &Path) -> bool {
-        self.backend.tells_close() && self.watched.contains(directory)
+        self.backend.tells_close() && self.backend.holds(directory)
     }
 
     /// The visible paths whose meaning depends on this one, or on something below it.
@@ -155,29 +234,24 @@ impl Coverage {
         self.hops.visible_through(hop)
     }
 
-    /// Whether there is still something to be armed for the first time.
-    pub fn is_arming(&self) -> bool {
-        self.ahead.ahead() > 0
-    }
-
-    /// How many directories are known to be ahead.
+    /// How many directories are known that are not armed yet.
     pub fn ahead(&self) -> usize {
         self.ahead.ahead()
     }
 
-    /// Whether a directory is still to be armed for the first time.
+    /// Whether this directory is known and not armed yet.
     pub fn will_arm(&self, directory: &Path) -> bool {
         self.ahead.holds(directory)
     }
 
-    /// Everything that is to be watched is ahead.
+    /// Queues all roots for arming.
     pub fn begin(&mut self) {
         let mut ahead = self.walk();
         self.begin_roots_at(Path::new("/"), &mut ahead);
         self.ahead = ahead;
     }
 
-    /// Arms the next directory that is ahead. Gives it back, with the paths in it that count.
+    /// Arms the next directory, and returns it with the paths in it that count.
     pub fn arm_next(&mut self) -> Option<(PathBuf, Vec<(PathBuf, Look)>)> {
         let (directory, depth) = self.ahead.next()?;
         let mut ahead = std::mem::take(&mut self.ahead);
@@ -186,31 +260,23 @@ impl Coverage {
         Some((directory, looks))
     }
 
-    /// Readable when something was told.
+    /// Readable when there are notices; `None` for a backend without a descriptor.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.backend.fd()
     }
 
     /// When it is time to poll.
     pub fn due(&mut self) -> Option<Instant> {
-        if self.next_poll.is_none() && !self.polled.is_empty() {
-            self.next_poll = Some(Instant::now() + self.interval);
-        }
-        if let (Some(since), Some(next)) = (self.polling_since.take(), &mut self.next_poll) {
-            // What is watched as well changes unseen so seldom that no machine shall be kept busy with it; and a tree that
-            // takes longer than the interval shall not be polled all the time.
-            let part = if self.polled.is_subset(&self.watched) { SELDOM } else { HALF };
-            *next = (*next).max(since + since.elapsed() * part);
-        }
-        self.next_poll
+        let Coverage { polling, backend, .. } = self;
+        polling.due(|directory| backend.holds(directory))
     }
 
-    /// What has been told. A poll that is due comes with it: the directories to look at.
+    /// The notices that have come, and the directories to poll if a poll is due.
     pub fn drain(&mut self) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
         let mut notices = self.backend.drain();
         let now = Instant::now();
-        // What is polled is looked at by its path anyway.
-        let lost = self.footing.lost(now).into_iter().filter(|place| self.watched.contains(place));
+        // A poll looks at directories by their paths anyway.
+        let lost = self.footing.lost(now).into_iter().filter(|place| self.backend.holds(place));
         notices.extend(lost.map(Notice::Gone));
         for point in self.mounts.changed(now) {
             for name in self.names_of(&point) {
@@ -218,15 +284,15 @@ impl Coverage {
                 notices.push(Notice::Entry { path: name, what: Entry::Created });
             }
         }
-        let due = self.next_poll.is_some_and(|due| due <= now);
-        if due {
-            self.next_poll = Some(now + self.interval);
-            self.polling_since = Some(now);
-        }
-        (notices, due.then(|| self.polled.clone()))
+        (notices, self.polling.begin(now))
     }
 
-    /// The names of a place, as far as they matter: its own, and those below symlinks to directories above it.
+    /// The notices of the backend alone.
+    pub fn drain_backend(&mut self) -> Vec<Notice> {
+        self.backend.drain()
+    }
+
+    /// The names of a place that matter here: its own, and those below symlinks to directories above it.
     fn names_of(&self, place: &Path) -> Vec<PathBuf> {
         let mut names = self.hops.names_of(place);
         names.push(place.to_owned());
@@ -238,8 +304,7 @@ impl Coverage {
         names
     }
 
-    /// The files in a directory that were named, and how they look: they can be looked at although the directory cannot be
-    /// listed.
+    /// The files in a directory that the patterns name, and how they look. This works where the directory cannot be listed.
     pub fn named_in(&self, directory: &Path) -> Vec<(PathBuf, Look)> {
         let named = self.roots.iter().filter(|root| root.parent() == Some(directory));
         let looks = named.map(|path| (path.clone(), os::fs::look(path)));
@@ -253,8 +318,8 @@ impl Coverage {
             std::fs::symlink_metadata(path).map_or_else(|error| error.kind() == ErrorKind::NotFound, |_| true)
         };
         let Some(name) = named.filter(may_enter).cloned() else { return false };
-        self.polled.insert(directory.to_owned());
-        let (directory, interval) = (directory.to_owned(), self.interval);
+        self.polling.add(directory);
+        let (directory, interval) = (directory.to_owned(), self.interval());
         self.tell(Degraded::EnteredNotListed { directory, file: name, interval });
         true
     }
@@ -268,11 +333,11 @@ impl Coverage {
         }
     }
 
-    /// Queues a root to be walked; watches for it where it is not (yet) a directory.
+    /// Queues a root for the walk. If it is not a directory (yet), the nearest directory above it is watched.
     fn begin_root(&mut self, root: &Path, walk: &mut Walk) {
         self.register_hops(root);
         let has_come = |coverage: &Coverage| root.is_dir() && coverage.filter.descend(root);
-        // If the nearest directory goes, or a nearer one or the root itself comes, in this very moment, try again.
+        // If the nearest directory vanishes, or a nearer one or the root itself appears at this moment, try again.
         for _ in 0..64 {
             if has_come(self) {
                 self.footing.stand_on(root);
@@ -289,7 +354,7 @@ impl Coverage {
         }
     }
 
-    /// Queues the roots that have come where nobody told of it.
+    /// Queues the roots that appeared without a notice.
     pub fn begin_missing_roots(&mut self, walk: &mut Walk) {
         for root in self.roots.clone() {
             let start = if root.is_dir() && self.filter.descend(&root) { Some(root.as_path()) } else { anchor(&root) };
@@ -302,16 +367,11 @@ impl Coverage {
     /// Forgets a directory and all below it.
     pub fn forget(&mut self, directory: &Path) {
         self.backend.forget(directory);
-        // A search through all of them, for each directory of a tree that goes, would take minutes.
-        for set in [&mut self.watched, &mut self.polled] {
-            for path in at_or_below(set, directory) {
-                set.remove(&path);
-            }
-        }
+        self.polling.forget(directory);
     }
 
-    /// Watches a directory and then lists it, in this order: what comes in between is told or listed. Gives back the
-    /// paths in it that count.
+    /// Watches a directory and then lists it. In this order, a file that is created in between is in the list or has an
+    /// event. Returns the paths in it that count.
     pub fn visit(&mut self, directory: &Path, depth: Depth, walk: &mut Walk) -> Vec<(PathBuf, Look)> {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
@@ -345,9 +405,9 @@ impl Coverage {
         }
     }
 
-    /// Watches everything once more: notices are missing, and any name may mean another directory by now.
+    /// Adds all watches again: notices are missing, and any name may mean another directory by now.
     pub fn watch_again(&mut self) {
-        for directory in self.watched.clone() {
+        for directory in self.backend.at_or_below(Path::new("/")) {
             self.watch(&directory);
         }
         for visible in self.visible_through(Path::new("/")) {
@@ -355,53 +415,52 @@ impl Coverage {
         }
     }
 
-    /// Watches the entries of one directory, or polls it where no events come.
+    /// Watches the entries of one directory, or polls it if it sends no events.
     pub fn watch(&mut self, directory: &Path) {
-        let interval = self.interval;
+        let interval = self.interval();
         match self.distrustful.then(|| os::fs::silence(directory)).flatten() {
             Some(Silence::Whole(name)) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 let (directory, file_system) = (directory.to_owned(), name.to_owned());
                 self.tell(Degraded::Polled { directory, file_system, interval });
                 return;
             }
             Some(Silence::Below(name)) if self.mounts.layers_are_within_reach(directory) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 let (directory, file_system) = (directory.to_owned(), name.to_owned());
                 self.tell(Degraded::Layered { directory, file_system, interval });
             }
             Some(Silence::Below(_)) | None => {}
         }
         match self.backend.add(directory) {
-            Ok(()) => {
-                self.watched.insert(directory.to_owned());
-            }
+            Ok(()) => {}
             Err(Refusal::Denied) if self.polls_by_name(directory) => {}
             Err(Refusal::Denied) => self.tell(Degraded::UnreadableDirectory { directory: directory.to_owned() }),
             Err(Refusal::Gone) => {}
             Err(refusal) => {
-                self.polled.insert(directory.to_owned());
+                self.polling.add(directory);
                 self.tell(refusal.told(Some(directory), interval));
             }
         }
     }
 
-    /// What is mounted on a file is that one inode for ever. A write to it elsewhere is told to the directory where that
-    /// was done, and not to the one where we see it.
+    /// A mount on a file always shows the same inode. A write to that inode through another path has its event in the
+    /// directory of that path, not in the one that we watch.
     fn tell_mount(&mut self, path: &Path) {
         if !self.mounts.is_on(path) {
             return;
         }
         if self.distrustful {
-            self.polled.extend(path.parent().map(Path::to_owned));
+            path.parent().into_iter().for_each(|directory| self.polling.add(directory));
         }
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }
 
-    /// Says of each symlink that led out of the tree into something large how much that is.
+    /// Reports each symlink that leads out of the tree to a large one.
     pub fn tell_links(&mut self, snapshot: &Shared) {
         for (link, real) in std::mem::take(&mut self.ways_out) {
-            let directories = at_or_below(&self.watched, &link).len().max(at_or_below(&self.polled, &link).len());
+            let polled = self.polling.at_or_below(&link).len();
+            let directories = self.backend.at_or_below(&link).len().max(polled);
             let files = snapshot.below(&link).len();
             if directories > MANY_DIRECTORIES || files > MANY_FILES {
                 self.tell(Degraded::LargeLink { link, target: real, files, directories });
@@ -409,13 +468,13 @@ impl Coverage {
         }
     }
 
-    /// Tells each topic once a generation.
+    /// Reports each topic once a generation.
     pub fn tell(&mut self, degraded: impl Into<Option<Degraded>>) {
         self.untold.extend(degraded.into().filter(|degraded| self.told.insert(degraded.topic())));
     }
 
-    /// Watches every symlink on the way to a visible path, and where the way ends; of what does not exist yet, the
-    /// nearest directory that does.
+    /// Watches every symlink on the way to a visible path, and the end of the way; for a path that does not exist yet, the
+    /// nearest directory that exists.
     pub fn register_hops(&mut self, visible: &Path) {
         let mut way = hops_to(visible);
         // A symlink that changes before its watch exists sends no event, so resolve the path again.
@@ -440,23 +499,4 @@ impl Coverage {
             self.watch(&nearest);
         }
     }
-}
-
-/// The chosen source of notices, or why it cannot be had.
-fn backend(chosen: config::Backend) -> Result<Box<dyn Backend>, Refusal> {
-    match chosen {
-        config::Backend::Auto | config::Backend::Inotify => InotifyBackend::new().map(|backend| Box::new(backend) as _),
-        config::Backend::Notify => NotifyBackend::new().map(|backend| Box::new(backend) as _),
-        config::Backend::Poll => Ok(Box::new(PollBackend)),
-    }
-}
-
-/// The nearest directory above a path that exists.
-fn anchor(path: &Path) -> Option<&Path> {
-    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
-}
-
-/// The paths of a set that are a directory or lie below it.
-fn at_or_below(set: &BTreeSet<PathBuf>, directory: &Path) -> Vec<PathBuf> {
-    set.range(directory.to_owned()..).take_while(|path| path.starts_with(directory)).cloned().collect()
 }

@@ -4,9 +4,13 @@
 //! So each is looked at once an interval, with the heartbeat's wake-up and at the price of one stat(2).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The places for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
+pub type Kept = Vec<(OsString, (u64, u64))>;
 
 /// The directories, and which inode each was.
 #[derive(Debug)]
@@ -20,6 +24,17 @@ impl Footing {
     /// None yet.
     pub fn new(interval: Duration) -> Footing {
         Footing { places: BTreeMap::new(), interval, next: Instant::now() + interval }
+    }
+
+    /// The places as the child before knew them.
+    pub fn resume(kept: Kept, interval: Duration) -> Footing {
+        let places = kept.into_iter().map(|(path, inode)| (path.into(), inode)).collect();
+        Footing { places, ..Footing::new(interval) }
+    }
+
+    /// What the next child is to resume.
+    pub fn keep(&self) -> Kept {
+        self.places.iter().map(|(path, inode)| (path.clone().into_os_string(), *inode)).collect()
     }
 
     /// Watching begins from this directory, as it is now.

@@ -1,25 +1,23 @@
 //! The gap: what happens to a file between the start of the command and the arming of its watch.
 //!
-//! | met while arming                       | the child before left its snapshot | nothing is known of before  |
+//! | met while arming                       | there is a snapshot from before | there is none               |
 //! |----------------------------------------|--------------------------------|-----------------------------|
 //! | written since the start                | changed                        | changed                     |
 //! | inode changed since, but not written   | changed if it differs          | changed                     |
 //! | as old as ever, in another directory   | changed if it differs          | changed if that was moved   |
-//! | not there                              | deleted, if its directory was changed since | directory changed, if nothing in it tells why |
+//! | not there                              | deleted, if its directory was changed since | directory changed, if no entry in it explains that |
 //!
 //! What is armed before the start has no gap. A gap ends when everything is armed.
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::handover;
 use super::ledger::Ledger;
-use super::snapshot::{Directory, Snapshot};
+use super::snapshot::Snapshot;
 use super::start::{MOMENT_NS, Start};
 use super::survey::Survey;
 use crate::change::{Change, ChangeKind, Look, Stamp};
@@ -28,11 +26,11 @@ use crate::os;
 use crate::os::fs::{ctime_ns, mtime_ns};
 use crate::settle::Progress;
 
-/// What was met while arming and cannot be judged before everything is armed.
+/// Paths that were met while arming and cannot be judged before everything is armed.
 #[derive(Debug, Default)]
 pub struct Gap {
-    /// Whether the child before has left its snapshot.
-    inherits: bool,
+    /// The snapshot that the previous child left.
+    before: Option<Snapshot>,
     /// Directories that were moved (or chmodded) since the start.
     moved: Vec<PathBuf>,
     /// Files whose inode changed since the start although they were not written: moved here, or merely chmodded.
@@ -40,13 +38,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Takes what the child before has left, if anything.
-    pub fn inherit(&mut self, from: OwnedFd, ledger: &mut Ledger) {
-        if let Some(bytes) = handover::receive(from) {
-            self.inherits = true;
-            ledger.start.remember(handover::memory(&bytes));
-            ledger.snapshot.lock().inherit(bytes);
-        }
+    /// A gap, with the snapshot of the previous child if there is one.
+    pub fn after(before: Option<Snapshot>) -> Gap {
+        Gap { before, ..Gap::default() }
     }
 
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
@@ -56,17 +50,19 @@ impl Gap {
             let Some((directory, looks)) = survey.coverage.arm_next() else {
                 self.reconcile(survey);
                 survey.coverage.tell_links(&survey.ledger.snapshot);
-                let mut snapshot = survey.ledger.snapshot.lock();
-                snapshot.complete();
-                snapshot.memory = survey.ledger.start.memory();
                 return true;
             };
-            for (path, look) in looks {
-                self.note(&path, look, survey);
+            let mut known = Vec::with_capacity(looks.len());
+            for (path, look) in &looks {
+                known.extend(
+                    look.stamp.filter(|_| self.is_known(path, *look, survey)).map(|stamp| (path.as_path(), stamp)),
+                );
             }
+            // All of them are in this directory.
+            survey.ledger.snapshot.lock().set_all(&directory, known.into_iter());
             if let Some(metadata) = survey.ledger.enter(&directory)
                 && survey.ledger.start.is_since(&directory, ctime_ns(&metadata))
-                && !self.inherits
+                && self.before.is_none()
             {
                 self.feel(&directory, &metadata, survey, filter);
             }
@@ -74,39 +70,47 @@ impl Gap {
         false
     }
 
-    /// A file met while arming: it is as it was at the start, unless its inode says otherwise.
-    fn note(&mut self, path: &Path, look: Look, survey: &mut Survey) {
+    /// Whether a file that is met while arming has its state of the start. It has, unless its inode shows a change since then.
+    fn is_known(&mut self, path: &Path, look: Look, survey: &mut Survey) -> bool {
         let ledger = &mut survey.ledger;
         if ledger.settler.holds(path) {
-            // It has changed already, in a directory that came or moved while others were being armed.
-            return;
+            // It is known to have changed, in a directory that appeared or moved during the arming.
+            return false;
         }
         let start = &mut ledger.start;
         if start.is_since(path, look.ctime_ns) && start.known.get(path) != Some(&look) {
             let written = look.stamp.is_some_and(|stamp| start.is_since(path, stamp.mtime_ns));
-            if written || !self.inherits {
+            if written || self.before.is_none() {
                 self.changed_unseen(path, survey);
-                return;
+                return false;
             }
             self.doubtful.push(path.to_owned());
         }
         if start.at_ns.is_none() && look.ctime_ns >= os::clock::file_clock_ns() - MOMENT_NS {
             start.recent.push(path.to_owned());
         }
-        ledger.snapshot.set(path, look.stamp);
+        if look.stamp.is_none() {
+            ledger.snapshot.set(path, None);
+        }
+        true
     }
 
     fn changed_unseen(&self, path: &Path, survey: &mut Survey) {
         debug!(path = %path.display(), "changed between the start and the arming of its watch");
-        let born = os::fs::look(path).stamp.map(|stamp| stamp.born_ns);
-        let is_new = !self.inherits && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
+        let look = os::fs::look(path);
+        let born = look.stamp.map(|stamp| stamp.born_ns);
+        let is_new = self.before.is_none() && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
         survey.ledger.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
-        // Somebody may still be writing it, and its closing may have gone by unseen.
-        survey.consider(path, Progress::Partial);
+        // A program may still write it, or may have closed it before the watch existed. Its quiet time counts from its last
+        // change, not from now.
+        let now = Instant::now();
+        let quiet_ns = os::clock::file_clock_ns() + survey.ledger.start.clocks.ahead_ns(path) - look.ctime_ns;
+        let quiet = u64::try_from(quiet_ns).map_or(Duration::ZERO, Duration::from_nanos);
+        survey.consider_since(path, Progress::Partial, now.checked_sub(quiet).unwrap_or(now));
     }
 
-    /// A directory that is not as it was at the start, and nobody knew it before: has something in it gone, or was it
-    /// moved as a whole?
+    /// A directory changed since the start, and there is no snapshot from before: was an entry removed, or was the whole directory
+    /// moved?
     fn feel(&mut self, directory: &Path, metadata: &fs::Metadata, survey: &mut Survey, filter: &Filter) {
         if !filter.descend(directory) {
             return;
@@ -129,11 +133,11 @@ impl Gap {
         }
     }
 
-    /// All is armed: now the snapshot of the child before tells what has gone, and what moved in with its directory.
+    /// Everything is armed: the snapshot of the previous child shows which files were removed, and which moved in with their
+    /// directory.
     fn reconcile(&mut self, survey: &mut Survey) {
         let doubtful: HashSet<PathBuf> = std::mem::take(&mut self.doubtful).into_iter().collect();
-        let inherited = survey.ledger.snapshot.lock().inherited();
-        let Some(before) = inherited.and_then(|bytes| handover::understand(&bytes)) else {
+        let Some(before) = self.before.take() else {
             let moved = std::mem::take(&mut self.moved).into_iter();
             let below: Vec<PathBuf> = moved.flat_map(|directory| survey.ledger.snapshot.below(&directory)).collect();
             for path in doubtful.into_iter().chain(below) {
@@ -173,36 +177,36 @@ impl Gap {
     }
 }
 
-/// Whether a Python source was saved in the moment before the start, when its directory was not armed yet: then nobody
-/// has dropped what was compiled from the one before, and the command may have loaded that.
+/// Whether a Python source was saved just before the start, in a directory that was not armed yet. Then its old compiled file
+/// was not removed, and the command may have loaded it.
 fn may_run_old_code(start: &Start, path: &Path, now: Stamp) -> bool {
     let is_source = path.extension().is_some_and(|extension| extension == "py");
     is_source && start.at_ns(path).is_some_and(|at| now.mtime_ns >= at - MOMENT_NS)
 }
 
-/// Whether this very file is among the changes behind this start, by another of its names (a hard link): the child before
-/// heard of one name only. What was compiled from it is old to Python too, unless size and second are the same.
+/// Whether this file is among the changes behind this start under another name (a hard link): the previous child had an event
+/// for one name only. Python rejects the old compiled file by itself, unless size and second are the same.
 fn is_known_by_another_name(start: &Start, look: Look, then: Option<Stamp>) -> bool {
     let as_python_sees = |stamp: Stamp| (stamp.size, stamp.mtime_ns.div_euclid(1_000_000_000));
     look.stamp.map(as_python_sees) != then.map(as_python_sees) && start.known.values().any(|&known| known == look)
 }
 
-/// The directories that came since the start: they were not there, or are not the same.
+/// The directories that appeared since the start: they did not exist, or have another inode.
 fn others(ledger: &Ledger, before: &Snapshot) -> HashSet<PathBuf> {
     let now = ledger.snapshot.lock();
-    let other = |(path, directory): &(&Path, &Directory)| {
-        let same = before.directory(path).is_some_and(|before| before.inode == directory.inode);
+    let other = |path: &PathBuf| {
+        let same = before.inode(path).is_some_and(|inode| now.inode(path) == Some(inode));
         !same && is_stirred(&ledger.start, path)
     };
-    now.directories().filter(other).map(|(path, _)| path.to_owned()).collect()
+    now.directories().map(|(path, _)| path).filter(other).collect()
 }
 
-/// Whether a directory has lost or got an entry since the start, or was moved.
+/// Whether an entry of a directory was created or removed since the start, or the directory was moved.
 fn is_stirred(start: &Start, directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|metadata| start.is_since(directory, ctime_ns(&metadata)))
 }
 
-/// Whether the nearest directory that is still there has lost or got an entry since the start.
+/// The same for the nearest existing directory above a path.
 fn nearest_is_stirred(start: &Start, gone: &Path) -> bool {
     let nearest = gone.ancestors().skip(1).find(|ancestor| ancestor.is_dir());
     nearest.is_some_and(|nearest| is_stirred(start, nearest))

@@ -1,6 +1,7 @@
 //! Symlinks on the way to visible paths: a place whose change changes what a visible path means.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs;
 use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +12,22 @@ pub struct Hops {
     visible: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
+/// The same for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
+pub type Kept = Vec<(OsString, Vec<OsString>)>;
+
 impl Hops {
+    /// The places as the child before knew them.
+    pub fn resume(kept: Kept) -> Hops {
+        let visible = |visible: Vec<OsString>| visible.into_iter().map(PathBuf::from).collect();
+        Hops { visible: kept.into_iter().map(|(hop, known)| (hop.into(), visible(known))).collect() }
+    }
+
+    /// What the next child is to resume.
+    pub fn keep(&self) -> Kept {
+        let text = |path: &PathBuf| path.clone().into_os_string();
+        self.visible.iter().map(|(hop, visible)| (text(hop), visible.iter().map(text).collect())).collect()
+    }
+
     /// A change at `hop` changes what `visible` means.
     pub fn add(&mut self, hop: &Path, visible: &Path) {
         match self.visible.get_mut(hop) {
@@ -46,7 +62,7 @@ const MOST_HOPS: usize = 40;
 pub fn hops_to(path: &Path) -> Vec<PathBuf> {
     let mut hops = Vec::new();
     let mut done = PathBuf::from("/");
-    let mut ahead: VecDeque<std::ffi::OsString> = parts(path);
+    let mut ahead: VecDeque<OsString> = parts(path);
     while let Some(part) = ahead.pop_front() {
         if part == ".." {
             done.pop();
@@ -74,13 +90,18 @@ pub fn hops_to(path: &Path) -> Vec<PathBuf> {
     hops
 }
 
-fn parts(path: &Path) -> VecDeque<std::ffi::OsString> {
+fn parts(path: &Path) -> VecDeque<OsString> {
     let part = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         _ => None,
     };
     path.components().filter_map(part).collect()
+}
+
+/// The nearest directory above a path that exists.
+pub fn anchor(path: &Path) -> Option<&Path> {
+    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir())
 }
 
 #[cfg(test)]

@@ -1,50 +1,47 @@
 //! The kernel's inotify, one watch a directory.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::inotify::{Happening, Inotify, Watch, What};
+use super::watches::Watches;
+use crate::os::inotify::{Happening, Inotify, What};
 use crate::os::{Errno, reason};
 
-/// So many times the queue is read before its events are worked off.
-const MOST_READS: usize = 256;
-
-/// Watches by the kernel's numbers. Both maps are kept so that a lost directory costs nothing but itself: a
-/// search through all watches for each makes `rm -rf` of a large tree quadratic.
+/// Watches by the kernel's numbers.
 #[derive(Debug)]
 pub struct InotifyBackend {
     queue: Inotify,
-    /// Two names of one directory share a number.
-    names: HashMap<Watch, Vec<PathBuf>>,
-    watches: BTreeMap<PathBuf, Watch>,
+    watches: Watches,
 }
 
 impl InotifyBackend {
-    /// A backend that watches nothing yet.
+    /// A backend that watches nothing yet, with a queue of its own.
     ///
     /// # Errors
     /// A limit of the system.
     pub fn new() -> Result<InotifyBackend, Refusal> {
-        match Inotify::new() {
-            Ok(queue) => Ok(InotifyBackend { queue, names: HashMap::new(), watches: BTreeMap::new() }),
-            Err(errno) => Err(Refusal::no_instance(errno)),
-        }
+        let queue = Inotify::new().map_err(Refusal::no_instance)?;
+        Ok(InotifyBackend { queue, watches: Watches::default() })
     }
 
-    fn notices(&mut self, happening: Happening) -> Vec<Notice> {
-        let Happening { watch, what, name, .. } = happening;
+    /// One that goes on with a queue that has these watches.
+    pub fn on(queue: OwnedFd, watches: Watches) -> InotifyBackend {
+        InotifyBackend { queue: queue.into(), watches }
+    }
+
+    fn notices(&mut self, happening: Happening, notices: &mut Vec<Notice>) {
+        let Happening { watch, what, name } = happening;
         let entry = match what {
-            What::Overflow => return vec![Notice::Overflow],
+            What::Overflow => return notices.push(Notice::Overflow),
             What::Ended => {
-                let names = self.names.remove(&watch).unwrap_or_default();
+                let names = self.watches.names(watch);
                 for name in &names {
                     self.watches.remove(name);
                 }
-                return names.into_iter().map(Notice::Gone).collect();
+                return notices.extend(names.into_iter().map(Notice::Gone));
             }
-            What::SelfGone => return self.names.get(&watch).into_iter().flatten().cloned().map(Notice::Gone).collect(),
+            What::SelfGone => return notices.extend(self.watches.names(watch).into_iter().map(Notice::Gone)),
             What::Created => Entry::Created,
             What::Modified => Entry::Modified,
             What::Closed => Entry::Closed,
@@ -53,9 +50,9 @@ impl InotifyBackend {
             What::Deleted | What::MovedFrom => Entry::Vanished,
         };
         // Without a name it happened to the directory itself: a chmod of it.
-        let Some(name) = name else { return Vec::new() };
-        let directories = self.names.get(&watch).into_iter().flatten();
-        directories.map(|directory| Notice::Entry { path: directory.join(&name), what: entry }).collect()
+        let Some(name) = name else { return };
+        let directories = self.watches.names(watch).into_iter();
+        notices.extend(directories.map(|directory| Notice::Entry { path: directory.join(&name), what: entry }));
     }
 }
 
@@ -75,41 +72,35 @@ impl Backend for InotifyBackend {
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Refusal::Gone,
             errno => Refusal::Other(reason(errno)),
         })?;
-        if let Some(former) = self.watches.insert(directory.to_owned(), watch)
-            && former != watch
-            && let Some(names) = self.names.get_mut(&former)
-        {
-            // The name means another directory now; the old one may live on under another name.
-            names.retain(|name| name != directory);
-            if names.is_empty() {
-                self.names.remove(&former);
-                self.queue.remove(former);
-            }
-        }
-        let names = self.names.entry(watch).or_default();
-        if !names.iter().any(|name| name == directory) {
-            names.push(directory.to_owned());
+        // The name may mean another directory now; the old one may live on under another name.
+        if let Some(former) = self.watches.set(directory, watch) {
+            self.queue.remove(former);
         }
         Ok(())
     }
 
     fn forget(&mut self, directory: &Path) {
-        let below: Vec<PathBuf> = self
-            .watches
-            .range(directory.to_owned()..)
-            .map(|(path, _)| path)
-            .take_while(|path| path.starts_with(directory))
-            .cloned()
-            .collect();
-        for path in below {
-            let Some(watch) = self.watches.remove(&path) else { continue };
-            let Some(names) = self.names.get_mut(&watch) else { continue };
-            names.retain(|name| *name != path);
-            if names.is_empty() {
-                self.names.remove(&watch);
+        for path in self.watches.at_or_below(directory) {
+            if let Some(watch) = self.watches.remove(&path) {
                 self.queue.remove(watch);
             }
         }
+    }
+
+    fn holds(&self, directory: &Path) -> bool {
+        self.watches.get(directory).is_some()
+    }
+
+    fn at_or_below(&self, directory: &Path) -> Vec<PathBuf> {
+        self.watches.at_or_below(directory)
+    }
+
+    fn count(&self) -> usize {
+        self.watches.len()
+    }
+
+    fn watches(&mut self) -> Option<&mut Watches> {
+        Some(&mut self.watches)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -118,13 +109,8 @@ impl Backend for InotifyBackend {
 
     fn drain(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
-        // Bounded: a program that writes all the time would keep the queue from ever being empty.
-        for _ in 0..MOST_READS {
-            let happenings = self.queue.read();
-            if happenings.is_empty() {
-                break;
-            }
-            happenings.into_iter().for_each(|happening| notices.extend(self.notices(happening)));
+        for happening in self.queue.read() {
+            self.notices(happening, &mut notices);
         }
         notices
     }

@@ -1,4 +1,4 @@
-//! What is known of the files: how they looked when the command started, and what has changed since.
+//! The state of the files: how they looked when the command started, and what has changed since.
 //!
 //! A notice is only a hint where to look. Whether a file changed is decided here, by comparing it with the snapshot.
 
@@ -16,7 +16,7 @@ use super::clocks::{TICK_NS, device};
 use super::contents::Contents;
 use super::fresh::is_made_by_running;
 use super::rewritten::Told;
-use super::snapshot::Shared;
+use super::snapshot::{Shared, Snapshot};
 use super::start::Start;
 use super::walk::Bounds;
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
@@ -44,16 +44,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Nothing is known yet but the changes that led to this generation.
+    /// `behind` are the changes that led to this generation; `snapshot` is what is known of the files, if anything.
     pub fn new(
         config: &config::Config,
         filter: Arc<Filter>,
         behind: &ChangeSet,
         bounds: Option<Arc<Bounds>>,
+        snapshot: Snapshot,
     ) -> Ledger {
         Ledger {
             filter,
-            snapshot: Shared::default(),
+            snapshot: snapshot.into(),
             settler: Settler::new(config.debounce),
             start: Start::after(behind),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
@@ -63,15 +64,15 @@ impl Ledger {
         }
     }
 
-    /// Notes which directory stands behind a name.
+    /// Notes the inode behind the name of a directory, and returns its metadata.
     pub fn enter(&self, directory: &Path) -> Option<fs::Metadata> {
         let metadata = fs::metadata(directory).ok()?;
         self.snapshot.lock().enter(directory, metadata.ino());
         Some(metadata)
     }
 
-    /// Takes in what a notice says of a file, before it is compared: writes that leave the file looking as it did. Gives
-    /// back the look that this took, if any.
+    /// Processes a notice before the file is compared: some writes leave the file looking as before. Returns the look that this
+    /// took, if any.
     pub fn hear(&mut self, path: &Path, what: Entry) -> Option<Look> {
         if what == Entry::Closed && self.still_open.remove(path) {
             self.snapshot.set(path, Some(Stamp::UNKNOWN));
@@ -90,9 +91,14 @@ impl Ledger {
         look
     }
 
-    /// Compares a file with the snapshot, by a look that was taken or by one taken now. Says whether it has changed;
-    /// then that waits in the settler.
+    /// Compares a file with the snapshot, by this look or by a new one. A change goes to the settler. Returns whether there is
+    /// one.
     pub fn consider(&mut self, path: &Path, look: Option<Look>, progress: Progress) -> bool {
+        self.consider_since(path, look, progress, Instant::now())
+    }
+
+    /// The same for a file that nobody has written since this instant.
+    pub fn consider_since(&mut self, path: &Path, look: Option<Look>, progress: Progress, since: Instant) -> bool {
         let look = look.unwrap_or_else(|| os::fs::look(path));
         let decision = self.filter.decide_seen(path, look);
         if !decision.counts {
@@ -112,14 +118,14 @@ impl Ledger {
             self.settler.withdraw(path);
             return false;
         }
-        // Comparing may have found out that nobody knows how it was.
+        // The comparison may have set it to unknown.
         let before = self.snapshot.get(path);
         let kind = match (before, look.stamp) {
             (None, _) => ChangeKind::Created,
             (Some(_), Some(_)) => ChangeKind::Modified,
             (Some(_), None) => ChangeKind::Deleted,
         };
-        // An emptied or vanished file is seldom what somebody meant to save: the content follows.
+        // An empty or vanished file is seldom a complete save: the content usually follows.
         let emptied = match (before, look.stamp) {
             (_, None) => true,
             (before, Some(now)) => now.size == 0 && before.is_none_or(|then| then.size > 0),
@@ -130,11 +136,11 @@ impl Ledger {
         let config = decision.rule == Rule::ConfigFile;
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
-        self.settler.push(change, progress, Instant::now());
+        self.settler.push(change, progress, since);
         true
     }
 
-    /// Looks once more at what is pending, before it passes: what has changed again waits again, and what is as it was
+    /// Looks at the pending files again before they pass. A file that changed again waits again, and a file with its old state
     /// is dropped.
     pub fn confirm(&mut self, now: Instant) {
         for path in self.settler.paths() {
@@ -150,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// Takes these changes as the new state of things: only what differs from now on is a change.
+    /// Takes these changes as the new state: from now on only a difference from it is a change.
     pub fn accept(&mut self, changes: &ChangeSet) {
         for change in changes.iter() {
             let (path, look) = (&change.path, change.seen);
@@ -164,16 +170,28 @@ impl Ledger {
             }
         }
         self.learn_contents();
-        self.snapshot.lock().memory = self.start.memory();
     }
 
-    /// The command starts now: what happens to a file from here on is a change. Gives back the instant.
+    /// All events from before the command's start are processed, and each later change will have an event. So the files are
+    /// known as they were seen. Only files that are open for writing stay pending: they may be closed after the start.
+    pub fn settle_told(&mut self) {
+        for (path, seen) in self.settler.closed() {
+            if seen.stamp.is_some() && self.snapshot.get(&path).is_none() {
+                self.start.came.push(path.clone());
+            }
+            self.snapshot.set(&path, seen.stamp);
+            self.settler.withdraw(&path);
+            self.start.recent.push(path);
+        }
+    }
+
+    /// The command starts now: from here on, what happens to a file is a change. Returns the instant.
     pub fn begin(&mut self) -> i64 {
         self.start.begin()
     }
 
-    /// Everything that was told before the start has been taken in. The command sees what was saved until then, so that
-    /// is known, and no reason to start it again.
+    /// All notices from before the start are processed. The command sees what was saved until then, so those changes are known
+    /// and cause no restart.
     pub fn settle_start(&mut self, at_ns: i64) {
         for path in self.settler.over() {
             let look = os::fs::look(&path);
@@ -185,7 +203,7 @@ impl Ledger {
         }
     }
 
-    /// Files below a directory do not count any more.
+    /// Forgets the files below a directory that no longer count.
     pub fn forget_ignored(&mut self, below: &Path) {
         let pending = self.settler.paths().into_iter().filter(|path| path.starts_with(below));
         for path in self.snapshot.below(below).into_iter().chain(pending) {
@@ -196,8 +214,8 @@ impl Ledger {
         }
     }
 
-    /// A file counts from now on because rules changed. One that was written since counts as changed, any other is known
-    /// as it is. Says whether it has changed.
+    /// A file counts from now on because rules changed. If it was written since then, it has changed; otherwise its present state
+    /// is noted. Returns whether it has changed.
     pub fn note_counting(&mut self, path: &Path, look: Look, since_ns: i64) -> bool {
         if self.snapshot.get(path).is_some() || self.settler.holds(path) {
             return false;
@@ -210,28 +228,23 @@ impl Ledger {
         self.consider(path, None, Progress::Partial)
     }
 
-    /// A file was stamped a moment ago, at most so long: the difference tells the clock of its file system.
+    /// A file was stamped at most so long ago. The difference to our clock is that of its file system's clock.
     pub fn learn_clock(&mut self, path: &Path, look: Look, delay: Duration) {
         if let (Some(_), Some(device)) = (look.stamp, device(path)) {
             self.start.clocks.saw(device, look.ctime_ns, os::clock::file_clock_ns(), delay);
         }
     }
 
-    /// Starts making the digests that are missing, where contents matter.
+    /// Starts to compute missing digests if contents are compared.
     pub fn learn_contents(&mut self) {
         if self.contents.matter() {
             self.contents.make_missing(&self.snapshot);
         }
     }
 
-    /// Whether contents are compared.
-    pub fn contents_matter(&self) -> bool {
-        self.contents.matter()
-    }
-
-    /// Whether a file is as it was at the start, and was nothing else in between. If it was (a symlink turned there and
-    /// back, files swapped twice), the command may have read that, and nothing makes it undone; or it was written, and
-    /// its old time was set again. A file that came and went was a temporary one.
+    /// Whether a file has its state of the start and had no other in between. If it had another (a symlink that was changed and
+    /// changed back, files that were swapped twice), the command may have read that; or the file was written, and its old time was
+    /// restored. A file that came and went was a temporary one.
     fn is_as_it_was(&self, path: &Path, look: Look) -> bool {
         let same = self.is_same(path, self.snapshot.get(path), look.stamp);
         if same && look.stamp.is_some() && (self.settler.saw_whole(path) || self.settler.saw_content(path)) {
@@ -241,8 +254,8 @@ impl Ledger {
         same
     }
 
-    /// Whether two stamps stand for the same state of a file. On an overlay, the first open for writing copies a file from
-    /// a lower layer, and so gives it another time of birth.
+    /// Whether two stamps mean the same state of a file. On an overlay, the first open for writing copies the file from a lower
+    /// layer, which changes its birth time.
     fn is_same(&self, path: &Path, then: Option<Stamp>, now: Option<Stamp>) -> bool {
         let (Some(one), Some(other)) = (then, now) else { return then == now };
         let copied_up = || {
@@ -252,7 +265,7 @@ impl Ledger {
         one == other || (one.is_twin(&other) && copied_up())
     }
 
-    /// Whether a file has the same bytes as at the start, and that is what matters. Then its new stamp is noted.
+    /// Whether contents are compared and the file has the same bytes as at the start. Then its new stamp is noted.
     fn has_same_content(&mut self, path: &Path, look: Look) -> bool {
         if !self.contents.matter() {
             return false;
@@ -266,7 +279,7 @@ impl Ledger {
         true
     }
 
-    /// Whether a path that counts was not there at the start and nobody has asked for it.
+    /// Whether a path counts that did not exist at the start and that no pattern asks for.
     fn is_fresh(&self, path: &Path) -> bool {
         self.snapshot.get(path).is_none() && self.filter.is_swept(path)
     }
@@ -275,11 +288,11 @@ impl Ledger {
         self.bounds.as_ref().is_some_and(|bounds| path.is_symlink() && bounds.way_out(path).is_some())
     }
 
-    /// Whether a write may have left a file looking as it did at the start. Kernels before 6.13 stamp all writes of one tick
-    /// with the same time; a write that is told is one after the start, since the queue was emptied before it.
+    /// Whether a write may have left a file with its state of the start. Kernels before 6.13 stamp all writes of one tick with the
+    /// same time. The write came after the start, because the queue was read before it.
     fn hides_a_write(&self, path: &Path, known: Stamp, look: Look) -> bool {
         let Some(at_ns) = self.start.at_ns(path) else { return false };
-        // Setting the time is told like a write, and is none.
+        // Setting the time sends the same event as a write.
         known.mtime_ns.abs_diff(at_ns) <= TICK_NS.unsigned_abs()
             && look.stamp == Some(known)
             && look.ctime_ns == known.mtime_ns

@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! backend    notices of what happened in a watched directory (inotify, the notify crate, or none: polling)
-//! coverage   which directories are watched or polled; hops: the symlinks on the way to them
+//! coverage   which directories are watched, and polling: which are polled; hops: the symlinks on the way to them
 //! ledger     how the files in them looked at the start, what has changed since, when it is over
 //! survey     both together: directories come and go, symlinks turn, rules change
 //! gap        the first arming, while the command may have started already
-//! Watcher    hands what was told to the survey
+//! handover   what one child leaves to the next: a table that is mapped, and the rest
+//! Watcher    passes notices to the survey
 //! ```
 
 mod backend;
@@ -27,15 +28,17 @@ mod ledger;
 mod mounts;
 mod notify;
 mod poll;
+mod polling;
 mod rewritten;
 mod rule_clock;
 mod snapshot;
 mod start;
 mod survey;
+mod table;
 mod wait;
 mod walk;
+mod watches;
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,81 +46,114 @@ use std::time::Instant;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 use self::gap::Gap;
-pub use self::handover::give;
+use self::handover::{Handover, Rest};
 use self::ledger::Ledger;
 use self::rule_clock::RuleClock;
-pub use self::snapshot::Shared as SharedSnapshot;
+use self::snapshot::Snapshot;
 use self::survey::Survey;
 pub use self::wait::{Door, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::Filter;
 use crate::os;
-use crate::settle::Settler;
+use crate::protocol::WatchState;
+use crate::settle::{Progress, Settler};
+
+/// A table is written anew when so many files differ from it,
+const MUCH: usize = 512;
+
+/// or one in so many of all.
+const PART: usize = 8;
+
+/// For so many files the ignore rules are read in idle time.
+const WARMED: usize = 16;
 
 /// Watches everything that a filter lets count.
 pub struct Watcher {
     filter: Arc<Filter>,
     survey: Survey,
-    /// Until everything is armed.
+    /// The gap, until everything is armed.
     gap: Option<Gap>,
+    /// The changes that were pending when the previous child left, until this one has read the queue. `None` if this child arms
+    /// everything itself.
+    pending: Option<Vec<(PathBuf, Progress)>>,
+    handover: Handover,
     door: Door,
     visitors: Visitors,
 }
 
 impl Watcher {
-    /// A watcher that has not armed anything yet. `behind` are the changes that led to this generation.
+    /// A watcher that takes over the watches of the previous child, or that has not armed anything yet. `behind` are the changes
+    /// that led to this generation.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new(config: &Config, filter: Arc<Filter>, behind: &ChangeSet) -> Result<Watcher, os::Errno> {
-        let mut coverage = Coverage::new(config, Arc::clone(&filter));
-        coverage.begin();
-        let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds());
-        let survey = Survey::new(Arc::clone(&filter), coverage, ledger, RuleClock::new(config.interval));
+    pub fn new(
+        config: &Config,
+        filter: Arc<Filter>,
+        behind: &ChangeSet,
+        state: WatchState,
+    ) -> Result<Watcher, os::Errno> {
+        let (handover, left) = Handover::open(state.memory);
         let (door, visitors) = door()?;
-        Ok(Watcher { filter, survey, gap: Some(Gap::default()), door, visitors })
+        let queue = state.queue.filter(|_| matches!(config.backend, Backend::Auto | Backend::Inotify));
+        let (before, rest) = match left {
+            Some((table, mut rest)) => {
+                (Some((Arc::clone(&table), Snapshot::resume(table, rest.take_differences()))), rest)
+            }
+            None => (None, Rest::default()),
+        };
+        let mut rest = rest;
+        let memory = std::mem::take(&mut rest.memory);
+        let (survey, gap, pending) = match (queue, before) {
+            (Some(queue), Some((table, snapshot))) if rest.coverage.is_told() => {
+                let pending = rest.take_pending();
+                rest.rules.into_iter().for_each(|rules| filter.resume_rules(rules));
+                let coverage = Coverage::resume(config, Arc::clone(&filter), queue, &table, rest.coverage);
+                let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), snapshot);
+                let rule_clock = RuleClock::resume(config.interval, rest.rule_clock);
+                (Survey::new(Arc::clone(&filter), coverage, ledger, rule_clock), None, Some(pending))
+            }
+            (queue, before) => {
+                let mut coverage = Coverage::new(config, Arc::clone(&filter), queue);
+                coverage.begin();
+                let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), Snapshot::default());
+                let survey = Survey::new(Arc::clone(&filter), coverage, ledger, RuleClock::new(config.interval));
+                (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
+            }
+        };
+        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors };
+        watcher.survey.ledger.start.remember(memory);
+        Ok(watcher)
     }
 
-    /// What the files look like, for the one who hands it over.
-    pub fn snapshot(&self) -> SharedSnapshot {
-        self.survey.ledger.snapshot.clone()
-    }
-
-    /// What has changed and has not passed yet.
+    /// The changes that have not passed yet.
     pub fn settler(&self) -> &Settler {
         &self.survey.ledger.settler
     }
 
-    /// What is being watched, for the event of that name.
+    /// The content of the event `watching`.
     pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
         let (backend, directories, polled) = self.survey.coverage.summary();
         let files = self.survey.ledger.snapshot.len();
         Watching { patterns, root, directories, files, backend: backend.to_owned(), polled }
     }
 
-    /// What is to be said of patterns that match nothing, now that all is armed.
+    /// Hints about patterns that match nothing, once everything is armed.
     pub fn hints(&self) -> Vec<String> {
         self.filter.hints(self.survey.ledger.snapshot.len() > 0)
     }
 
-    /// What is not as good as it should be and was not told yet.
+    /// Takes the degraded states that were not reported yet.
     pub fn degraded(&mut self) -> Vec<Degraded> {
         self.survey.coverage.degraded().into_iter().chain(self.filter.degraded()).collect()
     }
 
-    /// Takes what the child before has left, if anything.
-    pub fn inherit(&mut self, from: OwnedFd) {
-        if let Some(gap) = &mut self.gap {
-            gap.inherit(from, &mut self.survey.ledger);
-        }
-    }
-
     /// Arms until everything is watched, or until the instant has come, or until more than `most_ahead` directories
-    /// are known to be ahead; says whether all is done.
+    /// are known that are not armed yet. Returns whether everything is armed.
     pub fn arm(&mut self, until: Instant, most_ahead: usize) -> bool {
         let Some(gap) = &mut self.gap else { return true };
         let whole = gap.arm(&mut self.survey, &self.filter, until, most_ahead);
@@ -125,22 +161,26 @@ impl Watcher {
         whole
     }
 
-    /// The command starts now: what happens to a file from here on is a change.
-    ///
-    /// What was saved until now is seen by the command: those changes are known, and no reason to start it again.
+    /// The command starts now: from here on, what happens to a file is a change. The command sees what was saved until now, so
+    /// those changes are known and cause no restart.
     pub fn command_starts(&mut self) {
+        if let Some(pending) = self.pending.take()
+            && !self.survey.catch_up(&pending)
+        {
+            self.gap = Some(Gap::after(Some(self.survey.begin_anew())));
+        }
         let at_ns = self.survey.ledger.begin();
         self.look();
         self.survey.ledger.settle_start(at_ns);
     }
 
-    /// Files met before the start that were written a moment ago: they may be no part of the changes behind it, saved
-    /// when the child before was gone already.
+    /// Files that were written just before the start. They may be missing in the changes behind it, if they were saved after the
+    /// previous child had left.
     pub fn recent(&self) -> &[PathBuf] {
         &self.survey.ledger.start.recent
     }
 
-    /// What to wait for between two looks.
+    /// The descriptors to wait for between two looks.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -154,12 +194,12 @@ impl Watcher {
         self.door.clone()
     }
 
-    /// When it wants to look although nothing was told: to poll.
+    /// When the next poll is due.
     pub fn due(&mut self) -> Option<Instant> {
         self.survey.coverage.due()
     }
 
-    /// Takes in what was told since the last look.
+    /// Processes what has come since the last look.
     pub fn look(&mut self) {
         for (path, seen) in self.visitors.paths() {
             self.survey.add(&path, seen);
@@ -167,12 +207,13 @@ impl Watcher {
         self.survey.look();
     }
 
-    /// Looks once more at what is pending, before it passes: what moved on waits on, what is as it was is dropped.
+    /// Looks at the pending files again before they pass. A file that changed again waits again, and a file with its old state
+    /// is dropped.
     pub fn confirm(&mut self, now: Instant) {
         self.survey.confirm(now);
     }
 
-    /// The changes that pass now, if it is time; they are the new state of things.
+    /// The changes that pass now, if they are due; they become the new state.
     pub fn take(&mut self, now: Instant) -> Option<ChangeSet> {
         let changes = self.survey.ledger.settler.take(now);
         let empty = self.survey.ledger.settler.is_empty();
@@ -181,22 +222,65 @@ impl Watcher {
         Some(changes)
     }
 
-    /// Everything is armed, and nothing is urgent: takes over what the child before has left, where that is of use. Gives
-    /// back the files that came in the moment between that child and this one, where `in_series` asks for them.
-    pub fn take_over(&mut self, inherited: Option<OwnedFd>, in_series: bool) -> Vec<PathBuf> {
-        let ledger = &mut self.survey.ledger;
-        let wanted = in_series || ledger.contents_matter();
-        let left = inherited.filter(|_| wanted).and_then(handover::receive);
-        if let Some(before) = left.and_then(|bytes| handover::understand(&bytes)) {
-            let mut snapshot = ledger.snapshot.lock();
-            if in_series {
-                let differing = snapshot.differing(&before).into_iter();
-                ledger.start.came = differing.filter(|path| before.get(path).is_none()).collect();
-            }
-            snapshot.take_digests(&before);
+    /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this
+    /// one.
+    pub fn settle_down(&mut self) -> Vec<PathBuf> {
+        self.keep_small();
+        // The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
+        let latest = self.survey.ledger.start.known.keys().take(WARMED);
+        latest.for_each(|path| drop(self.filter.decide(path)));
+        self.survey.ledger.learn_contents();
+        std::mem::take(&mut self.survey.ledger.start.came)
+    }
+
+    /// Writes a table for the next child if there is none, or if too much differs from it. For idle time.
+    pub fn keep_small(&mut self) {
+        let snapshot = self.survey.ledger.snapshot.lock();
+        let differs =
+            snapshot.weight() + self.survey.coverage.watches().map_or(0, |watches| watches.differences().len());
+        let most = MUCH.max(snapshot.len() / PART);
+        drop(snapshot);
+        if self.gap.is_none() && (differs > most || !self.handover.has_table()) {
+            self.write_table();
         }
-        ledger.learn_contents();
-        std::mem::take(&mut ledger.start.came)
+        self.handover.release_former();
+    }
+
+    fn write_table(&mut self) {
+        let coverage = &mut self.survey.coverage;
+        let watches = coverage.watches().map(|watches| watches.all()).unwrap_or_default();
+        let polls = coverage.watches().is_none();
+        let mut snapshot = self.survey.ledger.snapshot.lock();
+        let bytes = snapshot.to_table(&watches, |_| polls);
+        drop(watches);
+        if let Some(table) = bytes.and_then(|bytes| self.handover.write_table(bytes)) {
+            snapshot.rebase(Arc::clone(&table));
+            if let Some(watches) = coverage.watches() {
+                watches.rebase(table);
+            }
+        }
+        drop(snapshot);
+        os::map::trim_heap();
+    }
+
+    /// Leaves everything to the next child, and returns whether that may take over. This child reads no more events.
+    pub fn leave(&mut self) -> bool {
+        if self.gap.is_some() || !self.survey.coverage.can_be_kept() {
+            return false;
+        }
+        if !self.handover.has_table() {
+            self.write_table();
+        }
+        let Survey { coverage, ledger, rule_clock, .. } = &mut self.survey;
+        let mut rest = Rest::default();
+        rest.coverage = coverage.keep();
+        rest.memory = ledger.start.memory();
+        rest.rule_clock = rule_clock.keep();
+        rest.rules = self.filter.keep_rules();
+        rest.set_pending(ledger.settler.pending());
+        let snapshot = ledger.snapshot.lock();
+        rest.set_differences(snapshot.differences());
+        self.handover.leave(&rest)
     }
 }
 

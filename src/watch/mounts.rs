@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::os;
 use crate::os::fs::{Mount, MountWatch};
 
+/// The table of mounts for the next child: where, which, and the lower layers of overlays. Paths are stored as `OsString`, because they need not be UTF-8.
+pub type Kept = Vec<(OsString, Vec<u8>, Vec<OsString>)>;
+
 /// The table of mounts, as it was last read.
 #[derive(Debug)]
 pub struct Mounts {
@@ -15,6 +18,8 @@ pub struct Mounts {
     /// Mount points by their last part.
     points: HashMap<OsString, Vec<PathBuf>>,
     watch: Option<MountWatch>,
+    /// Whether the table is that of the child before, and nobody has compared it with the present one.
+    resumed: bool,
     interval: Duration,
     next: Instant,
 }
@@ -24,10 +29,31 @@ impl Mounts {
     pub fn new(interval: Duration) -> Mounts {
         // In this order, what changes in between is told.
         let watch = MountWatch::new();
-        let mut mounts =
-            Mounts { mounts: Vec::new(), points: HashMap::new(), watch, interval, next: Instant::now() + interval };
+        let (points, next) = (HashMap::new(), Instant::now() + interval);
+        let mut mounts = Mounts { mounts: Vec::new(), points, watch, resumed: false, interval, next };
         mounts.take_in(os::fs::mounts());
         mounts
+    }
+
+    /// As the child before saw them. What has changed since shows at the first look.
+    pub fn resume(kept: Kept, interval: Duration) -> Mounts {
+        let mount = |(point, identity, lower): (OsString, Vec<u8>, Vec<OsString>)| Mount {
+            point: point.into(),
+            identity,
+            lower: lower.into_iter().map(PathBuf::from).collect(),
+        };
+        let (points, next) = (HashMap::new(), Instant::now() + interval);
+        let mut mounts = Mounts { mounts: Vec::new(), points, watch: None, resumed: true, interval, next };
+        mounts.take_in(kept.into_iter().map(mount).collect());
+        mounts
+    }
+
+    /// What the next child is to resume.
+    pub fn keep(&self) -> Kept {
+        let text = |path: &PathBuf| path.clone().into_os_string();
+        let mount =
+            |mount: &Mount| (text(&mount.point), mount.identity.clone(), mount.lower.iter().map(text).collect());
+        self.mounts.iter().map(mount).collect()
     }
 
     fn take_in(&mut self, mounts: Vec<Mount>) {
@@ -43,7 +69,12 @@ impl Mounts {
     /// Where something was mounted or unmounted since the last look. Looks once an interval at the most: some machines mount
     /// all the time.
     pub fn changed(&mut self, now: Instant) -> BTreeSet<PathBuf> {
-        if now < self.next || !self.watch.as_ref().is_some_and(MountWatch::has_changed) {
+        if now < self.next {
+            return BTreeSet::new();
+        }
+        if std::mem::take(&mut self.resumed) {
+            self.watch = MountWatch::new();
+        } else if !self.watch.as_ref().is_some_and(MountWatch::has_changed) {
             return BTreeSet::new();
         }
         self.next = now + self.interval;

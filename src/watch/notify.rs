@@ -144,12 +144,24 @@ impl Backend for NotifyBackend {
     /// Only in our own book: the crate has found out by itself, unless the directory is still there under another
     /// name, and then a notice too many does no harm.
     fn forget(&mut self, directory: &Path) {
-        let below = self.watched.range(directory.to_owned()..).take_while(|(path, _)| path.starts_with(directory));
-        let below: Vec<(PathBuf, usize)> = below.map(|(path, shard)| (path.clone(), *shard)).collect();
-        for (path, shard) in below {
-            self.watched.remove(&path);
-            self.shards[shard].holds -= 1;
+        for path in self.at_or_below(directory) {
+            if let Some(shard) = self.watched.remove(&path) {
+                self.shards[shard].holds -= 1;
+            }
         }
+    }
+
+    fn holds(&self, directory: &Path) -> bool {
+        self.watched.contains_key(directory)
+    }
+
+    fn at_or_below(&self, directory: &Path) -> Vec<PathBuf> {
+        let from = self.watched.range(directory.to_owned()..).map(|(path, _)| path);
+        from.take_while(|path| path.starts_with(directory)).cloned().collect()
+    }
+
+    fn count(&self) -> usize {
+        self.watched.len()
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

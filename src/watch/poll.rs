@@ -2,7 +2,7 @@
 //! once an interval, by the same comparison that follows an overflow.
 
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::backend::{Backend, Notice, Refusal};
 
@@ -24,6 +24,18 @@ impl Backend for PollBackend {
     }
 
     fn forget(&mut self, _directory: &Path) {}
+
+    fn holds(&self, _directory: &Path) -> bool {
+        false
+    }
+
+    fn at_or_below(&self, _directory: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn count(&self) -> usize {
+        0
+    }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None

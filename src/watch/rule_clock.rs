@@ -23,6 +23,16 @@ impl RuleClock {
         RuleClock { interval, next: Instant::now() + interval, heard_ns: now_ns, listed_ns: now_ns }
     }
 
+    /// Begins where the child before has left off: until when all notices were taken in, and when it last listed.
+    pub fn resume(interval: Duration, (heard_ns, listed_ns): (i64, i64)) -> RuleClock {
+        RuleClock { heard_ns, listed_ns, ..RuleClock::new(interval) }
+    }
+
+    /// What the next child is to resume.
+    pub fn keep(&self) -> (i64, i64) {
+        (self.heard_ns, self.listed_ns)
+    }
+
     /// What is older has been seen in the listing before.
     pub fn last_listing(&self) -> i64 {
         self.listed_ns

@@ -1,69 +1,60 @@
-//! What the files looked like when this generation started.
+//! What the files looked like when this generation started: a [`Table`] that does not change, and what differs from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::num::NonZeroU64;
+use std::iter::Peekable;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::{Deserialize, Serialize};
-
-use crate::change::{Look, Stamp};
-
-/// What a file's bytes come to.
-pub type Digest = NonZeroU64;
+use super::table::{Builder, Table};
+pub use super::table::{Digest, File};
+use crate::change::Stamp;
+use crate::os::inotify::Watch;
 
 /// The name of a file in its directory, and how it looked.
 pub type Named = (Box<OsStr>, Stamp);
 
-/// One file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct File {
-    /// How it looked.
-    pub stamp: Stamp,
-    /// What its bytes come to, where that is known and matters.
-    pub digest: Option<Digest>,
-}
-
 /// One directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Directory {
-    /// Its inode number: under the same name there may be another one later.
-    pub inode: u64,
+    /// Its inode number: under the same name there may be another one later. `None` where only files in it are known.
+    pub inode: Option<u64>,
     /// The files in it that count.
     pub files: BTreeMap<Box<OsStr>, File>,
 }
 
-/// Stamps by path, in the order of the tree. Kept by directory: a hundred thousand files must cost single
-/// megabytes.
+/// What differs from the table in one directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Its inode number, if that is another one.
+    pub inode: Option<u64>,
+    /// Files that are new or other ones (`Some`), or gone (`None`).
+    pub files: BTreeMap<Box<OsStr>, Option<File>>,
+}
+
+/// Stamps by path, in the order of the tree.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    directories: BTreeMap<PathBuf, Directory>,
-    complete: bool,
-    inherited: Option<Arc<[u8]>>,
-    /// What is known beside the files.
-    pub memory: Memory,
+    base: Option<Arc<Table>>,
+    differences: BTreeMap<PathBuf, Difference>,
+    files: usize,
 }
 
-/// What one child tells the next beside how the files look.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// How far each file system's clock is ahead of ours, by its device number, nanoseconds.
-    pub clocks: HashMap<u64, i64>,
-    /// How the latest changes were last seen: they are no news.
-    pub known: HashMap<PathBuf, Look>,
-}
-
-/// A snapshot that the watcher's thread writes and that the main thread hands over at the end.
+/// A snapshot that the watcher's thread writes, and the thread that makes the digests.
 #[derive(Debug, Clone, Default)]
 pub struct Shared(Arc<Mutex<Snapshot>>);
+
+impl From<Snapshot> for Shared {
+    fn from(snapshot: Snapshot) -> Shared {
+        Shared(Arc::new(Mutex::new(snapshot)))
+    }
+}
 
 impl Shared {
     /// Everything; whoever holds on to it stops the watcher.
     pub fn lock(&self) -> MutexGuard<'_, Snapshot> {
-        // Every single note leaves it whole, whatever panicked in between.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("a panic ends the process")
     }
 
     /// See [`Snapshot::get`].
@@ -93,6 +84,30 @@ impl Shared {
 }
 
 impl Snapshot {
+    /// The table with what differs from it.
+    pub fn resume(base: Arc<Table>, differences: BTreeMap<PathBuf, Difference>) -> Snapshot {
+        let mut snapshot = Snapshot { files: base.files(), base: Some(base), differences: BTreeMap::new() };
+        for (path, difference) in differences {
+            for (name, file) in difference.files {
+                snapshot.put(&path, &name, file);
+            }
+            if let Some(inode) = difference.inode {
+                snapshot.enter(&path, inode);
+            }
+        }
+        snapshot
+    }
+
+    /// What differs from the table.
+    pub fn differences(&self) -> &BTreeMap<PathBuf, Difference> {
+        &self.differences
+    }
+
+    /// How many files and directories differ from the table.
+    pub fn weight(&self) -> usize {
+        self.differences.values().map(|difference| 1 + difference.files.len()).sum()
+    }
+
     /// What is known of a file; `None` when it was not there.
     pub fn get(&self, path: &Path) -> Option<Stamp> {
         self.file(path).map(|file| file.stamp)
@@ -103,14 +118,38 @@ impl Snapshot {
         self.file(path)?.digest
     }
 
-    fn file(&self, path: &Path) -> Option<&File> {
-        self.directories.get(path.parent()?)?.files.get(path.file_name()?)
+    fn file(&self, path: &Path) -> Option<File> {
+        self.file_in(path.parent()?, path.file_name()?)
+    }
+
+    fn file_in(&self, directory: &Path, name: &OsStr) -> Option<File> {
+        match self.differences.get(directory).and_then(|difference| difference.files.get(name)) {
+            Some(file) => *file,
+            None => self.file_in_base(directory, name),
+        }
+    }
+
+    fn file_in_base(&self, directory: &Path, name: &OsStr) -> Option<File> {
+        let base = self.base.as_ref()?;
+        base.file_of(&base.directory(base.find(directory)?), name)
     }
 
     /// Notes how a file looks; `None` is a file that is not there. With another stamp its bytes are not known any more;
     /// but if the stamp itself is unknown, they are still those of the start.
     pub fn set(&mut self, path: &Path, stamp: Option<Stamp>) {
         self.note(path, stamp, None);
+    }
+
+    /// Notes how files of one directory look, with one search if nothing is known of the directory.
+    pub fn set_all<'a>(&mut self, directory: &Path, files: impl Iterator<Item = (&'a Path, Stamp)>) {
+        if self.base.is_some() || self.differences.contains_key(directory) {
+            files.for_each(|(path, stamp)| self.set(path, Some(stamp)));
+            return;
+        }
+        let file = |(path, stamp): (&Path, Stamp)| Some((path.file_name()?.into(), Some(File { stamp, digest: None })));
+        let files: BTreeMap<Box<OsStr>, Option<File>> = files.filter_map(file).collect();
+        self.files += files.len();
+        self.differences.insert(directory.to_owned(), Difference { inode: None, files });
     }
 
     /// Notes how a file looks, and what its bytes come to.
@@ -140,141 +179,308 @@ impl Snapshot {
 
     /// The first directory after this one with files whose bytes are not known, and those files.
     pub fn without_digests(&self, after: Option<&Path>) -> Option<(PathBuf, Vec<Named>)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.directories.range::<Path, _>((from, Bound::Unbounded)).find_map(|(path, directory)| {
+        self.directories_after(after).find_map(|(path, directory)| {
             let missing = directory.files.iter().filter(|(_, file)| file.digest.is_none());
             let files: Vec<_> = missing.map(|(name, file)| (name.clone(), file.stamp)).collect();
-            (!files.is_empty()).then(|| (path.clone(), files))
+            (!files.is_empty()).then_some((path, files))
         })
     }
 
     fn note(&mut self, path: &Path, stamp: Option<Stamp>, digest: Option<Digest>) {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
-        match (stamp, self.directories.get_mut(directory)) {
-            (Some(stamp), Some(directory)) => {
-                let same = |file: &&File| stamp == Stamp::UNKNOWN || stamp == file.stamp;
-                let known = || directory.files.get(name).filter(same)?.digest;
-                let digest = digest.or_else(known);
-                directory.files.insert(name.into(), File { stamp, digest });
+        let file = stamp.map(|stamp| {
+            let same = |file: &File| stamp == Stamp::UNKNOWN || stamp == file.stamp;
+            let known = || self.file_in(directory, name).filter(same)?.digest;
+            File { stamp, digest: digest.or_else(known) }
+        });
+        self.put(directory, name, file);
+    }
+
+    fn put(&mut self, directory: &Path, name: &OsStr, file: Option<File>) {
+        let before = self.file_in(directory, name);
+        if before == file {
+            return;
+        }
+        self.files = self.files + usize::from(file.is_some()) - usize::from(before.is_some());
+        let in_base = self.file_in_base(directory, name);
+        match self.differences.get_mut(directory) {
+            Some(difference) if in_base == file => {
+                difference.files.remove(name);
+                if difference == &Difference::default() {
+                    self.differences.remove(directory);
+                }
             }
-            (Some(stamp), None) => {
-                let files = BTreeMap::from([(name.into(), File { stamp, digest })]);
-                self.directories.insert(directory.to_owned(), Directory { inode: 0, files });
+            Some(difference) => drop(difference.files.insert(name.into(), file)),
+            None => {
+                let files = BTreeMap::from([(name.into(), file)]);
+                self.differences.insert(directory.to_owned(), Difference { inode: None, files });
             }
-            (None, Some(directory)) => {
-                directory.files.remove(name);
-            }
-            (None, None) => {}
         }
     }
 
     /// Notes which directory stands behind a name.
     pub fn enter(&mut self, directory: &Path, inode: u64) {
-        match self.directories.get_mut(directory) {
-            Some(known) => known.inode = inode,
-            None => {
-                self.directories.insert(directory.to_owned(), Directory { inode, ..Directory::default() });
-            }
+        if self.inode_in_base(directory) != Some(inode) {
+            self.differences.entry(directory.to_owned()).or_default().inode = Some(inode);
+        } else if let Some(difference) = self.differences.get_mut(directory) {
+            difference.inode = None;
         }
     }
 
-    /// Takes in a whole directory.
-    pub fn take_in(&mut self, path: PathBuf, directory: Directory) {
-        self.directories.insert(path, directory);
-    }
-
-    /// Keeps what the child before has left, as it came, until all is known.
-    pub fn inherit(&mut self, bytes: Vec<u8>) {
-        self.inherited = Some(bytes.into());
-    }
-
-    /// What the child before has left, as long as not all is known.
-    pub fn inherited(&self) -> Option<Arc<[u8]>> {
-        self.inherited.clone()
-    }
-
-    /// Nothing that counts is missing.
-    pub fn complete(&mut self) {
-        self.complete = true;
-        self.inherited = None;
-    }
-
-    /// Whether nothing that counts is missing.
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    fn inode_in_base(&self, directory: &Path) -> Option<u64> {
+        let base = self.base.as_ref()?;
+        base.directory(base.find(directory)?).inode
     }
 
     /// The files that are not as they were, those that are gone and those that were not there.
     pub fn differing(&self, before: &Snapshot) -> Vec<PathBuf> {
-        let mut differing = Vec::new();
+        let mut differing = BTreeSet::new();
         for (one, other) in [(before, self), (self, before)] {
             for (path, directory) in one.directories() {
-                let others = other.directory(path);
                 for (name, file) in &directory.files {
-                    let same = others.and_then(|others| others.files.get(name)).map(|file| file.stamp);
-                    if same != Some(file.stamp) {
-                        differing.push(path.join(&**name));
+                    if other.file_in(&path, name).map(|file| file.stamp) != Some(file.stamp) {
+                        differing.insert(path.join(&**name));
                     }
                 }
             }
         }
-        differing.sort();
-        differing.dedup();
-        differing
+        differing.into_iter().collect()
     }
 
     /// Every directory, in the order of the tree.
-    pub fn directories(&self) -> impl Iterator<Item = (&Path, &Directory)> {
-        self.directories.iter().map(|(path, directory)| (path.as_path(), directory))
+    pub fn directories(&self) -> impl Iterator<Item = (PathBuf, Directory)> {
+        self.directories_after(None)
     }
 
-    /// One directory, if it is known.
-    pub fn directory(&self, path: &Path) -> Option<&Directory> {
-        self.directories.get(path)
+    fn directories_after(&self, after: Option<&Path>) -> impl Iterator<Item = (PathBuf, Directory)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let differences = self.differences.range::<Path, _>((from, Bound::Unbounded)).map(|(path, _)| path.as_path());
+        let count = self.base.as_ref().map_or(0, |base| base.directories());
+        let first = match (&self.base, after) {
+            (Some(base), Some(after)) => base.at_or_below(after).start + usize::from(base.find(after).is_some()),
+            _ => 0,
+        };
+        let in_base = (first..count).filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
+        merged(in_base, differences).map(|path| (path.to_owned(), self.directory_as_it_is(path)))
+    }
+
+    fn directory_as_it_is(&self, path: &Path) -> Directory {
+        let mut directory = Directory::default();
+        if let Some(base) = &self.base
+            && let Some(index) = base.find(path)
+        {
+            let known = base.directory(index);
+            directory.inode = known.inode;
+            directory.files = base.files_of(&known).map(|(name, file)| (name.into(), file)).collect();
+        }
+        if let Some(difference) = self.differences.get(path) {
+            directory.inode = difference.inode.or(directory.inode);
+            for (name, file) in &difference.files {
+                match file {
+                    Some(file) => drop(directory.files.insert(name.clone(), *file)),
+                    None => drop(directory.files.remove(name)),
+                }
+            }
+        }
+        directory
+    }
+
+    /// The inode number of a directory, if it is known.
+    pub fn inode(&self, directory: &Path) -> Option<u64> {
+        let other = self.differences.get(directory).and_then(|difference| difference.inode);
+        other.or_else(|| self.inode_in_base(directory))
     }
 
     /// Every file known at this path or below it.
     pub fn below(&self, path: &Path) -> Vec<PathBuf> {
-        let of = |(path, directory): (&PathBuf, &Directory)| {
-            directory.files.keys().map(|name| path.join(&**name)).collect::<Vec<_>>()
-        };
-        let inside = self.directories.range(path.to_owned()..).take_while(|(directory, _)| directory.starts_with(path));
-        let mut found: Vec<PathBuf> = inside.flat_map(of).collect();
+        let from = (Bound::Included(path), Bound::Unbounded);
+        let differences = self.differences.range::<Path, _>(from).map(|(path, _)| path.as_path());
+        let differences = differences.take_while(|directory| directory.starts_with(path));
+        let range = self.base.as_ref().map_or(0..0, |base| base.at_or_below(path));
+        let in_base = range.filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
+        let mut found: Vec<PathBuf> =
+            merged(in_base, differences).flat_map(|directory| self.in_directory(directory)).collect();
         found.extend(self.get(path).map(|_| path.to_owned()));
         found
     }
 
     /// Every file directly in this directory.
     pub fn in_directory(&self, directory: &Path) -> Vec<PathBuf> {
-        let files = self.directory(directory).into_iter().flat_map(|directory| directory.files.keys());
-        files.map(|name| directory.join(&**name)).collect()
+        let files = self.directory_as_it_is(directory).files;
+        files.into_keys().map(|name| directory.join(&*name)).collect()
     }
 
     /// How many files are known.
     pub fn len(&self) -> usize {
-        self.directories.values().map(|directory| directory.files.len()).sum()
+        self.files
     }
+
+    /// All of it as the bytes of a table, with the watches of the directories. Of those without any files, it keeps the
+    /// ones that are watched or that `keeps` wants.
+    pub fn to_table(&self, watches: &BTreeMap<PathBuf, Watch>, keeps: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
+        let mut builder = Builder::default();
+        let in_base = (0..self.base.as_ref().map_or(0, |base| base.directories()))
+            .filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
+        let known = merged(in_base, self.differences.keys().map(PathBuf::as_path));
+        for path in merged(known, watches.keys().map(PathBuf::as_path)) {
+            let Directory { inode, files } = self.directory_as_it_is(path);
+            let watch = watches.get(path).copied();
+            if files.is_empty() && watch.is_none() && !keeps(path) {
+                continue;
+            }
+            builder.directory(path, inode, watch);
+            files.iter().for_each(|(name, file)| builder.file(name, *file));
+        }
+        builder.finish()
+    }
+
+    /// The same, told by this table alone.
+    pub fn rebase(&mut self, base: Arc<Table>) {
+        self.differences = BTreeMap::new();
+        self.base = Some(base);
+    }
+}
+
+/// Two sorted sequences in one, each path once.
+fn merged<'a>(
+    one: impl Iterator<Item = &'a Path>,
+    other: impl Iterator<Item = &'a Path>,
+) -> impl Iterator<Item = &'a Path> {
+    let (mut one, mut other): (Peekable<_>, Peekable<_>) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if first == second => {
+            other.next();
+            one.next()
+        }
+        (Some(first), Some(second)) if first > second => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Snapshot;
+    use super::{Difference, Directory, File, Snapshot};
     use crate::change::Stamp;
-    use std::path::Path;
+    use crate::os::inotify::Watch;
+    use crate::watch::table::Table;
+    use proptest::prelude::{prop, proptest};
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    fn stamp(number: u64) -> Stamp {
+        Stamp { mtime_ns: 1, size: 2, inode: number, born_ns: 4 }
+    }
+
+    fn has_files((_, directory): &(PathBuf, Directory)) -> bool {
+        !directory.files.is_empty()
+    }
+
+    /// The same, as the next child has it.
+    fn rebased(snapshot: &Snapshot) -> Snapshot {
+        let table = Table::own(snapshot.to_table(&BTreeMap::new(), |_| true).unwrap()).unwrap();
+        Snapshot::resume(Arc::new(table), BTreeMap::new())
+    }
 
     #[test]
     fn files_are_found_by_path_and_by_tree() {
         let mut snapshot = Snapshot::default();
-        let stamp = Stamp { mtime_ns: 1, size: 2, inode: 3, born_ns: 4 };
+        let stamp = stamp(3);
         for path in ["/r/a.py", "/r/d/b.py", "/r/d/e/c.py", "/r/d.py", "/rr/x.py"] {
             snapshot.set(Path::new(path), Some(stamp));
         }
-        assert_eq!(snapshot.get(Path::new("/r/d/b.py")), Some(stamp));
-        assert_eq!(snapshot.get(Path::new("/r/d/none.py")), None);
-        assert_eq!(snapshot.below(Path::new("/r/d")), [Path::new("/r/d/b.py"), Path::new("/r/d/e/c.py")]);
-        assert_eq!(snapshot.below(Path::new("/r/d.py")), [Path::new("/r/d.py")]);
-        assert_eq!(snapshot.in_directory(Path::new("/r")), [Path::new("/r/a.py"), Path::new("/r/d.py")]);
-        snapshot.set(Path::new("/r/a.py"), None);
-        assert_eq!((snapshot.get(Path::new("/r/a.py")), snapshot.len()), (None, 4));
+        for mut snapshot in [rebased(&snapshot), snapshot] {
+            assert_eq!(snapshot.get(Path::new("/r/d/b.py")), Some(stamp));
+            assert_eq!(snapshot.get(Path::new("/r/d/none.py")), None);
+            assert_eq!(snapshot.below(Path::new("/r/d")), [Path::new("/r/d/b.py"), Path::new("/r/d/e/c.py")]);
+            assert_eq!(snapshot.below(Path::new("/r/d.py")), [Path::new("/r/d.py")]);
+            assert_eq!(snapshot.in_directory(Path::new("/r")), [Path::new("/r/a.py"), Path::new("/r/d.py")]);
+            snapshot.set(Path::new("/r/a.py"), None);
+            assert_eq!((snapshot.get(Path::new("/r/a.py")), snapshot.len()), (None, 4));
+        }
+    }
+
+    #[test]
+    fn what_is_set_back_differs_in_nothing_any_more() {
+        let mut snapshot = Snapshot::default();
+        snapshot.enter(Path::new("/r"), 1);
+        snapshot.set(Path::new("/r/a"), Some(stamp(1)));
+        let mut snapshot = rebased(&snapshot);
+        for other in [None, Some(Stamp::UNKNOWN), Some(stamp(2))] {
+            snapshot.set(Path::new("/r/a"), other);
+            snapshot.set(Path::new("/r/new"), Some(stamp(7)));
+            assert_eq!(snapshot.weight(), 3);
+            snapshot.set(Path::new("/r/a"), Some(stamp(1)));
+            snapshot.set(Path::new("/r/new"), None);
+            assert_eq!(snapshot.weight(), 0);
+        }
+        assert_eq!(snapshot.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_with_differences_is_the_same_as_all_in_one(
+            steps in prop::collection::vec((0u8..4, 0u8..4, 0u64..4, 0u8..12), 1..80),
+        ) {
+            let (mut plain, mut layered) = (Snapshot::default(), Snapshot::default());
+            let mut expected: BTreeMap<PathBuf, Stamp> = BTreeMap::new();
+            for (directory, file, number, what) in steps {
+                let directory = Path::new(["/r", "/r/a", "/r/a/b", "/r/a.x"][usize::from(directory)]);
+                let path = directory.join(["f", "g", "h", "i"][usize::from(file)]);
+                match what {
+                    0 => {
+                        let watches = BTreeMap::from([(PathBuf::from("/r/a"), Watch(3))]);
+                        let table = Table::own(layered.to_table(&watches, |_| true).unwrap());
+                        let (before, table) = (layered.len(), Arc::new(table.unwrap()));
+                        assert_eq!(table.files(), before);
+                        layered.rebase(table);
+                    }
+                    1 => {
+                        // What the next child makes of it.
+                        let empty = || Snapshot::default().to_table(&BTreeMap::new(), |_| true).unwrap();
+                        let base = layered.base.clone();
+                        let base = base.unwrap_or_else(|| Arc::new(Table::own(empty()).unwrap()));
+                        layered = Snapshot::resume(base, layered.differences().clone());
+                    }
+                    2 => [&mut plain, &mut layered].into_iter().for_each(|snapshot| snapshot.enter(directory, number)),
+                    3..6 => {
+                        [&mut plain, &mut layered].into_iter().for_each(|snapshot| snapshot.set(&path, None));
+                        expected.remove(&path);
+                    }
+                    _ => {
+                        [&mut plain, &mut layered].into_iter().for_each(|snapshot| snapshot.set(&path, Some(stamp(number))));
+                        expected.insert(path, stamp(number));
+                    }
+                }
+            }
+            assert!(plain.directories().filter(has_files).eq(layered.directories().filter(has_files)));
+            for (path, stamp) in &expected {
+                assert_eq!((plain.get(path), layered.get(path)), (Some(*stamp), Some(*stamp)));
+            }
+            assert_eq!((plain.len(), layered.len()), (expected.len(), expected.len()));
+            assert_eq!(plain.below(Path::new("/r/a")), layered.below(Path::new("/r/a")));
+            assert!(plain.differing(&layered).is_empty());
+            let without = |snapshot: &Snapshot| snapshot.without_digests(Some(Path::new("/r/a")));
+            assert_eq!(without(&layered), without(&plain));
+        }
+    }
+
+    #[test]
+    fn a_digest_is_kept_as_long_as_the_stamp_is_the_same() {
+        let mut snapshot = Snapshot::default();
+        let (path, digest) = (Path::new("/r/a"), 7.try_into().unwrap());
+        snapshot.set_with_digest(path, stamp(1), digest);
+        let mut snapshot = rebased(&snapshot);
+        snapshot.set(path, Some(Stamp::UNKNOWN));
+        assert_eq!(snapshot.digest(path), Some(digest), "nobody knows how it looks; the bytes of the start are known");
+        let difference = Difference {
+            inode: None,
+            files: [(path.file_name().unwrap().into(), Some(File { stamp: Stamp::UNKNOWN, digest: Some(digest) }))]
+                .into(),
+        };
+        assert_eq!(snapshot.differences().get(Path::new("/r")), Some(&difference));
+        snapshot.set(path, Some(stamp(2)));
+        assert_eq!(snapshot.digest(path), None);
     }
 }

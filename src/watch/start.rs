@@ -1,11 +1,13 @@
 //! The start of a generation, as its watcher knows it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::clocks::{Clocks, device};
-use super::snapshot::Memory;
 use crate::change::{ChangeSet, Look};
 use crate::os;
 
@@ -14,6 +16,15 @@ pub const MOMENT_NS: i64 = 2_000_000_000;
 
 /// So many changes are remembered for the next child.
 const MOST_KNOWN: usize = 1000;
+
+/// What one child tells the next beside how the files look. Paths are stored as `OsString`, because they need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// How far each file system's clock is ahead of ours, by its device number, nanoseconds.
+    pub clocks: HashMap<u64, i64>,
+    /// How the latest changes were last seen: they are no news.
+    pub known: Vec<(OsString, Look)>,
+}
 
 /// The start of a generation, and what is known of the time before.
 #[derive(Debug, Default)]
@@ -67,7 +78,7 @@ impl Start {
     pub fn remember(&mut self, memory: Memory) {
         self.clocks.inherit(memory.clocks);
         for (path, look) in memory.known {
-            self.known.entry(path).or_insert(look);
+            self.known.entry(path.into()).or_insert(look);
         }
     }
 
@@ -77,7 +88,7 @@ impl Start {
             let now_ns = os::clock::file_clock_ns() + self.clocks.ahead_ns(path);
             look.ctime_ns >= now_ns - 5 * MOMENT_NS
         };
-        let known = self.known.iter().filter(recent).map(|(path, look)| (path.clone(), *look));
+        let known = self.known.iter().filter(recent).map(|(path, look)| (path.clone().into_os_string(), *look));
         Memory { clocks: self.clocks.known(), known: known.take(MOST_KNOWN).collect() }
     }
 }

@@ -1,10 +1,9 @@
-//! What is watched and what is known of it, together: directories that come and go, symlinks that turn, and ignore files
-//! that change.
+//! Coverage and ledger together: directories that appear and vanish, symlinks that change, and ignore files that change.
 //!
-//! | what a change of the rules does to a file  | then                                                            |
-//! |---------------------------------------------|-----------------------------------------------------------------|
-//! | it was ignored, and counts from now on      | it is known as it is; a save after the change of the rules counts |
-//! | it counted, and is ignored from now on      | it is forgotten, and so is a change of it that is pending        |
+//! | the rules changed, and a file         | then                                                                 |
+//! |---------------------------------------|----------------------------------------------------------------------|
+//! | was ignored, and counts from now on   | its present state is noted; a save after the change of the rules counts |
+//! | counted, and is ignored from now on   | it is forgotten, with a pending change of it                         |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use super::backend::{Entry, Notice};
 use super::coverage::Coverage;
 use super::ledger::Ledger;
 use super::rule_clock::RuleClock;
+use super::snapshot::Snapshot;
 use super::walk::{Depth, Walk};
 use crate::change::Look;
 use crate::degraded::Degraded;
@@ -32,33 +32,61 @@ pub struct Survey {
     pub coverage: Coverage,
     /// How the files in them are and were.
     pub ledger: Ledger,
-    rule_clock: RuleClock,
+    /// When ignore files were looked at.
+    pub rule_clock: RuleClock,
 }
 
 impl Survey {
-    /// The two together.
+    /// Joins the parts.
     pub fn new(filter: Arc<Filter>, coverage: Coverage, ledger: Ledger, rule_clock: RuleClock) -> Survey {
         Survey { filter, coverage, ledger, rule_clock }
     }
 
-    /// Takes in all that has been told, and polls what is due.
+    /// Processes the notices that have come, and polls if a poll is due.
     pub fn look(&mut self) {
         let (notices, polled) = self.coverage.drain();
         let heard_ns = os::clock::file_clock_ns();
         for notice in notices {
             self.take_in(notice);
         }
-        // While a large tree is being armed, each of its directories is looked at anyway, and polling would only delay it.
-        if let Some(polled) = polled.filter(|_| !self.coverage.is_arming()) {
+        // Arming looks at each directory anyway, and polling would only delay it.
+        if let Some(polled) = polled.filter(|_| self.coverage.ahead() == 0) {
             self.look_again(&polled);
         }
         self.look_around_for_rules();
         self.rule_clock.heard(heard_ns);
     }
 
+    /// Processes the changes that were pending when the previous child left, and the notices since then. The command has not
+    /// started. Returns false if notices are missing; then nothing was processed.
+    pub fn catch_up(&mut self, pending: &[(PathBuf, Progress)]) -> bool {
+        let notices = self.coverage.drain_backend();
+        if notices.contains(&Notice::Overflow) {
+            return false;
+        }
+        let heard_ns = os::clock::file_clock_ns();
+        for (path, progress) in pending {
+            self.consider(path, *progress);
+        }
+        for notice in notices {
+            self.take_in(notice);
+        }
+        self.take_up_rules(i64::MAX);
+        self.rule_clock.heard(heard_ns);
+        self.ledger.settle_told();
+        true
+    }
+
+    /// Notices are missing, and the command has not started: everything is to be armed again. Returns what was known.
+    pub fn begin_anew(&mut self) -> Snapshot {
+        self.coverage.tell(Degraded::QueueOverflow);
+        self.coverage.begin_anew();
+        std::mem::take(&mut *self.ledger.snapshot.lock())
+    }
+
     /// Looks once more at what is pending, before it passes.
     pub fn confirm(&mut self, now: Instant) {
-        // A burst that is polled may go on in other files, and the next poll may be a long time off.
+        // A burst in polled directories may go on in other files, and the next poll may be far off.
         let polled = self.coverage.polled();
         if !self.ledger.settler.is_empty() && !polled.is_empty() {
             self.look_again(&polled);
@@ -66,7 +94,7 @@ impl Survey {
         self.ledger.confirm(now);
     }
 
-    /// Watches for changes of this file, which looked so when somebody read it.
+    /// Watches this file, which looked so when it was read. If it looks different by now, it has changed.
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
         directory.filter(|directory| !self.coverage.holds(directory)).into_iter().for_each(|directory| {
@@ -79,7 +107,7 @@ impl Survey {
         }
     }
 
-    /// Walks to the end; what it meets is compared.
+    /// Walks to the end, and compares the files on the way.
     pub fn explore(&mut self, mut walk: Walk, progress: Progress) {
         while let Some((directory, depth)) = walk.next() {
             for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
@@ -87,14 +115,21 @@ impl Survey {
             }
             self.ledger.enter(&directory);
         }
-        if !self.coverage.is_arming() {
+        if self.coverage.ahead() == 0 {
             self.coverage.tell_links(&self.ledger.snapshot);
         }
     }
 
-    /// Looks at a file; if it differs from the snapshot, that waits in the settler.
+    /// Looks at a file. A difference from the snapshot goes to the settler.
     pub fn consider(&mut self, path: &Path, progress: Progress) {
         self.compare(path, None, progress);
+    }
+
+    /// The same for a file that nobody has written since this instant.
+    pub fn consider_since(&mut self, path: &Path, progress: Progress, since: Instant) {
+        if self.ledger.consider_since(path, None, progress, since) && path.is_symlink() {
+            self.coverage.register_hops(path);
+        }
     }
 
     /// The same with a look that was taken, if one was.
@@ -113,7 +148,7 @@ impl Survey {
             }
             Notice::Gone(directory) => {
                 self.lose(&directory);
-                // What was below a mount shows again, and no other notice tells of it.
+                // A directory that was hidden by a mount shows again, without another notice.
                 if directory.is_dir() && !self.coverage.holds(&directory) {
                     self.gain(&directory, Progress::Partial);
                 }
@@ -122,7 +157,7 @@ impl Survey {
         }
     }
 
-    /// Takes in what happened to an entry of a watched directory.
+    /// Processes a notice about an entry of a watched directory.
     pub fn take_in_entry(&mut self, path: &Path, what: Entry) {
         if path.file_name().is_some_and(Filter::is_ignore_file) {
             self.refresh_rules(path, what);
@@ -131,7 +166,7 @@ impl Survey {
             self.turn(&visible);
         }
         let look = self.ledger.hear(path, what);
-        // Setting the times alone (`touch -m`) is told like a write that never ends.
+        // Setting only the times (`touch -m`) sends MODIFY, and no CLOSE_WRITE follows.
         let what = if what == Entry::Modified && look.is_some_and(has_set_times) { Entry::Attributes } else { what };
         match what {
             Entry::Created | Entry::MovedTo if path.is_dir() => {
@@ -151,9 +186,9 @@ impl Survey {
             Entry::Created => self.consider(path, Progress::Partial),
             Entry::Modified if self.coverage.tells_close() => self.compare(path, look, Progress::Open),
             Entry::Modified => self.compare(path, look, Progress::Partial),
-            // Times may be set while the file is still being written.
+            // A program may set the times while it still writes the file.
             Entry::Attributes if self.ledger.settler.holds(path) => {}
-            // A directory that may be read from now on.
+            // The directory may be readable from now on.
             Entry::Attributes if path.is_dir() && !self.coverage.holds(path) && !self.coverage.will_arm(path) => {
                 self.gain(path, Progress::Partial);
             }
@@ -161,7 +196,7 @@ impl Survey {
         }
     }
 
-    /// A directory has come: watch it, and everything in it is new.
+    /// A directory has appeared: watches it, and everything in it is new.
     fn gain(&mut self, directory: &Path, progress: Progress) {
         let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
@@ -173,13 +208,13 @@ impl Survey {
             walk.begin(directory.to_owned(), Depth::Deep);
         }
         self.explore(walk, progress);
-        // It may have taken the place of another.
+        // It may have replaced another directory.
         for known in self.ledger.snapshot.below(directory) {
             self.consider(&known, progress);
         }
     }
 
-    /// A watched directory has gone.
+    /// A watched directory has vanished.
     fn lose(&mut self, directory: &Path) {
         self.coverage.forget(directory);
         for gone in self.ledger.snapshot.below(directory) {
@@ -193,7 +228,7 @@ impl Survey {
         }
     }
 
-    /// A symlink on the way to this path now leads elsewhere.
+    /// A symlink on the way to this path has another target now.
     fn turn(&mut self, visible: &Path) {
         self.coverage.register_hops(visible);
         if visible.is_dir() && self.filter.descend(visible) && !self.coverage.leaves_alone(visible) {
@@ -229,7 +264,7 @@ impl Survey {
             }
             let told = self.coverage.tells(directory);
             for (path, look) in listed {
-                // How far a save has come is known better from its events.
+                // Its events show better how far a save is.
                 if !(told && self.ledger.settler.holds(&path)) {
                     if self.ledger.snapshot.get(&path).is_some_and(|known| Some(known) != look.stamp) {
                         self.ledger.learn_clock(&path, look, self.coverage.interval());
@@ -245,8 +280,8 @@ impl Survey {
             }
         }
         self.rule_clock.listed(began_ns);
-        if self.coverage.is_arming() {
-            // Roots that are not watched yet are not missing, and what is in them is not new.
+        if self.coverage.ahead() > 0 {
+            // Roots that are not armed yet are not missing, and the files in them are not new.
             return;
         }
         let mut walk = self.coverage.walk();
@@ -254,9 +289,9 @@ impl Survey {
         self.explore(walk, Progress::Partial);
     }
 
-    /// An ignore file, or a `.git`, is named by a notice.
+    /// There is a notice about an ignore file or a `.git`.
     fn refresh_rules(&mut self, path: &Path, what: Entry) {
-        // Half of a file that is being written would let half of what is ignored count for a moment.
+        // With half of a file that is being written, some ignored files would count for a moment.
         if what == Entry::Modified && self.coverage.tells_close() {
             return;
         }
@@ -264,16 +299,16 @@ impl Survey {
         self.take_up_rules(i64::MAX);
     }
 
-    /// Once an interval, looks at ignore files for which no notice comes: `.git/info/exclude`, those in the home
-    /// directory, and those above what is watched.
+    /// Once an interval, checks the ignore files that send no notices: `.git/info/exclude`, those in the home directory, and
+    /// those above the watched directories.
     fn look_around_for_rules(&mut self) {
-        if !self.coverage.is_arming() && self.rule_clock.is_due(Instant::now()) {
+        if self.coverage.ahead() == 0 && self.rule_clock.is_due(Instant::now()) {
             self.filter.look_around_for_rules();
         }
         self.take_up_rules(i64::MAX);
     }
 
-    /// Goes by the rules as they are now. What was written at `unseen_ns` or later may not have been seen yet.
+    /// Applies rules that have changed. A file that was written at `unseen_ns` or later may not have been seen yet.
     fn take_up_rules(&mut self, unseen_ns: i64) {
         for RulesChanged { below, since_ns } in self.filter.changed_rules() {
             debug!(below = %below.display(), "ignore rules have changed");
@@ -290,7 +325,7 @@ impl Survey {
         }
         while let Some((directory, depth)) = walk.next() {
             if self.coverage.will_arm(&directory) {
-                // It is looked at while arming.
+                // Arming will look at it.
                 continue;
             }
             for (path, look) in self.coverage.visit(&directory, depth, &mut walk) {
@@ -308,7 +343,7 @@ fn has_set_times(look: Look) -> bool {
     look.stamp.is_some_and(|stamp| stamp.mtime_ns != look.ctime_ns)
 }
 
-/// A hard link is made whole; a file made by open(2) has one name and is yet to be written.
+/// A hard link is complete from the start; a file that open(2) creates has one name and is not written yet.
 fn has_other_names(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.nlink() > 1)

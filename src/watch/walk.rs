@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::change::Look;
 use crate::filter::{BEHIND_LINKS, Filter, Rule};
@@ -22,25 +22,25 @@ pub struct Walk {
     bounds: Option<Arc<Bounds>>,
 }
 
-/// What is watched, by its real paths.
+/// The watched trees. Their real paths are looked up when they are first needed.
 #[derive(Debug, Default)]
 pub struct Bounds {
     roots: Vec<PathBuf>,
-    inside: Vec<PathBuf>,
+    inside: OnceLock<Vec<PathBuf>>,
 }
 
 impl Bounds {
     /// Everything below these.
     pub fn new(roots: Vec<PathBuf>) -> Bounds {
-        let inside = roots.iter().map(|root| fs::canonicalize(root).unwrap_or_else(|_| root.clone())).collect();
-        Bounds { roots, inside }
+        Bounds { roots, inside: OnceLock::new() }
     }
 
     /// Where a symlink leads, if that is outside and nobody has named the symlink itself.
     pub fn way_out(&self, link: &Path) -> Option<PathBuf> {
         let real = fs::canonicalize(link).ok()?;
-        let inside =
-            self.roots.iter().any(|root| root == link) || self.inside.iter().any(|root| real.starts_with(root));
+        let real_root = |root: &PathBuf| fs::canonicalize(root).unwrap_or_else(|_| root.clone());
+        let roots = self.inside.get_or_init(|| self.roots.iter().map(real_root).collect());
+        let inside = self.roots.iter().any(|root| root == link) || roots.iter().any(|root| real.starts_with(root));
         (!inside).then_some(real)
     }
 }

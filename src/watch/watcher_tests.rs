@@ -1,17 +1,28 @@
 use super::Watcher;
 use super::backend::Entry;
 use crate::change::ChangeSet;
+use crate::config::Backend;
 use crate::filter::{Filter, OwnFiles};
 use crate::os;
-use std::path::Path;
+use crate::protocol::WatchState;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A watcher that has not armed anything.
-fn unarmed(directory: &Path, watch: &str) -> Watcher {
+/// The watcher of a child that is given this.
+fn next(directory: &Path, watch: &str, state: WatchState, behind: &ChangeSet) -> Watcher {
     let config = crate::config::tests::config(directory, watch, "");
     let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
-    Watcher::new(&config, filter, &ChangeSet::default()).unwrap()
+    Watcher::new(&config, filter, behind, state).unwrap()
+}
+
+/// A watcher that has not armed anything.
+fn unarmed(directory: &Path, watch: &str) -> Watcher {
+    next(directory, watch, WatchState::new(Backend::Auto).unwrap(), &ChangeSet::default())
 }
 
 /// A watcher that has armed a directory.
@@ -37,7 +48,7 @@ fn a_write_in_the_very_tick_of_the_start_counts_although_it_leaves_no_trace() {
     std::fs::write(&path, "one").unwrap();
     let mut watcher = armed(path.parent().unwrap(), "*.py");
     // As if the command had started in the tick of this write, and another one had come in the same tick.
-    watcher.survey.ledger.start.at_ns = watcher.snapshot().get(&path).map(|stamp| stamp.mtime_ns);
+    watcher.survey.ledger.start.at_ns = watcher.survey.ledger.snapshot.get(&path).map(|stamp| stamp.mtime_ns);
     watcher.survey.take_in_entry(&path, Entry::Closed);
     assert!(watcher.settler().is_empty(), "to open a file for writing is no change");
     watcher.survey.take_in_entry(&path, Entry::Modified);
@@ -134,4 +145,248 @@ fn a_path_that_another_thread_names_is_watched_at_once_and_compared_with_how_it_
         watcher.look();
     }
     assert!(Instant::now() < far, "it was told, not waited for");
+}
+
+/// What the supervisor holds for the children of one tree, and the tree.
+struct Family {
+    _directory: tempfile::TempDir,
+    root: PathBuf,
+    state: WatchState,
+}
+
+impl Family {
+    fn new(files: &[&str]) -> Family {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        let family = Family { _directory: directory, root, state: WatchState::new(Backend::Auto).unwrap() };
+        files.iter().for_each(|name| family.write(name, "at first"));
+        family
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    /// The next child, before its command starts.
+    fn born(&self) -> Watcher {
+        next(&self.root, "*.py", self.state.duplicate().unwrap(), &ChangeSet::default())
+    }
+
+    /// The next child, whose command has started; it has all that the one before left.
+    fn resumed(&self) -> Watcher {
+        let mut watcher = self.born();
+        assert!(watcher.gap.is_none(), "it goes on with the watches of the one before");
+        watcher.command_starts();
+        watcher
+    }
+
+    /// The first child, armed and started, leaves.
+    fn first_leaves(&self) {
+        let mut watcher = self.born();
+        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+        watcher.command_starts();
+        assert!(watcher.leave());
+    }
+}
+
+/// The names of what is pending once all of these are.
+fn found(watcher: &mut Watcher, family: &Family, names: &[&str]) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let wait = watcher.wait().unwrap();
+    while names.iter().any(|name| !watcher.settler().holds(&family.path(name))) && Instant::now() < deadline {
+        wait.until(Instant::now() + Duration::from_millis(50));
+        watcher.look();
+    }
+    let name = |path: PathBuf| path.strip_prefix(&family.root).unwrap().to_str().unwrap().to_owned();
+    watcher.settler().paths().into_iter().map(name).collect()
+}
+
+#[test]
+fn what_happens_between_two_children_is_known_to_the_second_and_what_comes_later_is_a_change() {
+    let family = Family::new(&["a.py", "b.py", "d/c.py", "d/e/f.py", "old/g.py"]);
+    family.first_leaves();
+    for generation in 2..6 {
+        family.write("a.py", &format!("between, {generation}"));
+        family.write(&format!("new{generation}/deep/n.py"), "new");
+        std::fs::remove_file(family.path("d/c.py")).unwrap();
+        std::fs::rename(family.path("old"), family.path("moved")).unwrap();
+        let mut watcher = family.resumed();
+        assert_eq!(watcher.settler().paths(), [] as [&Path; 0]);
+        assert!(watcher.recent().contains(&family.path("a.py")), "its compiled file may be old");
+        let came = watcher.settle_down();
+        assert!(came.contains(&family.path(&format!("new{generation}/deep/n.py"))), "{came:?}");
+        let fresh = format!("new{generation}/deep/later.py");
+        family.write(&fresh, "later");
+        family.write("d/c.py", "again");
+        family.write("d/e/f.py", &format!("changed in {generation}"));
+        std::fs::rename(family.path("moved"), family.path("old")).unwrap();
+        let expected = ["d/c.py", "d/e/f.py", "moved/g.py", &fresh, "old/g.py"];
+        let mut all = found(&mut watcher, &family, &expected);
+        all.sort();
+        let mut sorted = expected.map(str::to_owned);
+        sorted.sort();
+        assert_eq!(all, sorted, "generation {generation}");
+        let changes = watcher.survey.ledger.settler.drain();
+        watcher.survey.ledger.accept(&changes);
+        assert!(watcher.leave());
+    }
+}
+
+#[test]
+fn the_map_of_watches_says_what_the_kernel_says_after_many_children() {
+    let family = Family::new(&["a.py", "d/c.py", "d/e/f.py", "x/y/z.py"]);
+    family.first_leaves();
+    for generation in 0..6 {
+        family.write(&format!("g{generation}/h/i.py"), "new");
+        std::fs::remove_dir_all(family.path(if generation % 2 == 0 { "d" } else { "x" })).unwrap();
+        family.write("d/e/f.py", "again");
+        let mut watcher = family.resumed();
+        std::fs::rename(family.path(&format!("g{generation}")), family.path(&format!("r{generation}"))).unwrap();
+        family.write("x/y/z.py", "again");
+        watcher.look();
+        let number = family.state.queue.as_ref().unwrap().as_raw_fd();
+        let kernel = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let field = |line: &str, name: &str, radix: u32| {
+            let text = line.split_whitespace().find_map(|field| field.strip_prefix(name))?.to_owned();
+            i64::from_str_radix(&text, radix).ok()
+        };
+        // The number of the watch is written in hexadecimal digits too.
+        let lines = kernel.lines().filter(|line| line.starts_with("inotify"));
+        let by_kernel: BTreeMap<i64, i64> =
+            lines.map(|line| (field(line, "wd:", 16).unwrap(), field(line, "ino:", 16).unwrap())).collect();
+        let ours = watcher.survey.coverage.watches().unwrap().all();
+        let inode = |path: &Path| i64::try_from(std::fs::metadata(path).unwrap().ino()).unwrap();
+        let ours: BTreeMap<i64, i64> = ours.iter().map(|(path, watch)| (watch.0.into(), inode(path))).collect();
+        assert_eq!(ours, by_kernel, "generation {generation}");
+        assert!(watcher.leave());
+    }
+}
+
+#[test]
+fn a_file_that_is_written_while_the_children_change_counts_when_it_is_closed() {
+    let family = Family::new(&["a.py"]);
+    family.first_leaves();
+    let mut file = std::fs::File::create(family.path("a.py")).unwrap();
+    file.write_all(b"half").unwrap();
+    let mut watcher = family.resumed();
+    file.write_all(b" and whole").unwrap();
+    drop(file);
+    assert_eq!(found(&mut watcher, &family, &["a.py"]), ["a.py"]);
+    while !watcher.settler().is_certain() {
+        watcher.look();
+    }
+}
+
+#[test]
+fn what_did_not_pass_in_one_child_is_known_to_the_next_or_waits_on() {
+    let family = Family::new(&["whole.py", "open.py"]);
+    let mut watcher = family.born();
+    watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX);
+    watcher.command_starts();
+    let mut open = std::fs::File::create(family.path("open.py")).unwrap();
+    open.write_all(b"half").unwrap();
+    family.write("whole.py", "changed");
+    assert_eq!(found(&mut watcher, &family, &["whole.py", "open.py"]).len(), 2);
+    assert!(watcher.leave());
+    let mut watcher = family.resumed();
+    assert_eq!(watcher.settler().paths(), [family.path("open.py")]);
+    drop(open);
+    while !watcher.settler().is_certain() {
+        watcher.look();
+    }
+    assert_eq!(watcher.settler().paths(), [family.path("open.py")]);
+}
+
+#[test]
+fn rules_that_change_between_two_children_count_for_the_second() {
+    let family = Family::new(&["a.py", "d/b.py"]);
+    family.write(".gitignore", "b.py\n");
+    family.first_leaves();
+    // Nothing has changed: what was ignored is ignored.
+    let mut watcher = family.resumed();
+    family.write("d/b.py", "ignored");
+    family.write("a.py", "counts");
+    assert_eq!(found(&mut watcher, &family, &["a.py"]), ["a.py"]);
+    let changes = watcher.survey.ledger.settler.drain();
+    watcher.survey.ledger.accept(&changes);
+    assert!(watcher.leave());
+    family.write(".gitignore", "a.py\n");
+    let mut watcher = family.resumed();
+    assert_eq!(watcher.settler().paths(), [] as [&Path; 0]);
+    family.write("a.py", "ignored by now");
+    family.write("d/b.py", "counts by now");
+    assert_eq!(found(&mut watcher, &family, &["d/b.py"]), ["d/b.py"]);
+    watcher.survey.ledger.settler.drain();
+    assert!(watcher.leave());
+    std::fs::remove_file(family.path(".gitignore")).unwrap();
+    let mut watcher = family.resumed();
+    family.write("a.py", "counts again");
+    assert_eq!(found(&mut watcher, &family, &["a.py"]), ["a.py"]);
+}
+
+#[test]
+fn a_queue_that_overflowed_between_two_children_leads_to_a_walk_with_a_queue_of_its_own() {
+    let family = Family::new(&["a.py", "d/gone.py", "d/b.py"]);
+    family.first_leaves();
+    let most: usize =
+        std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    for number in 0..=most / 3 {
+        // Created, closed, deleted.
+        let path = family.path(&format!("{number}.txt"));
+        std::fs::write(&path, "").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+    std::fs::remove_file(family.path("d/gone.py")).unwrap();
+    family.write("a.py", "nobody told");
+    // A Python source of the last two seconds counts, since what was compiled from it may be old.
+    let file = std::fs::File::options().write(true).open(family.path("a.py")).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
+    let mut watcher = family.born();
+    watcher.command_starts();
+    assert!(watcher.gap.is_some(), "it is armed anew");
+    family.write("d/b.py", "after the start, before it is armed");
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    assert_eq!(found(&mut watcher, &family, &["d/b.py"]), ["d/b.py"]);
+    family.write("a.py", "after it is armed");
+    assert_eq!(found(&mut watcher, &family, &["a.py"]), ["a.py", "d/b.py"]);
+    assert!(!watcher.leave(), "nobody can go on with its queue");
+}
+
+#[test]
+fn a_child_that_is_not_armed_or_polls_is_followed_by_one_that_walks_and_knows_what_was() {
+    let family = Family::new(&["a.py", "d/b.py"]);
+    let mut watcher = family.born();
+    watcher.command_starts();
+    assert!(!watcher.leave(), "it knows only a part");
+    let state = WatchState::new(Backend::Poll).unwrap();
+    std::thread::sleep(Duration::from_millis(20)); // beyond the tick, in which nobody can tell before from after
+    let config = |root: &Path| crate::config::Config {
+        backend: Backend::Poll,
+        ..crate::config::tests::config(root, "*.py", "")
+    };
+    let polling = || {
+        let config = config(&family.root);
+        let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
+        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default(), state.duplicate().unwrap()).unwrap();
+        assert!(watcher.gap.is_some());
+        watcher.command_starts();
+        watcher
+    };
+    let mut first = polling();
+    assert!(first.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    assert!(first.leave());
+    let mut second = polling();
+    std::fs::remove_file(family.path("d/b.py")).unwrap();
+    assert!(second.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    assert_eq!(
+        second.settler().paths(),
+        [family.path("d/b.py")],
+        "only the one before knew that there was such a file"
+    );
 }

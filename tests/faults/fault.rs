@@ -1,4 +1,4 @@
-//! One fault: when, whom, which signal, and what follows it.
+//! One fault: the moment, the processes, the signal, and what follows.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::random::Random;
 
-/// Whom it hits.
+/// The process that gets the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Supervisor,
@@ -15,7 +15,7 @@ pub enum Role {
     Command,
 }
 
-/// When it hits.
+/// The moment of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Right after a start of reloadrun.
@@ -36,23 +36,23 @@ pub enum Moment {
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub moment: Moment,
-    /// After the moment.
+    /// The delay after the moment.
     pub delay: Duration,
     /// One or two, in this order.
     pub targets: Vec<Role>,
     pub signal: Signal,
     /// Whether and when SIGCONT follows a SIGSTOP; else it never does.
     pub continued: Option<Duration>,
-    /// After a stop that is never taken back: whether the supervisor is killed, or asked to end.
+    /// After a STOP without CONT: whether the supervisor is killed, or asked to end.
     pub killed_after: bool,
-    /// A save so long after it.
+    /// The delay of a save after the fault.
     pub save: Option<Duration>,
-    /// Whether the next start waits until nothing is left.
+    /// Whether the next start waits until no process is left.
     pub patient: bool,
 }
 
 impl Fault {
-    /// One by chance.
+    /// A random fault.
     pub fn random(random: &mut Random) -> Fault {
         use Moment::{Between, Idle, Settling, Start, Stopping, Writing};
         use Role::{Child, Command, Supervisor};
@@ -96,12 +96,12 @@ impl Fault {
         }
     }
 
-    /// Whether it hits this one.
+    /// Whether it hits this process.
     pub fn hits(&self, role: Role) -> bool {
         self.targets.contains(&role)
     }
 
-    /// What it is counted as.
+    /// Its name in the counts.
     pub fn kind(&self) -> String {
         let mut names: Vec<String> = self.targets.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
         names.sort();

@@ -1,5 +1,6 @@
-//! Faults: commands that are trees of all kinds, and at random moments a signal to one or two of the processes. A second
-//! later either everything runs again as it should, or nothing is left. `docs/faults.md` says how to use it.
+//! Random faults: commands with process trees of all kinds, and at random moments a signal to one or two of the
+//! processes. A second later either everything runs again correctly, or no process is left. `docs/faults.md` describes
+//! its use.
 
 mod fault;
 mod options;
@@ -19,7 +20,7 @@ use options::{Options, ROUND, Wanted};
 use round::Round;
 use tally::Tally;
 
-/// After so many failures there is nothing new to learn.
+/// The run stops after this many failures.
 const ENOUGH: usize = 12;
 
 fn main() -> ExitCode {

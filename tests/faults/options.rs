@@ -1,49 +1,49 @@
-//! The command line: our own flags, and tolerance for those that `cargo test` passes on to every test.
+//! The command line: the flags of this harness; those that `cargo test` passes to every test are ignored.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// So long a run without `--faults` takes.
+/// The time of a run without `--faults`.
 const SHORT: Duration = Duration::from_secs(30);
 
-/// So long a run may take at the most.
+/// The longest run.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
-/// So many faults have one directory, so that a failure is soon had again.
+/// The number of faults in one round, so that a failure can be reproduced quickly.
 pub const ROUND: usize = 8;
 
-/// What to do.
+/// The options of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// Of the first round; the second one's is one more.
+    /// The seed of the first round; each further round adds one.
     pub seed: u64,
-    /// How many faults; in a short run as many as there is time for.
+    /// The number of faults; in a short run as many as possible.
     pub faults: usize,
-    /// How long.
+    /// The time of the run.
     pub time: Duration,
-    /// Whether this is the run of the test suite.
+    /// Whether this is the short run within the test suite.
     pub short: bool,
-    /// Whether supervisor and child may be killed in the same moment while there are strays that nobody can have seen.
+    /// Whether supervisor and child may be killed in the same moment while there are strays that cannot have been seen.
     pub gap: bool,
     /// Whether to show every fault.
     pub verbose: bool,
 }
 
-/// What is asked of this process.
+/// What this process must do.
 #[derive(Debug)]
 pub enum Wanted {
-    /// Faults.
+    /// Run the fault test.
     Run(Options),
-    /// The names of the tests.
+    /// Print the names of the tests.
     List,
-    /// Other tests.
+    /// Nothing: other tests were selected.
     Nothing,
 }
 
 impl Options {
-    /// Of the command line and the environment (`FAULTS_SEED`).
+    /// Reads the command line and the environment (`FAULTS_SEED`).
     ///
     /// # Errors
-    /// A sentence.
+    /// A message.
     pub fn of_process() -> Result<Wanted, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() % 1_000_000_000);
         let seed = u64::try_from(now).expect("it is below a billion");

@@ -22,20 +22,20 @@ use crate::random::Random;
 use crate::session::{MARK, Session, lines, name, ours, shown};
 use crate::tally::Tally;
 
-/// What has not come by then never will. Faults are promised to be over within a second; a loaded machine may take
-/// longer, and the distribution is told.
+/// The deadline of all waits. The promise is one second after a fault; a loaded machine may take longer, and the
+/// distribution is printed.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Between two looks.
+/// The polling interval.
 const STEP: Duration = Duration::from_millis(2);
 
-/// So many deaths of children has a session: the delay after each is twice the one before.
+/// The most deaths of children in one session: the delay after each is twice the one before.
 const DEATHS: usize = 3;
 
-/// Twice the longest interval: then every stray has been seen.
+/// Twice the longest interval: after this time every stray has been seen.
 const SEEN: Duration = Duration::from_millis(400);
 
-/// More directories than are armed before the command starts.
+/// More directories than are watched before the command starts.
 const LARGE: usize = 150;
 
 /// What went wrong.
@@ -47,18 +47,18 @@ enum Failure {
     Broken(String),
 }
 
-/// What is to come of a fault.
+/// The expected result of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// Nothing is left, with nobody asked.
+    /// No process is left, without a request.
     Gone,
-    /// The same after a request, with this signal as the reason.
+    /// No process is left after a request, with this signal as the reason.
     Ended(Signal),
-    /// A new command; maybe without a save.
+    /// A new command starts; possibly without a save.
     Back { by_itself: bool },
 }
 
-/// A directory, and a reloadrun in it most of the time.
+/// A directory, and usually a running reloadrun in it.
 #[derive(Debug)]
 pub struct Round {
     tally: Tally,
@@ -71,9 +71,9 @@ pub struct Round {
     arguments: Vec<String>,
     private: bool,
     restarts: bool,
-    /// Whether TERM does nothing to the command.
+    /// Whether the command ignores TERM.
     never_ends: bool,
-    /// Whether anyone of the command leaves its process group.
+    /// Whether a member of the command leaves its process group.
     strays: bool,
     gap: bool,
     session: Option<Session>,
@@ -85,7 +85,7 @@ pub struct Round {
 }
 
 impl Round {
-    /// Makes the directory and chooses the command.
+    /// Creates the directory and chooses the command.
     ///
     /// # Errors
     /// The system's.
@@ -149,12 +149,12 @@ impl Round {
         })
     }
 
-    /// What came of it.
+    /// The result of the round.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Injects so many faults, or as many as there is time for.
+    /// Injects a number of faults, or as many as the time allows.
     pub fn play(&mut self, faults: usize, end: Instant) {
         self.say(format!("reloadrun {}", self.arguments.join(" ")));
         while self.tally.faults < faults && Instant::now() < end {
@@ -177,8 +177,8 @@ impl Round {
         self.clean();
     }
 
-    /// A stray is tethered when it is seen, once an interval, and the first process of a pid namespace cannot be. That is
-    /// known; without `--gap` nobody is killed there.
+    /// A stray gets its tether when it is seen, once an interval, and the first process of a pid namespace cannot get
+    /// one. This gap is known; without `--gap` such faults are not injected.
     fn keep_out_of_the_gap(&self, fault: &mut Fault) {
         let both = fault.hits(Role::Supervisor) && fault.hits(Role::Child) && fault.signal == Signal::SIGKILL;
         if self.gap || !both || !self.strays {
@@ -269,7 +269,7 @@ impl Round {
         }
     }
 
-    /// What must happen before the fault.
+    /// Waits for the moment of the fault.
     fn come_to(&mut self, moment: Moment) -> Result<Option<File>, Failure> {
         let wanted = match moment {
             Moment::Start | Moment::Idle => return Ok(None),
@@ -298,9 +298,9 @@ impl Round {
 
     fn after_a_kill(&mut self, fault: &Fault, began: Instant, at: i64) -> Result<(), Failure> {
         let alone = !fault.hits(Role::Child) || fault.signal == Signal::SIGSTOP;
-        // Runs without a common lockfile know nothing of each other.
+        // Runs without a common lockfile are independent of each other.
         if alone && !fault.patient && !self.private {
-            // The lock is free at once, and what is left of the old command is waited for.
+            // The lock is free at once, and the start waits for the rest of the old command.
             let mut dead = self.session.take().expect("it ran");
             self.wait("the end of the supervisor", |_| dead.ended().is_some())?;
         } else {
@@ -347,7 +347,7 @@ impl Round {
         self.wait("the end of all children but one", |round| round.children() == 1)
     }
 
-    /// Ends the session, if there is one, as a user would.
+    /// Stops the session, if there is one, as a user would.
     fn end(&mut self) -> Result<(), Failure> {
         self.deaths = 0;
         let Some(session) = &self.session else { return Ok(()) };
@@ -362,7 +362,7 @@ impl Round {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
         command.arg("--events").arg(events).args(&self.arguments).current_dir(self.top.join("root"));
         command.env("XDG_RUNTIME_DIR", self.top.join("runtime")).env(MARK, &self.top);
-        // A long run beside the suite is no leaving of the suite.
+        // A long run beside the suite must not look like a leftover of the suite.
         command.env("RELOADRUN_TEST", if self.short { "1" } else { "faults" });
         for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
             command.env_remove(name);
@@ -389,7 +389,7 @@ impl Round {
         Ok(())
     }
 
-    /// Waits until a command that began after this runs, with all its members, and answers.
+    /// Waits until a command that started after this instant runs with all its members and answers.
     fn wait_up(&mut self, after: i64) -> Result<(), Failure> {
         let until = Instant::now() + DEADLINE;
         loop {
@@ -416,7 +416,7 @@ impl Round {
             && self.answer().as_deref() == last["generation"].as_str()
     }
 
-    /// The generation that the command's server names.
+    /// The generation in the answer of the command's server.
     fn answer(&self) -> Option<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let mut stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
@@ -432,7 +432,7 @@ impl Round {
         loop {
             let ended = self.session.as_mut().is_none_or(|session| session.ended().is_some());
             let left = if ended { ours(&self.top, &members) } else { Vec::new() };
-            // The proof; /proc is only to be asked for names.
+            // The lock is the proof; /proc is used only for names.
             let free = || File::open(&members).is_ok_and(|file| file.try_lock().is_ok());
             if ended && left.is_empty() && free() {
                 return Ok(());
@@ -507,7 +507,7 @@ impl Round {
         eprint!("{}", text.replace(&self.top.display().to_string(), "TOP"));
     }
 
-    /// Whatever is left of a failure: only what has our mark or holds our file.
+    /// Kills the processes that a failure has left: only those with our mark or our file.
     fn clean(&mut self) {
         if let Some(mut session) = self.session.take() {
             session.kill();
@@ -536,7 +536,7 @@ fn broken(error: io::Error) -> Failure {
 }
 
 fn send(pid: i32, signal: Signal) {
-    // It may have ended by itself.
+    // The process may have ended by itself.
     let _ = kill(Pid::from_raw(pid), signal);
 }
 
@@ -545,7 +545,7 @@ fn now_ns() -> i64 {
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
 
-/// Below those that the kernel gives to connections.
+/// A port below the range that the kernel uses for outgoing connections.
 fn free_port(random: &mut Random) -> u16 {
     loop {
         let port = u16::try_from(20_000 + random.below(10_000)).expect("it fits");

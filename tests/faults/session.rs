@@ -1,4 +1,4 @@
-//! A running reloadrun, and looking at processes from outside.
+//! A running reloadrun, and facts about its processes from outside.
 
 use std::fs::{self, File};
 use std::io;
@@ -29,23 +29,23 @@ impl Session {
         Ok(Session { supervisor, events, stderr })
     }
 
-    /// Pid of the supervisor.
+    /// The pid of the supervisor.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.supervisor.id()).expect("pids are small")
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.supervisor.try_wait().ok().flatten()
     }
 
-    /// Ends it without asking.
+    /// Kills it.
     pub fn kill(&mut self) {
         let _ = self.supervisor.kill();
         let _ = self.supervisor.wait();
     }
 
-    /// Its present child.
+    /// The pid of its present child.
     pub fn child(&self) -> Option<i32> {
         children(self.pid()).into_iter().rev().find(|pid| name(*pid) == "reload-child")
     }
@@ -63,7 +63,7 @@ impl Session {
         lines(&self.events)
     }
 
-    /// The last lines that it said.
+    /// Its last lines of output.
     pub fn last_words(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.stderr).unwrap_or_default();
         let mut last: Vec<String> = text.lines().rev().take(6).map(str::to_owned).collect();
@@ -72,7 +72,7 @@ impl Session {
     }
 }
 
-/// Whole lines of JSON.
+/// Reads complete lines of JSON.
 pub fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -89,12 +89,12 @@ fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-/// What `ps -o comm` shows.
+/// The name of a process, as `ps -o comm` shows it.
 pub fn name(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
-/// Every process that has our mark, or holds our file: whatever became of its parent, session and environment.
+/// Every process that has our mark or our open file, independent of its parent, session and environment.
 pub fn ours(mark: &Path, members: &Path) -> Vec<i32> {
     let entry = format!("{MARK}={}", mark.display());
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -112,7 +112,7 @@ fn holds(pid: i32, path: &Path) -> bool {
     descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == path)
 }
 
-/// A process for a failure's message.
+/// A description of a process for error messages.
 pub fn shown(pid: i32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().take(4).collect();

@@ -1,4 +1,4 @@
-//! What came of it, and how long it took.
+//! Results and times.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,25 @@ use std::time::Duration;
 pub struct Tally {
     /// Faults that were injected.
     pub faults: usize,
-    /// Faults after which all was right.
+    /// Faults without a finding.
     pub passed: usize,
-    /// Something of the command was left when nothing may be.
+    /// A process of the command was left that should have ended.
     pub leaks: usize,
     /// reloadrun or its child did not end, or no new command came.
     pub hangs: usize,
-    /// Something of an older command was there when a new one began.
+    /// A process of an older command was left when a new one started.
     pub overlaps: usize,
     /// The next start with the same lockfile did not work.
     pub blocked: usize,
-    /// Anything else: a wrong exit code, a file that was left.
+    /// Any other failure: a wrong exit code, a leftover file.
     pub broken: usize,
-    /// How many faults of each kind.
+    /// The number of faults of each kind.
     pub kinds: BTreeMap<String, usize>,
-    /// From a fault that ends it all until nothing is left.
+    /// Times from a fault that ends everything until no process is left.
     pub gone: Vec<Duration>,
-    /// From a request to end until nothing is left; the grace of the command is in it.
+    /// Times from a request to end until no process is left, including the grace period.
     pub ended: Vec<Duration>,
-    /// From a fault that is survived until a new command is up.
+    /// Times from a survived fault until a new command is up.
     pub back: Vec<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl Tally {
         self.back.extend(&other.back);
     }
 
-    /// How many faults went wrong.
+    /// The number of failed faults.
     pub fn failed(&self) -> usize {
         self.leaks + self.hangs + self.overlaps + self.blocked + self.broken
     }

@@ -1,4 +1,4 @@
-//! Random names, and random ignore files that have a good chance to match them.
+//! Random names, and random ignore files that are likely to match them.
 
 use crate::random::Random;
 
@@ -7,13 +7,13 @@ const NAMES: &[u8] = b"\
     a \n a\na  \na\t\n\ta\ncaf\xe9\ncaf\xc3\xa9\n\xc3\xa9.txt\n\xff\n[x]\n[id].tsx\n#x\n#x#\n!x\n*\n?\n\\\n\
     a\\b\n-\n]\n^\n1\n42\n_\nout\nout.py\nbuild\na\r\n$x\n~\nx~\n.env\n.a\n...\na\x0bb\n\x0b\n\x0c\nx\x0c";
 
-/// Patterns that are seldom written by somebody who means it.
+/// Unusual patterns.
 const ODD: &[u8] = b"\
     *\n**\n***\n/*\n/**\n**/\n*/\n/\n//\n!\n\\\n!\\\n\t\n\\ \n!*\n!*/\n!/**\n**/*\n*/**\na/**\na/**/\na**/b\n\
     a*/**/b\n/a//b\n./a\na/./b\n../a\n!!a\n*.*\n[\n]\n\x00\na\x00b\n\r\n*.py{}\n{a,b}\n**/**\n**\\/b\n\
     a/**\\/b\n \n  ";
 
-/// One line of several.
+/// A random choice of these lines.
 fn one_of(random: &mut Random, lines: &[u8]) -> Vec<u8> {
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
     random.pick(&lines).to_vec()
@@ -35,7 +35,7 @@ const SETS: &[u8] = b"\
     [:alpha:]\n[:upper:]\n[:lower:]\n[:digit:]\n[:space:]\n[:alnum:]\n[:punct:]\n[:xdigit:]\n[:cntrl:]\n\
     [:print:]\n[:graph:]\n[:blank:]\n[:nope:]\n[:\n[";
 
-/// A set in brackets that has the byte, or nearly so.
+/// A bracket expression that contains the byte or a similar one.
 fn class(random: &mut Random, byte: u8) -> Vec<u8> {
     if random.chance(25) {
         return one_of(random, CLASSES);
@@ -61,7 +61,7 @@ fn class(random: &mut Random, byte: u8) -> Vec<u8> {
     set
 }
 
-/// A glob made of a path that is there: much of it matches, and some of it nearly.
+/// A glob made from an existing path: it often matches, and sometimes nearly.
 fn glob(random: &mut Random, path: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let (mut at, change) = (0, *random.pick(&[4, 12, 30]));
@@ -69,7 +69,7 @@ fn glob(random: &mut Random, path: &[u8]) -> Vec<u8> {
         at += 1;
         if !random.chance(change) {
             match byte {
-                // Now and then a name that looks like a glob is none.
+                // Sometimes a name that looks like a glob is literal.
                 b'*' | b'?' | b'[' | b'\\' if random.chance(60) => text.extend([b'\\', byte]),
                 _ => text.push(byte),
             }

@@ -1,6 +1,7 @@
-//! What git ignores, held against git itself: random trees with nested repositories, submodules, linked worktrees,
-//! excludes and odd ignore files, and for each path the verdict of `git check-ignore` and ours, with the file and the
-//! line that decided. Then ignore files are edited, and everything is asked again. `cargo gitignores --seed 7 --verdicts 100000` for a long run.
+//! Compares the ignore rules with git itself: random trees with nested repositories, submodules, linked worktrees,
+//! excludes and unusual ignore files. For each path it compares the verdict of `git check-ignore` with ours, including
+//! the deciding file and line. Then it edits ignore files and compares again. `cargo gitignores --seed 7 --verdicts
+//! 100000` is a long run.
 
 mod lines;
 mod options;
@@ -18,10 +19,10 @@ use options::{Options, Wanted};
 use random::Random;
 use world::World;
 
-/// So many times the ignore files of one tree are edited.
+/// How many times the ignore files of one tree are edited.
 const EDITS: usize = 3;
 
-/// More than so many differences need not be shown.
+/// The most differences shown.
 const SHOWN: usize = 20;
 
 fn main() -> ExitCode {

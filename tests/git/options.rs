@@ -1,35 +1,35 @@
-//! The command line: our own flags, and tolerance for those that `cargo test` passes on to every test.
+//! The command line: the flags of this harness; those that `cargo test` passes to every test are ignored.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// So many verdicts has the run of the test suite.
+/// The number of verdicts in the test suite.
 const SHORT: usize = 2_000;
 
-/// What to do.
+/// The options of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// Of the first tree; the second one's is one more.
+    /// The seed of the first tree; each further tree adds one.
     pub seed: u64,
-    /// How many verdicts at least.
+    /// The minimum number of verdicts.
     pub verdicts: usize,
 }
 
-/// What is asked of this process.
+/// What this process must do.
 #[derive(Debug)]
 pub enum Wanted {
-    /// The comparison.
+    /// Run the comparison.
     Run(Options),
-    /// The names of the tests.
+    /// Print the names of the tests.
     List,
-    /// Other tests.
+    /// Nothing: other tests were selected.
     Nothing,
 }
 
 impl Options {
-    /// Of the command line.
+    /// Reads the command line.
     ///
     /// # Errors
-    /// A sentence.
+    /// A message.
     pub fn of_process() -> Result<Wanted, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() % 1_000_000_000);
         let seed = u64::try_from(now).expect("it is below a billion");

@@ -1,4 +1,4 @@
-//! A tree of repositories, and what git says about the paths in it.
+//! A tree of repositories, and git's verdicts about the paths in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -14,9 +14,9 @@ use crate::ignore_files::{Environment, IgnoreFiles, Verdict};
 use crate::lines;
 use crate::random::Random;
 
-/// A tree in a temporary directory, with a home directory and a system configuration of its own.
+/// A tree in a temporary directory, with its own home directory and system configuration.
 pub struct World {
-    /// Removes everything in the end.
+    /// Removes everything at the end.
     _directory: TempDir,
     top: PathBuf,
     variables: BTreeMap<&'static str, PathBuf>,
@@ -27,7 +27,7 @@ pub struct World {
     common: BTreeSet<PathBuf>,
 }
 
-/// What git says about one path.
+/// Git's verdict about one path.
 pub struct Answer {
     root: PathBuf,
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Answer {
         self.rule.is_some()
     }
 
-    /// Whether our verdict is the same, by the same line of the same file.
+    /// Whether our verdict is the same, from the same line of the same file.
     pub fn agrees(&self, ours: Option<&Verdict>) -> bool {
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match (&self.rule, ours) {
@@ -61,7 +61,7 @@ impl Answer {
 }
 
 impl World {
-    /// A random one.
+    /// Creates a random world.
     pub fn new(random: &mut Random) -> World {
         let directory = tempfile::Builder::new().prefix("reloadrun-git-").tempdir().expect("a temporary directory");
         let base = fs::canonicalize(directory.path()).expect("it was just made");
@@ -97,7 +97,7 @@ impl World {
         world
     }
 
-    /// Ours, of this world.
+    /// Our ignore files for this world.
     pub fn ignore_files(&self) -> IgnoreFiles {
         let variables: Vec<(&str, &Path)> =
             self.variables.iter().map(|(name, value)| (*name, value.as_path())).collect();
@@ -118,7 +118,7 @@ impl World {
         command
     }
 
-    /// A repository begins here.
+    /// Creates a repository here.
     fn begin(&mut self, root: &Path) {
         self.roots.insert(root.to_owned());
         let output = self.command(root).args(["rev-parse", "--git-path", "info/exclude"]).output();
@@ -142,14 +142,14 @@ impl World {
                     self.grow(random, depth + 1, &path);
                 }
                 4 => std::os::unix::fs::symlink(random.pick(&["a", "..", "nothing"]), &path).expect("it is not there"),
-                // This one is asked about and is not there.
+                // This path is compared but does not exist.
                 5 => {}
                 _ => drop(fs::File::create(&path).expect("it is not there")),
             }
         }
     }
 
-    /// One more repository in the tree: its own, a submodule, or a linked worktree.
+    /// Creates another repository in the tree: an independent one, a submodule, or a linked worktree.
     fn nest(&mut self, random: &mut Random) {
         let directories: Vec<PathBuf> = self.directories.iter().cloned().collect();
         let within = random.pick(&directories).clone();
@@ -168,14 +168,15 @@ impl World {
             (1, _) => {
                 fs::create_dir(&root).expect("it is not there");
                 let modules = self.top.join(".git/modules").join(self.roots.len().to_string());
-                fs::create_dir_all(&modules).expect("it is ours");
+                fs::create_dir_all(&modules).expect("the test owns it");
                 let modules = modules.to_str().expect("its name is plain");
                 self.git(&root, &["init", "-q", "--separate-git-dir", modules]);
                 if random.chance(70) {
-                    // As `git submodule add` writes it.
+                    // Like `git submodule add`.
                     let up = "../".repeat(root.strip_prefix(&self.top).expect("it is below").components().count());
                     let relative = modules.replace(self.top.to_str().expect("its name is plain"), "");
-                    fs::write(root.join(".git"), format!("gitdir: {up}{}\n", &relative[1..])).expect("it is ours");
+                    fs::write(root.join(".git"), format!("gitdir: {up}{}\n", &relative[1..]))
+                        .expect("the test owns it");
                 }
             }
             _ => {
@@ -189,13 +190,13 @@ impl World {
         self.grow(random, 2, &root);
     }
 
-    /// The nearest repository that a directory lies in.
+    /// The nearest repository that contains a directory.
     fn root_of(&self, directory: &Path) -> PathBuf {
         let found = directory.ancestors().find(|ancestor| self.roots.contains(*ancestor));
         found.expect("the top is a repository").to_owned()
     }
 
-    /// What is in a directory, as an ignore file there sees it.
+    /// The paths in a directory, relative to it.
     fn below(&self, directory: &Path) -> Vec<Vec<u8>> {
         let relative = self.paths.iter().filter_map(|path| path.strip_prefix(directory).ok());
         relative.map(|path| path.as_os_str().as_bytes().to_vec()).collect()
@@ -230,7 +231,7 @@ impl World {
         }
     }
 
-    /// Says in this or that place what `core.excludesFile` is.
+    /// Sets `core.excludesFile` in a random place.
     fn write_configuration(&mut self, random: &mut Random) {
         let (home, base) = (self.variables["HOME"].clone(), self.top.parent().and_then(Path::parent).expect("above"));
         let user = self.variables.get("XDG_CONFIG_HOME").cloned().unwrap_or_else(|| home.join(".config"));
@@ -261,15 +262,16 @@ impl World {
             6 => "[core]\n\texcludesFile = a/.gitignore\n".into(),
             number => {
                 let included = beside.join("included");
-                fs::create_dir_all(beside).expect("it is ours");
-                fs::write(&included, self.setting(random, beside, false)).expect("it is ours");
+                fs::create_dir_all(beside).expect("the test owns it");
+                fs::write(&included, self.setting(random, beside, false)).expect("the test owns it");
                 let conditions =
                     ["~/", "top/", "~/top/.git", "**/sub/.git", "/nowhere/", "**/modules/**", "worktrees/"];
                 match number {
                     7 => "[include]\n\tpath = included\n".into(),
                     8 => format!("[includeIf \"gitdir:{}\"]\n\tpath = included\n", random.pick(&conditions)),
                     _ => {
-                        // A path like any other value: `#` and `;` want quotes, and what is quoted wants backslashes.
+                        // A path is quoted like any other value: `#` and `;` need quotes, and quoted text needs
+                        // backslashes.
                         let path = included.to_str().unwrap_or("included").replace('\\', "\\\\").replace('"', "\\\"");
                         let meant = random.pick(&["TOP/", "~/"]);
                         format!("[includeIf \"gitdir/i:{meant}\"]\n\tpath = \"{path}\"\n")
@@ -279,7 +281,7 @@ impl World {
         }
     }
 
-    /// Changes some ignore files and tells ours.
+    /// Changes some ignore files and refreshes ours.
     pub fn edit(&mut self, random: &mut Random, files: &IgnoreFiles) {
         for directory in &self.directories {
             if random.chance(15) {
@@ -294,7 +296,7 @@ impl World {
         }
         for path in &self.common {
             if random.chance(15) {
-                // Of another length than before, so that a look at it shows the change.
+                // With another length than before, so that the stamp shows the change.
                 let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
                 let mut text = self.common_file(random);
                 while text.len() as u64 == length {
@@ -306,7 +308,7 @@ impl World {
         files.look_around();
     }
 
-    /// What git says about every path.
+    /// Git's verdicts about all paths.
     pub fn answers(&self, random: &mut Random) -> Vec<Answer> {
         let mut paths = self.paths.clone();
         let directories: Vec<&PathBuf> = self.directories.iter().collect();
@@ -315,7 +317,7 @@ impl World {
             if random.chance(30) {
                 path.push(OsStr::from_bytes(&lines::name(random)));
             }
-            // Git refuses to look beyond a symlink.
+            // Git refuses paths beyond a symlink.
             if !path.parent().is_some_and(Path::is_symlink) {
                 paths.insert(path);
             }
@@ -359,13 +361,13 @@ impl World {
         let mut child = command.spawn().expect("git is installed");
         let mut stdin = child.stdin.take().expect("it is piped");
         std::thread::scope(|scope| {
-            // Git answers while it reads.
+            // Git writes answers while it reads, so the input needs its own thread.
             scope.spawn(move || stdin.write_all(&input));
             child.wait_with_output().expect("it ends when it has read everything")
         })
     }
 
-    /// Our verdict: what lies in an ignored directory is ignored.
+    /// Our verdict: everything in an ignored directory is ignored.
     pub fn verdict(&self, files: &IgnoreFiles, about: &Answer) -> Option<Verdict> {
         let below = about.path.strip_prefix(&about.root).expect("it is below");
         let mut path = about.root.clone();
@@ -381,7 +383,7 @@ impl World {
         last
     }
 
-    /// Everything about a difference.
+    /// A description of a difference.
     pub fn account(&self, git: &Answer, ours: Option<&Verdict>) -> String {
         let rule = |rule: &Ruled| {
             format!("{}:{}: {}", rule.file.display(), rule.line, String::from_utf8_lossy(&rule.text).escape_debug())
@@ -401,5 +403,5 @@ impl World {
 
 fn write(path: &Path, content: Vec<u8>) {
     fs::create_dir_all(path.parent().expect("it has one")).expect("its directory can be made");
-    fs::write(path, content).expect("it is ours");
+    fs::write(path, content).expect("the test owns it");
 }

@@ -1,5 +1,5 @@
-//! The real applications of `fixtures/` under reloadrun: one restart for each save, back after a syntax error,
-//! nothing left in the end; and servers with five workers that all take a new configuration, by a restart and by HUP.
+//! The real applications of `fixtures/` under reloadrun: one restart for each save, recovery from a syntax error, no
+//! process left at the end; and servers with five workers that all load a new configuration, by a restart and by HUP.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,24 +16,25 @@ use crate::support::session::{DEADLINE, is_alive};
 use crate::support::watched::set_time;
 use crate::support::{Sandbox, Session, apps};
 
-/// A file that no pattern here matches, and that is ignored where everything counts.
+/// A file that no pattern here matches, and that is ignored by default.
 const DOES_NOT_COUNT: &str = "server.log";
 
-/// A server of `fixtures/`, and what is known of it.
+/// A server of `fixtures/` and its properties.
 struct Server {
     fixture: &'static str,
     watch: &'static str,
-    /// Where its `CODE` stands.
+    /// The file with its `CODE`.
     code_file: &'static str,
-    /// `{port}` is the port.
+    /// The command line; `{port}` stands for the port.
     command: &'static [&'static str],
     /// How many processes answer.
     workers: usize,
-    /// How many processes import the code, each of which complains of a syntax error.
+    /// How many processes import the code. Each of them reports a syntax error.
     importers: usize,
-    /// With what it exits when its code is broken.
+    /// The exit code when its code is broken.
     failures: &'static [i32],
-    /// Whether it leaves bytecode beside its code: Python does so for what is imported, not for what is run.
+    /// Whether it leaves bytecode beside its code: Python writes bytecode for imported modules, not for the main
+    /// script.
     bytecode: bool,
 }
 
@@ -61,7 +62,7 @@ const DJANGO: Server = Server {
 const STARLETTE: Server =
     Server { fixture: "starlette", command: &["uvicorn", "app:app", "--port", "{port}"], bytecode: true, ..BOTTLE };
 
-/// It means to exit with 3, and does with 1 when a second worker fails while it is about to.
+/// Normally it exits with 3, and with 1 if a second worker fails in the same moment.
 const GUNICORN: Server = Server {
     fixture: "gunicorn",
     command: &["gunicorn"],
@@ -127,7 +128,7 @@ fn node_restarts_once_for_each_save_and_comes_back_after_a_syntax_error() {
     if Command::new("node").arg("--version").output().is_err() {
         return crate::ends::left_out("node under reloadrun: it is not installed");
     }
-    // A bare name, to be found in the PATH.
+    // A name without a slash, found in PATH.
     restarts_once_for_each_save_and_comes_back_after_a_syntax_error(&NODE, Path::new(""));
 }
 
@@ -155,7 +156,7 @@ fn gunicorn_imports_the_second_of_two_quick_saves_of_the_same_size_on_hup() {
             let text = fs::read_to_string(&source).unwrap();
             let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
             for (number, word) in (1..).zip(["two", "six", "ten", "one", "two", "six"]) {
-                // However long the workers take: all saves are of the same second.
+                // However long the workers take, all saves have the same time in seconds.
                 let new = running.sandbox.beside().join("new");
                 fs::write(&new, text.replace("\"one\"", &format!("\"{word}\""))).unwrap();
                 set_time(&new, second + Duration::from_millis(number));
@@ -176,7 +177,7 @@ fn a_save_while_gunicorn_boots_is_not_lost() {
         let words = ["one", "three", "fourteen", "two", "sixteen", "seven"];
         for pair in words.windows(2) {
             running.save(server.code_file, &format!("\"{}\"", pair[0]), &format!("\"{}\"", pair[1]));
-            // The pace is what is tested: it takes about as long until the handlers are set.
+            // The pauses are the test: the handlers are set after about the same time.
             std::thread::sleep(Duration::from_millis(60));
         }
         running.wait_for_workers("seven", "hello");
@@ -191,7 +192,7 @@ fn a_save_while_gunicorn_boots_is_not_lost() {
 }
 
 #[test]
-fn gunicorn_that_sets_itself_aside_is_told_and_restarted() {
+fn gunicorn_as_a_daemon_is_reported_and_restarted() {
     const DAEMON: Server = Server { command: &["gunicorn", "-D"], ..GUNICORN };
     with_python_packages(&DAEMON, |server, bin| {
         let mut running = Running::start(server, bin, &["-w", server.watch, "--on-change", "signal:HUP"]);
@@ -215,7 +216,7 @@ fn a_module_that_django_imports_late_restarts_it_before_its_first_import_and_aft
             running.save_restarts("lazyview.py", "\"one\"", "\"three\"");
             running.wait_for("/lazy", "three", "hello");
 
-            // Broken, it is met by nobody but those who ask for it, and the server goes on.
+            // A broken module affects only requests that import it; the server keeps running.
             running.save_restarts("lazyview.py", "CODE =", "CODE = =");
             running.wait_for("/", "one", "hello");
             let answer = apps::get(running.port, "/lazy");
@@ -227,7 +228,7 @@ fn a_module_that_django_imports_late_restarts_it_before_its_first_import_and_aft
 }
 
 #[test]
-fn without_patterns_the_bytecode_that_a_server_writes_restarts_nothing() {
+fn without_patterns_the_bytecode_of_a_server_does_not_restart_it() {
     with_python_packages(&STARLETTE, |server, bin| {
         under_reloadrun(server, bin, &[], |running| {
             running.wait_for("/", "one", "hello");
@@ -241,10 +242,10 @@ fn without_patterns_the_bytecode_that_a_server_writes_restarts_nothing() {
 }
 
 #[test]
-fn a_pipeline_restarts_once_for_each_save_and_leaves_none_of_its_stages() {
+fn a_pipeline_restarts_once_for_each_save_and_no_stage_is_left() {
     let sandbox = Sandbox::new();
     apps::copy_fixture("pipeline", sandbox.root());
-    // In the root: what the pipeline writes must not restart it.
+    // In the watched directory: the output of the pipeline must not restart it.
     let out = sandbox.path("result.out");
     let mut session = sandbox.start_with(["-w", "*.sh;*.txt", "--", "./pipeline.sh"], |command| {
         command.env("OUT", &out);
@@ -276,7 +277,7 @@ fn a_pipeline_restarts_once_for_each_save_and_leaves_none_of_its_stages() {
     interrupt(session, &sandbox, 3, 2);
 }
 
-/// Calls the test with the directory of the Python programs, unless it must be left out.
+/// Runs the test with the directory of the Python programs, unless it must be left out.
 fn with_python_packages(server: &Server, test: impl FnOnce(&Server, &Path)) {
     match apps::python_env() {
         Ok(bin) => test(server, &bin),
@@ -285,7 +286,7 @@ fn with_python_packages(server: &Server, test: impl FnOnce(&Server, &Path)) {
     }
 }
 
-/// The life of an application in development.
+/// Saves, breaks and repairs an application, as in development.
 fn restarts_once_for_each_save_and_comes_back_after_a_syntax_error(server: &Server, bin: &Path) {
     under_reloadrun(server, bin, &["-w", server.watch], |running| {
         running.wait_for_workers("one", "hello");
@@ -296,7 +297,7 @@ fn restarts_once_for_each_save_and_comes_back_after_a_syntax_error(server: &Serv
         running.wait_for_workers("three", "welcome");
         running.assert_only_these_answer("three", "welcome");
         running.save_breaks(server.code_file, "CODE =", "CODE = =");
-        // Of another length than what ran before, for the sake of the bytecode: see `apps::edit`.
+        // With another length than before, because of the bytecode: see `apps::edit`.
         running.save_restarts(server.code_file, "= = \"three\"", "= \"fourteen\"");
         running.wait_for_workers("fourteen", "welcome");
     });
@@ -325,12 +326,12 @@ struct Running<'a> {
     generation: u64,
     /// How many files that count have been saved.
     saves: usize,
-    /// Who answered when all were last waited for.
+    /// The pids that answered when all workers were last waited for.
     workers: BTreeSet<i32>,
 }
 
-/// Runs `reloadrun <arguments> -- <bin>/<command>` in a copy of the fixture, and interrupts it after the test. A
-/// failure of the test tells the whole story.
+/// Runs `reloadrun <arguments> -- <bin>/<command>` in a copy of the fixture, and interrupts it after the test. If the
+/// test fails, all output is printed.
 fn under_reloadrun(server: &Server, bin: &Path, arguments: &[&str], test: impl FnOnce(&mut Running)) {
     let mut running = Running::start(server, bin, arguments);
     if let Err(failure) = catch_unwind(AssertUnwindSafe(|| test(&mut running))) {
@@ -359,14 +360,14 @@ impl<'a> Running<'a> {
         Running { server, session, sandbox, port, command, generation: 1, saves: 0, workers: BTreeSet::new() }
     }
 
-    /// Waits until this is answered, and gives back the pid that answers.
+    /// Waits until this is answered, and returns the pid in the answer.
     fn wait_for(&self, path: &str, code: &str, config: &str) -> i32 {
         pid(&apps::wait_for_answer(self.port, path, DEADLINE, |answer| says(answer, code, config)))
     }
 
     /// Waits until every worker has answered this.
     ///
-    /// Before a stop it must be every one: a worker of uWSGI that still boots does not hear TERM.
+    /// This is needed before a stop: a uWSGI worker that is still starting ignores TERM.
     fn wait_for_workers(&mut self, code: &str, config: &str) {
         let mut workers = BTreeSet::new();
         let deadline = Instant::now() + DEADLINE;
@@ -387,16 +388,16 @@ impl<'a> Running<'a> {
         assert!(self.workers.iter().all(|&pid| parent(pid) == Some(self.command)), "{:?}", self.workers);
     }
 
-    /// Asserts that nobody but these workers answers, and nothing but this.
+    /// Asserts that only these workers answer, with only this answer.
     fn assert_only_these_answer(&self, code: &str, config: &str) {
         for _ in 0..10 * self.workers.len() {
-            let answer = apps::get(self.port, "/").expect("somebody answers");
+            let answer = apps::get(self.port, "/").expect("the server answers");
             assert!(says(&answer, code, config), "{answer}");
             assert!(self.workers.contains(&pid(&answer)), "{answer} is none of {:?}", self.workers);
         }
     }
 
-    /// Asserts that the server has written something in the root, if that is its way.
+    /// Asserts that the server has written bytecode into the root, if it does so at all.
     fn assert_bytecode(&self) {
         let written = self.sandbox.path("__pycache__").is_dir();
         assert_eq!(written, self.server.bytecode, "{}", self.sandbox.listing());
@@ -409,8 +410,8 @@ impl<'a> Running<'a> {
         self.saves += 1;
     }
 
-    /// Saves, and asserts that what is started next is the next generation, for this file and no other, and that
-    /// by then nothing is left of the one before.
+    /// Saves, and asserts that the next generation starts, for this file alone, and that no process of the previous one
+    /// is left.
     fn save_restarts(&mut self, file: &str, from: &str, to: &str) {
         let before = command_tree(&self.sandbox);
         self.save(file, from, to);
@@ -423,7 +424,7 @@ impl<'a> Running<'a> {
         self.command = pid(&started);
     }
 
-    /// Saves, and asserts that what changes next is this file and no other, and that the command is told by HUP.
+    /// Saves, and asserts that this file alone is reported as changed and that the command gets HUP.
     fn save_signals(&mut self, file: &str, from: &str, to: &str) {
         self.save(file, from, to);
         let changed = self.session.wait("changed");
@@ -432,7 +433,7 @@ impl<'a> Running<'a> {
         assert_eq!(changed_paths(&changed), [self.sandbox.path(file)]);
     }
 
-    /// Saves a syntax error, and asserts that it is met by one generation, which ends, and that reloadrun then waits.
+    /// Saves a syntax error, and asserts that one generation starts and fails, and that reloadrun then waits.
     fn save_breaks(&mut self, file: &str, from: &str, to: &str) {
         assert_eq!(self.complaints(), 0);
         self.save_restarts(file, from, to);
@@ -441,19 +442,19 @@ impl<'a> Running<'a> {
         assert!(self.server.failures.iter().any(|&code| exited["code"] == code), "{exited}");
         assert_eq!(self.session.wait("waiting")["for"], "change");
         assert!(is_alive(self.session.pid()));
-        // A master that has failed does not always wait for its last worker.
+        // A failing master does not always wait for its last worker.
         self.session.wait_until("the end of the workers", || command_tree(&self.sandbox).is_empty());
         assert_port_is_free(self.port);
         let complaints = self.complaints();
         assert!((1..=self.server.importers).contains(&complaints), "{complaints} complaints");
     }
 
-    /// How many complaints of a syntax error there are, Python's or Node's.
+    /// The number of syntax error messages so far, Python's or Node's.
     fn complaints(&self) -> usize {
         (self.session.stdout() + &self.session.stderr()).matches("SyntaxError: ").count()
     }
 
-    /// Interrupts it, and asserts that nothing happened but what was asked for, and that nothing is left.
+    /// Interrupts reloadrun, and asserts that only the expected restarts happened and that no process is left.
     fn interrupt(self) {
         assert!(command_tree(&self.sandbox).contains(&self.command), "{}", self.session.account());
         let Running { session, sandbox, port, generation, saves, .. } = self;
@@ -462,8 +463,8 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Interrupts reloadrun, and asserts that all in all there were so many starts and changes, that no stop needed
-/// KILL, and that nothing is left.
+/// Interrupts reloadrun, and asserts the total number of starts and changes, that no stop needed KILL, and that no
+/// process is left.
 fn interrupt(session: Session, sandbox: &Sandbox, starts: u64, changes: usize) {
     session.signal("INT");
     let ended = session.wait_end();
@@ -476,7 +477,7 @@ fn interrupt(session: Session, sandbox: &Sandbox, starts: u64, changes: usize) {
 }
 
 fn assert_port_is_free(port: u16) {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("nobody listens any more");
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("no process listens any more");
 }
 
 /// Whether an answer of a fixture has these words.
@@ -496,14 +497,14 @@ fn changed_paths(event: &Value) -> Vec<PathBuf> {
     changes.iter().map(|change| PathBuf::from(change["path"].as_str().expect("a change has a path"))).collect()
 }
 
-/// The parent of a process that is there.
+/// The parent of an existing process.
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Every living process whose working directory is the root, but for those of reloadrun: the fixtures stay where
-/// they are started. A dead one has no working directory.
+/// Every running process whose working directory is the root, except reloadrun's own: the fixtures do not change their
+/// directory. A zombie has no working directory.
 fn command_tree(sandbox: &Sandbox) -> BTreeSet<i32> {
     let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
     entries

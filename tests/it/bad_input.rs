@@ -1,4 +1,4 @@
-//! Whatever is wrong is said before anything starts: in sentences, on standard error, with exit code 2.
+//! All mistakes of the user are reported before anything starts: on standard error, with exit code 2.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,11 +8,11 @@ use std::process::Command;
 use super::ends::{left_out, wrapped};
 use crate::support::{Ended, Sandbox, Session};
 
-/// What nothing of may happen: the command leaves this beside the root.
+/// A file that the command creates; it must not exist if the command was not started.
 const COMMAND: [&str; 4] = ["--", "sh", "-c", "touch ../marker"];
 
-/// Starts reloadrun with wrong arguments and the marker command, and asserts that it said what is expected, and
-/// did nothing.
+/// Starts reloadrun with wrong arguments and the marker command, and asserts that it prints the expected message and
+/// starts nothing.
 fn refuse<S: AsRef<OsStr>>(sandbox: &Sandbox, arguments: impl IntoIterator<Item = S>, expected: &[&str]) -> Ended {
     let mut command = sandbox.command([OsStr::new("--events"), sandbox.events().as_os_str()]);
     command.args(arguments).args(COMMAND);
@@ -37,7 +37,7 @@ fn refused(sandbox: &Sandbox, command: Command, expected: &[&str]) -> Ended {
 }
 
 #[test]
-fn the_marker_command_leaves_its_marker_when_it_is_started() {
+fn the_marker_command_creates_the_marker_when_it_is_started() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(COMMAND);
     session.wait("exited");
@@ -54,23 +54,23 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
         (&["-w", "["], &["-w", "'['", "invalid pattern"]),
         (&["-w", "*.py;{a"], &["-w", "{a", "invalid pattern"]),
         (&["-w", "!*.py"], &["--ignore '*.py'"]),
-        (&["--stop-signal", "FOO"], &["--stop-signal 'FOO'", "no such signal", "kill -l"]),
+        (&["--stop-signal", "FOO"], &["--stop-signal 'FOO'", "unknown signal", "kill -l"]),
         (&["--stop-signal", "TREM"], &["--stop-signal 'TREM'", "did you mean TERM"]),
-        (&["--on-change", "signal:FOO"], &["--on-change 'signal:FOO'", "no such signal"]),
+        (&["--on-change", "signal:FOO"], &["--on-change 'signal:FOO'", "unknown signal"]),
         (&["--on-change", "reload"], &["--on-change 'reload'", "restart", "signal:HUP"]),
         (&["--interval", "0"], &["--interval '0'", "at least 10ms"]),
-        (&["--interval", "soon"], &["--interval 'soon'", "a duration is expected", "500ms"]),
+        (&["--interval", "soon"], &["--interval 'soon'", "expected a duration", "500ms"]),
         (&["--debounce", "2d"], &["--debounce '2d'", "at most one day"]),
-        (&["--settle", "1s"], &["unexpected argument '--settle'", "it is called --debounce here"]),
-        (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "a duration is expected"]),
+        (&["--settle", "1s"], &["unexpected argument '--settle'", "the option is --debounce here"]),
+        (&["--stop-timeout=-1s"], &["--stop-timeout '-1s'", "expected a duration"]),
         (&["--on-exit", "rstart"], &["--on-exit 'rstart'", "wait, exit, restart", "did you mean restart"]),
         (&["--backend", "kqueue"], &["--backend 'kqueue'", "auto, inotify, notify, poll"]),
         (&["--color", "sometimes"], &["--color 'sometimes'", "auto, always, never"]),
         (&["-q", "-v"], &["--quiet", "--verbose"]),
         (&["-C", "missing"], &["--directory missing", "no such directory"]),
-        (&["-C", "file.txt"], &["--directory file.txt", "no directory"]),
+        (&["-C", "file.txt"], &["--directory file.txt", "not a directory"]),
         (&["-c", "missing.toml"], &["--config missing.toml", "no such file"]),
-        (&["-c", "."], &["--config .", "no file"]),
+        (&["-c", "."], &["--config .", "not a file"]),
         (&["--wacth", "*.py"], &["--wacth", "--watch"]),
         (&["--lockfile", "missing/it.lock"], &["lockfile", "missing/it.lock", "no such file or directory"]),
     ];
@@ -82,7 +82,7 @@ fn a_wrong_flag_or_value_is_named_with_what_was_expected() {
 }
 
 #[test]
-fn events_that_cannot_go_where_they_should_are_no_start() {
+fn a_target_of_events_that_cannot_be_opened_is_refused() {
     let sandbox = Sandbox::new();
     let cases: &[(&str, &[&str])] = &[
         ("fd:9", &["--events fd:9", "not open"]),
@@ -98,9 +98,9 @@ fn events_that_cannot_go_where_they_should_are_no_start() {
 }
 
 #[test]
-fn without_a_command_there_are_two_places_to_write_one() {
+fn a_missing_command_is_refused_with_the_two_ways_to_give_one() {
     let sandbox = Sandbox::new();
-    let expected = ["no command is given", "after --", "reloadrun.toml"];
+    let expected = ["no command given", "after --", "reloadrun.toml"];
     refused(&sandbox, sandbox.command::<&str>([]), &expected);
     refused(&sandbox, sandbox.command(["-w", "*.py", "--"]), &expected);
 }
@@ -120,29 +120,29 @@ fn a_glob_that_the_shell_expanded_is_recognised() {
             None => command.env_remove(name),
         };
     }
-    refused(&sandbox, command, &["'b.py'", "patterns need quotes", "-w '*.py'"]);
+    refused(&sandbox, command, &["'b.py'", "quote the patterns", "-w '*.py'"]);
 }
 
 #[test]
-fn a_word_where_none_belongs_leads_to_the_two_dashes() {
+fn an_unexpected_word_gets_the_tip_about_the_two_dashes() {
     let sandbox = Sandbox::new();
     let command = sandbox.command(["python", "app.py"]);
     refused(&sandbox, command, &["'python'", "the command comes after --"]);
 }
 
 #[test]
-fn a_directory_that_may_not_be_read_is_refused() {
+fn a_directory_without_read_permission_is_refused() {
     let sandbox = Sandbox::new();
     let closed = sandbox.path("closed");
     fs::create_dir(&closed).expect("a fresh directory");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("it is ours");
-    let expected = ["--directory closed", "may not be read"];
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("the test owns it");
+    let expected = ["--directory closed", "permission denied"];
     if fs::read_dir(&closed).is_err() {
         refuse(&sandbox, ["-C", "closed"], &expected);
     } else {
-        // Root reads everything; nobody must first get through to the sandbox and the program.
+        // Root can read everything, so the test runs as `nobody`, who needs access to the sandbox and the program.
         for path in [sandbox.beside(), &sandbox.runtime()] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
         }
         let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
         let mut probe = wrapped(&nobody, &sandbox.command(["--version"]), &sandbox);
@@ -154,20 +154,20 @@ fn a_directory_that_may_not_be_read_is_refused() {
             left_out("a directory that may not be read: privileges cannot be dropped here");
         }
     }
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("the test owns it");
 }
 
 #[test]
-fn a_config_file_tells_all_its_mistakes_at_once() {
+fn all_mistakes_of_a_config_file_are_reported_at_once() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\n");
     let ended = refuse(
         &sandbox,
         [] as [&str; 0],
         &[
-            "reloadrun.toml:1: watch must be a text or a list of texts, not a number",
+            "reloadrun.toml:1: watch must be a string or a list of strings, not a number",
             "reloadrun.toml:3: intervall: unknown key; did you mean interval?",
-            "reloadrun.toml:4: clear must be true or false, not a text",
+            "reloadrun.toml:4: clear must be true or false, not a string",
         ],
     );
     assert_eq!(ended.stderr.lines().count(), 3, "one line each:\n{}", ended.stderr);
@@ -175,7 +175,7 @@ fn a_config_file_tells_all_its_mistakes_at_once() {
 }
 
 #[test]
-fn a_config_file_whose_values_have_no_meaning_tells_all_of_them_too() {
+fn all_invalid_values_of_a_config_file_are_reported_at_once() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "reloadrun.toml",
@@ -185,32 +185,32 @@ fn a_config_file_whose_values_have_no_meaning_tells_all_of_them_too() {
         &sandbox,
         [] as [&str; 0],
         &[
-            "reloadrun.toml:1: interval '0': it must be at least 10ms",
-            "reloadrun.toml:2: stop-signal 'TRM': there is no such signal; did you mean TERM",
-            "reloadrun.toml:3: on-exit 'stop': it must be one of wait, exit, restart",
+            "reloadrun.toml:1: interval '0': must be at least 10ms",
+            "reloadrun.toml:2: stop-signal 'TRM': unknown signal; did you mean TERM",
+            "reloadrun.toml:3: on-exit 'stop': must be one of wait, exit, restart",
             "reloadrun.toml:4: watch '['",
-            "reloadrun.toml:5: directory nowhere: there is no such directory",
+            "reloadrun.toml:5: directory nowhere: no such directory",
         ],
     );
     assert_eq!(ended.stderr.lines().count(), 5, "one line each:\n{}", ended.stderr);
 }
 
 #[test]
-fn a_config_file_that_is_no_toml_tells_the_line() {
+fn a_syntax_error_in_a_config_file_is_reported_with_its_line() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = '*.py'\ninterval = = 3\n");
     refuse(&sandbox, [] as [&str; 0], &["reloadrun.toml:2: "]);
 }
 
 #[test]
-fn a_lockfile_in_use_names_its_holder_and_leaves_it_alone() {
+fn a_lockfile_in_use_is_refused_with_the_pid_of_its_owner() {
     let sandbox = Sandbox::new();
     let lockfile = sandbox.beside().join("it.lock");
     let lockfile = lockfile.to_str().expect("plain");
     let mut holder = sandbox.start(["--lockfile", lockfile, "--", "sleep", "600"]);
     let started = holder.wait_started(1);
     let before = fs::read_to_string(lockfile).expect("the holder made it");
-    // Not through `refuse`: the event stream is the holder's.
+    // Not with `refuse`, because the owner uses the event stream.
     let output = sandbox.command(["--lockfile", lockfile]).args(COMMAND).output().expect("reloadrun starts");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
@@ -227,21 +227,21 @@ fn a_lockfile_in_use_names_its_holder_and_leaves_it_alone() {
 }
 
 #[test]
-fn a_lockfile_that_is_a_symlink_or_no_file_is_refused_and_left_alone() {
+fn a_lockfile_that_is_a_symlink_or_not_a_file_is_refused_and_not_changed() {
     let sandbox = Sandbox::new();
     sandbox.write("target", "precious");
     symlink("target", sandbox.path("link.lock")).expect("a fresh name");
-    refuse(&sandbox, ["--lockfile", "link.lock"], &["link.lock", "is a symlink or no regular file"]);
+    refuse(&sandbox, ["--lockfile", "link.lock"], &["link.lock", "is a symlink or not a regular file"]);
     assert_eq!(sandbox.read("target"), "precious");
     assert!(sandbox.path("link.lock").is_symlink());
     fs::create_dir(sandbox.path("directory.lock")).expect("a fresh name");
     refuse(&sandbox, ["--lockfile", "directory.lock"], &["directory.lock"]);
     assert!(Command::new("mkfifo").arg(sandbox.path("fifo.lock")).status().is_ok_and(|status| status.success()));
-    refuse(&sandbox, ["--lockfile", "fifo.lock"], &["fifo.lock", "is a symlink or no regular file"]);
+    refuse(&sandbox, ["--lockfile", "fifo.lock"], &["fifo.lock", "is a symlink or not a regular file"]);
 }
 
 #[test]
-fn every_wrong_flag_is_told_at_once() {
+fn all_wrong_flags_are_reported_at_once() {
     let sandbox = Sandbox::new();
     let ended = refuse(
         &sandbox,

@@ -1,4 +1,4 @@
-//! Nothing that reloadrun writes can hold it up, and output that nobody reads keeps nothing alive.
+//! No output can block reloadrun, and output without a reader does not keep anything running.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,8 @@ use crate::support::session::{DEADLINE, is_alive, signal};
 use crate::support::terminal::pty;
 use crate::support::{Sandbox, Session};
 
-/// Each restart is a line for people, some events, and with the inner log some kilobytes: more than any buffer holds.
+/// Each restart writes a line, some events, and with the internal log some kilobytes: together more than any buffer
+/// holds.
 const RESTARTS: usize = 200;
 
 /// Notes each of its starts.
@@ -31,10 +32,10 @@ fn wait_until(what: &str, fact: impl Fn() -> bool) {
 fn wait_end(child: &mut Child, what: &str) -> ExitStatus {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        match child.try_wait().expect("it is ours") {
+        match child.try_wait().expect("the test owns it") {
             Some(status) => return status,
             None if Instant::now() >= deadline => {
-                child.kill().expect("it is ours");
+                child.kill().expect("the test owns it");
                 panic!("{what}: it does not end");
             }
             None => std::thread::sleep(Duration::from_millis(2)),
@@ -46,10 +47,10 @@ fn pid(child: &Child) -> i32 {
     i32::try_from(child.id()).expect("pids are small")
 }
 
-/// So many restarts in a row for the same file are still no loop.
+/// This many restarts in a row for the same file do not count as a loop yet.
 const NO_LOOP: usize = 20;
 
-/// Makes the files that are saved in turn.
+/// Creates the files that are saved in turn.
 fn make_files(sandbox: &Sandbox, saves: usize) {
     (0..=saves / NO_LOOP).for_each(|number| drop(sandbox.write(format!("app{number}.txt"), "one")));
 }
@@ -59,7 +60,7 @@ fn save(sandbox: &Sandbox, number: usize) {
     sandbox.write(format!("app{}.txt", number / NO_LOOP), "x".repeat(number));
 }
 
-/// Restarts again and again under a reader that takes nothing, then asks for the end.
+/// Restarts many times with a reader that does not read, then stops reloadrun.
 fn restart_and_end(sandbox: &Sandbox, what: &str, mut command: Command) {
     make_files(sandbox, RESTARTS);
     command.args(["-w", "app*.txt", "--"]).args(NOTES).stdin(Stdio::null()).stdout(Stdio::null());
@@ -75,14 +76,14 @@ fn restart_and_end(sandbox: &Sandbox, what: &str, mut command: Command) {
     assert_eq!(wait_end(&mut child, what).code(), Some(143), "{what}");
 }
 
-/// The two sides of a terminal whose master nobody reads.
+/// The two sides of a terminal whose master is not read.
 fn frozen() -> (OwnedFd, OwnedFd) {
-    // Nobody else may hold it open: other tests start programs just now.
-    pty().expect("a terminal can be had")
+    // Close-on-exec: other tests start programs at the same time, which must not inherit it.
+    pty().expect("a terminal is available")
 }
 
 fn clone(descriptor: &OwnedFd) -> OwnedFd {
-    descriptor.try_clone().expect("a descriptor can be had")
+    descriptor.try_clone().expect("a descriptor is available")
 }
 
 /// reloadrun as the shell starts it, with this descriptor as number 9.
@@ -93,7 +94,7 @@ fn with_descriptor_9(sandbox: &Sandbox, descriptor: OwnedFd, arguments: &[&str])
     outer
 }
 
-/// With the inner log on.
+/// The same with the internal log.
 fn chatty(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = sandbox.command(arguments);
     command.env("RELOADRUN_LOG", "trace");
@@ -101,7 +102,7 @@ fn chatty(sandbox: &Sandbox, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn a_terminal_that_stops_reading_holds_up_nothing() {
+fn a_stopped_terminal_does_not_block_reloadrun() {
     let sandbox = Sandbox::new();
     let (_master, slave) = frozen();
     let mut command = chatty(&sandbox, &["-v"]);
@@ -117,7 +118,7 @@ fn a_terminal_that_stops_reading_holds_up_nothing() {
 }
 
 #[test]
-fn events_to_a_terminal_that_stops_reading_hold_up_nothing() {
+fn events_to_a_stopped_terminal_do_not_block_reloadrun() {
     let sandbox = Sandbox::new();
     let (_master, slave) = frozen();
     let path = fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd())).expect("it has a name");
@@ -128,9 +129,9 @@ fn events_to_a_terminal_that_stops_reading_hold_up_nothing() {
 }
 
 #[test]
-fn a_full_pipe_holds_up_nothing() {
+fn a_full_pipe_does_not_block_reloadrun() {
     let sandbox = Sandbox::new();
-    let (_reader, writer) = std::io::pipe().expect("a pipe can be had");
+    let (_reader, writer) = std::io::pipe().expect("a pipe is available");
     let mut command = chatty(&sandbox, &["-v", "--events", "-"]);
     command.stderr(writer);
     restart_and_end(&sandbox, "a pipe for everything", command);
@@ -141,30 +142,30 @@ fn a_full_pipe_holds_up_nothing() {
     command.arg(&fifo).stderr(Stdio::null());
     restart_and_end(&sandbox, "a FIFO without a reader", command);
 
-    let (_other, socket) = UnixStream::pair().expect("sockets can be had");
+    let (_other, socket) = UnixStream::pair().expect("sockets are available");
     let command = with_descriptor_9(&sandbox, socket.into(), &["-q", "--events", "fd:9"]);
     restart_and_end(&sandbox, "a socket", command);
 }
 
 #[test]
-fn what_the_command_writes_to_stays_as_it_is() {
+fn the_open_files_of_the_command_stay_blocking() {
     let sandbox = Sandbox::new();
-    let (_reader, writer) = std::io::pipe().expect("a pipe can be had");
+    let (_reader, writer) = std::io::pipe().expect("a pipe is available");
     let mut command = sandbox.command(["-v", "--on-exit", "exit", "--", "true"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer.try_clone().expect("a descriptor can be had"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer.try_clone().expect("a descriptor is available"));
     assert_eq!(command.status().expect("it starts").code(), Some(0));
     let flags = nix::fcntl::fcntl(writer.as_fd(), nix::fcntl::FcntlArg::F_GETFL).expect("it is open");
     assert_eq!(flags & nix::libc::O_NONBLOCK, 0, "a command that shares it would lose what it writes");
 }
 
 #[test]
-fn a_stopped_child_and_thousands_of_signals_do_not_keep_it_from_its_end() {
+fn it_ends_also_with_a_stopped_child_and_thousands_of_signals() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["-w", "app.txt", "--", "sleep", "600"]);
     let command = super::ends::pid_of(&session.wait_armed(1));
     let (supervisor, child) = (session.pid(), session.child_pid());
     signal(child, "STOP");
-    // Of a real-time signal each counts. One process sends them all; a `kill` for each would take a minute.
+    // Real-time signals are queued one by one. One process sends all of them; a `kill` for each would take a minute.
     let script = "import os, sys\nfor number in range(5000): os.kill(int(sys.argv[1]), 10 if number % 2 else 40)";
     let sent = Command::new("python3").args(["-c", script, &supervisor.to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()));
@@ -172,7 +173,7 @@ fn a_stopped_child_and_thousands_of_signals_do_not_keep_it_from_its_end() {
     wait_until("the end of the command", || !is_alive(command));
 }
 
-/// So many signals for saves, each of them reported, are more than a pipe holds (64 KiB).
+/// The reports of this many signals for saves are more than a pipe holds (64 KiB).
 const SIGNALS: usize = 400;
 
 #[test]
@@ -199,7 +200,7 @@ fn a_stopped_supervisor_does_not_keep_the_child_from_ending_the_command() {
 }
 
 fn limited(sandbox: &Sandbox, blocks: u32, arguments: &[&str]) -> Session {
-    // The soft limit alone, so that the command can lift its own.
+    // Only the soft limit, so that the command can raise its own.
     let shell = format!("ulimit -S -f {blocks} && exec \"$@\"");
     let mut inner = sandbox.command(["--events", sandbox.events().to_str().expect("plain")]);
     inner.args(arguments);
@@ -207,8 +208,8 @@ fn limited(sandbox: &Sandbox, blocks: u32, arguments: &[&str]) -> Session {
 }
 
 #[test]
-fn the_limit_of_file_sizes_is_a_full_disk() {
-    // Before the first event, and in the middle of the service; blocks have 512 bytes.
+fn a_reached_file_size_limit_is_treated_as_a_full_disk() {
+    // The limit is reached before the first event, or later; a block has 512 bytes.
     for blocks in [0, 1, 4] {
         let sandbox = Sandbox::new();
         sandbox.write("app.txt", "one");
@@ -221,11 +222,11 @@ fn the_limit_of_file_sizes_is_a_full_disk() {
         }
         let events = fs::metadata(sandbox.events()).expect("it was made").len();
         assert!(events <= u64::from(blocks) * 512);
-        // What is written of the events ends in the middle of a line, so nobody may read them as JSON.
-        fs::remove_file(sandbox.events()).expect("it is there");
+        // The written events end in the middle of a line, so they cannot be parsed as JSON.
+        fs::remove_file(sandbox.events()).expect("it exists");
         session.stop().assert_code(143);
     }
-    // The command dies of it as it always has.
+    // The command is killed by the limit, as without reloadrun.
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(["-q", "--on-exit", "exit", "--", "sh", "-c"]);
     command.arg("ulimit -f 1; exec head -c 100000 /dev/zero > ../big").stdin(Stdio::null());
@@ -240,13 +241,13 @@ fn piped(sandbox: &Sandbox, arguments: &[&str], stderr: Stdio) -> Child {
 }
 
 #[test]
-fn when_nobody_reads_what_the_command_says_its_end_is_the_end() {
+fn without_a_reader_of_standard_output_it_ends_with_the_command() {
     let sandbox = Sandbox::new();
     for (on_exit, script, code) in [
         ("wait", "while :; do echo x; sleep 0.01; done", 141),
         ("restart", "while :; do echo x; sleep 0.01; done", 141),
         ("wait", "trap '' PIPE; echo x; while echo y 2>/dev/null; do sleep 0.01; done; exit 5", 5),
-        // It has ended before the reader goes.
+        // The command has ended before the reader closes.
         ("wait", "echo x; exit 6", 6),
         ("restart", "echo x; sleep 0.02; exit 7", 7),
     ] {
@@ -259,34 +260,34 @@ fn when_nobody_reads_what_the_command_says_its_end_is_the_end() {
 }
 
 #[test]
-fn when_nobody_reads_anything_it_ends_and_a_silent_command_alone_goes_on() {
+fn without_any_reader_it_ends_and_with_a_silent_command_it_keeps_running() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let arguments = ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "echo x; exec sleep 600"];
     // `reloadrun ... 2>&1 | head -1`
     let (mut child, reader) = {
-        let (reader, writer) = std::io::pipe().expect("a pipe can be had");
+        let (reader, writer) = std::io::pipe().expect("a pipe is available");
         let mut command = sandbox.command(arguments);
-        let second = writer.try_clone().expect("a descriptor can be had");
+        let second = writer.try_clone().expect("a descriptor is available");
         command.stdin(Stdio::null()).stdout(second).stderr(writer);
         (command.spawn().expect("it starts"), reader)
     };
     { reader }.read_exact(&mut [0]).expect("it says something");
     assert_eq!(wait_end(&mut child, "2>&1 | head").code(), Some(141));
-    // The other way round: a server that says no more, and reloadrun is heard.
+    // The other case: a server that writes nothing more, and a reader of reloadrun's own lines.
     let mut child = piped(&sandbox, &arguments, Stdio::null());
     let mut out = BufReader::new(child.stdout.take().expect("piped"));
     out.read_line(&mut String::new()).expect("it says something");
     drop(out);
-    // Ten heartbeats are what is looked at here, and nothing but time makes them.
+    // The test needs ten heartbeats, so it must sleep.
     std::thread::sleep(Duration::from_secs(1));
-    assert!(child.try_wait().expect("it is ours").is_none());
+    assert!(child.try_wait().expect("the test owns it").is_none());
     signal(pid(&child), "TERM");
     assert_eq!(wait_end(&mut child, "the end").code(), Some(143));
 }
 
 #[test]
-fn an_error_at_the_start_does_not_wait_for_ever_for_somebody_to_take_it() {
+fn an_error_message_at_the_start_does_not_wait_forever_for_a_reader() {
     let sandbox = Sandbox::new();
     let (_master, slave) = frozen();
     tcflow(&slave, FlowArg::TCOOFF).expect("it is a terminal");
@@ -297,7 +298,7 @@ fn an_error_at_the_start_does_not_wait_for_ever_for_somebody_to_take_it() {
 }
 
 #[test]
-fn events_to_a_terminal_do_not_make_it_that_of_the_session() {
+fn a_terminal_for_events_does_not_become_the_controlling_terminal() {
     let sandbox = Sandbox::new();
     let (_master, slave) = frozen();
     let path = fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd())).expect("it has a name");

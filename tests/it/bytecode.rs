@@ -1,4 +1,4 @@
-//! The new Python code really runs, however fast the edits come.
+//! A restart always runs the new Python code, however fast the edits come.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::support::watched::line_read;
 use crate::support::{Sandbox, Session};
 
-/// Prints the number of the module, after the generation. Python may write compiled files as it likes.
+/// Prints the generation and the number of the module. Python may write compiled files.
 const MAIN: &str =
     "import os, time, module\nprint(os.environ['RELOADRUN_GENERATION'], module.NUMBER, flush=True)\ntime.sleep(600)\n";
 
@@ -38,7 +38,7 @@ fn two_hundred_edits_of_the_same_size_in_the_same_seconds_never_run_old_code() {
     let mut printed = String::from("1000\n");
     for number in 1001..1201 {
         if number % 50 == 0 {
-            // Two seconds without a change end a series, which would be damped from the 61st restart on.
+            // Two seconds without a change end the series of restarts, which would be delayed from the 61st on.
             std::thread::sleep(Duration::from_millis(2100));
         }
         sandbox.write("module.py", module(number));
@@ -52,7 +52,7 @@ fn two_hundred_edits_of_the_same_size_in_the_same_seconds_never_run_old_code() {
 }
 
 #[test]
-fn edits_a_tenth_of_a_second_apart_are_run_each_by_what_starts_after_it() {
+fn edits_a_tenth_of_a_second_apart_are_each_run_by_the_next_start() {
     let sandbox = Sandbox::new();
     sandbox.write("module.py", module(1000));
     sandbox.write("main.py", MAIN);
@@ -63,7 +63,7 @@ fn edits_a_tenth_of_a_second_apart_are_run_each_by_what_starts_after_it() {
     for number in 1001..1201 {
         sandbox.write("module.py", module(number));
         saved.push((now_ns(), number));
-        // The pace of somebody who edits, whatever the other side does.
+        // The pauses of a person who edits, independent of the restarts.
         std::thread::sleep(Duration::from_millis(100));
     }
     session.wait_until("the last number", || session.stdout().ends_with(" 1200\n"));
@@ -71,7 +71,7 @@ fn edits_a_tenth_of_a_second_apart_are_run_each_by_what_starts_after_it() {
     for line in ended.stdout.lines() {
         let (generation, number) = line.split_once(' ').unwrap();
         let (generation, number): (u64, u32) = (generation.parse().unwrap(), number.parse().unwrap());
-        // The change that led to a generation was told before its command started.
+        // The change that caused a generation was reported before its command started.
         let told =
             ended.events.iter().find(|event| event["event"] == "changed" && event["generation"] == generation - 1);
         let told = told.map_or(0, |event| event["monotonic_ns"].as_u64().unwrap());
@@ -82,7 +82,7 @@ fn edits_a_tenth_of_a_second_apart_are_run_each_by_what_starts_after_it() {
 }
 
 #[test]
-fn of_all_compiled_files_only_those_of_what_changed_are_removed() {
+fn only_compiled_files_of_changed_sources_are_removed() {
     let sandbox = Sandbox::new();
     sandbox.write("module.py", module(1));
     sandbox.write("main.py", MAIN);
@@ -99,7 +99,7 @@ fn of_all_compiled_files_only_those_of_what_changed_are_removed() {
     }
     sandbox.write("module.cpython-39.pyc", "kept");
     sandbox.write("__pycache__/module.cpython-39.pyc", "of an older Python");
-    // Links: to a compiled file outside, and to a whole directory of them.
+    // Symlinks to a compiled file outside, and to a directory of them.
     symlink(outside.join("__pycache__/module.cpython-39.pyc"), sandbox.path("__pycache__/module.cpython-38.pyc"))
         .unwrap();
     sandbox.write("pkg/x.py", "");

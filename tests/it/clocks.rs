@@ -1,5 +1,5 @@
-//! A clock that differs from the file system's, as with NFS, virtiofs and WSL: nothing is lost, and nothing counts twice.
-//! Here it is ours that is set, by a library that is preloaded; the kernel stamps files as ever.
+//! A clock that differs from the file system's, as with NFS, virtiofs and WSL: no change is lost, and none counts
+//! twice. In these tests a preloaded library shifts reloadrun's clock; the kernel's file times are not shifted.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::ends::left_out;
 use crate::support::watched::{assert_fence, assert_restart};
 use crate::support::{Sandbox, Session};
 
-/// Shifts the wall clock by so many milliseconds.
+/// Shifts the wall clock by a number of milliseconds.
 const SHIFT: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,10 +26,10 @@ int clock_gettime(clockid_t id, struct timespec *time) {
 }
 "#;
 
-/// More directories than are armed before the start; so what changed since is read off the times of files.
+/// More directories than are watched before the start, so changes since then are recognised by file times.
 const DIRECTORIES: usize = 400;
 
-/// A session with a clock that differs; none without a compiler.
+/// A session with a shifted clock; `None` without a compiler.
 fn start(sandbox: &Sandbox, shift_ms: i64, arguments: &[&str]) -> Option<Session> {
     let (source, library) = (sandbox.beside().join("shift.c"), sandbox.beside().join("shift.so"));
     std::fs::write(&source, SHIFT).expect("the sandbox is writable");
@@ -45,7 +45,7 @@ fn start(sandbox: &Sandbox, shift_ms: i64, arguments: &[&str]) -> Option<Session
     for name in ["a.py", "b.py", "a.txt"] {
         sandbox.write(name, "one");
     }
-    // Beyond what is taken for a moment ago by a clock that is behind; the pace is what is tested.
+    // Longer than the difference that a slow clock can explain; the pause is the test.
     std::thread::sleep(std::time::Duration::from_millis(2500));
     let mut session = sandbox.start_with(arguments.iter().chain(&["--", "sleep", "600"]), |command| {
         command.env("LD_PRELOAD", &library).env("SHIFT_MS", shift_ms.to_string());
@@ -54,7 +54,7 @@ fn start(sandbox: &Sandbox, shift_ms: i64, arguments: &[&str]) -> Option<Session
     Some(session)
 }
 
-/// Two saves, and two in directories that are armed late, are four restarts.
+/// Two saves, and two in directories that are watched late, cause four restarts.
 fn assert_one_restart_each(shift_ms: i64, arguments: &[&str]) {
     let sandbox = Sandbox::new();
     let Some(mut session) = start(&sandbox, shift_ms, arguments) else { return };
@@ -86,7 +86,7 @@ fn each_save_is_one_restart_with_a_clock_that_is_ahead() {
 }
 
 #[test]
-fn a_save_before_its_watch_is_armed_is_not_lost_by_a_clock_that_is_ahead() {
+fn a_save_before_its_watch_exists_is_not_lost_with_a_clock_that_is_ahead() {
     let sandbox = Sandbox::new();
     let Some(mut session) = start(&sandbox, 1500, &["-w", "*.txt"]) else { return };
     let mut generation = 1;
@@ -94,7 +94,7 @@ fn a_save_before_its_watch_is_armed_is_not_lost_by_a_clock_that_is_ahead() {
         sandbox.write("a.txt", format!("number {number}"));
         generation += 1;
         session.wait_started(generation);
-        // Most likely far from armed.
+        // Most likely before this directory has a watch.
         sandbox.write("d399/x.txt", format!("number {number}"));
         let started = session.wait_armed(generation + 1);
         assert!(started["changes"].to_string().contains("d399/x.txt"), "{}", session.account());

@@ -1,5 +1,5 @@
-//! What is new and what has gone: deep directories made at once, roots and names that do not exist yet, roots deleted and
-//! made again, moves in, out and across.
+//! Created and removed files and directories: deep directories created at once, roots and names that do not exist yet,
+//! roots deleted and created again, moves in, out and across.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,19 +11,19 @@ use crate::support::watched::{
 };
 use crate::support::{Sandbox, Session};
 
-/// So many new deep paths are made in a row before all of them are waited for.
+/// The number of new deep paths created in a row before the test waits for all of them.
 const ROW: usize = 100;
 
-/// Files that were made without a pause, and how often each was named.
+/// Files that were created without a pause, and how often each was reported.
 #[derive(Default)]
 struct Made {
     named: BTreeMap<String, usize>,
-    /// Those whose writer paused, empty file in hand, for nearly 100 ms: they may be named twice.
+    /// Those whose writer paused with an empty file for nearly 100 ms: they may be reported twice.
     slow: Vec<String>,
 }
 
 impl Made {
-    /// Makes a new file in directories of its own.
+    /// Creates a new file in new directories.
     fn make(&mut self, sandbox: &Sandbox, name: &str) {
         let path = sandbox.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -36,7 +36,7 @@ impl Made {
         self.named.insert(path, 0);
     }
 
-    /// Waits until every file has been named. None is lost, and none is named twice.
+    /// Waits until every file was reported, each exactly once.
     fn wait(&mut self, session: &mut Session) {
         while self.named.values().any(|count| *count == 0) {
             for path in paths(&session.wait("changed")) {
@@ -66,7 +66,7 @@ on_every_backend! {
     }
 
     fn a_file_written_at_once_into_new_deep_directories_is_one_restart(backend) {
-        // From the sixth restart for fresh files on, each would wait: five in each of some sessions.
+        // From the sixth restart for new files on, each is delayed, so each session has five.
         let (sessions, rounds) = (if backend == "poll" { 1 } else { 6 }, 5);
         for _ in 0..sessions {
             let sandbox = Sandbox::new();
@@ -92,7 +92,7 @@ on_every_backend! {
         fs::create_dir_all(root.join("sub")).unwrap();
         fs::write(&file, "there").unwrap();
         assert_run(&mut session, 3, &["x.py"], &["there"]);
-        // The parents go and come as well.
+        // The parents are removed and created as well.
         fs::remove_dir_all(sandbox.beside().join("not")).unwrap();
         assert_run(&mut session, 4, &["x.py"], &[""]);
         fs::create_dir_all(root.join("sub")).unwrap();
@@ -115,7 +115,7 @@ on_every_backend! {
         }
         let file = releases.join("current/etc/app/x.toml");
         let pattern = format!("{}/*.toml", file.parent().unwrap().display());
-        // A link leads there as well.
+        // A symlink leads there as well.
         std::os::unix::fs::symlink(&file, sandbox.path("link.toml")).unwrap();
         let arguments = ["-w", &pattern, "-w", "link.toml;fence.py"];
         let mut session = watch_reading(&sandbox, backend, &arguments, &[file.to_str().unwrap()]);
@@ -151,7 +151,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_parent_that_vanishes_and_comes_while_one_generation_lives_is_followed(backend) {
+    fn a_parent_that_is_removed_and_created_again_within_one_generation_is_followed(backend) {
         let sandbox = Sandbox::new();
         let name = "etc/app/conf.d/app.toml";
         let mut session = watch_without_restarts(&sandbox, backend, &["-w", name, "-w", "src/**/*.py"]);
@@ -172,7 +172,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_root_deleted_made_again_and_written_at_once_is_one_restart(backend) {
+    fn a_root_deleted_created_again_and_written_at_once_is_one_restart(backend) {
         let rounds = if backend == "poll" { 5 } else { 50 };
         let sandbox = Sandbox::new();
         sandbox.write("src/x.py", "0");
@@ -187,7 +187,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_root_deleted_made_again_and_written_at_once_is_named_while_one_generation_lives(backend) {
+    fn a_root_deleted_created_again_and_written_at_once_is_reported_within_one_generation(backend) {
         let rounds = if backend == "poll" { 5 } else { 50 };
         let sandbox = Sandbox::new();
         sandbox.write("src/sub/x.py", "0");
@@ -201,7 +201,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn the_directory_itself_deleted_and_made_again_is_watched_again(backend) {
+    fn the_directory_itself_deleted_and_created_again_is_watched_again(backend) {
         let sandbox = Sandbox::new();
         let root = sandbox.path("project");
         fs::create_dir(&root).unwrap();
@@ -219,7 +219,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_file_renamed_across_two_watched_directories_is_one_restart_and_named_twice(backend) {
+    fn a_file_renamed_across_two_watched_directories_is_one_restart_with_two_changes(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("one/x.py", "x");
         sandbox.write("two/y.py", "y");
@@ -228,7 +228,7 @@ on_every_backend! {
         assert_run(&mut session, 2, &["x.py", "x.py"], &["", "x"]);
         fs::rename(sandbox.path("two/x.py"), sandbox.path("one/x.py")).unwrap();
         assert_run(&mut session, 3, &["x.py", "x.py"], &["x", ""]);
-        // Over another file: that one is different now, and the old name is gone.
+        // Renamed over another file: that file is modified, and the old name is deleted.
         fs::rename(sandbox.path("one/x.py"), sandbox.path("two/y.py")).unwrap();
         assert_restart(&mut session, 4, &["x.py", "y.py"]);
         assert_fence(&sandbox, &mut session, 5);
@@ -262,7 +262,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_directory_moved_out_is_forgotten_while_one_generation_lives(backend) {
+    fn a_directory_moved_out_is_no_longer_watched_within_one_generation(backend) {
         let sandbox = Sandbox::new();
         let outside = sandbox.beside().join("outside");
         let inside = sandbox.path("pkg");
@@ -291,7 +291,7 @@ on_every_backend! {
 }
 
 #[test]
-fn a_file_of_every_depth_is_found_while_others_come_and_go() {
+fn a_file_at_any_depth_is_found_while_others_are_created_and_removed() {
     let sandbox = Sandbox::new();
     let mut session = watch_without_restarts(&sandbox, "inotify", &["-w", "*.py"]);
     let mut made = Made::default();
@@ -309,7 +309,7 @@ fn a_file_of_every_depth_is_found_while_others_come_and_go() {
 }
 
 #[test]
-fn a_directory_that_is_watched_for_a_missing_root_alone_is_no_change() {
+fn other_files_in_a_directory_that_is_watched_for_a_missing_root_do_not_count() {
     let sandbox = Sandbox::new();
     let mut session = watch(&sandbox, "inotify", &["-w", "missing/*.py;fence.py"]);
     sandbox.write("x.py", "beside, not below");

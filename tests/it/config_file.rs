@@ -1,4 +1,4 @@
-//! `reloadrun.toml`: found, read, watched, and believed only when it is good.
+//! `reloadrun.toml`: found, read, watched, and used only if it has no mistakes.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::support::{Sandbox, Session};
 fn save(sandbox: &Sandbox, text: &str) {
     let new = sandbox.beside().join("reloadrun.toml.new");
     fs::write(&new, text).expect("the sandbox is writable");
-    fs::rename(new, sandbox.path("reloadrun.toml")).expect("it is ours");
+    fs::rename(new, sandbox.path("reloadrun.toml")).expect("the test owns it");
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn reloadrun_alone_runs_the_command_of_the_file() {
 }
 
 #[test]
-fn a_command_may_be_a_line_for_the_shell() {
+fn a_command_may_be_a_shell_line() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "command = 'echo a b | tr a-z A-Z'\non-exit = 'exit'\n");
     let ended = sandbox.start::<&str>([]).wait_end();
@@ -53,7 +53,7 @@ fn the_file_is_found_upwards_and_its_command_runs_where_it_is() {
 }
 
 #[test]
-fn a_change_of_the_file_restarts_with_the_new_settings() {
+fn a_change_to_the_file_restarts_with_the_new_settings() {
     let sandbox = Sandbox::new();
     save(&sandbox, "command = 'echo one; exec sleep 600'\nwatch = 'a.txt'\n");
     sandbox.write("a.txt", "one");
@@ -68,7 +68,7 @@ fn a_change_of_the_file_restarts_with_the_new_settings() {
     session.wait("config_loaded");
     assert_eq!(session.wait_armed(2)["command"], "/bin/sh -c 'echo two; exec sleep 600'");
     session.wait_until("the second command", || session.stdout() == "one\ntwo\n");
-    // What was watched is watched no more; what was not, is.
+    // The old pattern does not count any more, the new one does.
     sandbox.write("a.txt", "two");
     sandbox.write("b.txt", "two");
     let changed = session.wait("changed");
@@ -81,7 +81,7 @@ fn a_change_of_the_file_restarts_with_the_new_settings() {
 }
 
 #[test]
-fn a_bad_file_is_reported_the_last_good_one_stays_and_repair_is_noticed() {
+fn a_file_with_mistakes_is_reported_and_the_last_good_one_stays_until_it_is_repaired() {
     let sandbox = Sandbox::new();
     save(&sandbox, "command = 'echo good; exec sleep 600'\n");
     let mut session = sandbox.start::<&str>([]);
@@ -98,7 +98,7 @@ fn a_bad_file_is_reported_the_last_good_one_stays_and_repair_is_noticed() {
     );
     session.wait_armed(2);
     session.wait_until("the last good command", || session.stdout() == "good\ngood\n");
-    // Still bad, and no worse.
+    // Still the same mistake.
     save(&sandbox, "command = [\n");
     session.wait("config_rejected");
     session.wait_armed(3);
@@ -110,7 +110,7 @@ fn a_bad_file_is_reported_the_last_good_one_stays_and_repair_is_noticed() {
     ended.assert_code(143);
     for part in [
         "reloadrun: reloadrun.toml:2: intervall: unknown key; did you mean interval?\n",
-        "reloadrun: reloadrun.toml:3: clear must be true or false, not a text\n",
+        "reloadrun: reloadrun.toml:3: clear must be true or false, not a string\n",
         "was changed and cannot be used; the last good one stays\n",
     ] {
         assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
@@ -118,7 +118,7 @@ fn a_bad_file_is_reported_the_last_good_one_stays_and_repair_is_noticed() {
 }
 
 #[test]
-fn a_file_that_is_made_while_running_is_noticed() {
+fn a_file_that_is_created_while_running_is_noticed() {
     let sandbox = Sandbox::new();
     sandbox.write("b.txt", "one");
     let mut session = sandbox.start(["-w", "a.txt", "--", "sleep", "600"]);
@@ -153,7 +153,7 @@ fn a_flag_wins_over_the_key_after_a_change_too() {
 }
 
 #[test]
-fn a_changed_policy_counts_for_the_next_end() {
+fn a_changed_on_exit_applies_to_the_next_exit() {
     let sandbox = Sandbox::new();
     save(&sandbox, "command = 'exit 4'\n");
     let mut session = sandbox.start::<&str>([]);
@@ -165,14 +165,14 @@ fn a_changed_policy_counts_for_the_next_end() {
 }
 
 #[test]
-fn a_file_that_is_removed_together_with_its_command_leaves_the_last_good_one() {
+fn after_the_removal_of_a_file_with_the_command_the_last_good_one_stays() {
     let sandbox = Sandbox::new();
     save(&sandbox, "command = 'echo $RELOADRUN_GENERATION; exec sleep 600'\n");
     let mut session = sandbox.start::<&str>([]);
     session.wait_armed(1);
-    fs::remove_file(sandbox.path("reloadrun.toml")).expect("it is there");
+    fs::remove_file(sandbox.path("reloadrun.toml")).expect("it exists");
     let rejected = session.wait("config_rejected");
-    assert!(rejected["mistakes"][0].as_str().is_some_and(|text| text.starts_with("no command is given")), "{rejected}");
+    assert!(rejected["mistakes"][0].as_str().is_some_and(|text| text.starts_with("no command given")), "{rejected}");
     session.wait_armed(2);
     session.wait_until("the same command", || session.stdout().ends_with("2\n"));
     save(&sandbox, "command = 'echo back; exec sleep 600'\n");
@@ -186,11 +186,11 @@ fn a_file_that_is_removed_together_with_its_command_leaves_the_last_good_one() {
 fn a_file_given_by_name_is_watched_wherever_it_is() {
     let sandbox = Sandbox::new();
     let file = sandbox.beside().join("mine.toml");
-    fs::write(&file, "stop-signal = 'INT'\n").expect("ours");
+    fs::write(&file, "stop-signal = 'INT'\n").expect("the test owns it");
     let mut session = sandbox.start(["-c", "../mine.toml", "-w", "a.txt", "--", "sleep", "600"]);
     assert_eq!(session.wait("config_loaded")["path"], file.to_str().expect("plain"));
     session.wait_armed(1);
-    fs::write(&file, "stop-signal = 'QUIT'\n").expect("ours");
+    fs::write(&file, "stop-signal = 'QUIT'\n").expect("the test owns it");
     session.wait("config_loaded");
     session.wait_armed(2);
     let ended = session.stop();

@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets of Kubernetes, swapped as the kubelet's atomic writer does it: one restart for each swap, with the
+//! ConfigMaps and Secrets of Kubernetes, updated like the kubelet's atomic writer: one restart for each swap, with the
 //! new content.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::support::watched::{
 struct Volume {
     path: PathBuf,
     swaps: u32,
-    /// Older kubelets make the links of new keys before the swap, newer ones after it.
+    /// Older kubelets create the symlinks of new keys before the swap, newer ones after it.
     links_first: bool,
 }
 
@@ -26,8 +26,8 @@ impl Volume {
         Volume { path, swaps: 0, links_first: false }
     }
 
-    /// Publishes these keys, which may have slashes, and their values; in the steps of the kubelet's `AtomicWriter.Write`.
-    /// Gives back how long the steps took that users see.
+    /// Publishes these keys, which may have slashes, and their values, in the steps of the kubelet's
+    /// `AtomicWriter.Write`. Returns how long the visible steps took.
     fn publish(&mut self, keys: &[(&str, &str)]) -> Duration {
         self.swaps += 1;
         let former = fs::read_link(self.path.join("..data")).ok();
@@ -57,7 +57,7 @@ impl Volume {
         begin.elapsed()
     }
 
-    /// What users see: a link for the first part of each key.
+    /// Creates the visible symlinks, one for the first part of each key.
     fn make_links(&self, keys: &[(&str, &str)]) {
         for (key, _) in keys {
             let visible = key.split('/').next().unwrap();
@@ -78,7 +78,7 @@ impl Volume {
 }
 
 on_every_backend! {
-    /// Not more: from the 61st in a row on, restarts wait.
+    /// Not more than fifty: from the 61st in a row on, restarts are delayed.
     fn fifty_swaps_are_fifty_restarts_each_with_the_new_content(backend) {
         let swaps = if backend == "poll" { 5 } else { 50 };
         let sandbox = Sandbox::new();
@@ -110,7 +110,7 @@ on_every_backend! {
         }
     }
 
-    fn the_volume_itself_as_the_root_is_no_different(backend) {
+    fn a_swap_is_one_restart_also_with_the_volume_itself_as_the_root(backend) {
         let sandbox = Sandbox::new();
         let mut volume = Volume::new(sandbox.beside().join("etc/app"));
         volume.publish(&[("app.toml", "0"), ("b", "0")]);
@@ -126,7 +126,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_key_whose_value_stays_does_no_harm(backend) {
+    fn a_swap_that_keeps_the_value_of_a_key_is_one_restart_too(backend) {
         let sandbox = Sandbox::new();
         let mut volume = Volume::new(sandbox.path("volume"));
         volume.publish(&[("app.toml", "0"), ("same.toml", "same")]);
@@ -135,14 +135,14 @@ on_every_backend! {
         for swap in 1..=3 {
             let value = swap.to_string();
             volume.publish(&[("app.toml", &value), ("same.toml", "same")]);
-            // A swap writes every key anew, and contents are not compared.
+            // A swap writes every key again, and contents are not compared.
             assert_run(&mut session, swap + 1, &["app.toml", "same.toml"], &[&value, "same"]);
         }
         assert_fence(&sandbox, &mut session, 5);
         session.stop();
     }
 
-    fn keys_that_come_and_go_are_named(backend) {
+    fn added_and_removed_keys_are_reported(backend) {
         for links_first in [true, false] {
             let sandbox = Sandbox::new();
             let mut volume = Volume::new(sandbox.path("volume"));
@@ -153,7 +153,8 @@ on_every_backend! {
             let mut generation = 1;
             let mut expect = |took: Duration, changed: &[&str], read: [&str; 2]| {
                 generation += 1;
-                // With longer between the swap and the links than a whole file is waited for, they are two saves.
+                // If the time between swap and symlinks is longer than the wait for a whole file, they count as two
+                // saves.
                 if took < Duration::from_millis(1) {
                     return assert_run(&mut session, generation, changed, &read);
                 }
@@ -187,7 +188,7 @@ on_every_backend! {
         }
     }
 
-    fn a_nested_key_that_comes_and_one_that_goes_are_named(backend) {
+    fn an_added_and_a_removed_nested_key_are_reported(backend) {
         let sandbox = Sandbox::new();
         let mut volume = Volume::new(sandbox.path("volume"));
         volume.publish(&[("a/one", "1")]);
@@ -207,13 +208,13 @@ on_every_backend! {
         volume.publish(&[("app.toml", "0")]);
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.toml;fence*.py"], &["volume/app.toml"]);
         let mut generation = 1;
-        // The fences are fresh files, which wait from the sixth restart on: few rounds.
+        // The fences are new files, whose restarts are delayed from the sixth on; so there are few rounds.
         for round in 1..=5 {
             volume.publish(&[("app.toml", "first")]);
             let second = format!("second of round {round}");
             volume.publish(&[("app.toml", &second)]);
             let last = assert_converges(&sandbox, &mut session, &[&second]);
-            // One restart for each swap at the most, and the fence; two, where the first fell between generations.
+            // At most one restart for each swap, and one for the fence; two if the first swap was between generations.
             assert!(last <= generation + 4, "{}", session.account());
             generation = last;
         }

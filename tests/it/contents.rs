@@ -1,4 +1,4 @@
-//! `--compare content`: what has the same bytes as at the start restarts nothing.
+//! `--compare content`: a file with the same bytes as at the start does not cause a restart.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use crate::support::watched::{assert_fence, assert_restart, on_every_backend, run, set_time};
 use crate::support::{Sandbox, Session};
 
-/// So the inner log says that the digests of a generation are made.
+/// The line of the internal log when the digests of a generation are complete.
 const KNOWN: &str = "the contents are known";
 
-/// Watches by content; the command does nothing for a long time.
+/// Watches with `--compare content`; the command sleeps.
 fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
     let fixed = ["--backend", backend, "--interval", "100ms", "--compare", "content"];
     let command = ["--", "sleep", "600"];
@@ -29,7 +29,7 @@ fn wait_known(session: &Session, generations: usize) {
 }
 
 on_every_backend! {
-    fn the_same_bytes_are_no_restart_however_they_are_written(backend) {
+    fn the_same_bytes_do_not_restart_however_they_are_written(backend) {
         let sandbox = Sandbox::new();
         let app = sandbox.write("app.py", "one");
         sandbox.write("v1/conf.py", "conf");
@@ -44,7 +44,7 @@ on_every_backend! {
                 sandbox.write("app.tmp", "one");
                 fs::rename(sandbox.path("app.tmp"), &app).unwrap();
             }),
-            ("removed and made anew", &|| {
+            ("removed and created again", &|| {
                 fs::remove_file(&app).unwrap();
                 sandbox.write("app.py", "one");
             }),
@@ -57,7 +57,7 @@ on_every_backend! {
         let mut generation = 1;
         for (what, rewrite) in rewrites {
             rewrite();
-            // The next start is led to by the fence alone, and its child knows the contents from this one.
+            // Only the fence causes the next start, and its child gets the digests from this one.
             generation += 1;
             assert_fence(&sandbox, &mut session, generation);
             wait_known(&session, usize::try_from(generation).unwrap());
@@ -68,7 +68,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_signal_is_sent_for_other_bytes_alone(backend) {
+    fn a_signal_is_sent_only_for_changed_bytes(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "one");
         let mut session = watch(&sandbox, backend, &["-w", "*.py", "--on-change", "signal:CONT"]);
@@ -97,7 +97,7 @@ fn a_file_that_is_too_large_counts_by_its_time() {
 }
 
 #[test]
-fn what_was_learnt_is_handed_on_and_need_not_be_read_again() {
+fn digests_are_passed_on_and_files_are_not_read_again() {
     let sandbox = Sandbox::new();
     for number in 0..300 {
         sandbox.write(format!("d{}/{number}.py", number % 150), format!("{number}"));
@@ -110,7 +110,7 @@ fn what_was_learnt_is_handed_on_and_need_not_be_read_again() {
     let stderr = session.stderr();
     let made: Vec<&str> = stderr.lines().filter(|line| line.contains(KNOWN)).collect();
     assert!(made[0].contains("made=300"), "{made:?}");
-    // The fence at the most: it was new, or it was compared.
+    // At most the fence is read: it is new, or it was compared.
     for later in &made[1..] {
         assert!(later.contains("made=0") || later.contains("made=1"), "{made:?}");
     }

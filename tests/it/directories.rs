@@ -1,5 +1,5 @@
-//! Many files at once, and entries that become something else: what git and tar do to a tree, directories that become
-//! links, files that become directories.
+//! Many changes at once, and entries that change their type: git and tar in a tree, directories replaced by symlinks,
+//! files replaced by directories.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -18,7 +18,7 @@ fn git(sandbox: &Sandbox, arguments: &[&str]) {
     run(sandbox, "git", &[&who, arguments].concat());
 }
 
-/// Writes every file anew. Its last one is what the command reads.
+/// Rewrites every file. The command reads the last one.
 fn write_all(sandbox: &Sandbox, content: &str) {
     for number in 0..FILES {
         sandbox.write(format!("d{}/{number}.py", number % 7), format!("{content} {number}"));
@@ -45,10 +45,10 @@ fn branch(sandbox: &Sandbox, name: &str) {
     git(sandbox, &["checkout", "-q", "main"]);
 }
 
-/// How many restarts this burst of writes may cost: one, and one more for each pause in it that was longer than what is
-/// waited there (1 ms for each file so far, up to 100 ms). The pauses stand in the inodes. On a machine that
-/// is not busy there is none. What comes within 5 ms of a pause belongs to the restart that it led to; and ten are too many on any
-/// machine.
+/// How many restarts this burst of writes may cause: one, and one more for each pause in it that was longer than the
+/// wait at that point (1 ms for each file so far, up to 100 ms). The pauses are computed from the file times. On an
+/// idle machine there are none. Files within 5 ms of a pause belong to the restart that it caused. Ten restarts are too
+/// many on any machine.
 fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
     let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
     let mut times: Vec<u128> = (0..FILES)
@@ -74,8 +74,8 @@ fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
     restarts.min(10)
 }
 
-/// All files have changed, in one restart unless the writer paused, and the command has read this. Leaves the session
-/// behind a fence, and gives back its generation.
+/// Asserts that all files changed, in one restart unless the writer paused, and that the command has read this content.
+/// Ends with a fence and returns its generation.
 fn assert_burst(sandbox: &Sandbox, session: &mut Session, generation: u64, since: SystemTime, read: &str) -> u64 {
     let most = most_restarts(sandbox, since);
     if most == 1 {
@@ -85,7 +85,7 @@ fn assert_burst(sandbox: &Sandbox, session: &mut Session, generation: u64, since
         assert_fence(sandbox, session, generation + 1);
         return generation + 1;
     }
-    // What is saved between two generations need not be named; but the command that runs in the end has read all.
+    // Files saved between two generations need not be reported, but the last command has read all of them.
     let last = assert_converges(sandbox, session, &[read]);
     assert!(last <= generation + most as u64, "{} restarts of {most}\n{}", last - generation, session.account());
     last
@@ -128,7 +128,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn files_deleted_and_made_again_one_by_one_are_one_restart(backend) {
+    fn files_deleted_and_created_again_one_by_one_are_one_restart(backend) {
         let sandbox = Sandbox::new();
         write_all(&sandbox, "old");
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
@@ -194,7 +194,7 @@ on_every_backend! {
         assert_run(&mut session, 2, &["x.py"], &["new"]);
         fs::write(former.join("x.py"), "nobody looks here").unwrap();
         assert_fence(&sandbox, &mut session, 3);
-        // Without a restart in between, the link that has come is followed all the same.
+        // The new symlink is followed also without a restart in between.
         fs::write(sandbox.beside().join("new/x.py"), "new, edited").unwrap();
         assert_run(&mut session, 4, &["x.py"], &["new, edited"]);
         session.stop();
@@ -245,7 +245,7 @@ on_every_backend! {
             }
         }
         let started = session.wait_armed(2);
-        // Renamed ones have two names.
+        // Each renamed file has two names.
         assert_eq!(names(&started).len(), FILES + FILES / 3);
         assert_eq!(line_read(&session, 2), "new|");
         assert_fence(&sandbox, &mut session, 3);
@@ -273,7 +273,7 @@ fn a_long_burst_is_one_restart_when_polled_seldom() {
     session.wait_armed(1);
     for number in 0..FILES {
         sandbox.write(format!("d{}/{number}.py", number % 7), "new content");
-        // The pace of a slow writer: longer in all than the interval.
+        // A slow writer: its total time is longer than the interval.
         std::thread::sleep(Duration::from_millis(4));
     }
     assert_eq!(paths(&session.wait_armed(2)).len(), FILES, "{}", session.account());

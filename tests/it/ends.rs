@@ -1,4 +1,4 @@
-//! The command ends, or somebody ends reloadrun: the words, the policy and the exit code are right.
+//! Ends of the command and of reloadrun: messages, `--on-exit` and exit codes.
 
 use std::fs;
 use std::io::{self, Write};
@@ -22,9 +22,9 @@ pub fn wrapped(wrapper: &[&str], inner: &Command, sandbox: &Sandbox) -> Command 
     outer
 }
 
-/// Says on stderr, past the test harness, what could not be tested on this machine.
+/// Prints, bypassing the test harness, what could not be tested on this machine.
 pub fn left_out(what: &str) {
-    // A closed stderr is no reason to fail.
+    // A closed stderr must not fail the test.
     let _ = writeln!(io::stderr(), "left out: {what}");
 }
 
@@ -33,7 +33,7 @@ pub fn pid_of(event: &Value) -> i32 {
     i32::try_from(event["pid"].as_i64().expect("the event has a pid")).expect("pids are small")
 }
 
-/// A way for a command to end: its words, what is said of it, its exit code.
+/// A way for a command to end: the command, the status in words, the exit code.
 pub struct End {
     pub command: &'static [&'static str],
     pub words: &'static str,
@@ -69,17 +69,17 @@ pub const ENDS: [End; 11] = [
     ),
 ];
 
-/// The four signals that end reloadrun, and the exit codes they lead to.
+/// The four signals that end reloadrun, and the resulting exit codes.
 pub const SIGNALS: [(&str, i32); 4] = [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)];
 
-/// A sandbox with everything in it that those commands need.
+/// A sandbox with the files that those commands need.
 pub fn furnished() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     sandbox.write("plain", "no program");
     sandbox.write("directory/file", "");
     let orphan = sandbox.script("orphan", "");
-    fs::write(orphan, "#!/no/such/interpreter\n").expect("it is ours");
+    fs::write(orphan, "#!/no/such/interpreter\n").expect("the test owns it");
     sandbox
 }
 
@@ -88,14 +88,14 @@ pub fn start(sandbox: &Sandbox, policy: &str, command: &[&str]) -> Session {
     sandbox.start(["--on-exit", policy, "-w", "app.txt", "--"].iter().chain(command))
 }
 
-/// Asserts that an event tells of this end.
+/// Asserts that an event reports this end.
 pub fn assert_exited(event: &Value, end: &End) {
     assert_eq!(event["code"], end.code, "{event}");
     assert_eq!(event["signal"].is_string(), end.words.contains("killed"), "{event}");
 }
 
 #[test]
-fn under_exit_the_code_is_the_commands_own_and_the_reason_is_said() {
+fn with_on_exit_exit_the_code_is_the_commands_own_and_the_reason_is_printed() {
     let sandbox = furnished();
     for end in &ENDS {
         let ended = start(&sandbox, "exit", end.command).wait_end();
@@ -111,7 +111,7 @@ fn under_exit_the_code_is_the_commands_own_and_the_reason_is_said() {
 }
 
 #[test]
-fn every_kind_of_exit_code_passes_through() {
+fn every_kind_of_exit_code_is_passed_on() {
     let sandbox = Sandbox::new();
     for code in [2, 64, 124, 125, 126, 127, 128, 129, 130, 137, 143, 200, 254, 255] {
         let script = format!("exit {code}");
@@ -147,7 +147,7 @@ fn a_signal_to_reloadrun_ends_the_running_command_with_the_stop_signal() {
         session.signal(name);
         let ended = session.wait_end();
         ended.assert_code(code);
-        assert_eq!(ended.stdout, "ready\nasked\n", "it hears TERM, whatever reloadrun got");
+        assert_eq!(ended.stdout, "ready\nasked\n", "the command gets TERM, whichever signal reloadrun got");
         assert!(!is_alive(pid));
         let stopping = ended.events.iter().find(|event| event["event"] == "stopping").expect("it was stopped");
         assert_eq!((&stopping["signal"], &stopping["reason"]), (&"SIGTERM".into(), &"request".into()));
@@ -156,7 +156,7 @@ fn a_signal_to_reloadrun_ends_the_running_command_with_the_stop_signal() {
 }
 
 #[test]
-fn the_stop_signal_is_the_one_asked_for() {
+fn the_stop_signal_can_be_chosen() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start([
         "--stop-signal",
@@ -174,7 +174,7 @@ fn the_stop_signal_is_the_one_asked_for() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_the_grace() {
+fn a_second_signal_ends_the_grace_period() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start([
         "--stop-timeout",
@@ -188,7 +188,7 @@ fn a_second_signal_does_not_wait_for_the_grace() {
     session.wait_until("the trap", || session.stdout() == "ready\n");
     session.signal("TERM");
     session.wait("stopping");
-    assert!(is_alive(pid), "TERM is ignored, and the grace is an hour");
+    assert!(is_alive(pid), "TERM is ignored, and the grace period is an hour");
     session.signal("INT");
     let ended = session.wait_end();
     ended.assert_code(143);
@@ -199,7 +199,7 @@ fn a_second_signal_does_not_wait_for_the_grace() {
 }
 
 #[test]
-fn the_grace_ends_in_kill() {
+fn the_grace_period_ends_with_kill() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start([
         "--stop-timeout",
@@ -233,7 +233,7 @@ fn family(session: &Session, sandbox: &Sandbox, generation: u64) -> Vec<i32> {
 }
 
 #[test]
-fn a_child_that_is_killed_or_told_to_end_takes_everything_with_it_and_a_new_one_comes() {
+fn when_the_child_is_killed_or_asked_to_end_its_command_ends_too_and_a_new_child_starts() {
     for name in ["KILL", "TERM"] {
         let sandbox = Sandbox::new();
         let mut session = sandbox.start(["--", "sh", "-c", FAMILY]);
@@ -254,7 +254,7 @@ fn a_child_that_is_killed_or_told_to_end_takes_everything_with_it_and_a_new_one_
 }
 
 #[test]
-fn a_stop_ends_the_whole_family() {
+fn a_stop_ends_the_whole_process_tree() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "sh", "-c", FAMILY]);
     session.wait_started(1);
@@ -264,7 +264,7 @@ fn a_stop_ends_the_whole_family() {
 }
 
 #[test]
-fn what_a_command_leaves_behind_is_gone_when_reloadrun_ends() {
+fn processes_that_a_command_leaves_behind_are_gone_when_reloadrun_ends() {
     let sandbox = Sandbox::new();
     let script = "setsid sh -c 'echo $$ > ../left; exec sleep 600' & while ! [ -s ../left ]; do :; done; exit 5";
     let ended = start(&sandbox, "exit", &["sh", "-c", script]).wait_end();
@@ -274,7 +274,7 @@ fn what_a_command_leaves_behind_is_gone_when_reloadrun_ends() {
 }
 
 #[test]
-fn a_caller_who_ignores_the_deaths_of_children_changes_nothing() {
+fn an_inherited_ignored_sigchld_has_no_effect() {
     let sandbox = Sandbox::new();
     let ignore =
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
@@ -285,11 +285,11 @@ fn a_caller_who_ignores_the_deaths_of_children_changes_nothing() {
 }
 
 #[test]
-fn a_file_that_is_no_lockfile_is_not_taken_for_one() {
+fn a_file_that_is_not_a_lockfile_is_not_replaced() {
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "print('precious')\n");
     let ended = sandbox.start(["--lockfile", "app.py", "--", "sleep", "600"]).wait_end();
     ended.assert_code(2);
-    assert!(ended.stderr.contains("is no lockfile"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is not a reloadrun lockfile"), "{}", ended.stderr);
     assert_eq!(sandbox.read("app.py"), "print('precious')\n");
 }

@@ -1,4 +1,4 @@
-//! The grace of a stop: who may shorten it, whom the stop signal reaches, and what is said while it lasts.
+//! The grace period of a stop: what shortens it, which processes get the stop signal, and what is printed meanwhile.
 
 use std::fs;
 use std::process::Command;
@@ -12,14 +12,14 @@ use super::terminal::AT_ITS_TERMINAL;
 use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session, Terminal};
 
-/// Between two saves: an editor that saves by itself.
+/// The time between two saves of an editor with autosave.
 const AUTOSAVE: Duration = Duration::from_millis(600);
 
-/// A server that drains after TERM until there is a file `drained` beside the root.
+/// A server that drains after TERM until a file `drained` exists beside the root.
 const DRAINS: &str =
     "trap 'while ! test -e ../drained; do sleep 0.01; done; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
 
-/// Starts that server, and waits until it would drain.
+/// Starts that server, and waits until it handles TERM.
 fn draining(sandbox: &Sandbox, arguments: &[&str]) -> Session {
     sandbox.write("app.txt", "one");
     let mut session = sandbox.start(arguments.iter().chain(&["--", "sh", "-c", DRAINS]));
@@ -39,7 +39,7 @@ fn files(event: &Value) -> Vec<String> {
 }
 
 #[test]
-fn saves_during_a_stop_never_kill_and_are_in_the_set_of_the_next_start() {
+fn saves_during_a_stop_never_kill_and_are_among_the_changes_of_the_next_start() {
     for arguments in [&["--stop-timeout", "1h"][..], &["--stop-timeout", "1h", "--debounce", "50ms"]] {
         let sandbox = Sandbox::new();
         let mut session = draining(&sandbox, arguments);
@@ -47,7 +47,7 @@ fn saves_during_a_stop_never_kill_and_are_in_the_set_of_the_next_start() {
         sandbox.write("app.txt", "two");
         session.wait("stopping");
         for name in ["b.txt", "c.txt", "app.txt"] {
-            // The pace is what is tested.
+            // The pauses are the test.
             sleep(AUTOSAVE);
             sandbox.write(name, format!("saved during the stop: {name}"));
             session.wait_where("changed", |event| files(event).iter().any(|file| file == name));
@@ -60,14 +60,14 @@ fn saves_during_a_stop_never_kill_and_are_in_the_set_of_the_next_start() {
     }
 }
 
-/// Like that server, with a worker in its process group that writes down what it hears, and ends on TERM. What it runs
-/// ends with it.
+/// Like that server, with a worker in its process group that records its signals and ends on TERM with its own
+/// children.
 const LEADS: &str = "$PROBE heard ../heard TERM & echo $! > ../worker
 trap 'echo TERM >> ../leader; while ! test -e ../drained; do sleep 0.01; done; exit 0' TERM
 echo > ../ready; while :; do sleep 0.01; done";
 
 #[test]
-fn the_first_process_is_asked_alone_if_it_is_to_be_and_its_workers_when_it_has_ended() {
+fn with_stop_group_main_the_first_process_is_signalled_alone_and_its_workers_when_it_has_ended() {
     for at_terminal in [false, true] {
         for (arguments, alone) in
             [(&[][..], false), (&["--stop-group", "all"], false), (&["--stop-group", "main"], true)]
@@ -89,15 +89,15 @@ fn the_first_process_is_asked_alone_if_it_is_to_be_and_its_workers_when_it_has_e
             session.wait_until("both", || read("ready") == "\n" && read("heard") == "ready\n");
             let worker = read("worker").trim().parse().expect("a pid");
             if alone {
-                // Its leader may wait for it.
+                // The first process may wait for its worker.
                 signal(worker, "STOP");
             }
             sandbox.write("app.txt", "two");
-            // Everybody who is to be asked has been asked.
+            // All processes that should get the signal have got it.
             session.wait("stopping");
             session.wait_until("the leader", || read("leader") == "TERM\n");
             if alone {
-                // Of two signals that wait the lower number is heard first, so a TERM would come before this fence.
+                // Of two pending signals, the lower number is delivered first, so a TERM would come before this fence.
                 signal(worker, "WINCH");
                 session.wait_until("the fence", || read("heard") == "ready\nCONT\nWINCH\n");
             } else {
@@ -113,13 +113,13 @@ fn the_first_process_is_asked_alone_if_it_is_to_be_and_its_workers_when_it_has_e
     }
 }
 
-/// The lines of reloadrun's own with this in them, in their order.
+/// The lines of reloadrun that contain this text, in order.
 fn lines(stderr: &str, part: &str) -> Vec<String> {
     stderr.lines().filter(|line| line.starts_with("reloadrun: ") && line.contains(part)).map(str::to_owned).collect()
 }
 
 #[test]
-fn a_slow_stop_is_said_while_it_lasts_with_its_reason_and_once() {
+fn a_slow_stop_is_reported_once_while_it_lasts_with_its_reason() {
     let sandbox = Sandbox::new();
     let mut session = draining(&sandbox, &["--stop-timeout", "1h", "-w", "app.txt"]);
     sandbox.write("app.txt", "two");
@@ -139,7 +139,7 @@ fn a_slow_stop_is_said_while_it_lasts_with_its_reason_and_once() {
     session.wait_started(2);
     fs::remove_file(sandbox.beside().join("drained")).expect("it was made");
     session.wait_until("the trap", || session.stdout() == "ready\nready\n");
-    // What changed is over; now somebody asks.
+    // The stop for the change is over; now a stop by request.
     session.signal("TERM");
     let told = session.wait("still_stopping");
     assert_eq!((&told["reason"], &told["generation"]), (&"request".into(), &2.into()));
@@ -155,18 +155,18 @@ fn a_slow_stop_is_said_while_it_lasts_with_its_reason_and_once() {
 }
 
 #[test]
-fn whoever_is_left_of_a_slow_stop_is_said_as_it_is_and_with_q_nothing() {
+fn a_slow_stop_of_leftover_processes_is_reported_as_such_and_with_q_not_at_all() {
     for quiet in [false, true] {
         let sandbox = Sandbox::new();
         let family = "sh -c 'trap \"\" INT; echo ready; exec sleep 600' & wait";
         let arguments = ["--stop-signal", "INT", "--stop-timeout", "1h", "--", "sh", "-c", family];
         let mut session = sandbox.start(if quiet { &["-q"][..] } else { &[] }.iter().chain(&arguments));
         session.wait_started(1);
-        session.wait_until("the deaf one", || session.stdout() == "ready\n");
+        session.wait_until("the command that ignores TERM", || session.stdout() == "ready\n");
         session.signal("TERM");
         let told = session.wait("still_stopping");
         assert_eq!((&told["signal"], &told["main_ended"]), (&"SIGINT".into(), &true.into()));
-        // A second request, of another kind.
+        // A second request by another signal.
         session.signal("HUP");
         let ended = session.wait_end();
         ended.assert_code(143);
@@ -180,7 +180,7 @@ fn whoever_is_left_of_a_slow_stop_is_said_as_it_is_and_with_q_nothing() {
 }
 
 #[test]
-fn a_kill_for_a_change_is_said_after_the_change() {
+fn a_kill_for_a_change_is_reported_after_the_change() {
     let sandbox = Sandbox::new();
     let mut session = draining(&sandbox, &["--stop-timeout", "50ms", "-w", "app.txt"]);
     sandbox.write("app.txt", "two");

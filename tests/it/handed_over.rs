@@ -1,5 +1,5 @@
-//! What the caller hands over reaches the command as if reloadrun did not stand in between: descriptors, sockets of
-//! systemd, ignored and blocked signals, the name of the directory.
+//! The command inherits from the caller the same as without reloadrun: descriptors, sockets of systemd, ignored and
+//! blocked signals, the name of the directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::ends::{pid_of, wrapped};
 use crate::support::{Sandbox, Session};
 
-/// Runs a program to its end, and gives back what it said; with reloadrun in between, or without.
+/// Runs a program to its end, with or without reloadrun, and returns its output.
 fn said(sandbox: &Sandbox, wrapper: &[&str], options: Option<&[&str]>, command: &[&str]) -> String {
     let mut inner = match options {
         Some(options) => {
@@ -37,12 +37,12 @@ fn start(sandbox: &Sandbox, wrapper: &[&str], arguments: &[&str]) -> Session {
     Session::start(wrapped(wrapper, &inner, sandbox), sandbox)
 }
 
-/// Each descriptor of this process that leads to a file of these tests.
+/// Prints each descriptor of its process that is open on a file of these tests.
 const DESCRIPTORS: &str =
     "for fd in /proc/$$/fd/*; do echo \"${fd##*/} $(readlink $fd)\"; done | grep '/given$\\|/events'";
 
 #[test]
-fn descriptors_of_the_caller_are_the_commands_in_every_generation() {
+fn the_command_inherits_the_descriptors_of_the_caller_in_every_generation() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     sandbox.write("given", "given\n");
@@ -62,7 +62,7 @@ fn descriptors_of_the_caller_are_the_commands_in_every_generation() {
 }
 
 #[test]
-fn what_the_caller_opened_can_be_read_also_with_few_descriptors_and_high_numbers() {
+fn inherited_descriptors_work_also_with_a_low_limit_and_high_numbers() {
     let sandbox = Sandbox::new();
     sandbox.write("given", "given\n");
     for (prepare, number) in [("exec 3<given", "3"), ("exec 9<given; ulimit -n 32", "9")] {
@@ -70,7 +70,7 @@ fn what_the_caller_opened_can_be_read_also_with_few_descriptors_and_high_numbers
         let command = format!("cat <&{number}");
         assert_eq!(said(&sandbox, &wrapper, Some(&[]), &["sh", "-c", &command]), "given\n", "{prepare}");
     }
-    // Too few for reloadrun itself: an error, and the number beyond the limit is none of ours to close.
+    // Too few descriptors for reloadrun itself: an error, and the number above the limit must stay open.
     let wrapper = ["sh", "-c", "exec 9<given; ulimit -n 9; exec \"$@\"", "sh"];
     let inner = sandbox.command(["--on-exit", "exit", "--", "true"]);
     assert_eq!(wrapped(&wrapper, &inner, &sandbox).output().expect("it starts").status.code(), Some(125));
@@ -81,7 +81,7 @@ fn what_the_caller_opened_can_be_read_also_with_few_descriptors_and_high_numbers
 }
 
 #[test]
-fn a_descriptor_that_is_named_to_us_is_ours_and_one_that_nobody_opened_is_an_error() {
+fn the_command_does_not_inherit_the_descriptor_of_events_and_a_closed_one_is_an_error() {
     let sandbox = Sandbox::new();
     sandbox.write("given", "");
     let open = ["sh", "-c", "exec 3<given 5>>../events; exec \"$@\"", "sh"];
@@ -89,7 +89,7 @@ fn a_descriptor_that_is_named_to_us_is_ours_and_one_that_nobody_opened_is_an_err
     assert_eq!(descriptors, format!("3 {}\n", sandbox.path("given").display()));
     let events = fs::read_to_string(sandbox.beside().join("events")).expect("they were written");
     assert!(events.contains("\"finished\""), "{events}");
-    // 3 to 8 are free, and our own files may come to lie there.
+    // 3 to 8 are free, so reloadrun's own files may get these numbers.
     let close = ["sh", "-c", "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&-; exec \"$@\"", "sh"];
     for number in 3..=8 {
         let inner = sandbox.command(["--events", &format!("fd:{number}"), "--", "true"]);
@@ -99,7 +99,7 @@ fn a_descriptor_that_is_named_to_us_is_ours_and_one_that_nobody_opened_is_an_err
 }
 
 #[test]
-fn sockets_of_systemd_are_the_commands_in_every_generation() {
+fn the_command_inherits_the_sockets_of_systemd_in_every_generation() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     sandbox.write("given", "");
@@ -115,7 +115,7 @@ fn sockets_of_systemd_are_the_commands_in_every_generation() {
     }
     session.wait_armed(4);
     session.stop().assert_code(143);
-    // Meant for somebody else, they stay so.
+    // Variables for another pid are not changed.
     let others = ["env", "LISTEN_PID=1", "LISTEN_FDS=2", "LISTEN_PIDFDID=7"];
     assert_eq!(
         said(&sandbox, &others, Some(&[]), &["sh", "-c", "echo $LISTEN_PID $LISTEN_FDS $LISTEN_PIDFDID"]),
@@ -144,7 +144,7 @@ fn sets(status: &str) -> [u64; 2] {
 }
 
 #[test]
-fn signals_are_as_the_caller_had_them_but_those_that_we_send_arrive() {
+fn signal_dispositions_are_inherited_except_for_signals_that_reloadrun_sends() {
     let sandbox = Sandbox::new();
     let status = ["cat", "/proc/self/status"];
     let (int, pipe, term, usr1, hup, real_time) = (2, 13, 15, 10, 1, 35);
@@ -195,7 +195,7 @@ fn a_stop_by_a_signal_that_the_caller_ignored_and_blocked_needs_no_kill() {
 }
 
 #[test]
-fn pwd_is_the_commands_directory_by_the_name_that_leads_there() {
+fn pwd_is_the_directory_of_the_command_by_the_name_that_the_user_knows() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("real/sub")).expect("fresh");
     fs::create_dir(sandbox.path("other")).expect("fresh");
@@ -217,18 +217,18 @@ fn pwd_is_the_commands_directory_by_the_name_that_leads_there() {
             assert_eq!(got, as_cd(from, to), "from {from}, -C {to}");
         }
         assert_eq!(said(&sandbox, &wrapper, Some(&[]), &show), as_cd(from, "."), "from {from}");
-        // What is no name of the directory, or none at all, is not believed.
+        // A PWD that does not name the directory, or is not set, is not used.
         for pwd in ["PWD=/", "PWD=.", "PWD=relative", "--unset=PWD"] {
             let lying: Vec<&str> = wrapper.iter().copied().chain(["env", pwd]).collect();
-            let real = fs::canonicalize(sandbox.path(from)).expect("there").display().to_string();
+            let real = fs::canonicalize(sandbox.path(from)).expect("it exists").display().to_string();
             assert_eq!(said(&sandbox, &lying, Some(&[]), &show), format!("{real}\n{real}\n"), "from {from}, {pwd}");
         }
     }
-    // The kernel and the shell disagree about `..` behind a symlink; the command is where the kernel leads.
+    // The kernel and the shell resolve `..` after a symlink differently; the command runs where the kernel's way leads.
     let wrapper = ["sh", "-c", "cd link; exec \"$@\"", "sh"];
     let above = sandbox.root().display();
     assert_eq!(said(&sandbox, &wrapper, Some(&["-C", "sub/away/.."]), &show), format!("{above}\n{above}\n"));
-    // From a config file, whose command it is too.
+    // The directory and the command come from a config file.
     sandbox
         .write("other/reloadrun.toml", "directory = \"../link\"\ncommand = [\"sh\", \"-c\", \"echo $PWD; pwd -P\"]\n");
     let wrapper = ["sh", "-c", "cd other; exec \"$@\"", "sh"];

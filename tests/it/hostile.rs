@@ -1,4 +1,4 @@
-//! Surroundings that wish us ill: no room, no processes, no descriptors, no /proc, no directory, no program, many
+//! Hostile environments: full disk, no processes, no descriptors, no /proc, no directory, no program file, many
 //! generations.
 
 use std::fs;
@@ -11,7 +11,7 @@ use super::ends::{left_out, pid_of, wrapped};
 use crate::support::session::is_alive;
 use crate::support::{Sandbox, Session};
 
-/// Starts reloadrun through another program, with its events; `None` where that program cannot do its part here.
+/// Starts reloadrun through another program, with its events; `None` if that program does not work here.
 fn start_in(sandbox: &Sandbox, surroundings: &[&str], arguments: &[&str]) -> Option<Session> {
     let probe = wrapped(surroundings, &sandbox.command(["--version"]), sandbox).output();
     if !probe.is_ok_and(|output| output.status.success()) {
@@ -22,7 +22,7 @@ fn start_in(sandbox: &Sandbox, surroundings: &[&str], arguments: &[&str]) -> Opt
     Some(Session::start(wrapped(surroundings, &inner, sandbox), sandbox))
 }
 
-/// The command of such a session ended, and nothing of it is left.
+/// Asserts that no command of such a session is left.
 fn assert_gone(started: &[&Value]) {
     for event in started {
         assert!(!is_alive(pid_of(event)), "{event}");
@@ -30,13 +30,13 @@ fn assert_gone(started: &[&Value]) {
 }
 
 #[test]
-fn events_that_find_no_room_wait_until_there_is_some() {
+fn events_that_do_not_fit_on_a_full_disk_are_written_when_there_is_space() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let disk = sandbox.beside().join("disk");
     fs::create_dir(&disk).expect("a fresh name");
     let disk = disk.display();
-    // Filled to the last page, and emptied by the command of the third generation.
+    // The disk is full to the last page; the command of the third generation frees it.
     let shell = format!(
         "mount -t tmpfs -o size=8k none '{disk}' && head -c 65536 /dev/zero > '{disk}/filler' 2>/dev/null; exec \"$@\""
     );
@@ -65,10 +65,10 @@ fn events_that_find_no_room_wait_until_there_is_some() {
 }
 
 #[test]
-fn where_no_process_can_be_had_it_is_said_and_tried_again() {
+fn when_no_process_can_be_created_it_is_reported_and_tried_again() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
-    // The limit counts the processes of a user; this one has none. Root would be above it.
+    // The limit counts the processes of a user; this user has no others. Root is not limited.
     let user = (40_000 + std::process::id() % 20_000).to_string();
     for directory in [sandbox.root(), sandbox.beside(), &sandbox.runtime()] {
         let _ = std::os::unix::fs::chown(directory, user.parse().ok(), None);
@@ -77,9 +77,9 @@ fn where_no_process_can_be_had_it_is_said_and_tried_again() {
     let poor = ["setpriv", &user, "--clear-groups", "prlimit", "--nproc=3"];
     let arguments = ["--interval", "100ms", "-w", "app.txt", "--", "sh", "-c", "sleep 600 & sleep 600 & wait"];
     let Some(mut session) = start_in(&sandbox, &poor, &arguments) else {
-        return left_out("the limit of processes: no other user can be had here");
+        return left_out("the limit of processes: no other user can be used here");
     };
-    // Supervisor, child and its first thread: nothing is left for the second.
+    // Supervisor, child and its first thread: the limit does not allow the second thread.
     let degraded = session.wait("degraded");
     assert_eq!(degraded["kind"], "child_died", "{degraded}");
     let ended = session.stop();
@@ -100,7 +100,7 @@ fn without_a_single_descriptor_left_it_ends_with_125() {
 }
 
 #[test]
-fn without_proc_it_restarts_and_ends_and_says_what_it_cannot_see() {
+fn without_proc_it_restarts_and_ends_and_reports_what_it_cannot_see() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let hidden = [
@@ -130,10 +130,10 @@ fn without_proc_it_restarts_and_ends_and_says_what_it_cannot_see() {
 }
 
 #[test]
-fn in_a_bare_container_it_needs_nothing_but_a_place_for_its_lockfile() {
+fn in_a_bare_container_it_needs_only_a_directory_for_its_lockfile() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
-    // A root that cannot be written to, another user without a home or a name, no standard input, no runtime directory.
+    // A read-only root directory, a user without home and name, no standard input, no runtime directory.
     let here = sandbox.beside().display().to_string();
     let shell = format!(
         "mount --bind '{here}' '{here}' && mount -o remount,ro / 2>/dev/null || mount -o remount,bind,ro / || exit 1
@@ -145,7 +145,7 @@ fn in_a_bare_container_it_needs_nothing_but_a_place_for_its_lockfile() {
     let bare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &shell, "sh", "env", &temporary];
     let command = "echo \"$RELOADRUN_LOCKFILE\"; touch /denied 2>/dev/null && echo writable; exec sleep 600";
     let Some(mut session) = start_in(&sandbox, &bare, &["-w", "app.txt", "--", "sh", "-c", command]) else {
-        return left_out("a bare container: nothing can be mounted here, or no other user can be had");
+        return left_out("a bare container: nothing can be mounted here, or no other user can be used");
     };
     session.wait_armed(1);
     sandbox.write("app.txt", "two");
@@ -158,7 +158,7 @@ fn in_a_bare_container_it_needs_nothing_but_a_place_for_its_lockfile() {
 }
 
 #[test]
-fn a_working_directory_that_is_deleted_and_comes_again_is_no_end() {
+fn a_working_directory_may_be_deleted_and_created_again() {
     let sandbox = Sandbox::new();
     let place = sandbox.path("place");
     sandbox.write("place/app.txt", "one");
@@ -175,7 +175,7 @@ fn a_working_directory_that_is_deleted_and_comes_again_is_no_end() {
         "cat app.txt; exec sleep 600",
     ]);
     session.wait_armed(1);
-    fs::remove_dir_all(&place).expect("it is ours");
+    fs::remove_dir_all(&place).expect("the test owns it");
     let exited = session.wait("exited");
     assert_eq!(exited["code"], 126, "{}", session.account());
     assert!(exited["status"].as_str().is_some_and(|text| text.contains("its directory")), "{exited}");
@@ -185,7 +185,7 @@ fn a_working_directory_that_is_deleted_and_comes_again_is_no_end() {
 }
 
 #[test]
-fn a_program_that_is_deleted_or_replaced_while_it_runs_goes_on_through_restarts() {
+fn restarts_work_after_the_binary_of_reloadrun_was_deleted_or_replaced() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let program = sandbox.beside().join("copy-of-reloadrun");
@@ -196,10 +196,10 @@ fn a_program_that_is_deleted_or_replaced_while_it_runs_goes_on_through_restarts(
     copy.env("XDG_RUNTIME_DIR", sandbox.runtime()).env(crate::support::sandbox::MARK, "1").env_remove("CI");
     let mut session = Session::start(copy, &sandbox);
     session.wait_armed(1);
-    fs::remove_file(&program).expect("it is ours");
+    fs::remove_file(&program).expect("the test owns it");
     sandbox.write("app.txt", "two");
     session.wait_armed(2);
-    fs::write(&program, "no program at all").expect("it is ours");
+    fs::write(&program, "no program at all").expect("the test owns it");
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
     session.stop().assert_code(143);
@@ -214,18 +214,18 @@ fn growth(pid: i32) -> [usize; 4] {
     [count("fd"), count("task"), resident.unwrap_or(0), children.split_whitespace().count()]
 }
 
-/// The same, as soon as only the present child is there: the ones before have said their last word, but the kernel takes
-/// its time to end whoever holds watches, and on a busy machine several may be ending.
+/// The same, as soon as only the present child is left. Older children have sent their last report, but the kernel
+/// needs time to remove their watches, so several may still be exiting on a busy machine.
 fn settled_growth(session: &Session) -> [usize; 4] {
     session.wait_until("the end of the children before", || growth(session.pid())[3] == 1);
     growth(session.pid())
 }
 
 #[test]
-fn a_thousand_generations_leave_nothing_behind_in_the_supervisor() {
+fn a_thousand_generations_leak_nothing_in_the_supervisor() {
     const GENERATIONS: u64 = 1000;
     let sandbox = Sandbox::new();
-    // Another old file now and then, so that the restarts are no series that is damped.
+    // Another old file from time to time, so that the restarts are not delayed as a series.
     let files: Vec<_> = (0..=GENERATIONS / 20).map(|number| sandbox.write(format!("{number}.txt"), "begin")).collect();
     let mut session = sandbox.start(["-w", "*.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
@@ -233,7 +233,7 @@ fn a_thousand_generations_leave_nothing_behind_in_the_supervisor() {
     let mut armed = 0;
     let mut early = [0; 4];
     for generation in 2..=GENERATIONS {
-        fs::write(&files[generation as usize / 20], generation.to_string()).expect("it is ours");
+        fs::write(&files[generation as usize / 20], generation.to_string()).expect("the test owns it");
         let deadline = Instant::now() + Duration::from_secs(60);
         while armed < generation {
             let mut more = String::new();
@@ -256,14 +256,14 @@ fn a_thousand_generations_leave_nothing_behind_in_the_supervisor() {
 }
 
 #[test]
-fn a_standard_error_that_is_closed_or_that_nobody_reads_changes_nothing() {
+fn a_standard_error_that_is_closed_or_has_no_reader_changes_nothing() {
     for shell in ["exec \"$@\" 2>&-", "exec \"$@\" 2> >(true)"] {
         let sandbox = Sandbox::new();
         sandbox.write("app.txt", "one");
         let silent = ["bash", "-c", shell, "bash"];
         let arguments = ["-w", "app.txt", "--", "sh", "-c", "echo $RELOADRUN_GENERATION; exec sleep 600"];
         let Some(mut session) = start_in(&sandbox, &silent, &arguments) else {
-            return left_out("a closed standard error: there is no bash");
+            return left_out("a closed standard error: bash is not installed");
         };
         session.wait_armed(1);
         session.wait_until("the first command", || session.stdout() == "1\n");
@@ -277,7 +277,7 @@ fn a_standard_error_that_is_closed_or_that_nobody_reads_changes_nothing() {
 }
 
 #[test]
-fn a_directory_of_the_lockfile_that_is_deleted_ends_it_like_the_lockfile() {
+fn removing_the_directory_of_a_given_lockfile_ends_it_like_removing_the_lockfile() {
     let sandbox = Sandbox::new();
     let place = sandbox.beside().join("locks");
     fs::create_dir(&place).expect("a fresh name");
@@ -285,7 +285,7 @@ fn a_directory_of_the_lockfile_that_is_deleted_ends_it_like_the_lockfile() {
     let mut session =
         sandbox.start(["--interval", "100ms", "--lockfile", &lockfile, "-w", "*.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
-    fs::remove_dir_all(&place).expect("it is ours");
+    fs::remove_dir_all(&place).expect("the test owns it");
     let ended = session.wait_end();
     ended.assert_code(0);
     assert!(ended.events.iter().any(|event| event["reason"] == "the lockfile was removed"), "{ended:#?}");

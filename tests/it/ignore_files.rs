@@ -1,4 +1,4 @@
-//! Ignore files: which of them count, and from when on.
+//! Ignore files: which of them apply, and from when on.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use crate::support::namespace::Namespace;
 use crate::support::watched::{assert_fence, assert_restart, on_every_backend, run, watch};
 
 on_every_backend! {
-    fn a_gitignore_counts_as_it_is_now(backend) {
+    fn an_edited_gitignore_applies_at_once(backend) {
         let sandbox = Sandbox::new();
         sandbox.write(".gitignore", "out.py\nbuild/\n");
         sandbox.write("out.py", "one");
@@ -18,7 +18,7 @@ on_every_backend! {
         sandbox.write("out.py", "two, ignored");
         sandbox.write("build/deep/x.py", "two, ignored");
         assert_fence(&sandbox, &mut session, 2);
-        // To change the rules is no change by itself.
+        // An edit of the rules does not cause a restart.
         sandbox.write(".gitignore", "# nothing\n");
         assert_fence(&sandbox, &mut session, 3);
         sandbox.write("out.py", "three, counts");
@@ -32,7 +32,7 @@ on_every_backend! {
         assert_eq!(session.stop().count("started"), 6);
     }
 
-    fn a_save_right_after_the_rules_have_changed_counts_in_the_same_generation(backend) {
+    fn a_save_right_after_an_edit_of_the_rules_counts_in_the_same_generation(backend) {
         let sandbox = Sandbox::new();
         sandbox.write(".gitignore", "out.py\nbuild/\n");
         sandbox.write("out.py", "one");
@@ -48,7 +48,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_gitignore_that_is_watched_is_itself_a_reason(backend) {
+    fn a_gitignore_that_is_watched_itself_causes_a_restart(backend) {
         let sandbox = Sandbox::new();
         sandbox.write(".gitignore", "out.py\n");
         sandbox.write("out.py", "one");
@@ -60,7 +60,7 @@ on_every_backend! {
 }
 
 #[test]
-fn rules_that_lie_outside_of_what_is_watched_count_as_they_are_now() {
+fn edited_rules_outside_of_the_watched_directories_apply() {
     let sandbox = Sandbox::new();
     run(&sandbox, "git", &["init", "-q"]);
     let global = sandbox.beside().join("home/.config/git/ignore");
@@ -85,7 +85,7 @@ fn rules_that_lie_outside_of_what_is_watched_count_as_they_are_now() {
     sandbox.write("src/fence.py", "");
     assert_restart(&mut session, 2, &["fence.py"]);
     for (generation, (file, name)) in (3..).zip(&rules) {
-        // No event tells of it: it is looked at once an interval.
+        // There is no event for this file; it is checked once an interval.
         fs::write(file, "# nothing is ignored").unwrap();
         sandbox.write(format!("src/{name}"), "three, counts");
         assert_restart(&mut session, generation, &[name]);
@@ -94,7 +94,7 @@ fn rules_that_lie_outside_of_what_is_watched_count_as_they_are_now() {
 }
 
 #[test]
-fn a_repository_that_begins_here_leaves_the_rules_above_behind() {
+fn rules_above_do_not_apply_after_git_init() {
     let sandbox = Sandbox::new();
     sandbox.write(".gitignore", "*\n");
     sandbox.write("p/a.py", "one");
@@ -110,7 +110,7 @@ fn a_repository_that_begins_here_leaves_the_rules_above_behind() {
 }
 
 #[test]
-fn an_ignore_file_that_cannot_be_honoured_is_said_once() {
+fn an_ignore_file_that_cannot_be_used_is_reported_once() {
     let sandbox = Sandbox::new();
     let large = sandbox.write(".gitignore", "ignored.py\n");
     fs::File::options().append(true).open(large).unwrap().set_len(100 << 20).unwrap();
@@ -125,7 +125,7 @@ fn an_ignore_file_that_cannot_be_honoured_is_said_once() {
 }
 
 #[test]
-fn an_ignore_file_that_cannot_be_read_is_said() {
+fn an_ignore_file_that_cannot_be_read_is_reported() {
     let sandbox = Sandbox::new();
     sandbox.write("a.py", "");
     let path = sandbox.write(".gitignore", "a.py\n");

@@ -4,12 +4,12 @@ use super::ends::{left_out, wrapped};
 use crate::support::session::signal;
 use crate::support::{Sandbox, Session};
 
-/// A session as PID 1; `None` where no pid namespace can be had.
+/// A session as PID 1; `None` if no pid namespace can be created.
 fn as_init(sandbox: &Sandbox, arguments: &[&str]) -> Option<Session> {
     let container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let probe = wrapped(&container, &sandbox.command(["--version"]), sandbox).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        left_out("reloadrun as PID 1: no new pid namespace can be had here");
+        left_out("reloadrun as PID 1: no pid namespace can be created here");
         return None;
     }
     let mut inner = sandbox.command(["--events", sandbox.events().to_str().expect("plain")]);
@@ -17,11 +17,11 @@ fn as_init(sandbox: &Sandbox, arguments: &[&str]) -> Option<Session> {
     Some(Session::start(wrapped(&container, &inner, sandbox), sandbox))
 }
 
-/// Counts in /proc, by what the kernel says of the state.
+/// A shell line that counts processes in /proc by their state.
 const COUNT: &str = "count() { cat /proc/[0-9]*/stat 2>/dev/null | grep -c \"$1\"; }";
 
 #[test]
-fn a_hundred_orphans_are_buried() {
+fn a_hundred_orphans_are_reaped() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let command = format!(
@@ -40,7 +40,7 @@ fn a_hundred_orphans_are_buried() {
 }
 
 #[test]
-fn orphans_that_came_to_it_when_a_child_was_killed_are_gone_before_the_next_command() {
+fn orphans_of_a_killed_child_are_gone_before_the_next_command() {
     let sandbox = Sandbox::new();
     let command = format!(
         "{COUNT}; echo generation $RELOADRUN_GENERATION finds $(count '(sleep) ') and $(count ') Z ')
@@ -77,7 +77,7 @@ fn signals_are_forwarded_and_the_exit_code_is_the_commands() {
 }
 
 #[test]
-fn a_deaf_command_is_ended_within_the_grace() {
+fn a_command_that_ignores_term_is_killed_after_the_grace_period() {
     let sandbox = Sandbox::new();
     let command = "trap '' TERM; echo ready; while :; do sleep 600; done";
     let arguments = ["--stop-timeout", "300ms", "-w", "app.txt", "--", "sh", "-c", command];

@@ -1,4 +1,4 @@
-//! Ctrl-C and Ctrl-\ at the terminal, and real programs that take them each in their own way: the table of the guide.
+//! Ctrl-C and Ctrl-\ at the terminal with real programs that handle them differently: the table in the guide.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::{Sandbox, Session, Terminal};
 const CTRL_C: &str = "\x03";
 const CTRL_BACKSLASH: &str = "\x1c";
 
-/// Goes to the foreground of a terminal of its own, with every signal as it is there.
+/// Moves to the foreground of a new terminal, with default signal dispositions.
 const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
 
 /// A command at a terminal.
@@ -46,7 +46,7 @@ impl Desk {
         self.terminal.wait_shown(what, times);
     }
 
-    /// Ends with this code, and gives back what the terminal shows.
+    /// Waits for the end with this exit code, and returns the text on the terminal.
     fn wait_end(self, code: i32) -> String {
         let Desk { terminal, session, pid, .. } = self;
         session.wait_end().assert_code(code);
@@ -55,13 +55,13 @@ impl Desk {
     }
 }
 
-/// A save as long after a key as it takes to be no part of it. Time is what this is about.
+/// Waits until a save no longer counts as a reaction to the key. Only time can show this.
 fn later(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
 #[test]
-fn a_repl_and_a_debugger_take_a_ctrl_c_and_the_next_save_restarts() {
+fn a_repl_and_a_debugger_handle_ctrl_c_and_the_next_save_restarts() {
     for (command, prompt, taken) in [
         (&["python3", "-i", "-q"][..], ">>> ", "KeyboardInterrupt"),
         (&["python3", "-c", "import pdb; pdb.set_trace(); x = 1"], "(Pdb) ", "KeyboardInterrupt"),
@@ -81,7 +81,7 @@ fn a_repl_and_a_debugger_take_a_ctrl_c_and_the_next_save_restarts() {
 }
 
 #[test]
-fn a_command_that_needs_its_time_to_clean_up_after_a_ctrl_c_ends_reloadrun_too() {
+fn a_command_that_cleans_up_slowly_after_a_ctrl_c_ends_reloadrun_too() {
     let cleans = "
 import time
 try:
@@ -99,7 +99,7 @@ except KeyboardInterrupt:
 }
 
 #[test]
-fn ctrl_backslash_is_the_commands_and_ends_reloadrun_only_with_it() {
+fn ctrl_backslash_ends_reloadrun_only_together_with_the_command() {
     let dumps = "trap 'echo dump''ed' QUIT; echo rea''dy; while :; do sleep 0.02; done";
     let desk = Desk::new(&["sh", "-c", dumps]);
     desk.wait_shown("ready", 1);
@@ -107,7 +107,7 @@ fn ctrl_backslash_is_the_commands_and_ends_reloadrun_only_with_it() {
         desk.press(CTRL_BACKSLASH);
         desk.wait_shown("dumped", times);
     }
-    // A fence: one Ctrl-C is the first, so whatever came before it was none.
+    // A fence: this Ctrl-C counts as the first, so the keys before it did not count as one.
     assert!(is_alive(desk.pid));
     desk.session.stop().assert_code(143);
 
@@ -121,7 +121,7 @@ fn ctrl_backslash_is_the_commands_and_ends_reloadrun_only_with_it() {
 fn one_ctrl_c_ends_the_first_process_of_a_pid_namespace() {
     let container = ["unshare", "--fork", "--pid", "--mount-proc"];
     if !Command::new(container[0]).args(&container[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        return left_out("Ctrl-C to reloadrun as PID 1: no new pid namespace can be had here");
+        return left_out("Ctrl-C to reloadrun as PID 1: no pid namespace can be created here");
     }
     for options in [&[][..], &["--on-exit", "wait"]] {
         let Desk { terminal, session, .. } = Desk::within(&container, options, &["cat"]);
@@ -135,7 +135,7 @@ fn one_ctrl_c_ends_the_first_process_of_a_pid_namespace() {
 }
 
 #[test]
-fn what_comes_after_a_ctrl_c_begins_a_line() {
+fn output_after_a_ctrl_c_begins_a_new_line() {
     let desk = Desk::new(&["true"]);
     desk.wait_shown("waiting for a change\r\n", 1);
     desk.press(CTRL_C);
@@ -147,11 +147,9 @@ fn what_comes_after_a_ctrl_c_begins_a_line() {
     let shown = desk.wait_end(130);
     assert!(shown.contains("^C\r\nreloadrun: the command was killed by SIGINT"), "{shown:?}");
 
-    // Without an echo there is no line to end.
-    let mut desk = Desk::new(&["sh", "-c", "stty -echo; sleep 600"]);
-    desk.session.wait_until("the silence", || {
-        !desk.terminal.settings().local_flags.contains(nix::sys::termios::LocalFlags::ECHO)
-    });
+    // Without an echo there is no line to end. A shell that still waits for `stty` ignores a Ctrl-C that `stty` outlives.
+    let mut desk = Desk::new(&["sh", "-c", "stty -echo; echo ready; exec sleep 600"]);
+    desk.wait_shown("ready\r\n", 1);
     desk.press(CTRL_C);
     desk.session.wait("exited");
     let shown = desk.wait_end(130);
@@ -159,10 +157,10 @@ fn what_comes_after_a_ctrl_c_begins_a_line() {
 }
 
 #[test]
-fn what_is_watched_is_said_before_what_is_waited_for() {
+fn the_watching_line_comes_before_the_waiting_line() {
     for _ in 0..10 {
         let sandbox = Sandbox::new();
-        // So many that arming takes longer than the command.
+        // With this many directories, setting up the watches takes longer than the command.
         for number in 0..150 {
             sandbox.write(format!("d{number}/app.txt"), "one");
         }

@@ -1,4 +1,4 @@
-//! When the system runs out of something, or refuses something: it is said once, and no save is lost.
+//! Exhausted limits and refusals of the system: each is reported once, and no save is lost.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,13 +17,13 @@ pub fn names(event: &Value) -> Vec<String> {
     changes.iter().filter_map(name).collect()
 }
 
-/// What `degraded` has said.
+/// The messages of `degraded` events.
 pub fn complaints(events: &[Value]) -> Vec<String> {
     let degraded = events.iter().filter(|event| event["event"] == "degraded");
     degraded.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Asserts that there was one complaint, with these words in it, in the events and on standard error.
+/// Asserts that there was one `degraded` message with these words, in the events and on standard error.
 pub fn assert_one_complaint(ended: &Ended, words: &[&str]) {
     let said = complaints(&ended.events);
     assert!(said.len() == 1 && words.iter().all(|word| said[0].contains(word)), "{words:?}\n{ended:#?}");
@@ -41,17 +41,17 @@ pub fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     ["-w", "*.py", "--interval", "100ms"].iter().chain(more).copied().chain(["--", "sleep", "600"]).collect()
 }
 
-/// A signal that does nothing to `sleep`: the generation, and its watcher, go on.
+/// A signal that `sleep` ignores, so that the generation and its watcher keep running.
 pub const GO_ON: [&str; 2] = ["--on-change", "signal:WINCH"];
 
-/// Saves a file and waits until it is the one change that was told.
+/// Saves a file and waits until it is reported as the only change.
 pub fn assert_told(sandbox: &Sandbox, session: &mut Session, name: &str, content: &str) {
     sandbox.write(name, content);
     let changed = session.wait("changed");
     assert_eq!(names(&changed), [name.rsplit('/').next().unwrap_or(name)], "{name}\n{}", session.account());
 }
 
-/// Has the child's queue overflow, with some real changes in the flood.
+/// Overflows the child's event queue, with some real changes in between.
 fn overflow(sandbox: &Sandbox, session: &Session, most: usize) {
     let child = session.child_pid();
     signal(child, "STOP");
@@ -59,16 +59,17 @@ fn overflow(sandbox: &Sandbox, session: &Session, most: usize) {
         let stat = fs::read_to_string(format!("/proc/{child}/task/{child}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     });
-    // Ignored names fill the queue as well as others. Each round is three events, and no two in a row are alike.
+    // Ignored names fill the queue as well. Each round is three events, and no two in a row are equal, so none are
+    // merged.
     for round in 0..=most {
         let path = sandbox.path(["x.pyc", "a/x.pyc"][round % 2]);
         fs::write(&path, "").expect("it can be written");
-        fs::remove_file(&path).expect("it is there");
+        fs::remove_file(&path).expect("it exists");
     }
     sandbox.write("a/app.py", "saved in the flood");
     sandbox.write("new/deep/new.py", "new");
-    fs::remove_file(sandbox.path("b/gone.py")).expect("it is there");
-    fs::remove_dir_all(sandbox.path("c")).expect("it is there");
+    fs::remove_file(sandbox.path("b/gone.py")).expect("it exists");
+    fs::remove_dir_all(sandbox.path("c")).expect("it exists");
     sandbox.write("c/again.py", "in a new directory of the old name");
     signal(child, "CONT");
 }
@@ -84,7 +85,7 @@ fn tree_for_a_flood() -> (Sandbox, usize) {
     (sandbox, most.trim().parse().expect("a number"))
 }
 
-/// Whether the kernel's queue can be filled in a sane time.
+/// Whether the kernel's queue is small enough to be filled in a reasonable time.
 fn can_flood(most: usize) -> bool {
     let can = most <= 100_000;
     if !can {
@@ -128,12 +129,12 @@ fn after_an_overflow_everything_is_watched_as_before(backend: &str) {
 }
 
 #[test]
-fn an_overflow_is_said_and_leads_to_one_restart_with_inotify() {
+fn an_overflow_is_reported_and_causes_one_restart_with_inotify() {
     an_overflow_is_one_restart("inotify");
 }
 
 #[test]
-fn an_overflow_is_said_and_leads_to_one_restart_with_notify() {
+fn an_overflow_is_reported_and_causes_one_restart_with_notify() {
     an_overflow_is_one_restart("notify");
 }
 
@@ -157,7 +158,8 @@ fn many_directories() -> Sandbox {
     sandbox
 }
 
-/// Under a limit a save in each directory is told; then some restarts, after which the limit has still been said once.
+/// Under a limit, a save in each directory is reported. After some restarts, the limit has still been reported only
+/// once.
 fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, kind: &str, words: &[&str]) {
     let sandbox = many_directories();
     let mut session = match namespace.start(&sandbox, &arguments(&[&GO_ON[..], &["--backend", backend]].concat())) {
@@ -188,7 +190,7 @@ fn nothing_is_lost(backend: &str, namespace: &Namespace, what: &str, kind: &str,
 }
 
 #[test]
-fn at_the_limit_of_watches_the_rest_is_polled_and_that_is_said_once() {
+fn at_the_limit_of_watches_the_rest_is_polled_and_the_limit_is_reported_once() {
     let namespace = Namespace::of_users("echo 6 > /proc/sys/user/max_inotify_watches");
     let words = [
         "limit of 6 watched directories is reached",
@@ -201,7 +203,7 @@ fn at_the_limit_of_watches_the_rest_is_polled_and_that_is_said_once() {
 }
 
 #[test]
-fn without_an_inotify_instance_everything_is_polled_and_that_is_said_once() {
+fn without_an_inotify_instance_everything_is_polled_and_that_is_reported_once() {
     let namespace = Namespace::of_users("echo 0 > /proc/sys/user/max_inotify_instances");
     let words = [
         "limit of 0 inotify instances is reached",
@@ -214,7 +216,7 @@ fn without_an_inotify_instance_everything_is_polled_and_that_is_said_once() {
 }
 
 #[test]
-fn however_few_files_may_be_open_a_command_that_runs_is_watched_over() {
+fn with_any_limit_of_open_files_a_running_command_is_restarted_on_a_save() {
     for backend in ["inotify", "notify"] {
         let mut complained = 0;
         for most in 9..=26 {
@@ -225,7 +227,7 @@ fn however_few_files_may_be_open_a_command_that_runs_is_watched_over() {
             let mut session = namespace.start(&sandbox, &arguments).expect("a shell can lower its limit");
             session.wait_until("a word", || !session.events().is_empty());
             if session.events()[0]["event"] != "started" {
-                // The supervisor says so by itself, and tries again.
+                // The supervisor reports this and tries again.
                 session.stop();
                 continue;
             }
@@ -238,17 +240,17 @@ fn however_few_files_may_be_open_a_command_that_runs_is_watched_over() {
                 assert_one_complaint(&ended, &[&format!("the limit of {most} open files"), "`ulimit -n N`", "polled"]);
             }
         }
-        // Where there is room for a child, there is room for the one descriptor of inotify itself.
+        // If the limit allows a child, it also allows the one descriptor of inotify.
         assert!(complained > 0 || backend == "inotify", "no limit was just too low");
     }
 }
 
 #[test]
-fn an_unreadable_directory_is_said_once_and_the_rest_works() {
+fn an_unreadable_directory_is_reported_once_and_the_rest_works() {
     for backend in ["inotify", "notify", "poll"] {
         let sandbox = many_directories();
         let closed = sandbox.path("d3");
-        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("the test owns it");
         mode(0o000);
         let namespace = Namespace::of_no_privileges(
             "if ls d3; then echo 'everything can be read here' >&2; exit 1; fi 2>/dev/null",
@@ -266,7 +268,7 @@ fn an_unreadable_directory_is_said_once_and_the_rest_works() {
             sandbox.write("d4/x.py", format!("saved for generation {generation}"));
             assert_eq!(names(&session.wait_armed(generation)), ["x.py"]);
         }
-        // It may be read again: what is in it is found, and watched.
+        // When it is readable again, its files are found and watched.
         mode(0o755);
         assert_eq!(names(&session.wait_armed(4)), ["x.py"]);
         sandbox.write("d3/x.py", "saved where nothing could be read");
@@ -313,14 +315,14 @@ fn a_save_after_the_removal_of_ten_thousand_directories_is_noticed_with_notify()
 }
 
 #[test]
-fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_said_once() {
+fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_reported_once() {
     for backend in ["auto", "notify", "poll"] {
         let sandbox = Sandbox::new();
         sandbox.write("closed/app.toml", "one");
         sandbox.write("closed/unnamed.toml", "one");
         let closed = sandbox.path("closed");
-        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
-        // To be entered, but not to be listed: as 711 is for those who do not own it.
+        let mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("the test owns it");
+        // The directory can be entered but not listed, as with mode 711 for other users.
         mode(0o311);
         let arguments = [
             "--backend",
@@ -352,9 +354,9 @@ fn a_named_file_in_a_directory_that_cannot_be_listed_is_polled_and_that_is_said_
             assert_told(&sandbox, &mut session, name, content);
         }
         sandbox.write("closed/aside", "three, aside");
-        fs::rename(sandbox.path("closed/aside"), sandbox.path("closed/app.toml")).expect("it is ours");
+        fs::rename(sandbox.path("closed/aside"), sandbox.path("closed/app.toml")).expect("the test owns it");
         assert_eq!(names(&session.wait("changed")), ["app.toml"]);
-        fs::remove_file(sandbox.path("closed/app.toml")).expect("it is there");
+        fs::remove_file(sandbox.path("closed/app.toml")).expect("it exists");
         assert_eq!(names(&session.wait("changed")), ["app.toml"]);
         sandbox.write("closed/unnamed.toml", "nobody asked for it");
         assert_told(&sandbox, &mut session, "fence.py", "another fence");

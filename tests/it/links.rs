@@ -1,4 +1,5 @@
-//! Symlinks that lead out of what is watched: followed, and said if that is much; or left alone with `--no-follow`.
+//! Symlinks that lead out of the watched directories: followed, and reported if they add many files; not followed with
+//! `--no-follow`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +9,7 @@ use crate::limits::assert_one_complaint;
 use crate::support::Sandbox;
 use crate::support::watched::{assert_restart, on_every_backend, watch};
 
-/// A tree with links into and out of itself. Outside are some directories with some files each.
+/// A tree with symlinks within it and out of it. Outside are some directories with some files each.
 fn tree(directories: usize, files: usize) -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::new();
     let outside = sandbox.beside().join("outside");
@@ -31,7 +32,7 @@ fn tree(directories: usize, files: usize) -> (Sandbox, PathBuf) {
 }
 
 on_every_backend! {
-    fn what_a_symlink_leads_to_counts_unless_it_lies_outside_and_is_not_to_be_followed(backend) {
+    fn files_behind_symlinks_count_unless_they_are_outside_and_no_follow_is_set(backend) {
         let (sandbox, outside) = tree(2, 2);
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
         fs::write(outside.join("d1/1.py"), "two").unwrap();
@@ -44,19 +45,19 @@ on_every_backend! {
         for name in ["d1/1.py", "single.py", "d0/new.py"] {
             fs::write(outside.join(name), "three").unwrap();
         }
-        // One that comes, and one that turns, are left alone too.
+        // A new symlink and a changed one are not followed either.
         symlink("../outside/d0", sandbox.path("lib/out")).unwrap();
         symlink("../outside/single.py", sandbox.path("lib/single.py")).unwrap();
         fs::write(outside.join("d0/0.py"), "three").unwrap();
         sandbox.write("data/in.txt", "two");
         assert_restart(&mut session, 2, &["in.py"]);
-        // What was named is meant.
+        // A symlink that -w names is followed.
         fs::write(outside.join("named.py"), "two").unwrap();
         assert_restart(&mut session, 3, &["named.py"]);
         session.stop();
     }
 
-    fn a_symlink_into_something_large_is_said_once_with_its_count(backend) {
+    fn a_symlink_into_a_large_tree_is_reported_once_with_the_number_of_files(backend) {
         let (sandbox, outside) = tree(120, 3);
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
         sandbox.write("lib/in.py", "two");

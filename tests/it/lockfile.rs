@@ -1,4 +1,4 @@
-//! The lockfile: what stands in it, its heartbeat, and what happens when it is taken away.
+//! The lockfile: its content, its heartbeat, and what happens when it is removed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -29,14 +29,14 @@ fn mtime(path: &Path) -> (i64, i64) {
 }
 
 #[test]
-fn the_lockfile_is_private_and_says_in_one_line_who_runs_what() {
+fn the_lockfile_is_private_and_names_the_pid_and_the_command_in_one_line() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let (path, text) = lockfile(&sandbox);
     let mut session = sandbox.start(["--lockfile", &text, "-w", "app.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
     let first = content(&path);
-    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
     assert_eq!(
         (&first["pid"], &first["generation"], &first["command"]),
         (&session.pid().into(), &1.into(), &"sleep 600".into())
@@ -50,7 +50,7 @@ fn the_lockfile_is_private_and_says_in_one_line_who_runs_what() {
     assert_eq!((&second["pid"], &second["generation"]), (&first["pid"], &2.into()));
     assert!(second["started"].as_str() > first["started"].as_str());
     session.stop().assert_code(143);
-    assert!(!path.exists(), "it goes with its owner");
+    assert!(!path.exists(), "it is removed with its owner");
 }
 
 #[test]
@@ -58,16 +58,17 @@ fn without_a_name_it_is_a_private_file_in_the_runtime_directory() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "sleep", "600"]);
     session.wait_started(1);
-    let files: Vec<_> = fs::read_dir(sandbox.runtime()).expect("there").flatten().map(|entry| entry.path()).collect();
+    let files: Vec<_> =
+        fs::read_dir(sandbox.runtime()).expect("it exists").flatten().map(|entry| entry.path()).collect();
     let [file] = &files[..] else { panic!("one file: {files:?}") };
     assert_eq!(content(file)["pid"], session.pid());
-    assert_eq!(fs::metadata(file).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(file).expect("it exists").permissions().mode() & 0o777, 0o600);
     session.stop().assert_code(143);
     assert!(!file.exists());
 }
 
 #[test]
-fn the_heart_beats_once_an_interval() {
+fn the_lockfile_is_touched_once_an_interval() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sleep", "600"]);
@@ -80,8 +81,8 @@ fn the_heart_beats_once_an_interval() {
     }
     assert!(beats.is_sorted(), "{beats:?}");
     let nanoseconds = |(seconds, rest): (i64, i64)| seconds * 1_000_000_000 + rest;
-    // Between the second and the last lie at least four intervals: it beats no faster than it should. (The clock
-    // behind mtime is some milliseconds coarse.)
+    // There are at least four intervals between the second and the last beat, so it is not touched too often. (File
+    // times have a resolution of some milliseconds.)
     let took = nanoseconds(beats[5]) - nanoseconds(beats[1]);
     assert!(took >= 4 * 90_000_000, "four beats within {took} ns");
     assert_eq!(session.starts(), 1);
@@ -98,25 +99,25 @@ fn removing_the_lockfile_ends_everything_with_0() {
         let pid = pid_of(&session.wait_started(1));
         let file = match name {
             Some(name) => sandbox.beside().join(name),
-            None => fs::read_dir(sandbox.runtime()).expect("there").flatten().next().expect("a lockfile").path(),
+            None => fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile").path(),
         };
-        fs::remove_file(&file).expect("it is there");
+        fs::remove_file(&file).expect("it exists");
         let ended = session.wait_end();
         ended.assert_code(0);
         assert!(!is_alive(pid), "the command is gone");
         let finished = ended.events.last().expect("there are events");
         assert_eq!((&finished["code"], &finished["reason"]), (&0.into(), &"the lockfile was removed".into()));
-        assert!(!file.exists(), "and nobody makes it again");
+        assert!(!file.exists(), "it is not created again");
     }
 }
 
 #[test]
-fn removing_the_lockfile_ends_the_waiting_too() {
+fn removing_the_lockfile_also_ends_a_waiting_reloadrun() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sh", "-c", "exit 9"]);
     session.wait("waiting");
-    fs::remove_file(&path).expect("it is there");
+    fs::remove_file(&path).expect("it exists");
     session.wait_end().assert_code(0);
 }
 
@@ -125,17 +126,17 @@ fn a_symlink_in_its_place_ends_everything_and_its_target_is_not_touched() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     let target = sandbox.beside().join("target");
-    fs::write(&target, "precious").expect("ours");
+    fs::write(&target, "precious").expect("the test owns it");
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sleep", "600"]);
     let pid = pid_of(&session.wait_started(1));
     let before = mtime(&target);
     symlink(&target, sandbox.beside().join("new")).expect("a fresh name");
-    fs::rename(sandbox.beside().join("new"), &path).expect("ours");
+    fs::rename(sandbox.beside().join("new"), &path).expect("the test owns it");
     let ended = session.wait_end();
     ended.assert_code(0);
     assert!(!is_alive(pid));
-    assert_eq!((fs::read_to_string(&target).expect("there"), mtime(&target)), ("precious".to_owned(), before));
-    assert!(path.is_symlink(), "what is not ours is not ours to remove");
+    assert_eq!((fs::read_to_string(&target).expect("it exists"), mtime(&target)), ("precious".to_owned(), before));
+    assert!(path.is_symlink(), "a symlink in its place is not removed");
 }
 
 #[test]
@@ -145,23 +146,23 @@ fn another_file_in_its_place_ends_everything_and_stays() {
     let mut session = sandbox.start(["--lockfile", &text, "--interval", "100ms", "--", "sleep", "600"]);
     session.wait_started(1);
     let new = sandbox.beside().join("new");
-    fs::write(&new, "somebody else's").expect("ours");
-    fs::rename(new, &path).expect("ours");
+    fs::write(&new, "other content").expect("the test owns it");
+    fs::rename(new, &path).expect("the test owns it");
     session.wait_end().assert_code(0);
-    assert_eq!(fs::read_to_string(&path).expect("there"), "somebody else's");
+    assert_eq!(fs::read_to_string(&path).expect("it exists"), "other content");
 }
 
 #[test]
-fn a_file_left_by_the_dead_is_replaced() {
+fn the_lockfile_of_a_killed_reloadrun_is_replaced() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
     fs::write(&path, "{\"pid\":1,\"generation\":7,\"command\":\"a very long command that is not ours\"}\nand more\n")
-        .expect("ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("ours");
+        .expect("the test owns it");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the test owns it");
     let mut session = sandbox.start(["--lockfile", &text, "--", "sleep", "600"]);
     session.wait_started(1);
     assert_eq!(content(&path)["pid"], session.pid());
-    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
     session.stop().assert_code(143);
 }
 
@@ -169,7 +170,7 @@ fn a_file_left_by_the_dead_is_replaced() {
 fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() {
     let sandbox = Sandbox::new();
     let (path, text) = lockfile(&sandbox);
-    // Deaf to TERM, with a grace of an hour, and set aside: nothing of it may matter.
+    // The command ignores TERM, has a grace period of an hour and a daemon; none of this may matter.
     let script = "trap '' TERM; setsid sh -c 'echo $$ > ../far; exec sleep 600' & exec sleep 600";
     let mut session = sandbox.start(["--lockfile", &text, "--stop-timeout", "1h", "--", "sh", "-c", script]);
     let command = pid_of(&session.wait_armed(1));
@@ -182,7 +183,7 @@ fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() 
     let ended = session.wait_end();
     assert_eq!(ended.code(), None, "it was killed");
     assert!(ended.stderr.contains("reloadrun: the supervisor is gone; ending the command\n"), "{}", ended.stderr);
-    assert!(path.exists(), "nobody was left to remove it");
+    assert!(path.exists(), "no process was left to remove it");
     let mut next = sandbox.start(["--lockfile", &text, "--", "sleep", "600"]);
     next.wait_started(1);
     assert_eq!(content(&path)["pid"], next.pid());
@@ -191,13 +192,13 @@ fn after_kill_9_of_the_supervisor_everything_is_gone_and_the_next_start_works() 
 }
 
 #[test]
-fn on_a_full_disk_it_runs_says_so_once_and_restarts() {
+fn on_a_full_disk_it_runs_and_restarts_and_reports_it_once() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let disk = sandbox.beside().join("disk");
     fs::create_dir(&disk).expect("a fresh name");
-    // The mount is private to this process and what it starts, and gone with them. tmpfs rounds up to whole pages,
-    // so the one page there is gets filled.
+    // The mount is private to this process and its children, and ends with them. tmpfs rounds its size up to whole
+    // pages, so the only page is filled.
     let shell = format!(
         "mount -t tmpfs -o size=4k none '{}' && head -c 65536 /dev/zero > '{0}/filler' 2>/dev/null; [ -s '{0}/filler' ] && exec \"$@\"",
         disk.display()
@@ -251,15 +252,15 @@ fn on_a_full_disk_it_runs_says_so_once_and_restarts() {
 }
 
 #[test]
-fn the_command_knows_lockfile_generation_and_changes() {
+fn the_command_gets_lockfile_generation_and_changes_in_its_environment() {
     let sandbox = Sandbox::new();
     sandbox.write("a.txt", "one");
     let (_, text) = lockfile(&sandbox);
-    // Counted as well: of a variable that is there twice, one program sees the first and another the last.
+    // The number is checked too: if a variable is set twice, some programs read the first value and others the last.
     let script = "tr '\\0' '\\n' < /proc/$$/environ | grep -c '^RELOADRUN_[LGC]'
         echo \"$RELOADRUN_LOCKFILE|$RELOADRUN_GENERATION|$RELOADRUN_CHANGED\"; exec sleep 600";
     let mut session = sandbox.start_with(["--lockfile", &text, "-w", "*.txt", "--", "sh", "-c", script], |command| {
-        // Of a reloadrun around this one, for example.
+        // For example from an outer reloadrun.
         command.env("RELOADRUN_GENERATION", "99").env("RELOADRUN_CHANGED", "[\"/x\"]").env("RELOADRUN_LOCKFILE", "/x");
     });
     session.wait_armed(1);
@@ -277,7 +278,7 @@ fn the_command_knows_lockfile_generation_and_changes() {
 }
 
 #[test]
-fn a_private_lockfile_is_named_to_the_command_too() {
+fn the_command_gets_the_path_of_a_private_lockfile_too() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "sh", "-c", "cat \"$RELOADRUN_LOCKFILE\"; exec sleep 600"]);
     session.wait_started(1);
@@ -288,7 +289,7 @@ fn a_private_lockfile_is_named_to_the_command_too() {
 }
 
 #[test]
-fn a_lockfile_inside_of_what_is_watched_restarts_nothing() {
+fn a_lockfile_in_a_watched_directory_does_not_restart() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let mut session =
@@ -307,7 +308,7 @@ fn a_lockfile_inside_of_what_is_watched_restarts_nothing() {
 }
 
 #[test]
-fn without_a_place_for_a_private_lockfile_it_runs_and_says_nothing() {
+fn without_a_directory_for_a_private_lockfile_it_runs_silently() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let script = "echo \"${RELOADRUN_LOCKFILE-unset} $RELOADRUN_GENERATION\"; exec sleep 600";
@@ -318,7 +319,7 @@ fn without_a_place_for_a_private_lockfile_it_runs_and_says_nothing() {
     session.wait_armed(1);
     sandbox.write("app.txt", "two");
     session.wait_armed(2);
-    // Paced by what is tested: a child that feels no beat would end after five seconds of looks.
+    // The test must sleep: a child that sees no beat would end after five seconds of looks.
     std::thread::sleep(std::time::Duration::from_secs(7));
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
@@ -329,7 +330,7 @@ fn without_a_place_for_a_private_lockfile_it_runs_and_says_nothing() {
 }
 
 #[test]
-fn without_a_place_the_supervisors_death_and_its_standstill_end_the_command_all_the_same() {
+fn without_a_lockfile_a_dead_or_stopped_supervisor_still_ends_the_command() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start_with(["--", "sleep", "600"], |command| {
         command.env("XDG_RUNTIME_DIR", "/proc/nowhere").env("TMPDIR", "/proc/nowhere");
@@ -342,7 +343,7 @@ fn without_a_place_the_supervisors_death_and_its_standstill_end_the_command_all_
 }
 
 #[test]
-fn a_given_lockfile_that_cannot_be_had_is_an_error() {
+fn a_given_lockfile_that_cannot_be_created_is_an_error() {
     let sandbox = Sandbox::new();
     let output = sandbox.command(["--lockfile", "/proc/nowhere/it.lock", "--", "true"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -350,7 +351,7 @@ fn a_given_lockfile_that_cannot_be_had_is_an_error() {
 }
 
 #[test]
-fn the_end_of_the_directory_of_a_private_lockfile_ends_nothing() {
+fn removing_the_directory_of_a_private_lockfile_does_not_end_it() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let script = "echo \"${RELOADRUN_LOCKFILE-unset}\"; exec sleep 600";
@@ -359,13 +360,13 @@ fn the_end_of_the_directory_of_a_private_lockfile_ends_nothing() {
     session.wait_until("the environment", || session.stdout().ends_with('\n'));
     let first = session.stdout();
     assert!(Path::new(first.trim()).exists(), "{first}");
-    fs::remove_dir_all(sandbox.runtime()).expect("ours");
-    // Paced by what is tested: a child that feels no beat would end after five seconds of looks.
+    fs::remove_dir_all(sandbox.runtime()).expect("the test owns it");
+    // The test must sleep: a child that sees no beat would end after five seconds of looks.
     std::thread::sleep(std::time::Duration::from_secs(7));
     sandbox.write("app.txt", "two");
     session.wait_armed(2);
-    // The next login.
-    fs::create_dir(sandbox.runtime()).expect("ours");
+    // The next login creates the directory again.
+    fs::create_dir(sandbox.runtime()).expect("the test owns it");
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
     let ended = session.stop();
@@ -375,12 +376,16 @@ fn the_end_of_the_directory_of_a_private_lockfile_ends_nothing() {
 }
 
 #[test]
-fn nobody_can_take_the_place_of_a_private_lockfile() {
+fn a_private_lockfile_cannot_be_created_beforehand_by_another_user() {
     let sandbox = Sandbox::new();
-    // All the names that were given before, and directories and links besides.
+    // All names that older versions used, also as directories and symlinks.
     for pid in 1..60_000 {
         let path = sandbox.runtime().join(format!("reloadrun-{pid}.lock"));
-        if pid % 3 == 0 { fs::create_dir(path).expect("ours") } else { symlink("/nowhere", path).expect("ours") }
+        if pid % 3 == 0 {
+            fs::create_dir(path).expect("the test owns it")
+        } else {
+            symlink("/nowhere", path).expect("the test owns it")
+        }
     }
     let mut session = sandbox.start(["--", "sh", "-c", "echo $RELOADRUN_LOCKFILE; exec sleep 600"]);
     session.wait_armed(1);

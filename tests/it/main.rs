@@ -1,5 +1,4 @@
-//! The promises, tested on the program itself, over its event stream. One binary; each module is named by a
-//! behaviour.
+//! Integration tests of the program, by its event stream. One test binary; each module is named after a behaviour.
 
 mod applications;
 mod bad_input;
@@ -40,6 +39,7 @@ mod saves;
 mod series;
 mod signals;
 mod signals_for_changes;
+mod standby;
 mod support;
 mod terminal;
 mod tmux;

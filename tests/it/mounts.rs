@@ -1,5 +1,5 @@
-//! Places where changes come without events, or never: file systems in user space, the layers below an overlay, files
-//! that are mounts of their own. Every mount is private to the reloadrun under test, and gone with it.
+//! Places where changes send no events or are never visible: file systems in user space, the layers below an overlay,
+//! files that are mounts of their own. Every mount is private to the tested reloadrun and ends with it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::limits::{GO_ON, arguments, assert_one_complaint, assert_told, names};
 use crate::support::namespace::{self, Namespace};
 use crate::support::{Sandbox, Session};
 
-/// Edits a directory in every way that polling could miss; each is told once, and alone.
+/// Edits a directory in every way that polling could miss, and asserts that each edit is reported once and alone.
 fn assert_every_edit_is_found(session: &mut Session, source: &Path) {
     let app = source.join("app.py");
     let mut told = |name: &str| {
@@ -21,15 +21,15 @@ fn assert_every_edit_is_found(session: &mut Session, source: &Path) {
         changed["changes"][0]["kind"].as_str().unwrap_or_default().to_owned()
     };
     for content in ["two", "six", "ten"] {
-        // As long as before, and most likely in the same second.
+        // With the same size, and most likely in the same second.
         fs::write(&app, content).expect("it can be written");
         assert_eq!(told("app.py"), "modified");
     }
     let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-    File::options().write(true).open(&app).and_then(|file| file.set_modified(yesterday)).expect("it is ours");
+    File::options().write(true).open(&app).and_then(|file| file.set_modified(yesterday)).expect("the test owns it");
     assert_eq!(told("app.py"), "modified");
     fs::write(source.join("app.tmp"), "renamed").expect("it can be written");
-    fs::rename(source.join("app.tmp"), &app).expect("it is ours");
+    fs::rename(source.join("app.tmp"), &app).expect("the test owns it");
     assert_eq!(told("app.py"), "modified");
     fs::write(source.join("new.py"), "new").expect("it can be written");
     assert_eq!(told("new.py"), "created");
@@ -38,13 +38,13 @@ fn assert_every_edit_is_found(session: &mut Session, source: &Path) {
     assert_eq!(told("far.py"), "created");
     fs::write(source.join("deep/deeper/far.py"), "farther").expect("it can be written");
     assert_eq!(told("far.py"), "modified");
-    fs::remove_file(source.join("new.py")).expect("it is there");
+    fs::remove_file(source.join("new.py")).expect("it exists");
     assert_eq!(told("new.py"), "deleted");
-    fs::remove_dir_all(source.join("deep")).expect("it is there");
+    fs::remove_dir_all(source.join("deep")).expect("it exists");
     assert_eq!(told("far.py"), "deleted");
 }
 
-/// A sandbox with a source beside its root, where reloadrun sees it only through a mount.
+/// A sandbox with a source directory beside its root, which reloadrun sees only through a mount.
 fn sandbox_with_source() -> (Sandbox, std::path::PathBuf) {
     let sandbox = Sandbox::new();
     let source = sandbox.beside().join("source");
@@ -54,10 +54,10 @@ fn sandbox_with_source() -> (Sandbox, std::path::PathBuf) {
     (sandbox, source)
 }
 
-/// Shows `source` as `shown` in the root, by a file system in user space.
+/// Mounts `source` as `shown` in the root with a file system in user space.
 fn fuse(sandbox: &Sandbox, source: &Path) -> Namespace {
     let user: &[&str] = if namespace::is_root() { &[] } else { &["unshare", "--user", "--map-root-user"] };
-    // The server stays outside of the mount, and ends with it.
+    // The server runs outside of the mount, and ends with it.
     let serve = format!(
         "exec 9<>/dev/fuse && ('{}' mirror '{}' <&9 9>&- >/dev/null 2>&1 &) && exec \"$@\"",
         env!("CARGO_BIN_EXE_probe"),
@@ -72,7 +72,7 @@ fn fuse(sandbox: &Sandbox, source: &Path) -> Namespace {
 }
 
 #[test]
-fn edits_behind_a_fuse_mount_are_found_by_polling_and_that_is_said_once() {
+fn edits_behind_a_fuse_mount_are_found_by_polling_and_that_is_reported_once() {
     for backend in ["auto", "notify"] {
         let (sandbox, source) = sandbox_with_source();
         let namespace = fuse(&sandbox, &source);
@@ -82,7 +82,7 @@ fn edits_behind_a_fuse_mount_are_found_by_polling_and_that_is_said_once() {
         };
         session.wait_armed(1);
         assert_every_edit_is_found(&mut session, &source);
-        // Beside the mount there are events.
+        // Outside of the mount there are events.
         assert_told(&sandbox, &mut session, "beside.py", "new");
         let words = ["shown is on FUSE, which sends no file events", "polled every 100ms (--interval)"];
         assert_one_complaint(&session.stop(), &words);
@@ -109,7 +109,7 @@ fn polling_finds_every_edit_in_an_ordinary_directory_too() {
     assert_eq!(session.stop().count("degraded"), 0);
 }
 
-/// Shows `source` as `shown` in the root, as the lower layer of an overlay.
+/// Mounts `source` as `shown` in the root, as the lower layer of an overlay.
 fn overlay(sandbox: &Sandbox, source: &Path) -> Namespace {
     let upper = sandbox.beside().join("upper");
     fs::create_dir(&upper).expect("a fresh name");
@@ -131,7 +131,7 @@ fn run_inside(session: &Session, line: &str) {
 }
 
 #[test]
-fn mounts_that_come_and_go_below_a_root_are_noticed() {
+fn mounts_and_unmounts_below_a_root_are_noticed() {
     for backend in ["auto", "inotify", "notify", "poll"] {
         for unmount in ["umount", "umount --lazy"] {
             let (sandbox, source) = sandbox_with_source();
@@ -156,7 +156,7 @@ fn mounts_that_come_and_go_below_a_root_are_noticed() {
             told(&mut session, &["app.py", "other.py"]);
             save_inside(&session, &sub.join("app.py"), "where the mount was");
             told(&mut session, &["app.py"]);
-            // Elsewhere in the machine, mounts are nothing to us.
+            // Mounts elsewhere have no effect.
             run_inside(&session, "mount -t tmpfs none /mnt && umount /mnt");
             save_inside(&session, &sandbox.path("tree/fence.py"), "fence");
             told(&mut session, &["fence.py"]);
@@ -165,14 +165,14 @@ fn mounts_that_come_and_go_below_a_root_are_noticed() {
     }
 }
 
-/// Saves a file as those see it who are in the namespace of a reloadrun.
+/// Saves a file inside the mount namespace of a reloadrun.
 fn save_inside(session: &Session, path: &Path, content: &str) {
     let inside = format!("/proc/{}/root{}", session.pid(), path.display());
     fs::write(inside, content).expect("it can be written");
 }
 
 #[test]
-fn an_edit_below_an_overlay_is_found_and_one_through_it_is_told_once() {
+fn an_edit_below_an_overlay_is_found_and_one_through_it_is_reported_once() {
     for backend in ["auto", "notify"] {
         let (sandbox, source) = sandbox_with_source();
         fs::write(source.join("other.py"), "one").expect("it can be written");
@@ -213,11 +213,11 @@ fn a_save_through_an_overlay_does_not_wait_for_the_poll() {
 }
 
 #[test]
-fn an_overlay_like_that_of_a_container_is_watched_and_nothing_is_said_of_it() {
+fn an_overlay_like_that_of_a_container_is_watched_without_a_message() {
     let (sandbox, _) = sandbox_with_source();
     let (upper, shown) = (sandbox.beside().join("upper"), sandbox.path("shown"));
     fs::create_dir(&upper).expect("a fresh name");
-    // By a relative name the lower layer cannot be found from anywhere else.
+    // A relative name of the lower layer cannot be resolved from elsewhere.
     let namespace = Namespace::of_mounts(&format!(
         "mount -t tmpfs none '{0}' && (cd '{0}' && mkdir lower data work && mount -t overlay -o lowerdir=lower,upperdir=data,workdir=work none '{1}')",
         upper.display(),
@@ -234,7 +234,7 @@ fn an_overlay_like_that_of_a_container_is_watched_and_nothing_is_said_of_it() {
 }
 
 #[test]
-fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_polled() {
+fn a_file_open_for_writing_on_an_overlay_is_waited_for_although_it_is_polled() {
     let (sandbox, source) = sandbox_with_source();
     let mut session = match overlay(&sandbox, &source).start(&sandbox, &arguments(&["--debounce", "500ms"])) {
         Ok(session) => session,
@@ -244,7 +244,7 @@ fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_po
     let inside = format!("/proc/{}/root{}", session.pid(), sandbox.path("shown/app.py").display());
     let mut file = File::create(inside).expect("it can be written");
     file.write_all(b"the first half").expect("it can be written");
-    // The pause of a slow writer, over many polls: what is tested is that nothing happens in it.
+    // The pause of a slow writer, longer than many polls: nothing may happen in it.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(session.starts(), 1, "{}", session.account());
     file.write_all(b", and the second").expect("it can be written");
@@ -256,7 +256,7 @@ fn a_file_that_is_open_for_writing_on_an_overlay_is_waited_for_although_it_is_po
 }
 
 #[test]
-fn a_file_that_is_a_mount_of_its_own_is_said_once_and_edits_in_place_are_found() {
+fn a_file_that_is_a_mount_of_its_own_is_reported_once_and_edits_in_place_are_found() {
     for backend in ["auto", "notify", "inotify", "poll"] {
         let (sandbox, source) = sandbox_with_source();
         let from = source.join("app.py");
@@ -276,9 +276,9 @@ fn a_file_that_is_a_mount_of_its_own_is_said_once_and_edits_in_place_are_found()
                 assert_eq!(names(&session.wait_armed(generation)), ["the app.py"]);
             }
         }
-        // A new file in its place, where it comes from, is never seen here.
+        // A new file that replaces it at the source is never visible here.
         fs::write(source.join("new"), "renamed").expect("it can be written");
-        fs::rename(source.join("new"), &from).expect("it is ours");
+        fs::rename(source.join("new"), &from).expect("the test owns it");
         sandbox.write("conf/beside.py", "told");
         assert_eq!(names(&session.wait_armed(generation + 1)), ["beside.py"]);
         let ended = session.stop();

@@ -1,11 +1,12 @@
-//! Hostile names, keys and words: nothing of them reaches a terminal or a log as it is, and no line of ours is forged.
+//! Hostile file names, keys and arguments: they reach a terminal or a log only escaped, and cannot forge a line of
+//! reloadrun.
 
 use std::fs;
 
 use super::ends::left_out;
 use crate::support::Sandbox;
 
-/// Clears the screen, forges a line, and shows itself backwards.
+/// A name that would clear the screen, forge a line and be displayed backwards.
 const HOSTILE: &str = "a\x1b[2J\nreloadrun: forged\u{202e}b\u{2028}\u{200b}\u{9b}\r.py";
 
 fn assert_harmless(text: &str, what: &str) {
@@ -15,7 +16,7 @@ fn assert_harmless(text: &str, what: &str) {
     assert!(text.lines().all(|line| !line.starts_with("reloadrun: forged")), "{what}: {text}");
 }
 
-/// Runs to the end, and gives back what it said on both streams.
+/// Runs to the end, and returns the output of both streams.
 fn said(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let output = sandbox.command(arguments).output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -24,7 +25,7 @@ fn said(sandbox: &Sandbox, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn no_word_of_the_command_line_reaches_the_terminal_as_it_is() {
+fn arguments_are_escaped_on_the_terminal() {
     let sandbox = Sandbox::new();
     let long = format!("--{HOSTILE}");
     let short = format!("-x{HOSTILE}");
@@ -69,7 +70,7 @@ fn no_word_of_the_command_line_reaches_the_terminal_as_it_is() {
 }
 
 #[test]
-fn nothing_of_a_config_file_reaches_the_terminal_as_it_is() {
+fn keys_and_values_of_a_config_file_are_escaped_on_the_terminal() {
     let sandbox = Sandbox::new();
     let quoted: String = HOSTILE
         .chars()
@@ -85,7 +86,7 @@ fn nothing_of_a_config_file_reaches_the_terminal_as_it_is() {
         format!("directory = \"{quoted}\"\n"),
         format!("watch = \"a;[{quoted}\"\ncommand = [\"{quoted}\"]\non-exit = \"exit\"\n"),
         format!("command = [\"{quoted}\"]\non-exit = \"exit\"\n"),
-        // Raw, which TOML takes in comments only in part: its own message must be harmless too.
+        // Unescaped, which TOML allows only in some comments: the parser's own message must be escaped too.
         format!("interval = \"{}\"\n", HOSTILE.replace(['\n', '\x1b', '\r'], "")),
         format!("interval \u{202e}= 3\n{HOSTILE}"),
         "[a\u{202e}]\nb = 1\n[a\u{202e}]\n".to_owned(),
@@ -101,7 +102,7 @@ fn said_or_not(sandbox: &Sandbox, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_path_that_we_are_in_is_shown_and_does_nothing() {
+fn the_name_of_the_directory_is_escaped() {
     let sandbox = Sandbox::new();
     let name = HOSTILE.replace('/', "");
     let directory = sandbox.path(&name);
@@ -109,7 +110,7 @@ fn a_path_that_we_are_in_is_shown_and_does_nothing() {
         return left_out("a directory with a hostile name: this file system takes none");
     }
     for text in ["x = 1\n", "interval = 'x'\n"] {
-        fs::write(directory.join("reloadrun.toml"), text).expect("ours");
+        fs::write(directory.join("reloadrun.toml"), text).expect("the test owns it");
         let named = directory.join("reloadrun.toml");
         assert_harmless(&said(&sandbox, &["-c", named.to_str().expect("UTF-8")]), text);
         let _ = fs::remove_file(&named);
@@ -122,7 +123,7 @@ fn a_path_that_we_are_in_is_shown_and_does_nothing() {
 }
 
 #[test]
-fn changed_files_are_shown_and_do_nothing() {
+fn the_names_of_changed_files_are_escaped() {
     let sandbox = Sandbox::new();
     for verbose in [&["-v"][..], &[]] {
         let mut session = sandbox.start([verbose, &["-w", "*.py", "--", "sleep", "600"]].concat());
@@ -136,6 +137,6 @@ fn changed_files_are_shown_and_do_nothing() {
         assert_harmless(&ended.stderr, "a change");
         assert!(ended.stderr.contains("\\u{202e}"), "{}", ended.stderr);
     }
-    let events = fs::read_to_string(sandbox.events()).expect("there");
+    let events = fs::read_to_string(sandbox.events()).expect("it exists");
     assert_harmless(&events, "the event stream");
 }

@@ -1,11 +1,11 @@
-//! What a newcomer meets: words of other tools, commands that cannot begin, a second reloader inside.
+//! Help for new users: options of other tools, commands that cannot be started, a second reloader in the command.
 
 use std::fs;
 
 use super::ends::left_out;
 use crate::support::{Sandbox, Session, apps};
 
-/// What is said with exit code 2, before anything starts.
+/// The error message, with exit code 2, before anything starts.
 fn refused(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let ended = Session::start(sandbox.command(arguments), sandbox).wait_end();
     assert_eq!(ended.code(), Some(2), "{arguments:?}\n{ended:#?}");
@@ -13,7 +13,7 @@ fn refused(sandbox: &Sandbox, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn words_of_other_tools_lead_to_ours_before_the_pointer_to_the_help() {
+fn options_of_other_tools_get_a_tip_before_the_pointer_to_the_help() {
     let sandbox = Sandbox::new();
     for (arguments, expected) in [
         (&["-e", "py,toml"][..], "-w '*.py;*.toml'"),
@@ -21,8 +21,8 @@ fn words_of_other_tools_lead_to_ours_before_the_pointer_to_the_help() {
         (&["--exec", "python3 app.py"], "-- python3 app.py"),
         (&["-x", "run"], "-- cargo run"),
         (&["--delay", "2s"], "--debounce"),
-        (&["-r"], "leave it out"),
-        (&["--restart"], "leave it out"),
+        (&["-r"], "not needed"),
+        (&["--restart"], "not needed"),
         (&["-n"], "no shell"),
         (&["-s", "HUP"], "--on-change signal:HUP"),
         (&["--signal", "INT"], "--stop-signal INT"),
@@ -42,9 +42,9 @@ fn words_of_other_tools_lead_to_ours_before_the_pointer_to_the_help() {
 }
 
 #[test]
-fn without_a_good_guess_there_is_the_error_alone() {
+fn without_a_good_guess_there_is_only_the_error() {
     let sandbox = Sandbox::new();
-    // The parser would take it for `--events`.
+    // clap would suggest `--events`.
     assert!(!refused(&sandbox, &["--exts", "--", "true"]).contains("--events"));
     for option in ["--frobnicate", "--eventual", "-y"] {
         let said = refused(&sandbox, &[option, "--", "true"]);
@@ -53,12 +53,12 @@ fn without_a_good_guess_there_is_the_error_alone() {
 }
 
 #[test]
-fn a_command_that_cannot_begin_is_told_with_what_was_meant() {
+fn a_command_that_cannot_be_started_gets_a_guess_at_what_was_meant() {
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "");
     sandbox.script("tool", "true");
     for (command, code, expected) in [
-        (&["sh -e app.sh"][..], 127, "each word stands for itself; write: -- sh -e app.sh"),
+        (&["sh -e app.sh"][..], 127, "the program and its arguments must be separate words; write: -- sh -e app.sh"),
         (&["./tool.sh"], 127, "there is no ./tool.sh\n"),
         (&["tool", "x"], 127, "did you mean ./tool x?"),
         (&["app.py"], 127, "app.py?"),
@@ -76,7 +76,7 @@ fn a_command_that_cannot_begin_is_told_with_what_was_meant() {
 }
 
 #[test]
-fn a_command_in_a_config_file_with_windows_line_ends_is_run() {
+fn a_command_in_a_config_file_with_crlf_line_endings_is_run() {
     let sandbox = Sandbox::new();
     let command = "command = \"\"\"\r\nprintf '%s' one\r\nprintf '%s' two\r\n\"\"\"\r\non-exit = 'exit'\r\n";
     sandbox.write("reloadrun.toml", command);
@@ -85,7 +85,7 @@ fn a_command_in_a_config_file_with_windows_line_ends_is_run() {
     assert_eq!(ended.stdout, "onetwo");
 }
 
-/// The hints at the start of a command with these scripts in its PATH, behind a fence.
+/// The hints at the start of a command with these scripts in its PATH, collected until a fence.
 fn hints(sandbox: &Sandbox, environment: &[(&str, &str)], arguments: &[&str]) -> Vec<String> {
     for name in ["flask", "vite", "nodemon"] {
         sandbox.script(format!("bin/{name}"), "exec sleep 600");
@@ -97,7 +97,7 @@ fn hints(sandbox: &Sandbox, environment: &[(&str, &str)], arguments: &[&str]) ->
         command.env("PATH", path).env_remove("FLASK_DEBUG").envs(environment.iter().copied());
     });
     session.wait_armed(1);
-    // A second time nothing is said: the hint is for the start.
+    // Later generations do not repeat the hint.
     for generation in [2, 3] {
         sandbox.write("fence.txt", generation.to_string());
         session.wait_armed(generation);
@@ -114,7 +114,7 @@ fn hints(sandbox: &Sandbox, environment: &[(&str, &str)], arguments: &[&str]) ->
 }
 
 #[test]
-fn a_second_reloader_inside_is_told_once_with_what_turns_it_off() {
+fn a_second_reloader_gets_one_hint_with_what_turns_it_off() {
     let sandbox = Sandbox::new();
     let debug = [("FLASK_DEBUG", "1")];
     sandbox.write("fence.txt", "");
@@ -123,11 +123,11 @@ fn a_second_reloader_inside_is_told_once_with_what_turns_it_off() {
         (&[], &["-w", "*.py", "--", "sh", "-c", "exec flask run --debug"], Some("--no-reload")),
         (&[], &["-w", "*.py", "--", "flask", "run"], None),
         (&debug, &["-w", "*.py", "--", "flask", "run", "--no-reload"], None),
-        // Each watches its own.
+        // Both watch different files.
         (&debug, &["-w", "*.toml", "--", "flask", "run"], None),
         (&[], &["-w", "*.html", "--", "vite"], Some("-w 'package.json'")),
         (&[], &["-w", "package.json", "--", "vite"], None),
-        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("itself")),
+        (&[], &["-w", "*.html", "--", "nodemon", "server.js"], Some("directly")),
     ] {
         let told = hints(&sandbox, environment, arguments);
         let told: Vec<&String> =
@@ -140,7 +140,7 @@ fn a_second_reloader_inside_is_told_once_with_what_turns_it_off() {
 }
 
 #[test]
-fn the_script_behind_npm_run_is_looked_into() {
+fn a_reloader_behind_npm_run_is_found() {
     let sandbox = Sandbox::new();
     sandbox.script("bin/npm", "exec sleep 600");
     sandbox.write("fence.txt", "");
@@ -155,11 +155,11 @@ fn paths_near_the_directory_are_shown_relative() {
     let sandbox = Sandbox::new();
     let shared = sandbox.beside().join("shared");
     fs::create_dir(&shared).expect("a fresh directory");
-    fs::write(shared.join("lib.py"), "").expect("it is ours");
-    fs::write(shared.join(".ignore"), "*.log\n").expect("it is ours");
+    fs::write(shared.join("lib.py"), "").expect("the test owns it");
+    fs::write(shared.join(".ignore"), "*.log\n").expect("the test owns it");
     let mut session = sandbox.start(["-w", "../shared/**", "--", "sleep", "600"]);
     session.wait_armed(1);
-    fs::write(shared.join("lib.py"), "x").expect("it is ours");
+    fs::write(shared.join("lib.py"), "x").expect("the test owns it");
     session.wait_started(2);
     let ended = session.stop();
     assert!(ended.stderr.contains("reloadrun: ../shared/lib.py changed"), "{}", ended.stderr);
@@ -170,7 +170,7 @@ fn paths_near_the_directory_are_shown_relative() {
 
 #[test]
 fn the_flask_recipe_of_the_guide_covers_the_templates_of_every_package() {
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide.md")).expect("it is there");
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide.md")).expect("it exists");
     let recipe = guide.lines().find(|line| line.starts_with("reloadrun") && line.contains("flask --app app run"));
     let recipe = recipe.expect("the guide has a recipe for Flask");
     let patterns = recipe.split('\'').nth(1).expect("it has patterns");

@@ -1,4 +1,4 @@
-//! What follows when the command ends by itself: the policy, its default, and the delay.
+//! `--on-exit`: the values, the default, and the delay of a restart.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::session::is_alive;
 use crate::support::{Ended, Sandbox, Session};
 
 #[test]
-fn under_restart_it_is_started_again_after_a_delay() {
+fn with_restart_it_is_started_again_after_a_delay() {
     let sandbox = furnished();
     for (end, (name, code)) in ENDS.iter().zip(SIGNALS.into_iter().cycle()) {
         let mut session = start(&sandbox, "restart", end.command);
@@ -30,7 +30,7 @@ fn under_restart_it_is_started_again_after_a_delay() {
 }
 
 #[test]
-fn under_wait_a_change_starts_it_again_and_a_signal_ends_the_waiting() {
+fn with_wait_a_change_starts_it_again_and_a_signal_ends_the_wait() {
     let sandbox = furnished();
     for (end, (name, code)) in ENDS.iter().zip(SIGNALS.into_iter().cycle()) {
         let mut session = start(&sandbox, "wait", end.command);
@@ -88,7 +88,7 @@ fn as_the_init_of_a_container_the_default_is_to_exit() {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        return left_out("reloadrun as PID 1: no new pid namespace can be had here");
+        return left_out("reloadrun as PID 1: no pid namespace can be created here");
     }
     let events = sandbox.events();
     let events = ["--events", events.to_str().expect("plain")];
@@ -116,7 +116,7 @@ fn the_delay_grows_and_a_change_resets_it_and_starts_at_once() {
     let waited = started["monotonic_ns"].as_u64().expect("a number") - last["monotonic_ns"].as_u64().expect("a number");
     assert!(Duration::from_nanos(waited) < Duration::from_millis(1600), "it started only after {waited} ns");
     assert_eq!(session.wait("waiting")["delay_ms"], 100.0);
-    assert_eq!(session.wait("waiting")["delay_ms"], 200.0, "and grows anew");
+    assert_eq!(session.wait("waiting")["delay_ms"], 200.0, "the delay grows again");
     let ended = session.stop();
     let starts: Vec<_> = ended.events.iter().filter(|event| event["event"] == "started").collect();
     for (pair, least) in starts.windows(2).zip([100, 200, 400, 800]) {
@@ -126,7 +126,7 @@ fn the_delay_grows_and_a_change_resets_it_and_starts_at_once() {
     }
 }
 
-/// Leaves a process behind that left the session, notes its pid under the generation, and ends.
+/// Starts a process in a new session, notes its pid by generation, and exits.
 const LEAVES_SOMETHING: &str = "setsid sh -c 'echo $$ > ../left.$RELOADRUN_GENERATION; exec sleep 600' &
 while ! [ -s ../left.$RELOADRUN_GENERATION ]; do :; done
 for before in ../left.*; do kill -0 $(cat $before) && echo alive $before; done 2>/dev/null
@@ -138,7 +138,7 @@ fn left_by(sandbox: &Sandbox, generation: u64) -> i32 {
 }
 
 #[test]
-fn what_a_command_left_behind_goes_on_while_a_change_is_waited_for_and_is_gone_before_the_next_start() {
+fn a_leftover_process_keeps_running_during_the_wait_and_is_gone_before_the_next_start() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let mut session = start(&sandbox, "wait", &["sh", "-c", LEAVES_SOMETHING]);
@@ -155,7 +155,7 @@ fn what_a_command_left_behind_goes_on_while_a_change_is_waited_for_and_is_gone_b
 }
 
 #[test]
-fn what_a_command_left_behind_is_gone_before_it_is_started_again() {
+fn a_leftover_process_is_gone_before_a_restart_after_a_delay() {
     let sandbox = Sandbox::new();
     let mut session = start(&sandbox, "restart", &["sh", "-c", LEAVES_SOMETHING]);
     for _ in 1..=3 {
@@ -170,7 +170,7 @@ fn what_a_command_left_behind_is_gone_before_it_is_started_again() {
 }
 
 #[test]
-fn a_change_that_sends_a_signal_starts_a_command_that_has_ended() {
+fn with_on_change_signal_a_change_starts_a_command_that_has_ended() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let script = "trap 'echo hup; exit 4' HUP; echo ready; while :; do sleep 0.01; done";

@@ -1,5 +1,5 @@
-//! Processes that a stop can miss: those that may not be signalled, those that only look dead, those that nobody collects,
-//! and whatever a system without pidfds has.
+//! Processes that a stop can miss: those that may not be signalled, those that only look like zombies, unreaped
+//! zombies, and all processes on a system without pidfds.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -13,10 +13,10 @@ use crate::support::{Sandbox, Session};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 
-/// An ordinary user without a name.
+/// The uid of an ordinary user without a name.
 const USER: u32 = 54_321;
 
-/// A sandbox of that user's, and a copy of the probe that becomes root's; `None` where that cannot be had.
+/// A sandbox of that user, and a set-uid copy of the probe that runs as root; `None` if that is not possible here.
 fn with_root_inside() -> Option<(Sandbox, String)> {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
@@ -50,9 +50,9 @@ fn pid_in(session: &Session, path: &PathBuf) -> i32 {
 }
 
 #[test]
-fn a_descendant_that_may_not_be_signalled_is_named_and_holds_nothing_up() {
+fn a_descendant_that_may_not_be_signalled_is_named_and_not_waited_for() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     for (shell, alone) in [
         // A descendant, one in another session, and the command itself.
@@ -62,7 +62,7 @@ fn a_descendant_that_may_not_be_signalled_is_named_and_holds_nothing_up() {
     ] {
         let command = shell.replace("PROBE", &program);
         let file = |generation: u64| sandbox.beside().join(format!("it.{generation}"));
-        // The grace is an hour: whoever waits for what cannot come does not end in time.
+        // The grace period is an hour: if reloadrun waited for these processes, it would not end in time.
         let mut session = start_as_user(&sandbox, &["-w", "app.txt", "--", "sh", "-c", &command]);
         session.wait_armed(1);
         let first = pid_in(&session, &file(1));
@@ -88,9 +88,9 @@ fn a_descendant_that_may_not_be_signalled_is_named_and_holds_nothing_up() {
 }
 
 #[test]
-fn whoever_is_out_of_reach_and_ends_with_the_others_is_no_trouble() {
+fn a_process_out_of_reach_that_ends_with_the_others_is_not_reported() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     // As in `server | sudo tee log`.
     let command =
@@ -109,9 +109,9 @@ fn whoever_is_out_of_reach_and_ends_with_the_others_is_no_trouble() {
 }
 
 #[test]
-fn a_change_signal_that_cannot_reach_the_command_is_said() {
+fn a_change_signal_that_may_not_be_sent_is_reported() {
     let Some((sandbox, program)) = with_root_inside() else {
-        return left_out("processes out of reach: no set-uid program can be had here");
+        return left_out("processes out of reach: no set-uid program can run here");
     };
     let mut session =
         start_as_user(&sandbox, &["--on-change", "signal:HUP", "-w", "app.txt", "--", &program, "rooted", "../it"]);
@@ -123,7 +123,7 @@ fn a_change_signal_that_cannot_reach_the_command_is_said() {
     session.stop().assert_code(143);
 }
 
-/// Everything of a process is gone, its threads included.
+/// Whether a process is gone with all its threads.
 fn is_gone(pid: i32) -> bool {
     !PathBuf::from(format!("/proc/{pid}")).exists()
 }
@@ -157,8 +157,8 @@ fn a_process_whose_main_thread_has_ended_is_ended_like_any_other() {
     }
 }
 
-/// A parent that adopts orphans and collects nobody but reloadrun itself, as an init that is none; it says how many
-/// zombies there were in the end.
+/// A parent that adopts orphans but reaps only reloadrun itself, like a program that is not made to be init. It prints
+/// how many zombies there were at the end.
 const COLLECTS_NOBODY: &str = "import ctypes, os, signal, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 runs, how = int(sys.argv[1]), sys.argv[2]
@@ -173,7 +173,7 @@ own = f'/proc/{os.getpid()}/task/{os.getpid()}/children'
 print(len(open(own).read().split()))";
 
 #[test]
-fn no_zombie_of_ours_is_left_where_nobody_collects_them() {
+fn no_zombie_is_left_under_a_parent_that_does_not_reap() {
     for (how, command) in [
         ("end", ["sh", "-c", "setsid sleep 600 & (sleep 600 &) ; exit 0"]),
         ("TERM", ["sh", "-c", "setsid sleep 600 & (sleep 600 &) ; sleep 600"]),
@@ -190,8 +190,8 @@ fn no_zombie_of_ours_is_left_where_nobody_collects_them() {
     }
 }
 
-/// A filter of system calls (seccomp) that answers pidfd_open and pidfd_send_signal with an error, and then a program.
-/// Both have the same numbers on every architecture that Linux 5.x had time to number alike.
+/// Starts a program under a seccomp filter that makes pidfd_open and pidfd_send_signal fail. Both have the same system
+/// call number on every architecture.
 const WITHOUT_PIDFDS: &str = "import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 numbers, error = (434, 424), int(sys.argv[1])
@@ -205,7 +205,7 @@ class Program(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
 whole = Program(len(code), ctypes.addressof(buffer))
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(whole), 0, 0):
-    sys.exit('no filter can be had')
+    sys.exit('no filter is available')
 try:
     os.pidfd_open(os.getpid())
     sys.exit('the filter does nothing')
@@ -214,8 +214,8 @@ except OSError as refused:
 os.execv(sys.argv[2], sys.argv[2:])";
 
 #[test]
-fn without_pidfds_everything_is_ended_all_the_same() {
-    // Too old a kernel, and the filter of an old container runtime.
+fn without_pidfds_everything_is_ended_too() {
+    // The errors of an old kernel, and of the filter of an old container runtime.
     for error in ["38", "1"] {
         let sandbox = Sandbox::new();
         sandbox.write("app.txt", "one");

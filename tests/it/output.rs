@@ -1,4 +1,4 @@
-//! What is said, where, and how much; and what is told to programs.
+//! The output for people, and the events for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,7 +29,7 @@ fn running(arguments: &[&str]) -> (Sandbox, Session) {
     (sandbox, session)
 }
 
-/// Saves `app.txt` and waits until the next command runs and is watched over.
+/// Saves `app.txt` and waits until the next command runs and all watches are set up.
 fn restart(sandbox: &Sandbox, session: &mut Session, generation: u64) {
     sandbox.write("app.txt", format!("for generation {generation}"));
     session.wait_armed(generation);
@@ -37,7 +37,7 @@ fn restart(sandbox: &Sandbox, session: &mut Session, generation: u64) {
 }
 
 #[test]
-fn one_calm_line_at_the_start_one_for_each_restart_and_standard_output_is_the_commands() {
+fn there_is_one_line_at_the_start_and_one_for_each_restart_on_standard_error_only() {
     let (sandbox, mut session) = running(&[]);
     restart(&sandbox, &mut session, 2);
     restart(&sandbox, &mut session, 3);
@@ -53,7 +53,7 @@ fn one_calm_line_at_the_start_one_for_each_restart_and_standard_output_is_the_co
 }
 
 #[test]
-fn quiet_says_nothing_but_errors() {
+fn quiet_prints_only_errors() {
     let (sandbox, mut session) = running(&["-q"]);
     restart(&sandbox, &mut session, 2);
     assert_eq!(session.stderr(), "");
@@ -73,7 +73,7 @@ fn quiet_says_nothing_but_errors() {
 }
 
 #[test]
-fn verbose_tells_each_decision_once_in_a_line_for_people() {
+fn verbose_prints_each_decision_once() {
     let (sandbox, mut session) = running(&["-v", "--interval", "100ms"]);
     let said = |what: &str| session.stderr().matches(what).count();
     for _ in 0..3 {
@@ -81,7 +81,7 @@ fn verbose_tells_each_decision_once_in_a_line_for_people() {
         session
             .wait_until("a decision", || said("reloadrun: notes.md does not count (no watch pattern matches)\n") > 0);
     }
-    // Nothing has happened for some heartbeats. Time is what makes them.
+    // Nothing may be printed during some heartbeats, so the test must sleep.
     std::thread::sleep(std::time::Duration::from_millis(500));
     restart(&sandbox, &mut session, 2);
     let ended = session.stop();
@@ -97,7 +97,7 @@ fn verbose_tells_each_decision_once_in_a_line_for_people() {
         "stopped in ",
         "ending with 143: SIGTERM",
     ];
-    // Under load a save may be seen while it is half done, and then once more.
+    // Under load a save may be seen when it is half done, and then once more.
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.contains(" is as it was")).collect();
     assert_eq!(lines.len(), patterns.len(), "{lines:#?}");
     for (line, pattern) in lines.iter().zip(patterns) {
@@ -107,7 +107,7 @@ fn verbose_tells_each_decision_once_in_a_line_for_people() {
 }
 
 #[test]
-fn the_inner_log_is_filtered_by_a_variable_and_escaped_like_everything_else() {
+fn the_internal_log_is_filtered_by_a_variable_and_escaped() {
     let sandbox = Sandbox::new();
     let log = |filter: &str| {
         let arguments = ["--on-exit", "exit", "-w", "app.txt", "--", "sh", "-c", "exit 4", "a\x1b[31m\nb"];
@@ -129,7 +129,7 @@ fn the_inner_log_is_filtered_by_a_variable_and_escaped_like_everything_else() {
 }
 
 #[test]
-fn a_path_with_anything_in_it_is_one_line() {
+fn a_path_with_special_characters_is_one_line() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["-w", "*.txt", "--", "sleep", "600"]);
     session.wait_armed(1);
@@ -142,16 +142,16 @@ fn a_path_with_anything_in_it_is_one_line() {
     assert!(!ended.stderr.contains('\x1b') && ended.stderr.contains("[31mb.txt created"), "{}", ended.stderr);
 }
 
-/// What reloadrun writes to standard error when that is a terminal.
+/// The output of reloadrun when standard error is a terminal.
 fn said_to_a_terminal(sandbox: &Sandbox, arguments: &[&str], touch: impl FnOnce(&mut Command)) -> String {
-    let terminal = nix::pty::openpty(None, None).expect("a terminal can be had");
+    let terminal = nix::pty::openpty(None, None).expect("a terminal is available");
     let mut command = sandbox.command(arguments);
     command.args(["--on-exit", "exit", "--", "no-such-program-anywhere"]).env("TERM", "xterm");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave);
     touch(&mut command);
     let status = command.status().expect("reloadrun starts");
     assert_eq!(status.code(), Some(127));
-    // With it goes the last other end of the terminal; what was written can still be read.
+    // This closes the last slave descriptor; the written text can still be read from the master.
     drop(command);
     let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = nix::unistd::read(terminal.master.as_fd(), &mut buffer) {
@@ -161,7 +161,7 @@ fn said_to_a_terminal(sandbox: &Sandbox, arguments: &[&str], touch: impl FnOnce(
 }
 
 #[test]
-fn colour_is_for_terminals_and_for_those_who_ask() {
+fn colour_is_used_at_a_terminal_or_on_request() {
     let sandbox = Sandbox::new();
     let colour = "\x1b[33mreloadrun:\x1b[0m ";
     let plain = "reloadrun: ";
@@ -218,7 +218,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
     for (arguments, path, code, rule) in cases {
         let (effect, absolute) = (["leads to a restart", "does nothing"][code as usize], sandbox.path(path));
         for path in [path, absolute.to_str().expect("plain")] {
-            // With a command, as one would recall the last command line.
+            // With a command, as after editing the last command line.
             for command in [&[][..], &["--", "sh", "-c", "touch ../marker"]] {
                 let arguments = [arguments, &["--explain", path], command].concat();
                 let said = format!("a change of {path} {effect}: {rule}\n");
@@ -227,7 +227,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
         }
     }
     assert!(!sandbox.beside().join("marker").exists());
-    assert_eq!(fs::read_dir(sandbox.runtime()).expect("there").count(), 0, "no lockfile either");
+    assert_eq!(fs::read_dir(sandbox.runtime()).expect("it exists").count(), 0, "no lockfile either");
     let (code, said, _) = run(&sandbox, &["--on-change", "signal:HUP", "--explain", "app.py"]);
     assert_eq!(
         (code, &*said),
@@ -236,7 +236,7 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
 }
 
 #[test]
-fn an_explanation_and_the_truth_agree() {
+fn an_explanation_agrees_with_what_happens() {
     let sandbox = Sandbox::new();
     sandbox.write(".gitignore", "*.tmp\n");
     let mut session = sandbox.start(["-w", "*.txt;*.tmp", "--", "sleep", "600"]);
@@ -296,7 +296,7 @@ fn help_and_version_are_on_standard_output() {
     }
 }
 
-/// The keys of an event besides those that all have.
+/// The keys of an event besides those in every event.
 fn keys(event: &str) -> &'static [&'static str] {
     match event {
         "config_loaded" => &["path"],
@@ -310,7 +310,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "waiting" => &["for", "delay_ms"],
         "degraded" => &["kind", "message"],
         "finished" => &["code", "reason"],
-        other => panic!("nobody knows the event {other}"),
+        other => panic!("unknown event {other}"),
     }
 }
 
@@ -342,7 +342,7 @@ fn assert_documented(events: &[Value]) {
 }
 
 #[test]
-fn the_event_stream_tells_everything_with_the_keys_of_its_contract() {
+fn the_event_stream_has_all_events_with_the_documented_keys() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = 'app.txt'\n");
     sandbox.write("app.txt", "one");
@@ -355,7 +355,7 @@ fn the_event_stream_tells_everything_with_the_keys_of_its_contract() {
     signal(session.child_pid(), "KILL");
     assert_eq!(session.wait("degraded")["kind"], "child_died");
     session.wait_armed(3);
-    fs::write(sandbox.beside().join("end"), "").expect("ours");
+    fs::write(sandbox.beside().join("end"), "").expect("the test owns it");
     sandbox.write("app.txt", "two");
     let exited = session.wait("exited");
     assert_eq!(
@@ -443,7 +443,7 @@ fn events_are_appended_to_a_file() {
 }
 
 #[test]
-fn a_reader_who_goes_away_ends_nothing() {
+fn a_reader_of_events_that_closes_does_not_end_reloadrun() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let events = sandbox.events();
@@ -473,5 +473,5 @@ fn a_reader_who_goes_away_ends_nothing() {
     let pid = i32::try_from(child.id()).expect("pids are small");
     assert!(is_alive(pid));
     signal(pid, "TERM");
-    assert_eq!(child.wait().expect("it is ours").code(), Some(143));
+    assert_eq!(child.wait().expect("the test owns it").code(), Some(143));
 }

@@ -1,11 +1,11 @@
-//! What a command usually writes itself is left out, and does nothing.
+//! Files that a command usually writes itself are ignored.
 
 use std::fs;
 
 use crate::support::Sandbox;
 use crate::support::watched::names;
 
-/// What each command of these tests writes when it starts: a log, bytecode, and a build directory.
+/// Each command of these tests writes at its start: a log, bytecode, and a build directory.
 const OUTPUTS: &str = "
 echo started >>app.log
 mkdir -p __pycache__ pkg/__pycache__ target/debug node_modules/.cache
@@ -20,7 +20,7 @@ echo $$ >app.pid
 ";
 
 #[test]
-fn a_log_a_database_bytecode_and_a_build_directory_do_not_restart_who_writes_them() {
+fn a_log_a_database_bytecode_and_a_build_directory_do_not_restart_the_command_that_writes_them() {
     for patterns in [&[][..], &["-w", "**"], &["-w", "*.py"]] {
         let sandbox = Sandbox::new();
         let done = sandbox.beside().join("done");
@@ -40,7 +40,7 @@ fn a_log_a_database_bytecode_and_a_build_directory_do_not_restart_who_writes_the
 }
 
 #[test]
-fn a_real_sqlite_database_beside_the_code_does_not_restart_its_writer() {
+fn a_real_sqlite_database_beside_the_code_does_not_restart_the_command() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "app.py",

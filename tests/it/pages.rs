@@ -69,7 +69,7 @@ fn the_values_that_are_offered_are_those_that_are_accepted() {
     for option in ["--backend", "--compare", "--on-exit", "--stop-group", "--color", "--generate"] {
         let (code, said) = explained(option, "nonsense");
         assert_eq!(code, Some(2), "{option}: {said}");
-        let accepted = said.trim_end().rsplit_once("it must be one of ").expect("the sentence names them").1;
+        let accepted = said.trim_end().rsplit_once("must be one of ").expect("the sentence names them").1;
         assert_eq!(offered(option, &zsh).join(", "), accepted, "{option}");
     }
     for option in ["--stop-signal", "--on-change"] {

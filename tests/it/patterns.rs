@@ -1,5 +1,5 @@
-//! What a pattern means: any that matches is enough, what matches nothing is told, and a file is one file by whatever
-//! name it is reached.
+//! Patterns: one that matches is enough, one that matches nothing causes a hint, and a file with several names is one
+//! file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::support::watched::{assert_fence, assert_restart, names, watch};
 use crate::support::{Sandbox, Session};
 
-/// Whether a change of the path would count, and the line that says so.
+/// Whether a change to the path would count, and the line of `--explain`.
 fn explained(sandbox: &Sandbox, arguments: &[&str], path: &str) -> (bool, String) {
     let output = sandbox.command(arguments.iter().chain(&["--explain", path])).output().expect("it runs");
     let line = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -23,7 +23,7 @@ fn explained(sandbox: &Sandbox, arguments: &[&str], path: &str) -> (bool, String
     }
 }
 
-/// What was hinted at, once all is armed and a fence behind it was seen.
+/// The hints, collected after all watches were set up and a fence was seen.
 fn hints(sandbox: &Sandbox, arguments: &[&str]) -> Vec<String> {
     let mut session = sandbox.start(arguments.iter().chain(&["-w", "fence.py", "--", "sleep", "600"]));
     session.wait_armed(1);
@@ -38,7 +38,7 @@ fn hints(sandbox: &Sandbox, arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_pattern_that_matches_nothing_is_told_once_with_a_guess() {
+fn a_pattern_that_matches_nothing_causes_one_hint_with_a_guess() {
     let sandbox = Sandbox::new();
     sandbox.write("fence.py", "");
     sandbox.write(".gitignore", ".env\n");
@@ -66,7 +66,7 @@ fn a_pattern_that_matches_nothing_is_told_once_with_a_guess() {
 }
 
 #[test]
-fn a_home_kept_in_git_says_nothing_about_a_repository_in_it() {
+fn rules_of_a_home_directory_under_git_do_not_apply_in_a_repository_below_it() {
     let sandbox = Sandbox::new();
     sandbox.write(".gitignore", "*\n");
     for git in [".git", "p/.git"] {
@@ -80,7 +80,7 @@ fn a_home_kept_in_git_says_nothing_about_a_repository_in_it() {
 }
 
 #[test]
-fn a_directory_by_two_names_is_one() {
+fn a_directory_with_two_names_is_watched_once() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("real/gen")).unwrap();
     symlink("real", sandbox.path("link")).unwrap();
@@ -101,7 +101,7 @@ fn a_directory_by_two_names_is_one() {
 }
 
 #[test]
-fn our_own_files_do_not_restart_anything_under_another_name() {
+fn files_of_reloadrun_do_not_restart_under_another_name() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("real")).unwrap();
     symlink("real", sandbox.path("link")).unwrap();
@@ -118,7 +118,7 @@ fn our_own_files_do_not_restart_anything_under_another_name() {
     session.stop();
 }
 
-/// Starts an application that fails and tells it on the descriptors that the caller redirected into the directory.
+/// Starts a failing application whose output the caller redirected into files of the directory.
 fn start_redirected(sandbox: &Sandbox) -> Session {
     sandbox.write("app.sh", "echo out; echo err >&2; exit 1");
     let events = sandbox.events();
@@ -130,7 +130,7 @@ fn start_redirected(sandbox: &Sandbox) -> Session {
 }
 
 #[test]
-fn what_the_command_prints_into_a_watched_file_does_not_restart_it() {
+fn output_redirected_into_a_watched_file_does_not_restart() {
     let sandbox = Sandbox::new();
     let mut session = start_redirected(&sandbox);
     session.wait("waiting");
@@ -175,7 +175,7 @@ fn patterns_may_stand_on_lines_of_their_own_in_the_config_file() {
 }
 
 #[test]
-fn a_leading_tilde_is_the_home() {
+fn a_leading_tilde_is_the_home_directory() {
     let sandbox = Sandbox::new();
     let home = sandbox.beside().join("home");
     fs::create_dir(&home).unwrap();
@@ -190,7 +190,7 @@ fn a_leading_tilde_is_the_home() {
 }
 
 #[test]
-fn dash_c_is_what_cd_is() {
+fn dash_c_works_like_cd() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = 'conf/*.toml'\ncommand = ['pwd']\n");
     fs::create_dir(sandbox.path("sub")).unwrap();
@@ -207,7 +207,7 @@ fn dash_c_is_what_cd_is() {
     assert_eq!(run(&["-C", "sub"], sandbox.root().to_owned()), run(&[], sandbox.path("sub")));
 }
 
-/// A tree with symlinks of all kinds: within it, out of it, up, to what is ignored, to files, to each other.
+/// A tree with symlinks of all kinds: within it, out of it, upwards, to ignored files, to files, to each other.
 fn plant(sandbox: &Sandbox, random: &mut Random) -> Vec<String> {
     let outside = sandbox.beside().join("outside");
     fs::create_dir_all(outside.join("pkg")).unwrap();
@@ -248,7 +248,7 @@ fn plant(sandbox: &Sandbox, random: &mut Random) -> Vec<String> {
 }
 
 #[test]
-fn what_is_explained_is_what_happens() {
+fn explain_agrees_with_what_happens_for_symlinks() {
     let rounds = std::env::var("RELOADRUN_EXPLAIN_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
     let first: u64 = std::env::var("RELOADRUN_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     for seed in first..first + rounds {
@@ -269,7 +269,7 @@ fn what_is_explained_is_what_happens() {
             fs::write(sandbox.path(file), format!("changed in {generation}, a little longer each time {file}"))
                 .unwrap();
             if !counts {
-                // Nothing is to happen, so only the fence leads to a restart.
+                // Nothing may happen, so only the fence causes a restart.
                 sandbox.write("fence.py", format!("fence {generation}"));
             }
             generation += 1;

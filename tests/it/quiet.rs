@@ -1,4 +1,4 @@
-//! When a save is over: `--debounce`, and names that nobody knew.
+//! When a save is complete: `--debounce`, and new names.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::watched::{
     assert_fence, assert_restart, is_installed, names, on_every_backend, run, watch, watch_without_restarts,
 };
 
-/// The pace of what comes in a row. The pace itself is what is tested.
+/// A pause between saves in a row. The pause itself is tested.
 fn pause(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
@@ -41,7 +41,7 @@ on_every_backend! {
         assert_eq!(ended.count("degraded"), 0, "{ended:#?}");
     }
 
-    fn steady_writes_pass_after_ten_debounce_times_and_that_is_told_once(backend) {
+    fn continuous_writes_pass_after_ten_debounce_times_and_that_is_reported_once(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "one");
         let mut session = watch(&sandbox, backend, &["-w", "*.py", "--debounce", "200ms"]);
@@ -64,7 +64,7 @@ on_every_backend! {
         assert!(message.contains("app.py") && message.contains("10 times --debounce"), "{message}");
     }
 
-    fn a_signal_waits_for_the_quiet_too(backend) {
+    fn a_signal_waits_for_the_debounce_time_too(backend) {
         let sandbox = Sandbox::new();
         let mut session = watch_without_restarts(&sandbox, backend, &["-w", "*.py", "--debounce", "1500ms"]);
         for number in 0..3 {
@@ -75,7 +75,7 @@ on_every_backend! {
         assert_eq!(session.stop().count("changed"), 1);
     }
 
-    fn a_temporary_name_that_is_swept_in_and_goes_was_nothing(backend) {
+    fn a_temporary_file_in_a_directory_watched_as_a_whole_does_not_count(backend) {
         for arguments in [&[][..], &["-w", "."], &["-w", "*"], &["-w", "**"]] {
             let sandbox = Sandbox::new();
             sandbox.write(".ignore", "settings\n");
@@ -88,27 +88,27 @@ on_every_backend! {
             for millis in [0, 3, 20, 50] {
                 let path = sandbox.write("y.tmp", "x");
                 pause(millis);
-                fs::remove_file(path).expect("it is there");
+                fs::remove_file(path).expect("it exists");
                 let path = sandbox.write("targetXYZ/CACHEDIR.TAG", "x");
                 pause(millis);
-                fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("it is ours");
-                fs::remove_dir_all(sandbox.path("target")).expect("it is ours");
+                fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("the test owns it");
+                fs::remove_dir_all(sandbox.path("target")).expect("the test owns it");
             }
             assert_eq!(session.starts(), 1, "{arguments:?}: {}", session.account());
             sandbox.write(".a.txt.AbCd", "new");
             pause(3);
-            fs::rename(sandbox.path(".a.txt.AbCd"), sandbox.path("a.txt")).expect("it is ours");
+            fs::rename(sandbox.path(".a.txt.AbCd"), sandbox.path("a.txt")).expect("the test owns it");
             assert_restart(&mut session, 2, &["a.txt"]);
-            // New names under which something stays are changes, and only the last name of each is told.
+            // New names that stay are changes, and only the last name of each file is reported.
             sandbox.write("b.tmp", "new");
             pause(3);
-            fs::rename(sandbox.path("b.tmp"), sandbox.path("b.txt")).expect("it is ours");
+            fs::rename(sandbox.path("b.tmp"), sandbox.path("b.txt")).expect("the test owns it");
             assert_restart(&mut session, 3, &["b.txt"]);
             assert_eq!(session.stop().count("started"), 3);
         }
     }
 
-    fn a_lock_file_that_running_makes_is_no_change_when_it_comes_and_one_when_it_changes(backend) {
+    fn a_lock_file_that_the_command_creates_counts_only_when_it_changes_later(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("Cargo.toml", "manifest");
         let mut session = watch(&sandbox, backend, &[]);
@@ -117,7 +117,7 @@ on_every_backend! {
         assert_fence(&sandbox, &mut session, 2);
         sandbox.write("Cargo.lock", "another lock");
         assert_restart(&mut session, 3, &["Cargo.lock"]);
-        fs::remove_file(sandbox.path("Cargo.lock")).expect("it is there");
+        fs::remove_file(sandbox.path("Cargo.lock")).expect("it exists");
         assert_restart(&mut session, 4, &["Cargo.lock"]);
         session.stop();
         let mut session = watch(&sandbox, backend, &["-w", "*.lock"]);
@@ -140,7 +140,7 @@ fn cargo_run_in_a_fresh_project_is_one_start() {
     });
     session.wait("exited");
     assert!(session.stdout().contains("Hello, world!"), "{}", session.account());
-    // Whatever the build has led to is over before this.
+    // All effects of the build are over before this.
     sandbox.write("src/main.rs", "fn main() { println!(\"Hello again!\") }");
     let started = session.wait_started(2);
     assert_eq!(names(&started), ["main.rs"], "{}", session.account());
@@ -148,7 +148,7 @@ fn cargo_run_in_a_fresh_project_is_one_start() {
 }
 
 #[test]
-fn the_stop_begins_only_after_the_quiet() {
+fn the_stop_begins_only_after_the_debounce_time() {
     let sandbox = Sandbox::new();
     let mut session = watch(&sandbox, "inotify", &["-w", "*.py", "--debounce", "700ms"]);
     let watching = session.events().into_iter().find(|seen| seen["event"] == "watching").expect("it is armed");
@@ -163,7 +163,7 @@ fn a_save_whose_writer_pauses_waits_for_the_debounce_time_when_that_is_longer() 
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "one");
     let mut session = watch(&sandbox, "inotify", &["-w", "*.py", "--debounce", "1500ms"]);
-    fs::remove_file(sandbox.path("app.py")).expect("it is there");
+    fs::remove_file(sandbox.path("app.py")).expect("it exists");
     pause(400);
     sandbox.write("app.py", "two");
     assert_restart(&mut session, 2, &["app.py"]);

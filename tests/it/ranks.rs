@@ -1,5 +1,5 @@
-//! The rooms of `src/` know only what lies below them: every path in every file, held against the table in the crate
-//! documentation of `src/lib.rs`.
+//! The modules (*rooms*) of `src/` import only from lower ranks: every path in every file is checked against the table
+//! in the crate documentation of `src/lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::Path;
 /// A source file: its path below `src/`, and its text.
 type File = (String, String);
 
-/// The path of a module, `supervisor::machine`; of the crate's root it is empty.
+/// The path of a module, `supervisor::machine`; empty for the crate root.
 type Module = Vec<String>;
 
-/// Everything that is wrong with these files, one sentence each.
+/// All violations in these files, one message each.
 fn violations(files: &[File]) -> Vec<String> {
     let Some((_, root)) = files.iter().find(|(path, _)| path == "lib.rs") else {
         return vec!["there is no lib.rs".into()];
@@ -61,8 +61,8 @@ fn violations(files: &[File]) -> Vec<String> {
     mistakes
 }
 
-/// Methods outside of the file of their type: whoever has the type calls them without naming their file, and their file
-/// names the type. Implementations of traits are found by way of the trait.
+/// Methods outside of the file of their type: a caller that has the type does not name their file, but their file names
+/// the type. Implementations of traits are found by way of the trait.
 fn strayed_methods(files: &[File]) -> Vec<(&str, String, &str)> {
     let mut homes: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     let read: Vec<(&str, Vec<String>)> = files.iter().map(|(path, text)| (path.as_str(), tokens(text))).collect();
@@ -73,7 +73,7 @@ fn strayed_methods(files: &[File]) -> Vec<(&str, String, &str)> {
     }
     let mut strayed = Vec::new();
     for (path, tokens) in read.iter().filter(|(path, _)| !path.ends_with("_tests.rs")) {
-        // `impl Trait` in a signature stands behind other signs.
+        // `impl Trait` in a signature comes after other tokens.
         let begins =
             |index: usize| index == 0 || matches!(tokens[index - 1].as_str(), "}" | "{" | ";" | "]" | "unsafe");
         for index in (0..tokens.len()).filter(|index| tokens[*index] == "impl" && begins(*index)) {
@@ -104,7 +104,7 @@ fn implemented(tokens: &[String]) -> Option<String> {
     None
 }
 
-/// The table: `//! 4 command heartbeat watch report`, with a description behind two blanks.
+/// Reads the table: `//! 4 command heartbeat watch report`, with a description after two blanks.
 fn table(root: &str) -> Result<BTreeMap<String, u32>, String> {
     let mut ranks = BTreeMap::new();
     let documentation = root.lines().filter_map(|line| line.strip_prefix("//!")).map(str::trim);
@@ -140,12 +140,12 @@ fn module_of(path: &str) -> Module {
     module
 }
 
-/// Every path in a file that leads to a file of ours: as it is written, and to which file.
+/// Every path in a file that leads to a file of this crate: as it is written, and the file.
 fn references<'a>(module: &Module, text: &str, modules: &BTreeMap<Module, &'a str>) -> Vec<(String, &'a str)> {
     let tokens = tokens(text);
     let at = |index: usize| tokens.get(index).map(String::as_str).unwrap_or_default();
     let mut found = Vec::new();
-    // The modules that are open at this place, with the depth of braces in which they began.
+    // The enclosing modules, with the depth of braces at which they began.
     let (mut inner, mut depth): (Vec<(String, usize)>, usize) = (Vec::new(), 0);
     for index in 0..tokens.len() {
         match at(index) {
@@ -172,7 +172,7 @@ fn references<'a>(module: &Module, text: &str, modules: &BTreeMap<Module, &'a st
     found
 }
 
-/// The absolute path, if it is one of ours: it begins with `crate`, `self`, `super`, or a module declared here.
+/// The absolute path, if it belongs to this crate: it begins with `crate`, `self`, `super`, or a module declared here.
 fn resolved(here: &Module, path: Module, modules: &BTreeMap<Module, &str>) -> Option<Module> {
     let mut absolute = here.clone();
     let mut rest = path.into_iter().peekable();
@@ -198,12 +198,12 @@ fn resolved(here: &Module, path: Module, modules: &BTreeMap<Module, &str>) -> Op
     Some(absolute)
 }
 
-/// The file of the longest part of a path that is a module.
+/// The file of the longest prefix of a path that is a module.
 fn longest<'a>(path: &[String], modules: &BTreeMap<Module, &'a str>) -> Option<&'a str> {
     (0..=path.len()).rev().find_map(|length| modules.get(&path[..length]).copied())
 }
 
-/// The paths that begin at a token, groups spread out: `a::{b, c::d}` is `a::b` and `a::c::d`. And where they end.
+/// The paths that begin at a token, with groups expanded: `a::{b, c::d}` is `a::b` and `a::c::d`. And where they end.
 fn tree(tokens: &[String], start: usize) -> (Vec<Module>, usize) {
     let at = |index: usize| tokens.get(index).map(String::as_str).unwrap_or_default();
     let (mut index, mut path) = (start, Module::new());
@@ -231,7 +231,7 @@ fn is_name(token: &str) -> bool {
     token.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
 }
 
-/// The words and signs of Rust code, without comments, texts and characters.
+/// The tokens of Rust code, without comments, strings and characters.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut rest = text;
@@ -262,7 +262,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The length of the text that begins here, if one does: `"a"`, `b"a"`, `c"a"`, `r#"a"#`.
+/// The length of the string literal that begins here, if one does: `"a"`, `b"a"`, `c"a"`, `r#"a"#`.
 fn text_length(rest: &str) -> Option<usize> {
     let prefix = rest.find('"').filter(|end| *end <= 6)?;
     let (letters, hashes) = rest[..prefix].split_at(rest[..prefix].find('#').unwrap_or(prefix));
@@ -283,7 +283,7 @@ fn text_length(rest: &str) -> Option<usize> {
     Some(prefix + 1 + end.map_or(body.len(), |end| end + 1))
 }
 
-/// The length of a character, or of the mere quote of a lifetime.
+/// The length of a character literal, or of the quote of a lifetime.
 fn character_length(rest: &str) -> usize {
     if let Some(escape) = rest.strip_prefix("'\\") {
         return escape.char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(rest.len(), |(end, _)| end + 3);
@@ -343,25 +343,25 @@ fn source() -> Vec<File> {
 }
 
 #[test]
-fn every_room_knows_only_what_lies_below_it_and_unsafe_stays_in_os() {
+fn every_room_imports_only_from_lower_ranks_and_unsafe_code_is_only_in_os() {
     let files = source();
     assert!(files.len() > 30, "that is not all of src: {}", files.len());
     let mistakes = violations(&files);
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
 }
 
-/// The real files, with a line more in one of them.
+/// The real files, with one more line in one of them.
 fn with_line(path: &str, line: &str) -> Vec<File> {
     let mut files = source();
     let (_, text) = files.iter_mut().find(|(name, _)| name == path).expect("there is such a file");
-    // After the inner documentation, where items begin.
+    // After the module documentation, where items begin.
     let begin = text.lines().take_while(|line| line.starts_with("//!")).map(|line| line.len() + 1).sum();
     text.insert_str(begin, &format!("{line}\n"));
     files
 }
 
 #[test]
-fn in_the_real_files_a_wrong_line_is_found() {
+fn a_wrong_line_in_the_real_files_is_found() {
     for (path, line, part) in [
         (
             "supervisor/driver.rs",
@@ -419,7 +419,7 @@ fn made_up(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn the_checker_finds_each_kind_of_violation_and_nothing_where_there_is_none() {
+fn the_checker_finds_each_kind_of_violation_and_accepts_correct_files() {
     let nothing: &[&[(&str, &str)]] = &[
         &[],
         &[("high.rs", "use crate::low::X;\nuse crate::os;")],

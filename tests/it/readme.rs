@@ -1,5 +1,5 @@
-//! What the README and the documents say is true: the README's session runs as it is printed, every command line is
-//! understood, every flag and every event is explained, and every link leads somewhere.
+//! The README and the documents are correct: the README's session runs as printed, every command line is valid, every
+//! flag and every event is documented, and every link has a target.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,13 +12,13 @@ use crate::support::{Sandbox, Session, apps};
 /// How the README starts the program from a fresh clone.
 const FROM_CLONE: &str = "cargo run --release -- ";
 
-/// The port that the README's server has when nobody chooses another.
+/// The default port of the README's server.
 const README_PORT: &str = "8008";
 
 /// The documents that are written for users, with command lines to copy.
 const FOR_USERS: [&str; 4] = ["README.md", "docs/guide.md", "docs/faq.md", "docs/events.md"];
 
-/// A fenced block: its language, and its lines with those that end in a backslash joined.
+/// A fenced block: its language, and its lines; lines that end in a backslash are joined.
 struct Block {
     language: String,
     lines: Vec<String>,
@@ -78,8 +78,7 @@ fn prose(text: &str) -> String {
     outside.split('`').step_by(2).collect()
 }
 
-/// A line of output without what is different each time: pids and durations. With a `server_port`, that one is the
-/// README's.
+/// A line of output with pids and durations masked, and the `server_port` replaced by the README's.
 fn masked(line: &str, server_port: &str) -> String {
     let line = line.replace(server_port, README_PORT);
     let words: Vec<&str> = line.split(' ').collect();
@@ -102,8 +101,8 @@ fn masked(line: &str, server_port: &str) -> String {
     kept.join(" ")
 }
 
-/// The lines of both streams so far: those of reloadrun in their order, and those of the command, which come over two
-/// streams and so have no order here but the alphabet's.
+/// The lines of both streams so far: those of reloadrun in their order, and those of the command sorted, because they
+/// come over two streams.
 fn said(session: &Session, port: &str) -> (Vec<String>, Vec<String>) {
     let text = session.stderr() + &session.stdout();
     let (ours, mut of_command): (Vec<String>, Vec<String>) =
@@ -112,7 +111,7 @@ fn said(session: &Session, port: &str) -> (Vec<String>, Vec<String>) {
     (ours, of_command)
 }
 
-/// Has a shell split a command line, as it will for the reader.
+/// Splits a command line with a shell, as for the reader.
 fn words(line: &str) -> Vec<String> {
     let sandbox = Sandbox::new();
     let script = format!("set -f\nreloadrun() {{ printf '%s\\0' \"$@\"; }}\n{line}\n");
@@ -123,7 +122,7 @@ fn words(line: &str) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// The invocation of reloadrun on a line of a shell, if it is one; comments and the prompt are taken off.
+/// The invocation of reloadrun in a shell line, if there is one, without comments and the prompt.
 fn invocation(line: &str) -> Option<String> {
     let line = line.trim().trim_start_matches("$ ").replace(FROM_CLONE, "reloadrun ");
     let line = line.split(" # ").next().unwrap_or_default().trim().to_owned();
@@ -137,7 +136,7 @@ fn is_variable(name: &str) -> bool {
 }
 
 #[test]
-fn the_session_in_the_readme_goes_as_it_is_printed() {
+fn the_session_in_the_readme_runs_as_printed() {
     let sandbox = Sandbox::new();
     apps::copy_fixture("hello", &sandbox.path("fixtures/hello"));
     let port = apps::free_port().to_string();
@@ -189,7 +188,7 @@ fn the_session_in_the_readme_goes_as_it_is_printed() {
 }
 
 #[test]
-fn every_command_line_in_the_documents_is_understood() {
+fn every_command_line_in_the_documents_is_valid() {
     let sandbox = Sandbox::new();
     let mut count = 0;
     for document in FOR_USERS {
@@ -197,7 +196,7 @@ fn every_command_line_in_the_documents_is_understood() {
         for line in blocks(&read(document)).into_iter().filter(shell).flat_map(|block| block.lines) {
             let Some(invocation) = invocation(&line) else { continue };
             let mut words = words(&invocation);
-            // Directories and files that the reader has and we have not.
+            // Directories and files that exist only for the reader.
             for (index, option) in words.clone().iter().enumerate().take_while(|(_, word)| *word != "--") {
                 match option.as_str() {
                     "-C" | "--directory" => {
@@ -220,7 +219,7 @@ fn every_command_line_in_the_documents_is_understood() {
 }
 
 #[test]
-fn the_exit_codes_are_those_that_the_page_shows() {
+fn the_exit_codes_are_those_on_the_page() {
     let sandbox = Sandbox::new();
     let bin = sandbox.beside().join("bin");
     fs::create_dir(&bin).expect("a fresh directory");
@@ -244,7 +243,7 @@ fn the_exit_codes_are_those_that_the_page_shows() {
 }
 
 #[test]
-fn every_config_file_in_the_documents_is_understood() {
+fn every_config_file_in_the_documents_is_valid() {
     let sandbox = Sandbox::new();
     for name in ["other", "conf"] {
         fs::create_dir(sandbox.path(name)).expect("a fresh directory");
@@ -284,12 +283,12 @@ fn every_flag_is_in_the_guide() {
     let words: BTreeSet<&str> = guide.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
     let missing: Vec<&String> = flags.iter().filter(|flag| !words.contains(flag.as_str())).collect();
     assert!(missing.is_empty(), "docs/guide.md does not mention {missing:?}");
-    // The other way round: what the guide calls an option is one.
+    // The other way round: every option in the guide exists.
     let unknown: Vec<&&str> = words.iter().filter(|word| is_own_option(word) && !flags.contains(**word)).collect();
     assert!(unknown.is_empty(), "docs/guide.md mentions {unknown:?}, which --help does not know");
 }
 
-/// Options of the programs that the guide runs are not ours.
+/// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
     const OTHERS: [&str; 8] = [
         "--app",
@@ -304,7 +303,7 @@ fn is_own_option(word: &str) -> bool {
     word.len() > 3 && word.starts_with("--") && !word.starts_with("---") && !OTHERS.contains(&word)
 }
 
-/// The names of events, as src/event.rs gives them.
+/// The names of events, from src/event.rs.
 fn events() -> BTreeSet<String> {
     let source = read("src/event.rs");
     let names = source.split("fn name(").nth(1).expect("src/event.rs names its events in a function");
@@ -346,7 +345,7 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     let sandbox = Sandbox::new();
     sandbox.write("reloadrun.toml", "watch = \"app.txt;*.none\"\n");
     sandbox.write("app.txt", "one");
-    // Deaf, so that its stop takes long.
+    // It ignores TERM, so that its stop takes long.
     let command = "trap '' TERM; test -e run && exec sleep 600";
     let mut session = sandbox.start(["--on-exit", "wait", "--stop-timeout", "800ms", "--", "sh", "-c", command]);
     session.wait("waiting");
@@ -357,7 +356,7 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     session.wait_armed(3);
     let ended = session.stop();
     let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
-    // `degraded` needs a fault; everything else has come.
+    // `degraded` needs a fault; all other events have come.
     assert_eq!(kinds.len(), events().len() - 1, "{kinds:?}");
     for event in &ended.events {
         let name = event["event"].as_str().expect("every event has a name");
@@ -374,7 +373,7 @@ fn the_keys_of_real_events_are_the_documented_ones() {
 }
 
 #[test]
-fn every_relative_link_leads_to_a_file() {
+fn every_relative_link_has_a_target() {
     let mut count = 0;
     let mut broken = Vec::new();
     for document in documents() {
@@ -396,7 +395,7 @@ fn every_relative_link_leads_to_a_file() {
     assert!(count >= 20, "only {count} links were found");
 }
 
-/// The headings of a document as one links to them.
+/// The anchors of the headings of a document.
 fn anchors(path: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(path).expect("it exists");
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
@@ -409,7 +408,7 @@ fn anchors(path: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_masked_is_only_what_differs_each_time() {
+fn only_varying_parts_of_a_line_are_masked() {
     for (line, expected) in [
         (
             "reloadrun: a changed (-w '*'); stopped in 2.6 ms, generation 2 runs after 6.5 ms (pid 14)",

@@ -1,9 +1,9 @@
-//! A save leads to a restart: the thinnest path through all the rooms.
+//! A save causes a restart: the simplest test through all modules.
 
 use crate::support::Sandbox;
 
 #[test]
-fn a_save_leads_to_one_restart_that_names_the_file_and_the_rule() {
+fn a_save_causes_one_restart_that_names_the_file_and_the_rule() {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let mut session = sandbox.start(["-w", "*.txt", "--", "sh", "-c", "cat app.txt; exec sleep 600"]);

@@ -1,5 +1,5 @@
-//! One file, saved in every style that editors and tools have: one restart each, with the new content, and the right
-//! file named. And what is no save.
+//! One file, saved in all styles of editors and tools: one restart each, with the new content and the right file name.
+//! And operations that are not saves.
 
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
@@ -12,32 +12,32 @@ use crate::support::watched::{
 };
 use crate::support::{Sandbox, Session};
 
-/// A session on `app.py`, which holds "one", with a second file beside it.
+/// A session on `app.py` with the content "one", and a second file beside it.
 fn edit_app(backend: &str, arguments: &[&str]) -> (Sandbox, Session) {
     let sandbox = Sandbox::new();
     sandbox.write("app.py", "one");
     sandbox.write("other.py", "other");
     let mut session = watch_reading(&sandbox, backend, arguments, &["app.py"]);
-    // Also shows that a content is read and told.
+    // Also checks that the command reads and prints the content.
     sandbox.write("app.py", "two");
     assert_run(&mut session, 2, &["app.py"], &["two"]);
     (sandbox, session)
 }
 
-/// Nothing but these generations and a fence has come.
+/// Asserts with a fence that there were no more generations.
 fn assert_no_more(sandbox: &Sandbox, mut session: Session, generations: u64) {
     assert_fence(sandbox, &mut session, generations + 1);
     assert_eq!(session.stop().count("started") as u64, generations + 1);
 }
 
 on_every_backend! {
-    fn a_truncated_file_is_waited_for_however_long_its_writer_pauses(backend) {
+    fn a_truncated_file_is_waited_for_during_the_pause_of_its_writer(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let mut generation = 2;
         for pause in [10, 30, 50, 70, 90] {
             generation += 1;
             let mut file = File::create(sandbox.path("app.py")).unwrap();
-            // The pause of the writer: what is tested is that nothing happens in it.
+            // The pause of the writer: nothing may happen in it.
             std::thread::sleep(Duration::from_millis(pause));
             file.write_all(format!("whole after {pause} ms").as_bytes()).unwrap();
             drop(file);
@@ -49,21 +49,21 @@ on_every_backend! {
     fn a_file_truncated_and_closed_before_it_is_written_is_waited_for_too(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         drop(File::create(sandbox.path("app.py")).unwrap());
-        // Somewhat less than the 100 ms that an incomplete save is waited for.
+        // A little less than the 100 ms that an incomplete save waits.
         std::thread::sleep(Duration::from_millis(50));
         sandbox.write("app.py", "whole");
         assert_run(&mut session, 3, &["app.py"], &["whole"]);
         assert_no_more(&sandbox, session, 3);
     }
 
-    fn what_is_appended_in_one_go_or_in_pieces_is_one_restart(backend) {
+    fn an_append_at_once_or_in_pieces_is_one_restart(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         File::options().append(true).open(sandbox.path("app.py")).unwrap().write_all(b", three").unwrap();
         assert_run(&mut session, 3, &["app.py"], &["two, three"]);
         let mut file = File::options().append(true).open(sandbox.path("app.py")).unwrap();
         for piece in [", four", ", five", ", six"] {
             file.write_all(piece.as_bytes()).unwrap();
-            // A writer that computes what it writes.
+            // A writer with pauses between its writes.
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(file);
@@ -102,7 +102,7 @@ with open('app.py', 'r+b') as file:
     }
 
     fn sed_in_place_is_one_restart(backend) {
-        // Where everything counts, so would its temporary file, if it paused before the rename.
+        // Without patterns, its temporary file would count too if it paused before the rename.
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         run(&sandbox, "sed", &["-i", "s/two/three/", "app.py"]);
         assert_run(&mut session, 3, &["app.py"], &["three"]);
@@ -118,7 +118,7 @@ with open('app.py', 'r+b') as file:
         set_time(&older, SystemTime::now() - Duration::from_secs(86_400));
         run(&sandbox, "cp", &["-p", older.to_str().unwrap(), "app.py"]);
         assert_run(&mut session, 3, &["app.py"], &["old"]);
-        // As rsync does it: aside under a hidden name, the time set, renamed.
+        // Like rsync: written under a hidden name, the time set, renamed.
         sandbox.write(".app.py.a1B2c3", "eld");
         set_time(&sandbox.path(".app.py.a1B2c3"), SystemTime::now() - Duration::from_secs(172_800));
         fs::rename(sandbox.path(".app.py.a1B2c3"), sandbox.path("app.py")).unwrap();
@@ -134,7 +134,7 @@ with open('app.py', 'r+b') as file:
             run(&sandbox, "touch", arguments);
             assert_run(&mut session, generation, &["app.py"], &["two"]);
         }
-        // The access time alone is none of a file's content.
+        // A new access time alone is not a change.
         run(&sandbox, "touch", &["-a", "app.py"]);
         assert_no_more(&sandbox, session, 6);
     }
@@ -148,7 +148,7 @@ with open('app.py', 'r+b') as file:
         let other_path = other.to_str().unwrap();
         let new_inode = |content: &str| {
             fs::remove_file(&app).unwrap();
-            // On many file systems it gets the very inode that has become free.
+            // On many file systems it gets the inode number of the deleted file.
             run(&sandbox, "cp", &["-p", other_path, "app.py"]);
             content.to_owned()
         };
@@ -176,9 +176,9 @@ with open('app.py', 'r+b') as file:
         let ways: [Way<'_>; 5] = [
             ("rm and cp -p", &new_inode), ("tar x", &extract), ("cp -p", &copy), ("both times set", &both_times), ("one time set", &time_alone),
         ];
-        // A write into the old inode that leaves time and size as they were is told by its notices alone.
+        // A write into the old inode that keeps time and size is visible only as events.
         let ways = if backend == "poll" { &ways[..2] } else { &ways[..] };
-        // Some of these are two steps, which are not to be told apart.
+        // Some of these have two steps, which must count as one change.
         let arguments = ["-w", "*.py", "--debounce", "200ms"];
         let mut session = watch_reading(&sandbox, backend, &arguments, &["app.py"]);
         let mut generation = 1;
@@ -199,7 +199,7 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, generation);
     }
 
-    fn a_hard_link_put_in_the_place_of_a_file_is_one_restart(backend) {
+    fn a_file_replaced_by_a_hard_link_is_one_restart(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let origin = sandbox.beside().join("origin");
         fs::write(&origin, "linked").unwrap();
@@ -212,7 +212,7 @@ with open('app.py', 'r+b') as file:
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         fs::hard_link(sandbox.path("app.py"), sandbox.path("twin.py")).unwrap();
         assert_run(&mut session, 3, &["twin.py"], &["two"]);
-        // Only polling sees that the file of the other name has changed as well.
+        // Only polling sees the change under the other name as well.
         let named = |name| if backend == "poll" { vec!["app.py", "twin.py"] } else { vec![name] };
         sandbox.write("twin.py", "by the twin");
         assert_run(&mut session, 4, &named("twin.py"), &["by the twin"]);
@@ -221,7 +221,7 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, 5);
     }
 
-    fn the_same_in_a_tree_that_is_not_armed_before_the_command_starts(backend) {
+    fn a_write_to_a_file_of_two_names_is_one_restart_also_in_a_tree_that_is_watched_late(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "one");
         fs::hard_link(sandbox.path("app.py"), sandbox.path("twin.py")).unwrap();
@@ -229,14 +229,14 @@ with open('app.py', 'r+b') as file:
             sandbox.write(format!("many/{number}/file.txt"), "");
         }
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &["app.py"]);
-        // Of another size: Python would not take the old one's bytecode for it.
+        // With another size, so that Python does not use the old bytecode.
         sandbox.write("app.py", "by itself");
         let named = if backend == "poll" { vec!["app.py", "twin.py"] } else { vec!["app.py"] };
         assert_run(&mut session, 2, &named, &["by itself"]);
         assert_no_more(&sandbox, session, 2);
     }
 
-    fn a_write_through_a_name_that_nobody_watches_is_seen_by_polling_alone(backend) {
+    fn a_write_through_an_unwatched_hard_link_is_seen_only_by_polling(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         let elsewhere = sandbox.beside().join("elsewhere");
         fs::hard_link(sandbox.path("app.py"), &elsewhere).unwrap();
@@ -245,12 +245,12 @@ with open('app.py', 'r+b') as file:
             assert_run(&mut session, 3, &["app.py"], &["by another name"]);
             return assert_no_more(&sandbox, session, 3);
         }
-        // The kernel tells the directory through which the file was opened, and no other.
+        // The kernel notifies only the directory through which the file was opened.
         assert_fence(&sandbox, &mut session, 3);
         assert_eq!(session.stop().count("started"), 3);
     }
 
-    fn a_symlink_turned_to_another_file_is_one_restart(backend) {
+    fn a_symlink_changed_to_another_file_is_one_restart(backend) {
         let sandbox = Sandbox::new();
         for name in ["v1", "v2", "v3"] {
             sandbox.write(format!("versions/{name}"), name);
@@ -278,7 +278,7 @@ with open('app.py', 'r+b') as file:
         assert_no_more(&sandbox, session, 2);
     }
 
-    fn what_changes_no_file_is_no_restart(backend) {
+    fn operations_that_change_no_file_do_not_restart(backend) {
         let sandbox = Sandbox::new();
         let app = sandbox.write("app.py", "one");
         sandbox.write("pkg/x.py", "x");
@@ -315,7 +315,7 @@ with open('app.py', 'r+b') as file:
         session.stop();
     }
 
-    fn a_file_that_goes_and_is_back_as_it_was_within_the_debounce_time_is_no_restart(backend) {
+    fn a_file_moved_away_and_back_within_the_debounce_time_does_not_restart(backend) {
         let sandbox = Sandbox::new();
         let app = sandbox.write("app.py", "one");
         let mut session = watch(&sandbox, backend, &["-w", "*.py", "--debounce", "1s"]);
@@ -327,15 +327,15 @@ with open('app.py', 'r+b') as file:
         assert_eq!(session.stop().count("started"), 4);
     }
 
-    fn a_file_swapped_for_another_and_back_is_told_truly_or_not_at_all(backend) {
+    fn a_file_swapped_for_another_and_back_is_reported_correctly_or_not_at_all(backend) {
         let (sandbox, mut session) = edit_app(backend, &["-w", "*.py"]);
         sandbox.write("another", "three");
         for (from, to) in [("app.py", "away"), ("another", "app.py"), ("app.py", "another"), ("away", "app.py")] {
             fs::rename(sandbox.path(from), sandbox.path(to)).unwrap();
         }
         sandbox.write("other.py", "the fence");
-        // The old command may have been asked to end as soon as the other file stood there, whole. Then there is a
-        // start with nothing behind it; and the fence is behind this one or the next.
+        // The stop of the old command may begin as soon as the other file is whole. Then there is a start without
+        // changes, and the fence causes this start or the next.
         let last = session.wait_where("started", |seen| seen["changes"].to_string().contains("other.py"));
         let generation = last["generation"].as_u64().unwrap();
         assert_eq!(line_read(&session, generation), "two|");

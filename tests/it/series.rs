@@ -1,8 +1,8 @@
-//! Restarts that follow each other within 2 s: loops become rare and are told, with what to type; people, formatters and
-//! editors that save by themselves are not delayed; nothing is lost.
+//! Restarts that follow each other within 2 s: loops are slowed down and reported with a remedy; people, formatters and
+//! editors with autosave are not delayed; no change is lost.
 //!
-//! How long each restart waits is tested exactly in `src/damping_tests.rs`. A wait of damping is half a second at least
-//! and doubles, so a busy machine is told from it here by the number of slow restarts.
+//! `src/damping_tests.rs` tests the exact delays. A delay is at least half a second and doubles, so the number of slow
+//! restarts distinguishes it here from a busy machine.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::support::watched::{is_installed, names, watch_without_restarts};
 use crate::support::{Sandbox, Session};
 
-/// A command that writes what is watched, and ends.
+/// A command that writes watched files and exits.
 struct Loop {
     what: &'static str,
     watch: &'static [&'static str],
     script: &'static str,
-    /// How the line ends, or what its end begins with.
+    /// The end of the message, or the beginning of its end.
     remedy: &'static str,
 }
 
@@ -38,7 +38,7 @@ const LOOPS: [Loop; 7] = [
         what: "make",
         watch: &["-w", "*.[cho]"],
         script: "exec make -s",
-        // By then some of them, or all.
+        // At that time some of them, or all.
         remedy: "-i ",
     },
     Loop {
@@ -54,7 +54,7 @@ const LOOPS: [Loop; 7] = [
         script: "mkdir -p gen/parts; echo >gen/parts/$$.$(date +%N)",
         remedy: "-i gen",
     },
-    // As mkdocs and sphinx do it: clean, copy what belongs to the theme, write the pages, some of them compressed.
+    // Like mkdocs and sphinx: clean, copy the theme, write the pages, compress some of them.
     Loop {
         what: "mkdocs build",
         watch: &["-w", "docs;mkdocs.yml", "-w", "site"],
@@ -74,7 +74,7 @@ const LOOPS: [Loop; 7] = [
     },
 ];
 
-/// Sources of all kinds, so that something old is watched, and a Makefile that always has something to do.
+/// Sources of all kinds, so that old files are watched, and a Makefile that is never up to date.
 fn write_sources(sandbox: &Sandbox) {
     for name in
         ["app.py", "paper.tex", "a.c", "b.c", "src/main.js", "docs/index.md", "mkdocs.yml", "index.rst", "conf.py"]
@@ -92,14 +92,14 @@ fn seconds_between(earlier: &Value, later: &Value) -> f64 {
     at(later) - at(earlier)
 }
 
-/// What was told as degraded.
+/// The messages of `degraded` events.
 fn told(session: &Session) -> Vec<String> {
     let degraded = session.events().into_iter().filter(|event| event["event"] == "degraded");
     degraded.map(|event| event["message"].as_str().expect("it has a message").to_owned()).collect()
 }
 
 #[test]
-fn commands_that_write_what_is_watched_are_told_and_come_to_their_end_every_ten_seconds() {
+fn commands_that_write_watched_files_are_reported_and_can_finish_every_ten_seconds() {
     let mut running = Vec::new();
     for case in &LOOPS {
         if case.what == "make" && !is_installed("make", "make that restarts itself") {
@@ -115,7 +115,7 @@ fn commands_that_write_what_is_watched_are_told_and_come_to_their_end_every_ten_
         // The tenth restart is the eleventh generation.
         let tenth = session.wait_started(11);
         let [line] = &told(&session)[..] else { panic!("one line by the tenth: {}", account(&session)) };
-        let remedy = line.rsplit(" out: ").next().expect("a last part");
+        let remedy = line.rsplit(": ").next().expect("a last part");
         assert!(remedy.starts_with(case.remedy), "{line}\n{}", account(&session));
         let next = session.wait_started(12);
         assert!(seconds_between(&tenth, &next) > 9.5, "{}", account(&session));
@@ -127,14 +127,14 @@ fn commands_that_write_what_is_watched_are_told_and_come_to_their_end_every_ten_
     }
 }
 
-/// Writes a file with a new name at its start, as long as the file `$1` is there, and runs on.
+/// Writes a file with a new name at its start, as long as the file `$1` exists, and keeps running.
 const SERVER: &str = "
 mkdir -p out
 if [ -e \"$1\" ]; then echo x >out/$$.$(date +%N); fi
 exec sleep 600";
 
-/// Starts it and waits for the start after which the next restart waits 8 s, and for the output that waits so long. No
-/// further one comes.
+/// Starts it and waits for the start after which the next restart is delayed by 8 s, and for the output that will cause
+/// it. There is no further output.
 fn start_server(sandbox: &Sandbox) -> (Session, Value) {
     let permission = sandbox.beside().join("may-write");
     fs::write(&permission, "").expect("the sandbox is writable");
@@ -144,12 +144,12 @@ fn start_server(sandbox: &Sandbox) -> (Session, Value) {
     let last = session.wait_armed(10);
     // Each generation has written one.
     session.wait_until("the output that waits", || sandbox.path("out").read_dir().is_ok_and(|out| out.count() >= 10));
-    fs::remove_file(&permission).expect("it is there");
+    fs::remove_file(&permission).expect("it exists");
     (session, last)
 }
 
 #[test]
-fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts_at_once() {
+fn during_a_delay_the_command_keeps_running_and_a_save_of_another_file_restarts_at_once() {
     let sandbox = Sandbox::new();
     let (mut session, waiting) = start_server(&sandbox);
     let before: Vec<Value> = session
@@ -171,13 +171,13 @@ fn while_a_restart_waits_the_command_runs_on_and_a_save_of_another_file_restarts
 }
 
 #[test]
-fn what_waits_and_is_undone_restarts_nothing() {
+fn a_change_that_is_undone_during_the_delay_does_not_restart() {
     let sandbox = Sandbox::new();
     let (mut session, _) = start_server(&sandbox);
     let newest = sandbox.path("out").read_dir().unwrap().map(|entry| entry.unwrap());
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).expect("ten of them");
-    fs::remove_file(newest.path()).expect("it is there");
-    // Longer than the wait: only the pace of the waits is tested here.
+    fs::remove_file(newest.path()).expect("it exists");
+    // Longer than the delay: nothing may happen.
     std::thread::sleep(Duration::from_secs(9));
     assert_eq!(session.starts(), 10, "{}", session.account());
     sandbox.write("app.py", "two");
@@ -197,7 +197,7 @@ fn signals_are_neither_counted_nor_delayed() {
     session.stop();
 }
 
-/// A command that reads the file at its start and tells what it read.
+/// A command that reads the file at its start and prints its content.
 fn start_reader(sandbox: &Sandbox) -> (Session, impl Fn() -> String) {
     sandbox.write("app.txt", "start");
     let seen = sandbox.beside().join("seen");
@@ -207,7 +207,7 @@ fn start_reader(sandbox: &Sandbox) -> (Session, impl Fn() -> String) {
     (session, move || fs::read_to_string(&seen).unwrap_or_default())
 }
 
-/// Nothing waited: damping would have delayed nearly all of them, each more than the one before.
+/// Asserts that no restart was delayed: a delay would affect nearly all of them, each more than the one before.
 fn assert_prompt(session: &Session) {
     let events = session.events();
     let restarts: Vec<f64> = events.iter().filter_map(|event| event["restart_ms"].as_f64()).collect();
@@ -218,11 +218,11 @@ fn assert_prompt(session: &Session) {
 }
 
 #[test]
-fn saves_that_wait_for_each_start_are_not_delayed_and_told_once_at_the_tenth() {
+fn saves_after_each_start_are_not_delayed_and_reported_once_at_the_tenth() {
     let sandbox = Sandbox::new();
     let (mut session, seen) = start_reader(&sandbox);
     for number in 2..=21 {
-        // The pace of a person who tries things out.
+        // The pauses of a person who tries things out.
         std::thread::sleep(Duration::from_millis(400));
         sandbox.write("app.txt", format!("for generation {number}"));
         session.wait_armed(number);
@@ -250,7 +250,7 @@ fn saves_followed_by_a_formatter_are_not_delayed() {
     session.stop();
 }
 
-/// A quarter of a minute; with `RELOADRUN_LONG=1` the whole one.
+/// A quarter of a minute; a whole minute with `RELOADRUN_LONG=1`.
 #[test]
 fn an_editor_that_saves_every_second_is_not_delayed() {
     let saves = if std::env::var_os("RELOADRUN_LONG").is_some() { 60 } else { 15 };
@@ -266,7 +266,7 @@ fn an_editor_that_saves_every_second_is_not_delayed() {
 }
 
 #[test]
-fn a_script_that_saves_ten_times_a_second_loses_nothing_when_its_restarts_wait() {
+fn a_script_that_saves_ten_times_a_second_loses_no_save_when_its_restarts_are_delayed() {
     let sandbox = Sandbox::new();
     let (session, seen) = start_reader(&sandbox);
     let deadline = Instant::now() + Duration::from_secs(120);

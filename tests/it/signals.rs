@@ -1,4 +1,4 @@
-//! Every signal from 1 to 64, sent to the running program: it does what `docs/signals.md` says.
+//! Every signal from 1 to 64, sent to the running program: the effect is as in `docs/signals.md`.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -7,8 +7,8 @@ use super::ends::pid_of;
 use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session};
 
-/// Says the number of every signal that it can hear and gets, and ends on TERM. Not 32 and 33, which Python refuses:
-/// they would kill it. In Python, because it knows the real-time signals.
+/// Prints the number of every signal that it gets, and ends on TERM. Python refuses handlers for 32 and 33, so these
+/// would kill it. Written in Python because of the real-time signals.
 const HEARS: &str = "
 import signal, sys
 heard = {number for number in range(1, 65) if number not in (9, 17, 18, 19, 32, 33)}
@@ -20,12 +20,12 @@ while True:
     print(number, flush=True)
 ";
 
-/// After it, whatever a signal before it led to has happened.
+/// A fence: when it arrives, all effects of earlier signals have happened.
 const FENCE: i32 = 10;
 
 /// Number and meaning of each signal in the documented table.
 fn table() -> Vec<(i32, String)> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signals.md")).expect("it is there");
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signals.md")).expect("it exists");
     let rows = text.lines().filter(|line| line.starts_with("| ") && line[2..].starts_with(char::is_numeric));
     let table: Vec<(i32, String)> = rows
         .flat_map(|row| {
@@ -54,7 +54,7 @@ fn every_signal_to_the_supervisor_does_what_the_table_says() {
     let mut heard = "ready\n".to_owned();
     for (number, meaning) in table() {
         match meaning.as_str() {
-            // It is the fence.
+            // This signal is the fence.
             "passed on" if number == FENCE => continue,
             "passed on" => heard += &format!("{number}\n"),
             "ignored" => {}
@@ -102,7 +102,7 @@ fn every_signal_to_the_child_is_ignored_or_ends_in_the_next_generation() {
     let mut expected = "ready\n".to_owned();
     for (number, _) in table.iter().filter(|row| !ends_it(row)) {
         signal(session.child_pid(), &number.to_string());
-        // A fence: if the child has ended of it, this reaches no command.
+        // A fence: if the signal has ended the child, this reaches no command.
         session.signal("USR1");
         expected += "10\n";
         session.wait_until(&format!("{expected:?} after {number}"), || session.stdout() == expected);
@@ -110,7 +110,7 @@ fn every_signal_to_the_child_is_ignored_or_ends_in_the_next_generation() {
     let ended = session.stop();
     ended.assert_code(143);
     assert_eq!(ended.count("started"), 1, "{ended:#?}");
-    // The delay before a start grows from one death to the next, so each gets a session of its own.
+    // The delay before a start grows with each death of a child, so each signal gets its own session.
     for (number, _) in table.iter().filter(|row| ends_it(row)) {
         let (_sandbox, mut session) = listening();
         signal(session.child_pid(), &number.to_string());

@@ -1,5 +1,5 @@
-//! A signal instead of a restart: what happens when the command ends by it, when the signal does not reach the program, when
-//! the program has set itself aside, and that the new code is what is imported.
+//! `--on-change signal:NAME`: commands that the signal ends, signals that do not reach the program, daemons, and
+//! imports of the new code.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::support::session::is_alive;
 use crate::support::watched::{is_installed, names};
 use crate::support::{Sandbox, Session};
 
-/// Says "GENERATION up", sets its handler when there is a file `go`, says "GENERATION ready", and then "GENERATION heard" at
-/// each HUP.
+/// Prints "GENERATION up", sets its handler when the file `go` exists, prints "GENERATION ready", and then "GENERATION
+/// heard" at each HUP.
 const LATE: &str = "import os, pathlib, signal, time
 g = os.environ['RELOADRUN_GENERATION']
 print(g, 'up', flush=True)
@@ -42,7 +42,7 @@ fn pid(event: &Value) -> i32 {
 }
 
 #[test]
-fn a_signal_before_the_handler_is_there_leads_to_a_start_whatever_on_exit_says() {
+fn a_signal_before_the_handler_is_set_causes_a_start_with_any_on_exit() {
     for on_exit in ["wait", "exit", "restart"] {
         let sandbox = Sandbox::new();
         sandbox.write("late.py", LATE);
@@ -53,7 +53,7 @@ fn a_signal_before_the_handler_is_there_leads_to_a_start_whatever_on_exit_says()
         let started = session.wait_armed(2);
         assert_eq!(names(&started), ["a.txt"]);
         assert!(started["restart_ms"].is_number(), "{started}");
-        // Now in time.
+        // Now with the handler.
         sandbox.write("go", "");
         wait_said(&session, "2 ready");
         sandbox.write("b.txt", "two");
@@ -67,7 +67,7 @@ fn a_signal_before_the_handler_is_there_leads_to_a_start_whatever_on_exit_says()
 }
 
 #[test]
-fn each_save_whose_signal_kills_is_one_start_and_it_is_told_once() {
+fn each_save_whose_signal_kills_causes_one_start_and_it_is_reported_once() {
     let sandbox = Sandbox::new();
     let mut session = start(&sandbox, &[], &["sleep", "600"]);
     for generation in 1..6 {
@@ -83,7 +83,7 @@ fn each_save_whose_signal_kills_is_one_start_and_it_is_told_once() {
 }
 
 #[test]
-fn what_a_shell_or_a_small_init_makes_of_the_signal_counts_as_well_and_any_other_end_is_the_commands_own() {
+fn exit_code_128_plus_n_counts_as_killed_and_any_other_exit_is_the_commands_own() {
     for (code, starts) in [(129, 2), (7, 1)] {
         let sandbox = Sandbox::new();
         let script = format!("trap 'exit {code}' HUP; echo $RELOADRUN_GENERATION up; sleep 600 & wait");
@@ -103,8 +103,8 @@ fn what_a_shell_or_a_small_init_makes_of_the_signal_counts_as_well_and_any_other
 }
 
 #[test]
-fn a_save_while_the_command_gives_up_is_not_lost() {
-    // As a master whose workers fail to boot: it hears no more, and takes its time.
+fn a_save_while_the_command_fails_slowly_is_not_lost() {
+    // Like a master whose workers fail to start: it ignores the signal and exits slowly.
     let sandbox = Sandbox::new();
     let script = "trap '' HUP; grep -q good a.txt && exec sleep 600; echo $RELOADRUN_GENERATION up
         until [ -e go ]; do sleep 0.01; done; exit 3";
@@ -122,9 +122,9 @@ fn a_save_while_the_command_gives_up_is_not_lost() {
 }
 
 #[test]
-fn if_the_signal_ends_a_shell_the_old_tree_is_ended_before_the_next_and_the_remedy_is_told() {
+fn if_the_signal_ends_a_shell_the_old_tree_is_stopped_first_and_a_hint_names_the_remedy() {
     let sandbox = Sandbox::new();
-    // Deaf, so that nothing but a stop ends it.
+    // It ignores HUP, so that only a stop ends it.
     sandbox.script("server.sh", "trap '' HUP\necho $RELOADRUN_GENERATION $$\nwhile :; do sleep 0.05; done");
     let mut session = start(&sandbox, &[], &["sh", "-c", "./server.sh; true"]);
     session.wait_armed(1);
@@ -136,14 +136,14 @@ fn if_the_signal_ends_a_shell_the_old_tree_is_ended_before_the_next_and_the_reme
     assert!(!is_alive(orphan), "{}", session.account());
     let ended = session.stop();
     let hints = hints(&ended.events);
-    let told = hints.iter().find(|hint| hint.contains("did not reach")).expect("it is told");
+    let told = hints.iter().find(|hint| hint.contains("did not reach")).expect("the hint");
     assert!(told.contains(&format!("server.sh {orphan}")) || told.contains(&format!("server.sh ({orphan})")), "{told}");
     assert!(told.contains("Write `exec` before the program that sh runs"), "{told}");
     assert_eq!((ended.count("waiting"), ended.count("exited")), (0, 0), "{ended:#?}");
 }
 
 #[test]
-fn a_text_that_is_one_simple_command_gets_the_signal_itself() {
+fn a_command_string_with_one_simple_command_gets_the_signal_itself() {
     let sandbox = Sandbox::new();
     sandbox.write("late.py", LATE);
     sandbox.write("go", "");
@@ -188,7 +188,7 @@ fn npm_does_not_pass_the_signal_on_and_is_started_again() {
     assert_eq!(ended.count("waiting"), 0, "{ended:#?}");
 }
 
-/// Forks twice, in a session of its own, as daemon(7) has it.
+/// A double fork in a new session, as in daemon(7).
 const DAEMON: &str = "import os, time
 if os.fork(): os._exit(0)
 os.setsid()
@@ -205,7 +205,7 @@ fn daemon(sandbox: &Sandbox, session: &Session, generation: u64) -> i32 {
 }
 
 #[test]
-fn a_command_that_sets_itself_aside_is_told_once_and_restarted() {
+fn a_daemon_is_reported_once_and_restarted() {
     let sandbox = Sandbox::new();
     sandbox.write("daemon.py", DAEMON);
     let mut session = start(&sandbox, &[], &["python3", "daemon.py"]);
@@ -228,7 +228,7 @@ fn a_command_that_sets_itself_aside_is_told_once_and_restarted() {
 }
 
 #[test]
-fn in_ci_a_daemon_is_told_before_it_is_ended() {
+fn in_ci_a_daemon_is_reported_before_it_is_stopped() {
     let sandbox = Sandbox::new();
     sandbox.write("a.txt", "0");
     sandbox.write("daemon.py", DAEMON);
@@ -244,7 +244,7 @@ fn in_ci_a_daemon_is_told_before_it_is_ended() {
 }
 
 #[test]
-fn a_command_that_ends_with_nobody_left_is_no_daemon() {
+fn a_command_that_exits_and_leaves_no_process_is_not_a_daemon() {
     let sandbox = Sandbox::new();
     let mut session = start(&sandbox, &[], &["sh", "-c", "true | true"]);
     session.wait("waiting");
@@ -252,7 +252,7 @@ fn a_command_that_ends_with_nobody_left_is_no_daemon() {
     assert!(!hints(&ended.events).iter().any(|hint| hint.contains("behind")), "{ended:#?}");
 }
 
-/// Says the number of the module at its start and at each HUP, imported anew.
+/// Imports the module and prints its number, at its start and at each HUP.
 const IMPORTS: &str = "import signal, subprocess, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
 while True:
@@ -286,12 +286,12 @@ fn never_imports_old_code(on_change: &str, prefix: Option<&str>, words: &[&str],
 }
 
 #[test]
-fn a_command_that_imports_anew_on_a_signal_imports_the_new_code() {
+fn a_command_that_imports_again_on_a_signal_imports_the_new_code() {
     never_imports_old_code("signal:HUP", None, &["python3"], |_| "__pycache__".to_owned());
 }
 
 #[test]
-fn compiled_files_below_a_prefix_are_dropped_too() {
+fn compiled_files_below_a_prefix_are_removed_too() {
     let mirrored = |prefix: &'static str| move |root: &Path| format!("{prefix}{}", root.display());
     let real = |root: &Path| root.canonicalize().unwrap();
     for on_change in ["signal:HUP", "restart"] {

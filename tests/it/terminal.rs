@@ -1,4 +1,4 @@
-//! The terminal belongs to the command while it runs, and is sane when it has gone.
+//! The terminal: the command has it while it runs, and its settings are restored afterwards.
 
 use std::fs;
 use std::process::Command;
@@ -10,23 +10,23 @@ use super::ends::{SIGNALS, pid_of, wrapped};
 use crate::support::session::{is_alive, signal};
 use crate::support::{Ended, Sandbox, Session, Terminal};
 
-/// What `--clear` writes.
+/// The sequence that `--clear` writes.
 const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 
-/// What ends the alternate screen.
+/// The sequence that leaves the alternate screen.
 const MAIN_SCREEN: &str = "\x1b[?1049l";
 
-/// With `--interval 100ms` the child gives a supervisor that hangs 5 s; this is longer.
+/// Longer than the 5 s after which the child considers the supervisor hung, with `--interval 100ms`.
 const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(6);
 
-/// Goes to the foreground of a terminal of its own; with every signal as it is there, even if the tests run in the
-/// background of a script, which ignores INT.
+/// Moves to the foreground of a new terminal, with default signal dispositions even if the tests run in the background
+/// of a script, where INT is ignored.
 pub const AT_ITS_TERMINAL: [&str; 4] = ["env", "--default-signal", "setsid", "--ctty"];
 
-/// Writes down which signals it hears, and ends on those that follow.
+/// Records its signals, and ends on the signals given after it.
 const HEARD: [&str; 3] = [env!("CARGO_BIN_EXE_probe"), "heard", "../heard"];
 
-/// Counts, so that one sees whether it runs.
+/// Counts in a file, which shows whether it is running.
 const COUNTS: [&str; 3] = ["sh", "-c", "while :; do echo >> ../count; sleep 0.02; done"];
 
 /// A sandbox with `app.txt`, which is watched.
@@ -36,7 +36,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// reloadrun with a command, not started.
+/// The command line of reloadrun with a command.
 fn reloadrun(sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Command {
     let mut inner = sandbox.command(["--events".as_ref(), sandbox.events().as_os_str()]);
     inner.args(["--color", "never", "-w", "app.txt"]).args(arguments).arg("--").args(command);
@@ -44,12 +44,12 @@ fn reloadrun(sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Command
 }
 
 /// Starts it in the foreground of a terminal.
-fn start(terminal: &Terminal, sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Session {
+pub fn start(terminal: &Terminal, sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Session {
     let inner = reloadrun(sandbox, arguments, command);
     Session::start_at(terminal, wrapped(&AT_ITS_TERMINAL, &inner, sandbox), sandbox)
 }
 
-/// Starts it with no terminal anywhere near.
+/// Starts it without a terminal.
 fn start_alone(sandbox: &Sandbox, arguments: &[&str], command: &[&str]) -> Session {
     Session::start(reloadrun(sandbox, arguments, command), sandbox)
 }
@@ -83,10 +83,11 @@ fn is_stopped(pid: i32) -> bool {
     stat(pid).0 == "T"
 }
 
-/// Holds what is stopped for so long that a heartbeat would have been missed, and sees that nothing moves.
+/// Waits, while everything is stopped, longer than a heartbeat may be missed, and asserts that the counter does not
+/// change.
 fn nothing_moves(sandbox: &Sandbox) {
     let before = count(sandbox);
-    // Time is what this is about: nothing else could be waited for.
+    // The test must sleep, because nothing may happen.
     std::thread::sleep(LONGER_THAN_PATIENCE);
     assert_eq!(count(sandbox), before, "a stopped command does not count");
 }
@@ -122,19 +123,19 @@ impl Shell {
         self.terminal.press(&format!("{line}\n"));
     }
 
-    /// Waits for the next prompt, and sees that it works.
+    /// Waits until the shell executes a command again.
     fn wait_prompt(&self, word: &str) {
-        // What is echoed has the quotes, so only the output counts.
+        // The echo of the typed line has quotes, so only the output matches.
         self.line(&format!("echo '{word}'!"));
         self.terminal.wait_shown(&format!("{word}!"), 1);
     }
 
-    /// The supervisor: what the shell started last.
+    /// The supervisor: the last process that the shell started.
     fn supervisor(&self) -> i32 {
         self.session.child_pid()
     }
 
-    /// Leaves the shell.
+    /// Exits from the shell.
     fn leave(self) -> String {
         self.line("exit 7");
         let Shell { session, terminal, .. } = self;
@@ -156,7 +157,7 @@ fn a_command_at_a_terminal_is_in_its_foreground_and_reads_from_it_in_every_gener
         sandbox.write("app.txt", format!("after {generation}"));
     }
     session.wait_started(4);
-    // The end of what is typed ends the command, and that is all that it ends.
+    // End of input ends the command, but not reloadrun.
     terminal.press("\x04");
     assert_eq!(session.wait("exited")["code"], 0);
     session.wait("waiting");
@@ -202,26 +203,26 @@ fn a_ctrl_c_reaches_the_command_once_and_if_it_ends_so_does_reloadrun_with_130()
 }
 
 #[test]
-fn a_command_that_handles_ctrl_c_goes_on_with_reloadrun_and_a_second_one_ends_the_matter() {
+fn a_command_that_handles_ctrl_c_keeps_running_and_a_second_one_ends_everything() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let mut session = start(&terminal, &sandbox, &["--stop-timeout", "1h"], &HEARD);
     let pid = pid_of(&session.wait_armed(1));
     wait_heard(&session, &sandbox, "ready\n");
     terminal.press("\x03");
     wait_heard(&session, &sandbox, "ready\nINT\n");
-    // A fence: whatever the Ctrl-C led to comes before this.
+    // A fence: all effects of the Ctrl-C come before this.
     session.signal("USR1");
     wait_heard(&session, &sandbox, "ready\nINT\nUSR1\n");
     assert!(is_alive(pid));
     terminal.press("\x03");
     session.wait_end().assert_code(130);
-    // It is killed at once, perhaps before it could write the second one down.
+    // It is killed at once, perhaps before it could record the second one.
     assert!(heard(&sandbox).matches("INT").count() <= 2, "{}", heard(&sandbox));
     assert!(!is_alive(pid));
 }
 
 #[test]
-fn a_signal_that_ends_reloadrun_is_for_the_command_the_stop_signal_once() {
+fn a_signal_that_ends_reloadrun_sends_the_command_one_stop_signal() {
     for (name, code) in SIGNALS {
         for at_terminal in [false, true] {
             let (terminal, sandbox) = (Terminal::new(), sandbox());
@@ -265,12 +266,12 @@ fn usr1_usr2_and_winch_are_passed_on_once() {
 }
 
 #[test]
-fn a_window_of_another_size_is_told_once_and_its_size_is_right() {
+fn a_changed_window_size_is_signalled_once_and_is_correct() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let mut session = start(&terminal, &sandbox, &["--stop-timeout", "0"], &HEARD);
     session.wait_armed(1);
     wait_heard(&session, &sandbox, "ready\n");
-    // In one dimension alone: stty sets them one after the other.
+    // Only one dimension, because stty sets them one after the other.
     terminal.resize(33, 80);
     session.wait_until("WINCH", || heard(&sandbox).contains("WINCH"));
     session.signal("USR1");
@@ -307,7 +308,7 @@ fn a_terminal_that_is_closed_ends_everything() {
 }
 
 #[test]
-fn ctrl_z_stops_fg_and_bg_continue_and_no_heart_is_missed_meanwhile() {
+fn ctrl_z_stops_and_fg_and_bg_continue_without_a_missed_heartbeat() {
     let shell = Shell::new();
     shell.line(&format!("$R $O -- sh -c '{}'", COUNTS[2]));
     wait_counting(&shell.session, &shell.sandbox);
@@ -320,7 +321,7 @@ fn ctrl_z_stops_fg_and_bg_continue_and_no_heart_is_missed_meanwhile() {
     wait_counting(&shell.session, &shell.sandbox);
     shell.wait_prompt("background");
     shell.line("fg");
-    // A fence: Ctrl-Z belongs to the job again once it is in the foreground.
+    // A fence: Ctrl-Z reaches the job again once it is in the foreground.
     shell.session.wait_until("the foreground", || stat(supervisor).1 == stat(supervisor).2);
     shell.terminal.press("\x1a");
     shell.session.wait_until("the stop", || is_stopped(supervisor));
@@ -337,9 +338,9 @@ fn ctrl_z_stops_fg_and_bg_continue_and_no_heart_is_missed_meanwhile() {
 }
 
 #[test]
-fn a_command_that_stops_itself_gives_the_shell_back_as_if_run_directly() {
+fn a_command_that_stops_itself_returns_to_the_shell_as_if_run_directly() {
     let shell = Shell::new();
-    // Raw mode programs see Ctrl-Z as a key, and stop themselves: alone, or with their group.
+    // Programs in raw mode read Ctrl-Z as a key and stop themselves, alone or with their group.
     for (number, how) in
         ["os.kill(os.getpid(), signal.SIGTSTP)", "os.kill(0, signal.SIGTSTP)", "signal.raise_signal(signal.SIGSTOP)"]
             .iter()
@@ -361,10 +362,10 @@ fn a_command_that_stops_itself_gives_the_shell_back_as_if_run_directly() {
 }
 
 #[test]
-fn a_stop_asked_of_the_supervisor_stops_the_whole_tree_and_cont_continues_it() {
+fn tstp_to_the_supervisor_stops_the_whole_tree_and_cont_continues_it() {
     for at_terminal in [false, true] {
         let (terminal, sandbox) = (Terminal::new(), sandbox());
-        // One of them wants no TSTP, and one left the session.
+        // One process ignores TSTP, and one left the session.
         let family = format!("trap '' TSTP; setsid sh -c '{}' & {}", COUNTS[2], COUNTS[2]);
         let command = ["sh", "-c", &family];
         let mut session = match at_terminal {
@@ -375,7 +376,7 @@ fn a_stop_asked_of_the_supervisor_stops_the_whole_tree_and_cont_continues_it() {
         wait_counting(&session, &sandbox);
         session.signal("TSTP");
         session.wait_until("the stop", || is_stopped(session.pid()));
-        // Or it waits in the kernel for its offspring, which is stopped: between vfork and exec.
+        // The first process waits in the kernel for its stopped child, between vfork and exec.
         assert!(["T", "D"].contains(&&*stat(leader).0), "{:?}", stat(leader));
         nothing_moves(&sandbox);
         session.signal("CONT");
@@ -390,7 +391,7 @@ fn a_stop_asked_of_the_supervisor_stops_the_whole_tree_and_cont_continues_it() {
 }
 
 #[test]
-fn a_stopped_job_that_is_killed_leaves_nothing() {
+fn a_stopped_job_that_is_killed_leaves_no_process() {
     let sandbox = sandbox();
     let mut session = start_alone(&sandbox, &[], &COUNTS);
     let leader = pid_of(&session.wait_armed(1));
@@ -408,9 +409,9 @@ fn a_stopped_job_that_is_killed_leaves_nothing() {
 }
 
 #[test]
-fn in_the_background_of_a_script_it_works_and_the_terminals_ctrl_c_is_not_its() {
+fn in_the_background_of_a_script_it_works_and_ignores_ctrl_c() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
-    // Without job control a shell has its background ignore INT and QUIT, and read from nowhere.
+    // Without job control, a shell starts background commands with INT and QUIT ignored and /dev/null as input.
     let script = "trap 'echo interrupted' INT; \"$@\" & p=$!; echo $p > ../pid; while kill -0 $p; do wait $p; done 2>/dev/null; wait $p; echo code=$?";
     let inner = reloadrun(&sandbox, &[], &[&HEARD[..], &["TERM"]].concat());
     let outer = wrapped(&[&AT_ITS_TERMINAL[..], &["sh", "-c", script, "sh"]].concat(), &inner, &sandbox);
@@ -432,7 +433,7 @@ fn in_the_background_of_a_script_it_works_and_the_terminals_ctrl_c_is_not_its() 
 }
 
 #[test]
-fn under_nohup_it_outlives_the_terminal_and_under_setsid_it_has_none() {
+fn with_nohup_it_survives_the_terminal_and_with_setsid_it_has_none() {
     for wrapper in [&["setsid", "--ctty", "nohup"][..], &["setsid", "--ctty", "setsid", "--wait"]] {
         let (mut terminal, sandbox) = (Terminal::new(), sandbox());
         let inner = reloadrun(&sandbox, &[], &[&HEARD[..], &["TERM"]].concat());
@@ -448,9 +449,10 @@ fn under_nohup_it_outlives_the_terminal_and_under_setsid_it_has_none() {
             // TERM ends the outer setsid alone.
             let supervisor: i32 = {
                 let started = session.events();
-                let lockfile = fs::read_dir(sandbox.runtime()).expect("there").flatten().next().expect("a lockfile");
+                let lockfile =
+                    fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile");
                 let content: serde_json::Value =
-                    serde_json::from_slice(&fs::read(lockfile.path()).expect("there")).expect("JSON");
+                    serde_json::from_slice(&fs::read(lockfile.path()).expect("it exists")).expect("JSON");
                 assert!(!started.is_empty());
                 pid_of(&content)
             };
@@ -463,12 +465,12 @@ fn under_nohup_it_outlives_the_terminal_and_under_setsid_it_has_none() {
     }
 }
 
-/// Goes to where a full-screen program is, and hears no TERM.
+/// Enters the modes of a full-screen program, and ignores TERM.
 const FULL_SCREEN: &str = "trap '' TERM; stty raw -echo; \
     printf '\\033[?1049h\\033[?25l\\033[?2004h\\033[?1000h'; echo th''ere; while :; do sleep 0.01; done";
 
 #[test]
-fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
+fn a_restart_of_a_full_screen_program_restores_the_terminal() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let before = terminal.settings();
     let script = format!("test $RELOADRUN_GENERATION = 2 && exec sleep 600; {FULL_SCREEN}");
@@ -482,9 +484,9 @@ fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
     terminal.wait_shown("generation 2 runs", 1);
     let shown = terminal.shown();
     let (full, after) = shown.split_once("there").expect("it was there");
-    // What is said is not said to the alternate screen, where it would be lost.
+    // Messages must not go to the alternate screen, where they would disappear.
     let (sequences, _) =
-        after.split_once("reloadrun: app.txt changed; the command had to be killed").expect("that is said");
+        after.split_once("reloadrun: app.txt changed; the command had to be killed").expect("the line");
     assert!(!full.contains(MAIN_SCREEN));
     for off in [
         MAIN_SCREEN,
@@ -499,7 +501,7 @@ fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
     ] {
         assert_eq!(sequences.matches(off).count(), 1, "{off:?} in {sequences:?}");
     }
-    // The next one leaves nothing behind, and gets nothing.
+    // The next command changes no modes, so no sequences are written.
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
     assert_eq!(terminal.shown().matches(MAIN_SCREEN).count(), 1);
@@ -509,7 +511,7 @@ fn a_restart_out_of_a_full_screen_program_leaves_a_sane_terminal() {
 }
 
 #[test]
-fn a_full_screen_program_that_crashes_leaves_a_sane_terminal_at_once() {
+fn the_terminal_is_restored_at_once_when_a_full_screen_program_crashes() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let before = terminal.settings();
     let crash = "stty raw -echo; printf '\\033[?1049h'; kill -SEGV $$";
@@ -519,7 +521,7 @@ fn a_full_screen_program_that_crashes_leaves_a_sane_terminal_at_once() {
     terminal.wait_shown("waiting for a change", 1);
     let shown = terminal.shown();
     assert!(shown.find(MAIN_SCREEN) < shown.find("reloadrun: the command was killed by SIGSEGV"), "{shown:?}");
-    // Ctrl-C is a key no more.
+    // In raw mode, Ctrl-C would be an ordinary character.
     terminal.press("\x03");
     session.wait_end().assert_code(130);
 }
@@ -552,9 +554,9 @@ fn escape_sequences_go_to_the_terminal_and_never_into_a_pipe_or_for_an_ordinary_
 }
 
 #[test]
-fn a_shell_that_took_the_terminal_and_was_killed_gives_it_back() {
+fn the_terminal_is_taken_back_from_a_killed_shell() {
     let shell = Shell::new();
-    // An interactive shell makes its own group the foreground group, and hears no TERM.
+    // An interactive shell makes its own group the foreground group, and ignores TERM.
     shell.line("$R $O --stop-timeout 50ms -- bash --norc --noprofile -i");
     shell.terminal.wait_shown("ask> ", 2);
     let supervisor = shell.supervisor();
@@ -575,7 +577,7 @@ fn a_shell_that_took_the_terminal_and_was_killed_gives_it_back() {
 }
 
 #[test]
-fn a_script_that_kills_its_own_group_does_not_mean_reloadrun() {
+fn a_script_that_kills_its_own_group_does_not_end_reloadrun() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let script = "trap 'kill 0' EXIT; trap 'exit 0' TERM; sleep 600 & echo th''ere; wait";
     let mut session = start(&terminal, &sandbox, &[], &["sh", "-c", script]);
@@ -612,7 +614,7 @@ fn clear_clears_before_each_start_and_only_a_terminal() {
 }
 
 #[test]
-fn clear_keeps_the_complaint_that_came_just_before() {
+fn clear_keeps_warnings_since_the_last_start() {
     let (terminal, sandbox) = (Terminal::new(), sandbox());
     let mut session = start(&terminal, &sandbox, &["--clear"], &["sleep", "600"]);
     session.wait_armed(1);

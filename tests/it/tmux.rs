@@ -1,4 +1,4 @@
-//! The programs that people really use at a terminal, in a real terminal: tmux, on a server of our own.
+//! Common terminal programs in a real terminal: tmux, with its own server.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use super::ends::{left_out, pid_of};
 use crate::support::Sandbox;
 use crate::support::session::{DEADLINE, is_alive};
 
-/// Between two looks.
+/// The polling interval.
 const STEP: Duration = Duration::from_millis(20);
 
 /// A window with an interactive shell in it, with `$R` for reloadrun and its options.
@@ -18,7 +18,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// `None`, said aloud, where one of these programs is missing.
+    /// `None`, with a message, if one of these programs is missing.
     pub fn new(needed: &[&str]) -> Option<Window> {
         for program in ["tmux"].iter().chain(needed) {
             if !Command::new("which").arg(program).output().is_ok_and(|found| found.status.success()) {
@@ -43,14 +43,14 @@ impl Window {
     fn tmux(&self, words: &[&str]) -> String {
         let mut tmux = Command::new("tmux");
         self.sandbox.furnish(&mut tmux);
-        // Its socket lies in the directory of the test, so that it is nobody else's server.
+        // The socket is in the directory of the test, so that the server is private.
         tmux.env("TMUX_TMPDIR", self.sandbox.runtime()).env_remove("TMUX").args(["-L", "own", "-f", "/dev/null"]);
         let Output { status, stdout, stderr } = tmux.args(words).output().expect("tmux starts");
         assert!(status.success(), "tmux {words:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8_lossy(&stdout).trim_end().to_owned()
     }
 
-    /// What tmux knows: `#{alternate_on}`.
+    /// A value of tmux, such as `#{alternate_on}`.
     fn asked(&self, format: &str) -> String {
         self.tmux(&["display-message", "-p", format])
     }
@@ -88,7 +88,7 @@ impl Window {
         self.wait_until(&format!("full screen {on}"), || (self.asked("#{alternate_on}") == "1") == on);
     }
 
-    /// The shell's prompt is back and works.
+    /// Waits until the shell executes a command again.
     pub fn wait_prompt(&self, word: &str) {
         self.line(&format!("echo '{word}'!"));
         self.wait_screen(&format!("{word}!"));
@@ -114,7 +114,7 @@ impl Window {
 }
 
 impl Drop for Window {
-    /// The server ends with all that runs in it; the test ends when they have.
+    /// Ends the server with all its processes, and waits for them.
     fn drop(&mut self) {
         let mut tmux = Command::new("tmux");
         tmux.env("TMUX_TMPDIR", self.sandbox.runtime()).args(["-L", "own", "kill-server"]);
@@ -153,7 +153,7 @@ fn in_a_real_terminal_pdb_is_usable_in_every_generation() {
 #[test]
 fn in_a_real_terminal_vim_is_suspended_and_resumed_restarted_and_killed() {
     let Some(window) = Window::new(&["vim"]) else { return };
-    // Without a terminal of its own the third generation would say what the second has left.
+    // The third generation writes nothing, so the screen shows what the second one has left.
     let script = "test $RELOADRUN_GENERATION = 3 && exec sleep 600; exec vim -N -u NONE -i NONE -n note.txt";
     window.line(&format!("$R $O -q --stop-timeout 0 -- sh -c '{script}'"));
     window.wait_event("watching", 1);
@@ -249,7 +249,7 @@ fn in_a_real_terminal_a_repl_that_is_killed_does_not_move_the_cursor() {
 }
 
 #[test]
-fn in_a_real_terminal_clear_leaves_only_what_the_last_start_has_said() {
+fn in_a_real_terminal_clear_leaves_only_the_output_of_the_last_start() {
     let Some(window) = Window::new(&[]) else { return };
     window.line("$R $O --clear -- sh -c 'echo \"this is $RELOADRUN_GENERATION.\"; exec sleep 600'");
     window.wait_event("watching", 1);

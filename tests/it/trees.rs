@@ -1,5 +1,6 @@
-//! Commands that are trees: of every kind of descendant nothing is left before the next command starts, at the end, and
-//! when reloadrun is killed. The probe `tree` holds a lock with all of its processes, so it knows what /proc may hide.
+//! Commands with process trees: no descendant of any kind is left before the next command starts, at the end, and after
+//! reloadrun was killed. All processes of the probe `tree` hold one lock, which also shows processes that /proc may
+//! hide.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use super::ends::pid_of;
 use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session, apps};
 
-/// Every member of the probe, those with numbers with one.
+/// All members of the probe; those with a number have one.
 const KINDS: [&str; 12] = [
     "child",
     "shell",
@@ -59,7 +60,7 @@ impl Tree {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits until so many trees were complete, and the last one is.
+    /// Waits until this many trees were complete and the last one is complete.
     fn wait_up(&self, session: &Session, count: usize) {
         session.wait_until("the tree", || {
             let records = self.records();
@@ -69,19 +70,19 @@ impl Tree {
         });
     }
 
-    /// No command began before the tree of the one before was gone, and none found its port taken.
+    /// Asserts that no command started before the previous tree was gone, and none found its port in use.
     fn assert_one_at_a_time(&self) {
         for record in self.records() {
             assert!(record["more"]["overlap"] != true && record["what"] != "busy", "{:?}: {record}", self.members);
         }
     }
 
-    /// Whether nobody of any tree is left.
+    /// Whether no process of any tree is left.
     fn is_gone(&self) -> bool {
         File::open(self.probe().join("members")).is_ok_and(|file| file.try_lock().is_ok())
     }
 
-    /// Pids of whoever holds the lock.
+    /// Pids of the processes that hold the lock.
     fn pids(&self) -> Vec<i32> {
         let members = self.probe().join("members");
         let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
@@ -94,7 +95,7 @@ impl Tree {
     }
 }
 
-/// How many descriptors of a process signal somebody: two for each tether.
+/// The number of descriptors of a process with signal-driven I/O: two for each tether.
 fn tethers(pid: i32) -> usize {
     let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
     let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
@@ -102,7 +103,7 @@ fn tethers(pid: i32) -> usize {
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?.trim().to_owned();
         u32::from_str_radix(&flags, 8).ok()
     });
-    // O_ASYNC, the same on x86 and ARM.
+    // O_ASYNC has the same value on x86 and ARM.
     flags.filter(|flags| flags & 0o20000 != 0).count() / 2
 }
 
@@ -147,7 +148,7 @@ fn every_kind_of_descendant_is_gone_when_supervisor_or_child_is_killed() {
 }
 
 #[test]
-fn whoever_is_in_the_commands_group_dies_with_supervisor_and_child_at_any_moment() {
+fn the_commands_process_group_dies_with_supervisor_and_child_at_any_moment() {
     for kind in ["child", "shell", "deaf", "forker", "stopped", "port"] {
         let tree = Tree::of(&[kind]);
         let mut session = tree.start(&["--interval", "1h"]);
@@ -162,7 +163,7 @@ fn whoever_is_in_the_commands_group_dies_with_supervisor_and_child_at_any_moment
 }
 
 #[test]
-fn whoever_left_the_group_dies_with_supervisor_and_child_once_it_was_seen() {
+fn a_process_that_left_the_group_dies_with_supervisor_and_child_once_it_was_seen() {
     for (kind, strays) in [("group", 1), ("session", 1), ("daemon", 1), ("far-port", 1), ("many:8", 1)] {
         let tree = Tree::of(&[kind]);
         let mut session = tree.start(&["--interval", "50ms"]);
@@ -178,10 +179,10 @@ fn whoever_left_the_group_dies_with_supervisor_and_child_once_it_was_seen() {
 }
 
 #[test]
-fn a_stopped_child_goes_on_when_its_supervisor_is_killed_or_told_to_end() {
+fn a_stopped_child_is_continued_when_its_supervisor_is_killed_or_asked_to_end() {
     for (name, code) in [("KILL", None), ("TERM", Some(143))] {
         let tree = Tree::of(&["session", "deaf"]);
-        // An hour for the answer of a child that hangs: only one that goes on answers.
+        // A hung child gets an hour to answer, so only a continued one can answer in time.
         let timeout = if code.is_some() { "100ms" } else { "1h" };
         let mut session = tree.start(&["--stop-timeout", timeout]);
         session.wait_armed(1);
@@ -219,7 +220,7 @@ fn the_next_run_with_the_lockfile_of_a_killed_one_waits_for_its_command() {
     tree.wait_up(&first, 1);
     first.signal("KILL");
     first.wait_end();
-    // Deaf to TERM, the first tree takes more than half a second to be killed.
+    // The first tree ignores TERM, so it takes more than half a second to be killed.
     let second = tree.start(&["--lockfile", &lockfile, "--stop-timeout", "100ms"]);
     tree.wait_up(&second, 2);
     tree.assert_one_at_a_time();
@@ -236,7 +237,7 @@ fn a_child_whose_supervisor_is_gone_does_not_spin_until_its_command_has_ended() 
     let child = session.child_pid();
     session.signal("KILL");
     session.wait_end();
-    // Whoever waits for a processor on a busy machine counts as running too, so this does not depend on the load.
+    // A process that waits for a processor counts as running too, so this does not depend on the load.
     let (mut running, mut waiting) = (0, 0);
     while is_alive(child) {
         let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
@@ -247,16 +248,16 @@ fn a_child_whose_supervisor_is_gone_does_not_spin_until_its_command_has_ended() 
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     assert!(tree.is_gone());
-    // The deaf one is killed after 600 ms.
+    // The process that ignores TERM is killed after 600 ms.
     assert!(running < waiting, "{running} times running, {waiting} times waiting");
 }
 
 #[test]
-fn a_grandchild_that_holds_stdout_open_holds_nobody_up() {
+fn a_grandchild_that_keeps_stdout_open_does_not_delay_the_end() {
     let sandbox = Sandbox::new();
     let script = "setsid sh -c 'echo ready; exec sleep 50' & while ! [ -s ../ready ]; do echo > ../ready; done; exit 4";
     let mut command = sandbox.command(["--on-exit", "exit", "-q", "--", "sh", "-c", script]);
-    // Reads to the end of the stream: as long as anybody has it open.
+    // Reads until the last process has closed the stream.
     let began = std::time::Instant::now();
     let output = command.stdin(Stdio::null()).output().expect("reloadrun starts");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
@@ -264,10 +265,10 @@ fn a_grandchild_that_holds_stdout_open_holds_nobody_up() {
 }
 
 #[test]
-fn private_lockfiles_of_the_killed_are_removed_by_the_next_start_and_those_of_the_living_stay() {
+fn the_next_start_removes_private_lockfiles_of_killed_supervisors_and_keeps_those_in_use() {
     let sandbox = Sandbox::new();
     let files = || {
-        let entries = fs::read_dir(sandbox.runtime()).expect("there").flatten();
+        let entries = fs::read_dir(sandbox.runtime()).expect("it exists").flatten();
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
@@ -282,10 +283,10 @@ fn private_lockfiles_of_the_killed_are_removed_by_the_next_start_and_those_of_th
     let secret = "0123456789abcdef0123456789abcdef";
     let write = |name: &str, text: &str, mode: u32| {
         let path = sandbox.runtime().join(name);
-        fs::write(&path, text).expect("ours");
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("ours");
+        fs::write(&path, text).expect("the test owns it");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("the test owns it");
     };
-    // A user's own files, empty ones among them, whatever they are called.
+    // Files of the user, also empty ones, with similar names.
     let content = "{\"pid\":1,\"generation\":1}\n";
     let others = [
         "reloadrun-2024.lock".to_owned(),
@@ -297,10 +298,10 @@ fn private_lockfiles_of_the_killed_are_removed_by_the_next_start_and_those_of_th
         format!("reloadrun-8-{secret}.lock"),
     ];
     for (name, text) in others.iter().zip(["", "", "", "", content, "not ours", content]) {
-        // As it is made by us, but for the last one: its mode is not ours.
+        // Like reloadrun's own, except the last one, which has another mode.
         write(name, text, if name.starts_with("reloadrun-8") { 0o644 } else { 0o600 });
     }
-    // Of one that was killed before it could write.
+    // From a supervisor that was killed before it could write.
     write(&format!("reloadrun-9-{secret}.lock"), "", 0o600);
     let mut living = sandbox.start(["--", "sleep", "600"]);
     living.wait_started(1);

@@ -1,4 +1,4 @@
-//! Whose config file is obeyed: in directories where others write, as root and as another user.
+//! Which config files are trusted: in directories where others can write, as root and as another user.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -9,11 +9,11 @@ use super::ends::{left_out, wrapped};
 use crate::support::namespace::is_root;
 use crate::support::{Sandbox, Session};
 
-/// Nobody has these on a machine of ours.
+/// User IDs that do not exist on the machine.
 const MALLORY: u32 = 54_321;
 const ALICE: u32 = 54_322;
 
-/// Says so where the tests cannot be another user.
+/// Whether the test can run as another user; prints a message if not.
 fn can_be_others(what: &str) -> bool {
     if !is_root() {
         left_out(&format!("{what}: only root can give files to others"));
@@ -21,15 +21,15 @@ fn can_be_others(what: &str) -> bool {
     is_root()
 }
 
-/// A sandbox that other users can pass through, with a directory `shared` of mode 1777, and `shared/work` of this owner.
+/// A sandbox that other users can enter, with a directory `shared` of mode 1777 and `shared/work` of this owner.
 fn shared(owner: u32) -> Sandbox {
     let sandbox = Sandbox::new();
     for path in [sandbox.beside(), sandbox.root()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
     }
-    fs::set_permissions(sandbox.runtime(), fs::Permissions::from_mode(0o1777)).expect("ours");
-    fs::create_dir_all(sandbox.path("shared/work")).expect("ours");
-    fs::set_permissions(sandbox.path("shared"), fs::Permissions::from_mode(0o1777)).expect("ours");
+    fs::set_permissions(sandbox.runtime(), fs::Permissions::from_mode(0o1777)).expect("the test owns it");
+    fs::create_dir_all(sandbox.path("shared/work")).expect("the test owns it");
+    fs::set_permissions(sandbox.path("shared"), fs::Permissions::from_mode(0o1777)).expect("the test owns it");
     give(&sandbox.path("shared/work"), owner);
     sandbox
 }
@@ -40,18 +40,18 @@ fn give(path: &Path, owner: u32) {
 
 fn config(sandbox: &Sandbox, name: &str, text: &str, owner: u32, mode: u32) {
     let path = sandbox.write(name, text);
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the test owns it");
     chown(&path, Some(owner), Some(owner)).expect("root may");
 }
 
 /// As a user with this number, in this directory.
 fn as_user(sandbox: &Sandbox, user: u32, below: &str, arguments: &[&str]) -> Command {
     let built = sandbox.command::<&str>([]);
-    // Others need not be able to read the directory that this was built in.
+    // A copy of the program, because other users may not be able to read the build directory.
     let program = sandbox.beside().join("reloadrun");
     if !program.exists() {
         let from = built.get_program();
-        fs::hard_link(from, &program).or_else(|_| fs::copy(from, &program).map(drop)).expect("ours");
+        fs::hard_link(from, &program).or_else(|_| fs::copy(from, &program).map(drop)).expect("the test owns it");
     }
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
@@ -65,7 +65,7 @@ fn run(sandbox: &Sandbox, user: u32, below: &str, arguments: &[&str]) -> Output 
     as_user(sandbox, user, below, arguments).output().expect("it starts")
 }
 
-/// What it says when a config file is refused: code 2, nothing on standard output.
+/// The message of a refused config file, with exit code 2 and nothing on standard output.
 fn refusal(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing ran");
@@ -75,7 +75,7 @@ fn refusal(output: &Output) -> String {
 const EVIL: &str = "command = ['echo', 'evil']\non-exit = 'exit'\n";
 
 #[test]
-fn a_strangers_config_file_is_refused_with_its_owner_and_the_remedy() {
+fn a_config_file_of_another_user_is_refused_with_its_owner_and_the_remedy() {
     if !can_be_others("a stranger's config file") {
         return;
     }
@@ -96,7 +96,7 @@ fn a_strangers_config_file_is_refused_with_its_owner_and_the_remedy() {
 }
 
 #[test]
-fn a_file_of_ours_of_root_or_of_the_owner_of_the_start_directory_is_obeyed() {
+fn a_config_file_of_the_user_of_root_or_of_the_owner_of_the_start_directory_is_used() {
     if !can_be_others("config files of several owners") {
         return;
     }
@@ -121,7 +121,7 @@ fn a_file_of_ours_of_root_or_of_the_owner_of_the_start_directory_is_obeyed() {
                 (Some(0), &b"good\n"[..], &b""[..]),
                 "{what}"
             );
-            fs::remove_file(sandbox.path(name)).expect("ours");
+            fs::remove_file(sandbox.path(name)).expect("the test owns it");
         }
     }
 }
@@ -134,8 +134,8 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
         [("002", "one/two", 0o664, false), ("000", "one", 0o666, true), ("000", "one/two", 0o666, true)]
     {
         let _ = fs::remove_dir_all(sandbox.path("one"));
-        // A directory above that everybody can write would be the other case.
-        fs::create_dir(sandbox.path("one")).expect("ours");
+        // No directory above may be writable by everyone, which would be the other case.
+        fs::create_dir(sandbox.path("one")).expect("the test owns it");
         let script =
             format!("umask {umask} && printf %s \"$0\" > reloadrun.toml && mkdir two && cd ../{below} && exec \"$@\"");
         let inner = sandbox.command::<&str>([]);
@@ -143,35 +143,38 @@ fn umask_002_and_umask_000_are_the_usual_thing_in_the_start_directory() {
         let output = command.current_dir(sandbox.path("one")).output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"good\n"[..]), "{output:?}");
-        assert_eq!(fs::metadata(sandbox.path("one/reloadrun.toml")).expect("there").mode() & 0o777, mode);
-        let lines = said.lines().filter(|line| line.contains("everybody can write this config file")).count();
+        assert_eq!(fs::metadata(sandbox.path("one/reloadrun.toml")).expect("it exists").mode() & 0o777, mode);
+        let lines = said.lines().filter(|line| line.contains("everyone can write to this config file")).count();
         assert_eq!(lines, usize::from(told), "{said}");
     }
 }
 
 #[test]
-fn what_everybody_can_write_in_a_directory_that_everybody_can_write_is_refused_from_below() {
+fn a_writable_file_in_a_writable_directory_above_the_start_directory_is_refused() {
     let sandbox = Sandbox::new();
-    fs::create_dir_all(sandbox.path("open/work")).expect("ours");
+    fs::create_dir_all(sandbox.path("open/work")).expect("the test owns it");
     for mode in [0o777, 0o1777] {
-        fs::set_permissions(sandbox.path("open"), fs::Permissions::from_mode(mode)).expect("ours");
+        fs::set_permissions(sandbox.path("open"), fs::Permissions::from_mode(mode)).expect("the test owns it");
         let path = sandbox.write("open/reloadrun.toml", EVIL);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("the test owns it");
         let start =
             |below: &str| sandbox.command::<&str>([]).current_dir(sandbox.path(below)).output().expect("it starts");
         let said = refusal(&start("open/work"));
         assert!(said.contains("mode 666") && said.contains("chmod o-w") && said.contains("-c "), "{said}");
         let output = start("open");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("everybody can write this config file"), "{output:?}");
-        // Ours alone, it is obeyed from below as well.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("ours");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("everyone can write to this config file"),
+            "{output:?}"
+        );
+        // When only the user can write to it, it is used from below as well.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("the test owns it");
         assert_eq!(start("open/work").status.code(), Some(0));
     }
 }
 
 #[test]
-fn the_owner_of_a_symlink_on_the_way_counts_too() {
+fn the_owner_of_a_symlink_in_the_path_counts_too() {
     if !can_be_others("a stranger's symlink") {
         return;
     }
@@ -180,25 +183,25 @@ fn the_owner_of_a_symlink_on_the_way_counts_too() {
     let (link, hop) = (sandbox.path("shared/reloadrun.toml"), sandbox.path("hop"));
     symlink("../mine/reloadrun.toml", &link).expect("a fresh name");
     let start = || run(&sandbox, 0, "shared/work", &[]);
-    assert_eq!(start().status.code(), Some(0), "all of it is ours");
+    assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&link, MALLORY);
     let said = refusal(&start());
-    assert!(said.contains("a symlink on the way") && said.contains(&format!("uid {MALLORY}")), "{said}");
-    // Of a directory in the middle.
-    fs::remove_file(&link).expect("ours");
+    assert!(said.contains("a symlink in the path") && said.contains(&format!("uid {MALLORY}")), "{said}");
+    // A symlink to a directory in the middle of the path.
+    fs::remove_file(&link).expect("the test owns it");
     symlink("../hop/reloadrun.toml", &link).expect("a fresh name");
     symlink("mine", &hop).expect("a fresh name");
-    assert_eq!(start().status.code(), Some(0), "all of it is ours");
+    assert_eq!(start().status.code(), Some(0), "everything belongs to the user");
     give(&hop, MALLORY);
-    assert!(refusal(&start()).contains("a symlink on the way"));
-    // And the file behind a link of ours.
+    assert!(refusal(&start()).contains("a symlink in the path"));
+    // And a foreign file behind the user's own symlink.
     give(&hop, 0);
     chown(sandbox.path("mine/reloadrun.toml"), Some(MALLORY), None).expect("root may");
     assert!(refusal(&start()).contains("this config file belongs to"));
 }
 
 #[test]
-fn what_is_created_or_given_away_while_it_runs_is_told_and_not_obeyed() {
+fn a_foreign_config_file_created_or_given_away_during_a_run_is_reported_and_not_used() {
     if !can_be_others("a stranger's config file while we run") {
         return;
     }
@@ -208,22 +211,22 @@ fn what_is_created_or_given_away_while_it_runs_is_told_and_not_obeyed() {
     command.args(["--events", sandbox.events().to_str().expect("plain")]).args(arguments);
     let mut session = Session::start(command, &sandbox);
     session.wait_armed(1);
-    // Whole at once, as its writer would see to.
+    // Renamed into place, so that it is complete at once.
     config(&sandbox, "evil", "stop-signal = 'KILL'\nevents = '/nonexistent'\n", MALLORY, 0o644);
-    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     let rejected = session.wait("config_rejected");
     assert!(
         rejected["mistakes"][0].as_str().is_some_and(|text| text.contains(&format!("uid {MALLORY}"))),
         "{rejected}"
     );
     session.wait_armed(2);
-    // Ours again, and changed: obeyed.
+    // It belongs to the user again and has changed, so it is used.
     config(&sandbox, "good", "stop-signal = 'INT'\n", 0, 0o644);
-    fs::rename(sandbox.path("good"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("good"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     session.wait("config_loaded");
     session.wait_armed(3);
     config(&sandbox, "evil", "stop-signal = 'QUIT'\n", MALLORY, 0o644);
-    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("ours");
+    fs::rename(sandbox.path("evil"), sandbox.path("shared/reloadrun.toml")).expect("the test owns it");
     session.wait("config_rejected");
     session.wait_armed(4);
     let ended = session.stop();
@@ -247,7 +250,7 @@ fn the_first_line_names_the_config_file_in_use() {
         session.stderr()
     );
     session.stop().assert_code(143);
-    // Found above, and with a command that ends before the watcher is in place.
+    // Found in a parent directory, with a command that exits before the watches are set up.
     sandbox.write("reloadrun.toml", "on-exit = 'exit'\n");
     sandbox.write("below/a.txt", "");
     let output = sandbox.command(["--", "true"]).current_dir(sandbox.path("below")).output().expect("it starts");

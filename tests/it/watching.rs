@@ -1,4 +1,4 @@
-//! What counts as a change, the same over all three backends.
+//! What counts as a change, on all three backends.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -22,7 +22,7 @@ on_every_backend! {
         assert_eq!(session.stop().count("started"), 4);
     }
 
-    fn what_is_made_deleted_and_touched_counts(backend) {
+    fn created_deleted_and_touched_files_count(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.py", "one");
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
@@ -48,7 +48,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_file_in_directories_made_a_moment_ago_is_found(backend) {
+    fn a_file_in_just_created_directories_is_found(backend) {
         let sandbox = Sandbox::new();
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
         sandbox.write("a/b/c/x.py", "deep");
@@ -75,7 +75,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn what_is_ignored_does_nothing_and_what_is_named_counts_all_the_same(backend) {
+    fn ignored_files_do_not_count_unless_they_are_named(backend) {
         let sandbox = Sandbox::new();
         sandbox.write(".gitignore", "build/\n*.gen.py\n.env\n");
         sandbox.write("build/x.py", "");
@@ -94,7 +94,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn nested_ignore_files_are_honoured_with_their_negations(backend) {
+    fn nested_ignore_files_apply_with_their_negations(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("sub/.gitignore", "*.py\n!kept.py\n");
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
@@ -105,7 +105,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_changed_ignore_file_counts_from_the_next_generation_on(backend) {
+    fn a_changed_ignore_file_applies_in_the_next_generation(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("x.py", "");
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
@@ -144,7 +144,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_name_that_does_not_exist_yet_counts_when_it_comes(backend) {
+    fn a_name_that_does_not_exist_yet_counts_when_it_is_created(backend) {
         let sandbox = Sandbox::new();
         let mut session = watch(&sandbox, backend, &["-w", "conf/d/app.toml;later"]);
         sandbox.write("conf/d/app.toml", "at last");
@@ -158,7 +158,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_root_that_is_deleted_and_made_again_is_watched_again(backend) {
+    fn a_root_that_is_deleted_and_created_again_is_watched_again(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("src/x.py", "one");
         let mut session = watch(&sandbox, backend, &["-w", "src/**/*.py"]);
@@ -193,7 +193,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_symlinked_directory_that_turns_elsewhere_is_followed_there(backend) {
+    fn a_symlink_to_a_directory_is_followed_when_it_changes(backend) {
         let sandbox = Sandbox::new();
         let releases = sandbox.beside().join("releases");
         for version in ["v1", "v2"] {
@@ -234,7 +234,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_link_to_everything_is_not_followed(backend) {
+    fn symlinks_to_the_root_directory_and_to_their_own_directory_are_not_followed(backend) {
         let sandbox = Sandbox::new();
         let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
         symlink("/", sandbox.path("everything")).unwrap();
@@ -243,7 +243,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn our_own_files_in_the_watched_directory_are_no_changes(backend) {
+    fn files_of_reloadrun_in_the_watched_directory_do_not_count(backend) {
         let sandbox = Sandbox::new();
         let lockfile = sandbox.path("it.lock");
         let mut session = watch(&sandbox, backend, &["--interval", "30ms", "--lockfile", lockfile.to_str().unwrap()]);
@@ -253,7 +253,7 @@ on_every_backend! {
         session.stop();
     }
 
-    fn a_hard_link_counts_and_so_does_a_name_that_is_no_text(backend) {
+    fn a_hard_link_counts_and_so_does_a_name_that_is_not_utf8(backend) {
         use std::os::unix::ffi::OsStrExt;
         let sandbox = Sandbox::new();
         fs::write(sandbox.beside().join("origin"), "x").unwrap();
@@ -284,7 +284,7 @@ on_every_backend! {
 }
 
 #[test]
-fn a_save_before_the_watch_is_armed_and_one_during_a_stop_lead_to_a_start_after_them() {
+fn a_save_before_its_watch_exists_and_one_during_a_stop_are_followed_by_a_start() {
     let sandbox = Sandbox::new();
     for number in 0..2000 {
         sandbox.write(format!("d{number}/x.py"), "");
@@ -306,7 +306,7 @@ fn a_save_before_the_watch_is_armed_and_one_during_a_stop_lead_to_a_start_after_
 }
 
 #[test]
-fn a_program_that_is_still_being_written_at_the_bound_is_started_once_more_when_it_is_whole() {
+fn a_program_that_is_written_longer_than_the_limit_is_started_again_when_it_is_complete() {
     let sandbox = Sandbox::new();
     let tool = sandbox.script("tool.sh", "echo run; exec sleep 600");
     let mut session = sandbox.start(["-w", "*.sh", "--", "./tool.sh"]);
@@ -323,7 +323,7 @@ fn a_program_that_is_still_being_written_at_the_bound_is_started_once_more_when_
 }
 
 #[test]
-fn a_directory_that_comes_while_the_tree_is_being_armed_is_the_only_change() {
+fn a_directory_created_while_the_watches_are_set_up_is_the_only_change() {
     let sandbox = Sandbox::new();
     for number in 0..3000 {
         sandbox.write(format!("d{number}/x.py"), "");
@@ -338,7 +338,7 @@ fn a_directory_that_comes_while_the_tree_is_being_armed_is_the_only_change() {
 }
 
 #[test]
-fn a_directory_above_the_watched_one_that_is_replaced_takes_nothing_away() {
+fn after_a_directory_above_the_watched_one_is_replaced_saves_still_count() {
     let sandbox = Sandbox::new();
     for (name, content) in [("x/way/a/b/c.toml", "1"), ("x/new/a/b/c.toml", "2"), ("x/third/a/b/d.toml", "3")] {
         sandbox.write(name, content);

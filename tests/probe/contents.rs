@@ -1,14 +1,14 @@
-//! What a tree holds: a hash for each `*.txt` file below some directories, as a command that reads its files at its
-//! start would see them. The torture harness looks at the disk with the same code.
+//! The content of a tree: a hash for each `*.txt` file below some directories, as a command reads them at its start.
+//! The torture harness reads the disk with the same code.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Trees deeper than this are not made by anyone here.
+/// No test creates deeper trees.
 const DEEPEST: usize = 16;
 
-/// A hash of the content by path, symlinks to files followed, symlinks to directories not.
+/// A hash of the content by path. Symlinks to files are followed, symlinks to directories are not.
 pub fn contents(roots: &[PathBuf]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for root in roots {
@@ -33,7 +33,7 @@ fn add(directory: &Path, deeper: usize, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// FNV-1a: the same in every process, unlike std's hasher by promise.
+/// FNV-1a: the same in every process, which std does not guarantee for its hasher.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

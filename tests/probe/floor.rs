@@ -1,8 +1,8 @@
-//! `probe floor DIR -- COMMAND [ARGUMENT]...`: the least that restarts a command on a save, to measure against.
+//! `probe floor DIR -- COMMAND [ARGUMENT]...`: the minimal program that restarts a command on a save, as a baseline.
 //!
 //! Raw inotify on DIR and all below, then posix_spawn(3); on every close after writing and every rename into place
-//! SIGTERM, waitpid(2), posix_spawn(3) anew. It filters nothing, settles nothing, tells nothing, notices no new
-//! directory, and leaves whatever else the command started.
+//! SIGTERM, waitpid(2), posix_spawn(3) again. It has no filter, no waiting for complete saves, no output, ignores new
+//! directories, and leaves other processes of the command running.
 
 use std::env::{ArgsOs, vars_os};
 use std::ffi::CString;
@@ -32,7 +32,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
     watch(&inotify, &directory)?;
     let mut pid = launch.spawn()?;
     loop {
-        // One read takes all that one save has to say; only the masks that matter were asked for.
+        // One read takes all events of one save; only the relevant masks were requested.
         inotify.read_events().map_err(said)?;
         kill(pid, Signal::SIGTERM).map_err(said)?;
         waitpid(pid, None).map_err(said)?;

@@ -1,5 +1,5 @@
-//! `probe headless FILE`: a process whose main thread has ended, as after pthread_exit(3); another thread lives, deaf to
-//! TERM. The kernel shows it as a zombie. It writes its pid down, and waits until FILE is removed.
+//! `probe headless FILE`: a process whose main thread has ended, as after pthread_exit(3), while another thread runs
+//! and ignores TERM. The kernel shows it as a zombie. It prints its pid, and waits until FILE is removed.
 
 use std::env::ArgsOs;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::Ended;
 
-/// Nothing of this lives longer.
+/// The process ends after this time at the latest.
 const LONGEST: u32 = 900;
 
-/// Ends its main thread; the other waits for the end of its file.
+/// Ends the main thread; the other thread waits for the removal of the file.
 pub fn run(mut words: ArgsOs) -> Ended {
-    // SAFETY: SIG_IGN runs no code of ours.
+    // SAFETY: SIG_IGN runs no handler of this program.
     let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
     nix::unistd::alarm::set(LONGEST);
     let path = PathBuf::from(words.next().ok_or("headless needs a FILE")?);
@@ -32,7 +32,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
         }
         std::process::exit(0)
     });
-    // SAFETY: exit(2), and not exit(3), ends the calling thread alone; nothing waits for it, and its stack stays.
+    // SAFETY: exit(2), unlike exit(3), ends only the calling thread; no thread joins it, and its stack stays mapped.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! `probe heard FILE ENDS_ON...`: writes down which signals it hears, each on a line, in their order.
+//! `probe heard FILE ENDS_ON...`: records the signals that it gets, one per line, in order.
 //!
-//! The first line is `ready`. Of the signals in ENDS_ON it ends, with 0; it outlives the others. The heard ones are
-//! HUP INT QUIT USR1 USR2 TERM CONT WINCH; TSTP has its default action.
+//! The first line is `ready`. A signal in ENDS_ON ends it, with 0; the others do not. It handles HUP INT QUIT USR1 USR2
+//! TERM CONT WINCH; TSTP has its default action.
 
 use std::env::ArgsOs;
 use std::fs::{File, OpenOptions};
@@ -22,7 +22,7 @@ const HEARD: [Signal; 8] = [
     Signal::SIGWINCH,
 ];
 
-/// Listens until a signal ends it.
+/// Records signals until one of them ends it.
 pub fn run(mut words: ArgsOs) -> Ended {
     let set: SigSet = HEARD.into_iter().collect();
     set.thread_block().map_err(|errno| errno.to_string())?;

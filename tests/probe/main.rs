@@ -1,5 +1,5 @@
-//! Specimens: little compiled programs for tests and benchmarks, chosen by the first argument. A shell would hide
-//! signal masks, and take longer to start than what is measured.
+//! Probes: small compiled programs for tests and benchmarks, chosen by the first argument. A shell would hide
+//! signal masks, and its start would take longer than the measured times.
 //!
 //! To add one: a module with a `run` that takes the words after its name, and a line in [`SPECIMENS`].
 
@@ -15,7 +15,7 @@ mod tree;
 use std::env::ArgsOs;
 use std::process::ExitCode;
 
-/// A specimen comes back to leave with 0, or with a sentence that says why it cannot go on.
+/// A probe returns to exit with 0, or with a message why it cannot continue.
 type Ended = Result<(), String>;
 
 struct Specimen {

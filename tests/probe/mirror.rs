@@ -1,8 +1,8 @@
-//! A file system in user space that shows a directory as it is: read only, and so that the kernel remembers nothing.
-//! Changes made behind it come without any event, as on every real one.
+//! A read-only file system in user space that mirrors a directory without caching. Changes behind it send no events, as
+//! on every FUSE file system.
 //!
-//! Standard input is `/dev/fuse`, opened for reading and writing; somebody else mounts it (`mount -i -t fuse -o fd=0`)
-//! before or soon after. It ends when the mount does. The words of the protocol are those of linux/fuse.h.
+//! Standard input is `/dev/fuse`, opened for reading and writing; another program mounts it (`mount -i -t fuse -o
+//! fd=0`) before or soon after. It ends when the mount does. The names are those of linux/fuse.h.
 
 use std::collections::HashMap;
 use std::env::ArgsOs;
@@ -23,16 +23,16 @@ const EIO: i32 = 5;
 const ENODEV: i32 = 19;
 const ENOSYS: i32 = 38;
 
-/// So long the mount may take to come.
+/// The deadline for the mount.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the kernel writes in one request, at most: more than a page of payload and the header.
+/// The largest request of the kernel: more than a page of payload and the header.
 const REQUEST: usize = 256 * 1024;
 
 /// The header of a request: length, opcode, unique, node, uid, gid, pid, padding.
 const HEADER: usize = 40;
 
-/// What the kernel calls each path. The top is 1.
+/// The node ID of each path. The root is 1.
 struct Nodes {
     paths: Vec<PathBuf>,
     numbers: HashMap<PathBuf, u64>,
@@ -75,7 +75,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
                     std::thread::sleep(Duration::from_millis(2));
                     continue;
                 }
-                // A request that was taken back before it was read, or an interruption.
+                // A request that was withdrawn before it was read, or an interruption.
                 Some(ENOENT | EINTR) => continue,
                 Some(ENODEV) => return Ok(()),
                 _ => return Err(format!("reading a request: {error}")),
@@ -95,7 +95,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
         reply.extend(error.to_ne_bytes());
         reply.extend(&request[8..16]);
         reply.extend(payload);
-        // ENOENT: nobody waits for it any more.
+        // ENOENT: the request was interrupted.
         if let Err(error) = device.write_all(&reply)
             && !matches!(error.raw_os_error(), Some(ENOENT | ENODEV))
         {
@@ -104,7 +104,7 @@ pub fn run(mut words: ArgsOs) -> Ended {
     }
 }
 
-/// What is to be answered, or the error; `None` to what wants no answer.
+/// The answer or the error; `None` for a request without an answer.
 fn answer(request: &[u8], nodes: &mut Nodes) -> Option<Result<Vec<u8>, i32>> {
     let body = &request[HEADER..];
     let node = number(request, 16);
@@ -115,7 +115,7 @@ fn answer(request: &[u8], nodes: &mut Nodes) -> Option<Result<Vec<u8>, i32>> {
         1 => lookup(node, body, nodes),
         // GETATTR
         3 => nodes.path(node).and_then(look).map(|found| [vec![0; 16], attributes(&found)].concat()),
-        // OPEN, OPENDIR: the kernel keeps no page (FOPEN_DIRECT_IO).
+        // OPEN, OPENDIR: the kernel does not cache pages (FOPEN_DIRECT_IO).
         14 => Ok([0_u64.to_ne_bytes(), 1_u64.to_ne_bytes()].concat()),
         27 => Ok(vec![0; 16]),
         // READ
@@ -159,7 +159,7 @@ fn lookup(node: u64, body: &[u8], nodes: &mut Nodes) -> Result<Vec<u8>, i32> {
     let path = nodes.path(node)?.join(std::ffi::OsString::from_vec(name.to_vec()));
     let found = look(&path)?;
     let mut answer = nodes.number(path).to_ne_bytes().to_vec();
-    // A generation, and for how long name and attributes may be remembered: not at all.
+    // A generation, and cache times of name and attributes: zero.
     answer.resize(40, 0);
     answer.extend(attributes(&found));
     Ok(answer)
@@ -194,7 +194,7 @@ fn read(path: &Path, body: &[u8]) -> Result<Vec<u8>, i32> {
     Ok(bytes)
 }
 
-/// The entries behind an offset, as many as there is room for.
+/// The entries from an offset on, as many as fit.
 fn list(path: &Path, body: &[u8]) -> Result<Vec<u8>, i32> {
     let room = usize::try_from(short_number(body, 16)).unwrap_or(0);
     let mut entries: Vec<_> = fs::read_dir(path)

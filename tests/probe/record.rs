@@ -1,8 +1,8 @@
-//! `probe record LOG SLOW_STOP_MS DIR...`: a command that reads its files once, at its start, and tells what it read.
+//! `probe record LOG SLOW_STOP_MS DIR...`: a command that reads its files once, at its start, and records what it read.
 //!
-//! Its first instruction is a look at the clock. Then it reads every `*.txt` below the directories and appends one
+//! First it reads the clock. Then it reads every `*.txt` below the directories and appends one
 //! line of JSON to LOG in one write(2): `pid`, `generation`, `t` (CLOCK_MONOTONIC, nanoseconds), `files` (a hash by
-//! path). Then it waits for TERM, and takes SLOW_STOP_MS to follow it.
+//! path). Then it waits for TERM, and takes SLOW_STOP_MS to exit.
 
 use std::env::ArgsOs;
 use std::fs::OpenOptions;
@@ -18,7 +18,7 @@ use super::contents::contents;
 
 /// Records, then waits until a signal ends it.
 pub fn run(mut words: ArgsOs) -> Ended {
-    // First of all; the arguments can wait.
+    // The time comes first, before the arguments are read.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|errno| errno.to_string())?;
     let mut terms = SigSet::empty();
     terms.add(Signal::SIGTERM);

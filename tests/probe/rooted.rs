@@ -1,5 +1,5 @@
-//! `probe rooted FILE`: a process out of reach, as sudo makes them. Its program belongs to root and is set-uid; it makes
-//! root its real user too, so that nobody else may signal it. It writes its pid down, and waits until FILE is removed.
+//! `probe rooted FILE`: a process that other users may not signal, like one of sudo. Its program belongs to root and is
+//! set-uid; it sets its real user to root too. It prints its pid, and waits until FILE is removed.
 
 use std::env::ArgsOs;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::Ended;
 
-/// Nothing of this lives longer.
+/// The process ends after this time at the latest.
 const LONGEST: u32 = 900;
 
-/// Waits for the end of its file.
+/// Waits for the removal of the file.
 pub fn run(mut words: ArgsOs) -> Ended {
     // SAFETY: setuid(2) reads an integer.
     Errno::result(unsafe { libc::setuid(0) }).map_err(|errno| format!("the probe is not set-uid root: {errno}"))?;
-    // A terminal or a caller may ask it all the same.
-    // SAFETY: SIG_IGN runs no code of ours.
+    // A terminal can still send it signals.
+    // SAFETY: SIG_IGN runs no handler of this program.
     let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
     nix::unistd::alarm::set(LONGEST);
     let path = PathBuf::from(words.next().ok_or("rooted needs a FILE")?);

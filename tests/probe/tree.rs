@@ -1,9 +1,9 @@
-//! `probe tree DIR PORT SLOW_STOP_MS MEMBER...`: a command that is a tree of processes of all kinds.
+//! `probe tree DIR PORT SLOW_STOP_MS MEMBER...`: a command with a process tree of all kinds of members.
 //!
-//! All of them hold the lock of DIR/members by a descriptor that they inherit, whatever becomes of their parents, their
-//! session and their environment: who gets that lock knows that nothing of the tree is left. The command itself tries
-//! first, so it knows whether it began before the old one was gone. What it knows it appends to DIR/records, one line
-//! of JSON in one write(2): `began` at its start, `up` when all members are ready, `busy` if the port was taken.
+//! All members hold the lock of DIR/members by an inherited descriptor, independent of their parents, their session and
+//! their environment. A process that gets that lock knows that no member is left. The command tries the lock first, so
+//! it knows whether it started before the old tree was gone. It appends records to DIR/records, one line of JSON in one
+//! write(2): `began` at its start, `up` when all members are ready, `busy` if the port was in use.
 //!
 //! | member      | what it is                                                             |
 //! |-------------|------------------------------------------------------------------------|
@@ -11,16 +11,16 @@
 //! | `shell`     | a shell with two jobs in the background                                |
 //! | `group`     | one in a process group of its own                                      |
 //! | `session`   | one in a session of its own                                            |
-//! | `daemon`    | forked twice, in a session of its own, without environment and outputs |
+//! | `daemon`    | double fork, in a session of its own, without environment and output   |
 //! | `many:N`    | a tree of N, every eighth with a session of its own                    |
-//! | `deaf`      | ignores every signal that asks                                         |
-//! | `forker`    | answers the stop signal with 120 more, one by one                      |
+//! | `deaf`      | ignores every stop signal                                              |
+//! | `forker`    | forks 120 more on the stop signal, one by one                          |
 //! | `stopped`   | stopped by SIGSTOP                                                     |
 //! | `namespace` | in a pid namespace of its own, where that is allowed                   |
-//! | `port`      | a grandchild, forked twice, that answers at PORT with the generation   |
+//! | `port`      | a grandchild (double fork) that answers at PORT with the generation    |
 //! | `far-port`  | the same in a session of its own                                       |
 //!
-//! TERM ends the command after SLOW_STOP_MS; `-1` is never.
+//! TERM ends the command after SLOW_STOP_MS; `-1` means never.
 
 use std::env::ArgsOs;
 use std::ffi::CString;
@@ -38,13 +38,13 @@ use nix::unistd::{ForkResult, Pid, execve, fork, pause, pipe, setpgid, setsid};
 
 use super::Ended;
 
-/// So long members are waited for; and another tree, that should be gone.
+/// The deadline for members, and for another tree to be gone.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Nothing of this lives longer.
+/// The processes end after this time at the latest.
 const LONGEST: u32 = 900;
 
-/// So many times `forker` forks two.
+/// How many times `forker` forks two processes.
 const FORKS: usize = 60;
 
 struct Tree {
@@ -116,7 +116,7 @@ impl Tree {
         opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).map_err(text)
     }
 
-    /// Starts one, and says how many there will be.
+    /// Starts one member, and returns how many processes it will have.
     fn start(&mut self, member: &str) -> Result<usize, String> {
         let (kind, number) = member.split_once(':').unwrap_or((member, "1"));
         let number: usize = number.parse().map_err(|_| format!("{member}: no number"))?;
@@ -136,7 +136,7 @@ impl Tree {
             }),
             "daemon" => self.fork(|tree| {
                 let _ = setsid();
-                // The parent is gone before the grandchild is asked for anything.
+                // The parent has exited before the grandchild is used.
                 let _ = tree.fork(|tree| {
                     let _ = std::env::set_current_dir("/");
                     tree.tell();
@@ -202,7 +202,7 @@ impl Tree {
         }
     }
 
-    /// A tree of so many, this one included.
+    /// A tree of `count` processes, this one included.
     fn grow(&mut self, number: usize) -> ! {
         if number.is_multiple_of(8) {
             let _ = setsid();
@@ -221,7 +221,7 @@ impl Tree {
             Ok(listener) => {
                 self.tell();
                 for mut stream in listener.incoming().flatten() {
-                    // Whoever asks and goes away need not be told.
+                    // A client that has closed the connection needs no answer.
                     let _ = writeln!(stream, "{}", self.generation);
                 }
             }
@@ -247,7 +247,7 @@ impl Tree {
 
 fn deafen() {
     for deaf in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
-        // SAFETY: SIG_IGN runs no code of ours.
+        // SAFETY: SIG_IGN runs no handler of this program.
         let _ = unsafe { signal(deaf, SigHandler::SigIgn) };
     }
 }

@@ -1,5 +1,5 @@
-//! The styles of saving, and what is no save. Every edit is a few steps; the time between them is measured, because
-//! a pause beyond the documented quiet times may cost one restart more.
+//! The styles of saving, and edits that are not saves. Every edit has a few steps; the time between them is measured,
+//! because a pause longer than the documented waiting times may cause one more restart.
 
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -44,7 +44,7 @@ pub const SAVES: [(Style, usize); 27] = [
     (Style::CreateNew, 5),
 ];
 
-/// Every style of what is no save.
+/// Every style of an edit that is not a save.
 pub const OTHERS: [Style; 8] = [
     Style::Chmod,
     Style::Read,
@@ -96,35 +96,35 @@ pub enum Style {
     EmptyDirectory,
 }
 
-/// So long an incomplete save is waited for without a debounce time.
+/// How long reloadrun waits for an incomplete save without a debounce time.
 const INCOMPLETE: Duration = Duration::from_millis(100);
 
-/// How a watcher that has seen a step must take it: so long it may wait for the next.
+/// What a watcher knows after a step, and so how long it waits for the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     /// This many files are whole: 1 ms each, or the debounce time.
     Whole(u32),
     /// More must follow: 100 ms, or the debounce time.
     Partial,
-    /// Nothing that anyone must notice.
+    /// Not a change.
     Nothing,
 }
 
 /// An edit that was made.
 #[derive(Debug)]
 pub struct Edit {
-    /// How.
+    /// The style.
     pub style: Style,
     /// What a change set may name because of it: these paths and all below.
     pub touched: Vec<PathBuf>,
-    /// What it did something to that does not count.
+    /// Paths that it touched and that do not count.
     pub near: Vec<PathBuf>,
     /// When each step began and ended.
     steps: Vec<(i64, i64, After)>,
-    /// When the last step began that made a difference to the content.
+    /// When the last step began that changed the content.
     pub effect_ns: i64,
     debounce: Duration,
-    /// Whether the end of a save is told to the watcher; else everything is taken for partial.
+    /// Whether the watcher sees the end of a save; if not, every step counts as partial.
     tells_close: bool,
 }
 
@@ -146,13 +146,13 @@ impl Edit {
         made
     }
 
-    /// A step that makes a difference to what a command reads, or is meant to start one.
+    /// A step that changes what a command reads, or that must cause a start.
     fn effect<T>(&mut self, after: After, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.effect_ns = now_ns();
         self.step(after, make)
     }
 
-    /// Whether it must lead to a start.
+    /// Whether it must cause a start.
     pub fn is_save(&self) -> bool {
         !OTHERS.contains(&self.style)
     }
@@ -162,7 +162,7 @@ impl Edit {
         self.steps.first().map_or(0, |step| step.0)
     }
 
-    /// Whether the inode of a file may have changed without the file: what happened before its watch was there.
+    /// Whether the inode of a file may have changed without its content, before its watch existed.
     pub fn moves_ctime(&self) -> bool {
         matches!(self.style, Style::Chmod | Style::SameTimes)
     }
@@ -172,9 +172,9 @@ impl Edit {
         self.steps.last().map_or(0, |step| step.1)
     }
 
-    /// How many starts it may lead to: one, and one more for every pause that was longer than what is waited.
-    /// A pause is taken from the begin of one step to the end of the next, since nobody knows when in a step its
-    /// event comes; and it counts from four fifths of the quiet time on, since clocks and wake-ups are not exact.
+    /// How many starts it may cause: one, and one more for every pause that was longer than the wait.
+    /// A pause is measured from the begin of one step to the end of the next, because the time of the event within a
+    /// step is unknown. It counts from four fifths of the wait on, because clocks and wake-ups are not exact.
     pub fn most_starts(&self) -> usize {
         if !self.is_save() {
             return 0;
@@ -192,7 +192,7 @@ impl Edit {
         1 + self.steps.windows(2).filter(too_long).count() + usize::from(self.style == Style::Twice)
     }
 
-    /// For the log: when, relative to an instant, how long, and where.
+    /// A line for the log: time relative to an instant, duration, and path.
     pub fn shown(&self, since_ns: i64) -> String {
         let ms = |ns: i64| ns as f64 / 1e6;
         let steps: Vec<String> = self
@@ -230,12 +230,12 @@ impl Editor {
         Editor { tree, debounce, tells_close, large, token: 0 }
     }
 
-    /// So long an incomplete save is waited for.
+    /// How long reloadrun waits for an incomplete save.
     pub fn incomplete(&self) -> Duration {
         self.debounce.max(INCOMPLETE)
     }
 
-    /// A content that was never there; all are of one size.
+    /// A new content; all contents have the same size.
     fn token(&mut self) -> Vec<u8> {
         self.token += 1;
         format!("token {:010}\n", self.token).into_bytes()
@@ -257,7 +257,7 @@ impl Editor {
     /// A random save.
     ///
     /// # Errors
-    /// The system's; the tree is as no one else left it, so none is expected.
+    /// Those of the system; none is expected, because no other process changes the tree.
     pub fn save(&mut self, random: &mut Random) -> io::Result<Edit> {
         let total = SAVES.iter().map(|(_, weight)| weight).sum();
         let mut left = random.below(total);
@@ -270,7 +270,7 @@ impl Editor {
         self.make(style.map_or(Style::InPlace, |(style, _)| *style), random)
     }
 
-    /// Something that is no save.
+    /// A random edit that is not a save.
     ///
     /// # Errors
     /// See [`Editor::save`].
@@ -280,7 +280,7 @@ impl Editor {
     }
 
     fn make(&mut self, style: Style, random: &mut Random) -> io::Result<Edit> {
-        // The tree neither vanishes nor grows without end.
+        // The size of the tree stays within limits.
         let style = match style {
             Style::Delete | Style::RemoveDirectory | Style::RenameDirectory | Style::ReplaceDirectory
                 if self.tree.files.len() < 10 || self.tree.movable.len() < 2 =>
@@ -290,7 +290,7 @@ impl Editor {
             Style::CreateNew | Style::Burst | Style::HardLink | Style::DeepDirectory if self.tree.files.len() > 120 => {
                 Style::Delete
             }
-            // Polling cannot tell it from a chmod, and before a watch is there nobody is told of it.
+            // Polling cannot distinguish it from a chmod, and before a watch exists there is no event.
             Style::SameStamp if !self.tells_close || self.large => Style::OlderInPlace,
             style => style,
         };
@@ -378,7 +378,7 @@ impl Editor {
                 let path = self.file(edit, random);
                 edit.effect(After::Whole(1), || set_times(&path, SystemTime::now()))
             }
-            // As `touch -m`: the kernel tells of it as of a write that is never closed.
+            // Like `touch -m`: for the kernel's events it looks like a write that is never closed.
             Style::TouchModified => {
                 let path = self.file(edit, random);
                 edit.effect(After::Whole(1), || set_time(&path, SystemTime::now()))
@@ -390,7 +390,7 @@ impl Editor {
                 edit.step(After::Nothing, || fs::write(&source, token))?;
                 edit.effect(After::Partial, || fs::hard_link(&source, &path))?;
                 self.tree.files.push(path);
-                // With one name again it looks like a file that has yet to be written.
+                // With a single name it looks like a file that is still to be written.
                 if keep { Ok(()) } else { edit.step(After::Partial, || fs::remove_file(&source)) }
             }
             Style::Retarget | Style::RetargetByUnlink => {
@@ -450,7 +450,8 @@ impl Editor {
                 self.tree.renamed(&from, &to);
                 if holds { Ok(()) } else { self.besides(edit, random) }
             }
-            // As `git checkout` of another branch, or a deployment: the old one away, a new one in under its name.
+            // Like `git checkout` of another branch, or a deployment: the old directory is moved away, a new one gets
+            // its name.
             Style::ReplaceDirectory => {
                 let directory = random.pick(&self.tree.movable).clone();
                 let parent = random.pick(&self.tree.hot).clone();

@@ -1,6 +1,6 @@
-//! Torture by saves: random edits in random styles at random moments, and after every few of them a quiet point, at
-//! which the command that runs must have started after the last save and must have read what is on the disk, with no
-//! more restarts than there were saves. `docs/torture.md` says how to use it.
+//! Random saves: edits in random styles at random moments, and after every few of them a quiet point, at
+//! which the running command must have started after the last save and must have read the present content, with no
+//! more restarts than saves. `docs/torture.md` describes its use.
 
 mod edits;
 mod options;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use options::{Options, Wanted};
 
-/// The load ends by itself, whatever becomes of the rest.
+/// The load ends after this time in any case.
 const LONGEST_LOAD: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
@@ -50,7 +50,7 @@ fn run_all(options: &Options) -> ExitCode {
     }
     over.store(true, Ordering::Relaxed);
     for thread in busy {
-        // It does nothing that could panic.
+        // The thread cannot panic.
         let _ = thread.join();
     }
     println!("torture: {} passed, {} failed", total.passed, total.failed());

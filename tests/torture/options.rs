@@ -1,56 +1,56 @@
-//! The command line: our own flags, and tolerance for those that `cargo test` passes on to every test.
+//! The command line: the flags of this harness; those that `cargo test` passes to every test are ignored.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// As `--backend` of reloadrun wants them.
+/// The values for `--backend` of reloadrun.
 const BACKENDS: [&str; 3] = ["inotify", "notify", "poll"];
 
-/// So long a run without `--edits` takes for each backend.
+/// The time of a run without `--edits`, for each backend.
 const SHORT: Duration = Duration::from_secs(12);
 
-/// So long a run may take at the most.
+/// The longest run.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// So many edits have one tree and one session, so that a failure is soon had again.
+/// The number of edits in one round, so that a failure can be reproduced quickly.
 pub const ROUND: usize = 150;
 
-/// What to do.
+/// The options of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// Of the first round; the second one's is one more.
+    /// The seed of the first round; each further round adds one.
     pub seed: u64,
-    /// How many edits for each backend; in a short run as many as there is time for.
+    /// The number of edits for each backend; in a short run as many as possible.
     pub edits: usize,
-    /// How long for each backend.
+    /// The time for each backend.
     pub time: Duration,
-    /// One after the other.
+    /// The backends, one after the other.
     pub backends: Vec<&'static str>,
-    /// `small` or `large`.
+    /// The tree: `small` or `large`.
     pub tree: &'static str,
-    /// Whether the machine is to be kept busy meanwhile.
+    /// Whether to keep the machine busy meanwhile.
     pub load: bool,
-    /// Whether this is the run of the test suite.
+    /// Whether this is the short run within the test suite.
     pub short: bool,
     /// Whether to show every edit.
     pub verbose: bool,
 }
 
-/// What is asked of this process.
+/// What this process must do.
 #[derive(Debug)]
 pub enum Wanted {
-    /// Torture.
+    /// Run the torture test.
     Run(Options),
-    /// The names of the tests.
+    /// Print the names of the tests.
     List,
-    /// Other tests.
+    /// Nothing: other tests were selected.
     Nothing,
 }
 
 impl Options {
-    /// Of the command line and the environment (`TORTURE_SEED`).
+    /// Reads the command line and the environment (`TORTURE_SEED`).
     ///
     /// # Errors
-    /// A sentence.
+    /// A message.
     pub fn of_process() -> Result<Wanted, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() % 1_000_000_000);
         let mut options = Options {

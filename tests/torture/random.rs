@@ -1,6 +1,6 @@
-//! Chance that can be had again: splitmix64, by a seed.
+//! Reproducible random numbers: splitmix64 with a seed.
 
-/// A sequence that follows from its seed.
+/// A sequence of random numbers from a seed.
 #[derive(Debug)]
 pub struct Random(u64);
 

@@ -20,59 +20,59 @@ use crate::options::Options;
 use crate::random::Random;
 use crate::tree::Tree;
 
-/// What has not come by then was lost.
+/// The deadline of a quiet point; a save without a start by then counts as lost.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The same on a large tree: each of several generations may have to arm on a busy machine.
+/// The same on a large tree: several generations may have to set up their watches on a busy machine.
 const LARGE_DEADLINE: Duration = Duration::from_secs(90);
 
-/// So many saves at the most lie between two quiet points; on a large tree these take long.
+/// The most saves between two quiet points; on a large tree a quiet point takes long.
 const SAVES: (usize, usize) = (5, 40);
 
-/// Between two looks.
+/// The polling interval.
 const STEP: Duration = Duration::from_millis(2);
 
-/// So long an end may take.
+/// The deadline for an end.
 const END: Duration = Duration::from_secs(10);
 
-/// The step of the clock by which the kernel stamps files, and some more for the start of a program.
+/// The resolution of file times, and some more for the start of a program.
 const CLOCK_STEP_NS: i64 = 8_000_000;
 
-/// A restart that took so long may have waited because too many came before it: the first such wait is half a second.
+/// A restart that took this long may have been delayed as part of a series: the first delay is half a second.
 const DAMPED_MS: f64 = 500.0;
 
-/// Without a change for 2 s, restarts wait no more.
+/// After 2 s without a change, restarts are not delayed any more.
 const END_OF_SERIES: Duration = Duration::from_millis(2100);
 
-/// So much later than expected is late.
+/// A start that comes this much later than expected counts as late.
 const LATE: Duration = Duration::from_millis(300);
 
-/// Ten thousand directories on a busy machine, without optimization.
+/// The deadline for ten thousand directories on a busy machine, without optimization.
 const LARGE_ARMING: Duration = Duration::from_secs(5);
 
 /// How many events are shown with a failure.
 const TAIL: usize = 30;
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Edits that were made, those that are no saves included.
+    /// The number of edits, including those that are not saves.
     pub edits: usize,
     /// Starts of the command.
     pub starts: usize,
-    /// Quiet points at which all was right.
+    /// Quiet points without a finding.
     pub passed: usize,
-    /// Quiet points that never came: the command that runs began before the last save.
+    /// Quiet points that failed because the running command started before the last save.
     pub lost: usize,
-    /// Quiet points that never came: the command that runs began after it, and yet has read something else.
+    /// Quiet points that failed because the command started after the last save but read something else.
     pub stale: usize,
-    /// Quiet points with more starts than there may be.
+    /// Quiet points with more starts than allowed.
     pub extra: usize,
-    /// Quiet points where a change set names what nobody touched.
+    /// Quiet points where a change set names a file that was not edited.
     pub misnamed: usize,
-    /// Quiet points that came late; no failures.
+    /// Quiet points that were late; these are not failures.
     pub late: usize,
-    /// The longest time from the end of the last save to the start behind a quiet point.
+    /// The longest time from the end of the last save before a quiet point to its start.
     pub latest: Duration,
     /// Anything else: an end, a command that died.
     pub broken: usize,
@@ -93,7 +93,7 @@ impl Tally {
         self.latest = self.latest.max(other.latest);
     }
 
-    /// How many quiet points failed.
+    /// The number of failed quiet points.
     pub fn failed(&self) -> usize {
         self.lost + self.stale + self.extra + self.misnamed + self.broken
     }
@@ -154,22 +154,22 @@ pub struct Round {
     slow: Duration,
     interval: Duration,
     poll: bool,
-    /// Whether notices can be had at once.
+    /// Whether the backend sends events, so that changes are noticed at once.
     prompt: bool,
     verbose: bool,
     began_ns: i64,
-    /// Since the last quiet point.
+    /// The edits since the last quiet point.
     edits: Vec<Edit>,
-    /// Of the quiet point before, and how many starts they may still lead to: what was saved in the few milliseconds
-    /// around a start may count once more, though the command has read it.
+    /// The edits before the last quiet point, and how many starts they may still cause: a save within a few
+    /// milliseconds of a start may count once more, although the command has read it.
     before: (Vec<Edit>, usize),
-    /// Of the events, at the last quiet point.
+    /// The number of events at the last quiet point.
     passed: usize,
     _directory: TempDir,
 }
 
 impl Round {
-    /// Makes a tree and starts.
+    /// Creates a tree and starts reloadrun.
     ///
     /// # Errors
     /// The system's.
@@ -193,7 +193,7 @@ impl Round {
         command.arg("--events").arg(&events).arg("--").arg(env!("CARGO_BIN_EXE_probe")).arg("record").arg(&records);
         command.arg(slow.as_millis().to_string()).args(&tree.hot).current_dir(&root);
         command.env("XDG_RUNTIME_DIR", runtime);
-        // A long run beside the suite is no leaving of the suite.
+        // A long run beside the suite must not look like a leftover of the suite.
         command.env("RELOADRUN_TEST", if options.short { "1" } else { "torture" });
         for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
             command.env_remove(name);
@@ -235,7 +235,7 @@ impl Round {
         })
     }
 
-    /// Makes so many edits, or as many as there is time for.
+    /// Performs a number of edits, or as many as the time allows.
     pub fn play(&mut self, edits: usize, end: Instant) {
         if let Err(sentence) = self.try_play(edits, end) {
             self.fail(&sentence);
@@ -279,8 +279,8 @@ impl Round {
         Ok(())
     }
 
-    /// The moment of the next edit: at once, within milliseconds, in the middle of the stop, right at the start, or
-    /// after a long quiet.
+    /// Waits for the moment of the next edit: at once, within milliseconds, during the stop, right at the start, or
+    /// after a long pause.
     fn choose_a_moment(&mut self) {
         let (kind, short) = (self.random.below(100), self.random.micros(0, 5000));
         let stop = self.random.micros(0, 30_000) + self.slow.mul_f64(self.random.micros(0, 1_000_000).as_secs_f64());
@@ -303,11 +303,11 @@ impl Round {
         }
     }
 
-    /// What is no save, alone, and then one save: nothing but that save may be told.
+    /// Edits that are not saves, and then one save: only that save may be reported.
     fn fence(&mut self) -> Result<(), String> {
         self.settle_down(self.editor.incomplete() + Duration::from_millis(60))?;
         if self.large {
-            // What is armed after the start may count a chmod.
+            // If the watches are set up after the start, a chmod may count.
             self.wait("the watches", Round::is_armed)?;
         }
         for _ in 0..1 + self.random.below(4) {
@@ -319,19 +319,19 @@ impl Round {
     }
 
     fn quiet_point(&mut self) -> Result<(), String> {
-        // What was saved in the moment of a start may lead to one more, a quiet time later.
+        // A save in the moment of a start may cause one more restart, a waiting time later.
         let linger = self.editor.incomplete() + Duration::from_millis(60) + self.random.micros(0, 30_000);
         self.settle_down(linger)?;
         let waited = self.has_waited();
         self.check()?;
         if waited {
-            // Nothing was lost in it. The next edits should wait no longer.
+            // No save was lost. The next edits must not be delayed any more.
             sleep(END_OF_SERIES);
         }
         Ok(())
     }
 
-    /// Waits until the command that runs is right, and for so long after the last restart.
+    /// Waits until the running command has read the present content, and then for a time after the last restart.
     fn settle_down(&mut self, linger: Duration) -> Result<(), String> {
         let linger = if self.poll { linger + self.interval + self.editor.incomplete() } else { linger };
         let deadline = Instant::now() + if self.large { LARGE_DEADLINE } else { DEADLINE };
@@ -353,7 +353,7 @@ impl Round {
         }
     }
 
-    /// A restart that comes is no failure, however late; but it is told when it comes much later than it should.
+    /// A late restart is not a failure, but it is reported when it is much later than expected.
     fn time_it(&mut self) {
         let (Some(began), Some(last)) = (
             self.record_of_last_start().and_then(|record| record["t"].as_i64()),
@@ -391,7 +391,7 @@ impl Round {
         }
     }
 
-    /// Why the quiet point did not come.
+    /// The reason why the quiet point failed.
     fn verdict(&mut self, what: &str) -> String {
         let save = self.edits.iter().map(|edit| edit.effect_ns).max().unwrap_or(0);
         let Some(record) = self.record_of_last_start().cloned() else {
@@ -422,7 +422,7 @@ impl Round {
         self.events.lines.iter().skip(from).filter(|event| event["event"] == "started")
     }
 
-    /// Whether a restart since the last quiet point may have waited.
+    /// Whether a restart since the last quiet point may have been delayed.
     fn has_waited(&self) -> bool {
         self.starts(self.passed).any(|start| start["restart_ms"].as_f64() >= Some(DAMPED_MS))
     }
@@ -445,13 +445,14 @@ impl Round {
         let Some(record) = self.record_of_last_start().filter(|_| last == Some("started")) else { return false };
         let began = record["t"].as_i64().unwrap_or(0);
         let mut later = self.edits.iter().filter(|edit| edit.effect_ns >= began);
-        // What was made and removed before anybody looked has never been.
+        // A file that was created and removed before it was seen needs no restart.
         let never_was = |path: &PathBuf| path.symlink_metadata().is_err();
         later.all(|edit| !edit.touched.is_empty() && edit.touched.iter().all(never_was))
             && differences(record, &contents(&self.editor.tree.hot)).is_empty()
     }
 
-    /// From a start to the end of its arming: what happens there is known by its inode alone, and may count once more.
+    /// The times from a start until all watches exist: changes there are recognised by inode only, and may count once
+    /// more.
     fn unarmed(&self) -> Vec<(i64, i64)> {
         let mut windows = Vec::new();
         let (mut open, mut stopped) = (None::<i64>, None);
@@ -460,12 +461,13 @@ impl Round {
             match event["event"].as_str() {
                 Some("stopped") => stopped = Some(at),
                 Some("started") => {
-                    // The one before was never armed.
+                    // The previous generation never had all its watches.
                     windows.extend(open.take().map(|from| (from - CLOCK_STEP_NS, at)));
-                    // A start is told later than it is; the command itself has looked at the clock.
+                    // The event comes later than the start; the command has recorded the exact time.
                     let record = self.records.lines.iter().rev().find(|record| record["pid"] == event["pid"]);
                     let began = record.and_then(|record| record["t"].as_i64()).unwrap_or(at).min(at);
-                    // Only inotify knows at the start what has been told until then; the others may hear of it later.
+                    // Only inotify has delivered all earlier events at the start; with the other backends they may come
+                    // later.
                     let armed_from = stopped.take().filter(|_| !self.prompt);
                     open = Some(armed_from.unwrap_or(began).min(began));
                 }
@@ -477,21 +479,21 @@ impl Round {
         windows
     }
 
-    /// Counts the starts since the last quiet point, and reads what was told.
+    /// Counts the starts since the last quiet point, and checks the reported changes.
     fn check(&mut self) -> Result<(), String> {
         let starts = self.starts(self.passed).count();
         let windows = self.unarmed();
         let unarmed = |edit: &&Edit| windows.iter().any(|(from, to)| edit.begin_ns() <= *to && edit.end_ns() >= *from);
         let doubtful: Vec<&Edit> =
             self.edits.iter().filter(|edit| edit.is_save() || edit.moves_ctime()).filter(unarmed).collect();
-        // Polling may find a save that the command has seen already, an interval later.
+        // Polling may find a save that the command has read already, an interval later.
         let late: Vec<&Edit> = self.before.0.iter().filter(|edit| self.poll || unarmed(edit)).collect();
         let regular = self.edits.iter().map(Edit::most_starts).sum::<usize>() + doubtful.len();
         let most = regular + late.len().min(self.before.1);
         let near = doubtful.iter().chain(&late).flat_map(|edit| &edit.near);
         let saved = self.edits.iter().chain(late.iter().copied()).flat_map(|edit| &edit.touched);
         let touched: Vec<&PathBuf> = saved.chain(near).collect();
-        // Of what has gone while nobody watched, a first generation knows the directory alone.
+        // For files removed while they were not watched, the first generation knows only the directory.
         let is_touched =
             |path: &&Path| touched.iter().any(|touched| path.starts_with(touched) || touched.parent() == Some(path));
         let told = self.events.lines.iter().skip(self.passed).filter(|event| event["event"] == "changed");
@@ -499,7 +501,7 @@ impl Round {
             .flat_map(|event| {
                 let changes = event["changes"].as_array().into_iter().flatten();
                 let named: Vec<&Path> = changes.filter_map(|change| change["path"].as_str()).map(Path::new).collect();
-                // Where a tree is armed after the start, something from before it may be named besides, never alone.
+                // If the watches are set up after the start, an earlier change may be named too, but never alone.
                 let besides = self.large && named.iter().any(is_touched);
                 named.into_iter().filter(|path| !besides && !is_touched(path)).collect::<Vec<_>>()
             })
@@ -515,7 +517,7 @@ impl Round {
             self.tally.broken += 1;
             self.fail(&format!("BROKEN: {bad}"));
         } else if self.has_waited() {
-            // A touch changes no content: its restart may have waited beyond the quiet point before.
+            // A touch changes no content: its restart may have been delayed beyond the last quiet point.
             self.tally.passed += 1;
         } else if starts > most {
             self.tally.extra += 1;
@@ -531,7 +533,7 @@ impl Round {
         Ok(())
     }
 
-    /// Tells everything that is needed to understand it.
+    /// Prints the facts about a failure.
     fn fail(&self, sentence: &str) {
         let mut text = format!("torture: {sentence}\n  {}\n  edits since the last quiet point, ms:\n", self.name);
         for edit in &self.edits {
@@ -557,11 +559,11 @@ impl Round {
     }
 }
 
-/// Where what was recorded is not what is.
+/// The differences between the recorded and the present content.
 fn differences(record: &Value, disk: &BTreeMap<String, String>) -> Vec<String> {
     let empty = serde_json::Map::new();
     let recorded = record["files"].as_object().unwrap_or(&empty);
-    // A directory that is being replaced bears a backup's name for a moment, which does not count.
+    // A directory that is being replaced has the name of a backup for a moment, which does not count.
     let counts = |path: &str| !path.contains("~/");
     let missing = recorded.keys().filter(|path| counts(path) && !disk.contains_key(*path));
     let gone = missing.map(|path| format!("{path} is gone"));
@@ -581,7 +583,7 @@ impl Drop for Round {
     fn drop(&mut self) {
         let pid = i32::try_from(self.supervisor.id()).map(Pid::from_raw);
         if let (Ok(None), Ok(pid)) = (self.supervisor.try_wait(), pid) {
-            // It is our child and not yet collected, so the number is still its own.
+            // It is our child and not reaped yet, so the pid is still its own.
             let _ = kill(pid, Signal::SIGTERM);
         }
         let deadline = Instant::now() + END;
@@ -593,7 +595,7 @@ impl Drop for Round {
     }
 }
 
-/// Whether an event tells that restarts follow each other, which they do here.
+/// Whether an event reports a series of restarts, which is normal here.
 fn is_of_series(event: &Value) -> bool {
     event["kind"] == "restart_series"
 }

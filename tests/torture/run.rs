@@ -1,14 +1,14 @@
-//! All rounds of one backend: each with a tree, a session and a seed of its own.
+//! All rounds of one backend, each with its own tree, session and seed.
 
 use std::time::Instant;
 
 use crate::options::{Options, ROUND};
 use crate::round::{Round, Tally};
 
-/// After so many failures there is nothing new to learn.
+/// The run stops after this many failures.
 const ENOUGH: usize = 12;
 
-/// Tortures one backend as long as the options say.
+/// Runs rounds with one backend, as long as the options say.
 pub fn run(options: &Options, backend: &'static str) -> Tally {
     let began = Instant::now();
     let mut tally = Tally::default();

@@ -1,4 +1,4 @@
-//! The tree that is tortured, and what we know of it without looking: so the edits follow from the seed alone.
+//! The edited tree, and a model of it in memory, so that the edits follow from the seed alone.
 
 use std::fs;
 use std::io;
@@ -10,15 +10,15 @@ use crate::random::Random;
 /// 100 directories with 100 each.
 const LARGE: usize = 100;
 
-/// So many directories of a large tree are edited.
+/// The number of directories of a large tree that are edited.
 const HOT: usize = 12;
 
 /// A tree on the disk.
 #[derive(Debug)]
 pub struct Tree {
-    /// What reloadrun watches.
+    /// The directories that reloadrun watches.
     pub root: PathBuf,
-    /// The directories in which things happen; they stay.
+    /// The directories in which edits happen; they are never removed.
     pub hot: Vec<PathBuf>,
     /// Directories below them, which may be renamed and removed.
     pub movable: Vec<PathBuf>,
@@ -26,13 +26,13 @@ pub struct Tree {
     pub files: Vec<PathBuf>,
     /// Symlinks that count, to files that do not by their own names.
     pub links: Vec<PathBuf>,
-    /// What symlinks lead to.
+    /// The targets of symlinks.
     pub targets: Vec<PathBuf>,
     made: usize,
 }
 
 impl Tree {
-    /// Makes one below an empty root.
+    /// Creates a tree below an empty root.
     pub fn make(root: PathBuf, large: bool, random: &mut Random) -> io::Result<Tree> {
         let mut hot = vec![root.clone()];
         if large {
@@ -85,20 +85,20 @@ impl Tree {
         Ok(())
     }
 
-    /// A name that was never used.
+    /// A name that was not used before.
     pub fn fresh_in(&mut self, directory: &Path, stem: &str) -> PathBuf {
         self.made += 1;
         directory.join(format!("{stem}{}", self.made))
     }
 
-    /// A directory, hot or below.
+    /// A random directory of both lists.
     pub fn any_directory(&self, random: &mut Random) -> PathBuf {
         let all = self.hot.len() + self.movable.len();
         let index = random.below(all);
         self.hot.get(index).unwrap_or_else(|| &self.movable[index - self.hot.len()]).clone()
     }
 
-    /// A directory has another name now.
+    /// Updates the model after the rename of a directory.
     pub fn renamed(&mut self, from: &Path, to: &Path) {
         for path in self.movable.iter_mut().chain(&mut self.files) {
             if let Ok(rest) = path.strip_prefix(from) {
@@ -107,7 +107,7 @@ impl Tree {
         }
     }
 
-    /// Whatever was at this path or below it is gone.
+    /// Updates the model after the removal of this path and everything below it.
     pub fn removed(&mut self, gone: &Path) {
         self.movable.retain(|path| !path.starts_with(gone));
         self.files.retain(|path| !path.starts_with(gone));

@@ -1,7 +1,7 @@
-//! The real applications of `fixtures/`: copying one, installing what it needs, asking it questions.
+//! The real applications of `fixtures/`: copying one, installing its packages, sending requests.
 //!
-//! This file knows Python packages and HTTP, but not reloadrun: the tests start the applications.
-//! `fixtures/README.md` says how, and what each of them answers.
+//! This file handles Python packages and HTTP, but not reloadrun: the tests start the applications.
+//! `fixtures/README.md` describes how to start them, and their answers.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -24,7 +24,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two requests of [`wait_for_answer`].
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What every failure of [`python_env`] that the network may have caused ends with.
+/// The end of every error of [`python_env`] that the network may have caused.
 const REMEDY: &str = "set RELOADRUN_OFFLINE=1 to leave out the tests that need these packages";
 
 /// Whether the tests that need packages from the network are to be left out: `RELOADRUN_OFFLINE=1`.
@@ -32,23 +32,23 @@ pub fn offline() -> bool {
     env::var_os("RELOADRUN_OFFLINE").is_some_and(|value| value == "1")
 }
 
-/// Says on stderr that `what` was not tested because of [`offline`].
+/// Prints on stderr that `what` was not tested because of [`offline`].
 ///
 /// It writes to the descriptor itself: what goes through `eprintln!` is hidden when a test passes,
 /// and a test that has left something out always passes.
 pub fn left_out(what: &str) {
-    // A closed stderr is no reason to fail.
+    // A closed stderr must not fail the test.
     let _ = writeln!(io::stderr(), "left out, RELOADRUN_OFFLINE=1: {what}");
 }
 
 /// The `bin` directory of a Python environment that holds the packages of all fixtures.
 ///
-/// It is made once, under `fixture-envs` in the target directory, and kept for later runs until a
+/// It is created once, under `fixture-envs` in the target directory, and kept for later runs until a
 /// `requirements.txt` or the machine's `python3` changes. Any number of threads and processes may
-/// ask at once: one of them installs, the others wait for it.
+/// call it at once: one of them installs, the others wait.
 ///
 /// # Errors
-/// One sentence, when there is no `python3` of at least 3.11, or when pip cannot install.
+/// A message, when there is no `python3` of at least 3.11, or when pip cannot install.
 pub fn python_env() -> Result<PathBuf, String> {
     static BIN: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BIN.get_or_init(install_python_env).clone()
@@ -60,8 +60,8 @@ fn install_python_env() -> Result<PathBuf, String> {
     let env = parent.join(python_env_name(&requirements, &parent)?);
     let complete = env.join("complete");
 
-    // An environment cannot be renamed into place: its scripts name their interpreter by its full
-    // path. So it is built where it stays, under a lock, and a file written last says it is whole.
+    // An environment cannot be renamed into place, because its scripts contain the full path of the
+    // interpreter. So it is built in place, under a lock, and a file written last marks it as complete.
     tell("create", &parent, fs::create_dir_all(&parent))?;
     let lock_path = env.with_extension("lock");
     let lock = tell("create", &lock_path, File::create(&lock_path))?;
@@ -78,8 +78,8 @@ fn install_python_env() -> Result<PathBuf, String> {
     Ok(env.join("bin"))
 }
 
-/// Every `fixtures/*/requirements.txt`, in a stable order. Together they make one environment, so
-/// no two of them may pin one package differently.
+/// Every `fixtures/*/requirements.txt`, in a stable order. All of them are installed into one environment, so
+/// they must pin the same version of a package.
 fn requirements() -> Result<Vec<PathBuf>, String> {
     let fixtures = fixtures_dir();
     let mut found = Vec::new();
@@ -93,8 +93,8 @@ fn requirements() -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// A name that changes with all that makes an environment of yesterday useless today: the
-/// requirements, the interpreter, and the place, which the environment's scripts name.
+/// A name that changes with everything on which an environment depends: the requirements, the interpreter, and the
+/// path, which the environment's scripts contain.
 fn python_env_name(requirements: &[PathBuf], parent: &Path) -> Result<String, String> {
     let mut hasher = DefaultHasher::new();
     parent.hash(&mut hasher);
@@ -105,7 +105,7 @@ fn python_env_name(requirements: &[PathBuf], parent: &Path) -> Result<String, St
     Ok(format!("python-{:016x}", hasher.finish()))
 }
 
-/// The interpreter's version and home, once it is known to be new enough for the fixtures.
+/// The interpreter's version and home; an error if it is too old for the fixtures.
 fn python_version() -> Result<String, String> {
     let script = "import sys; print(sys.version_info >= (3, 11), sys.version, sys.base_prefix)";
     let output = output(Command::new("python3").args(["-c", script]))?;
@@ -117,14 +117,14 @@ fn python_version() -> Result<String, String> {
     }
 }
 
-/// `--copies`, because a uWSGI from a wheel executes itself again on HUP by the path of its
-/// executable. Behind a symlink that is the machine's interpreter, which lacks the packages.
+/// With `--copies`, because a uWSGI from a wheel executes itself again on HUP by the path of its
+/// executable. With a symlink, that would be the machine's interpreter, which lacks the packages.
 fn create_venv(env: &Path) -> Result<(), String> {
     let output = output(Command::new("python3").args(["-m", "venv", "--copies"]).arg(env))?;
     if output.status.success() {
         return Ok(());
     }
-    // venv explains itself on either stream, by version.
+    // The stream of venv's error messages depends on its version.
     Err(format!(
         "python3 -m venv failed: {}{}",
         String::from_utf8_lossy(&output.stdout).trim(),
@@ -142,7 +142,7 @@ fn pip_install(env: &Path, requirements: &[PathBuf]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    // Unreachable, pip first warns about each attempt, and then blames the requirement.
+    // Without a network, pip first warns about each attempt, and then reports an error about the requirement.
     let stderr = String::from_utf8_lossy(&output.stderr);
     if stderr.contains("connection broken by") || stderr.contains("Could not fetch URL") {
         return Err(format!("pip cannot reach the package index to install the fixtures' packages; {REMEDY}"));
@@ -159,7 +159,7 @@ fn output(command: &mut Command) -> Result<Output, String> {
     })
 }
 
-/// Turns an I/O error into a sentence: "cannot `verb` `path`: ...".
+/// Turns an I/O error into a message: "cannot `verb` `path`: ...".
 fn tell<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("cannot {verb} {}: {error}", path.display()))
 }
@@ -194,17 +194,17 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
         if !entry.file_type()?.is_dir() {
             fs::copy(entry.path(), target)?;
         } else if entry.file_name() != "__pycache__" {
-            // The bytecode of somebody's run by hand would be older than the copied source.
+            // Bytecode of a run by hand would be older than the copied source.
             copy_dir(&entry.path(), &target)?;
         }
     }
     Ok(())
 }
 
-/// A port of 127.0.0.1 on which nobody listens, and which no other caller in this process gets.
+/// A port of 127.0.0.1 on which no process listens, and which no other caller in this process gets.
 ///
-/// It lies below the ports that the kernel gives to outgoing connections. Among those, a client
-/// that polls a server which is not up yet can take the server's port, or even reach itself.
+/// It is below the range that the kernel uses for outgoing connections. In that range, a client
+/// that polls a server which is not up yet could get the server's port, or even connect to itself.
 ///
 /// # Panics
 /// When a thousand ports in a row are taken.
@@ -213,7 +213,7 @@ pub fn free_port() -> u16 {
     const COUNT: u32 = 10_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
 
-    // Processes that run at the same time start at different places.
+    // Processes that run at the same time start with different numbers.
     let start = std::process::id().wrapping_mul(61) % COUNT;
     for _ in 0..1000 {
         let offset = start + NEXT.fetch_add(1, Ordering::Relaxed);
@@ -225,11 +225,11 @@ pub fn free_port() -> u16 {
     panic!("no free port on 127.0.0.1 among the thousand tried");
 }
 
-/// What the application on `port` answers to `GET path`.
+/// The answer of the application on `port` to `GET path`.
 ///
 /// # Errors
-/// A sentence, when nobody listens, when the answer does not come within seconds, or when it is
-/// anything but a 200 with JSON.
+/// A message, when no process listens, when the answer does not come within seconds, or when it is
+/// not a 200 with JSON.
 pub fn get(port: u16, path: &str) -> Result<Value, String> {
     let reply = request(port, path).map_err(|error| format!("no answer: {error}"))?;
     let status = reply.lines().next().unwrap_or_default();
@@ -254,8 +254,8 @@ fn request(port: u16, path: &str) -> io::Result<String> {
     Ok(reply)
 }
 
-/// Asks until an answer is accepted, and returns that one. Between a stop and a start nobody
-/// answers; that is no failure before the `deadline`.
+/// Sends requests until an answer is accepted, and returns that answer. Between a stop and a start there is no
+/// answer; this is not a failure before the `deadline`.
 ///
 /// # Panics
 /// At the deadline, with the last answer.
@@ -273,10 +273,9 @@ pub fn wait_for_answer(port: u16, path: &str, deadline: Duration, accept: impl F
     }
 }
 
-/// Replaces `from` by `to` throughout a file, in place, as a plain editor saves: truncate, write,
-/// close.
+/// Replaces `from` by `to` throughout a file, in place, like a simple editor: truncate, write, close.
 ///
-/// In Python sources let `to` have another length than `from`. Bytecode is taken for fresh when
+/// In Python sources, `to` must have another length than `from`. Python uses existing bytecode when
 /// size and mtime, in whole seconds, are the same: a quick edit of equal length may run the old code.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! What the tests stand on: a fresh directory each, a running reloadrun with its event stream, real applications.
+//! Support for the tests: a fresh directory for each, a running reloadrun with its event stream, real applications.
 
 pub mod apps;
 pub mod namespace;

@@ -1,4 +1,4 @@
-//! Private namespaces: mounts and limits that nobody else sees, and that are gone with the process they were made for.
+//! Private namespaces: mounts and limits for one process and its children, which end with it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +8,11 @@ use super::sandbox::Sandbox;
 use super::session::Session;
 use crate::ends::wrapped;
 
-/// A shell that prepares something, in namespaces of its own, and then becomes what follows.
+/// A shell that prepares something in its own namespaces, and then executes the given command.
 pub struct Namespace(Vec<String>);
 
 impl Namespace {
-    /// Mounts of its own. Who is not root needs a user namespace for that.
+    /// A mount namespace, and for users other than root also a user namespace.
     pub fn of_mounts(prepare: &str) -> Namespace {
         let mut words = vec!["unshare"];
         if !is_root() {
@@ -22,12 +22,13 @@ impl Namespace {
         Namespace::new(&words, prepare)
     }
 
-    /// A user namespace, with limits of its own.
+    /// A user namespace with its own limits.
     pub fn of_users(prepare: &str) -> Namespace {
         Namespace::new(&["unshare", "--user", "--map-root-user"], prepare)
     }
 
-    /// No namespace, but the rights of an ordinary user: root without capabilities may not read what its owner may not.
+    /// No namespace, but the rights of an ordinary user: root without capabilities cannot read files without read
+    /// permission.
     pub fn of_no_privileges(prepare: &str) -> Namespace {
         if is_root() {
             Namespace::new(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"], prepare)
@@ -36,13 +37,13 @@ impl Namespace {
         }
     }
 
-    /// Any program that starts another.
+    /// Any other program that starts a command.
     pub fn new(wrapper: &[&str], prepare: &str) -> Namespace {
         let shell = format!("{{ {prepare}; }} </dev/null && exec \"$@\"");
         Namespace(wrapper.iter().copied().chain(["sh", "-c", &shell, "sh"]).map(str::to_owned).collect())
     }
 
-    /// Starts reloadrun in it, with an event stream. The error is what this machine said when it cannot be had.
+    /// Starts reloadrun in it, with an event stream. The error is the message of this machine if it is not possible.
     pub fn start(&self, sandbox: &Sandbox, arguments: &[&str]) -> Result<Session, String> {
         let wrapper: Vec<&str> = self.0.iter().map(String::as_str).collect();
         let tried = wrapped(&wrapper, &sandbox.command(["--version"]), sandbox).output();

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use super::session::Session;
 
-/// How every directory of these tests begins, so that the check at the end of the suite finds what was left.
+/// The prefix of every directory of these tests, by which the check at the end of the suite finds leftovers.
 pub const PREFIX: &str = "reloadrun-test-";
 
-/// The environment variable by which every process of these tests, however far descended, can be found.
+/// The environment variable by which all processes of these tests can be found, also distant descendants.
 pub const MARK: &str = "RELOADRUN_TEST";
 
-/// A directory of its own, removed in the end, with a runtime directory beside it for lockfiles.
+/// A temporary directory, removed at the end, with a runtime directory beside it for lockfiles.
 #[derive(Debug)]
 pub struct Sandbox {
     directory: TempDir,
@@ -24,7 +24,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// An empty one.
+    /// Creates an empty sandbox.
     pub fn new() -> Sandbox {
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a temporary directory");
         let top = fs::canonicalize(directory.path()).expect("it was just made");
@@ -34,17 +34,17 @@ impl Sandbox {
         Sandbox { directory, root: top.join("root") }
     }
 
-    /// Where the files of the test are, and where reloadrun is started.
+    /// The directory with the files of the test, in which reloadrun is started.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A directory beside the root that nobody watches.
+    /// A directory beside the root that is not watched.
     pub fn beside(&self) -> &Path {
         self.root.parent().expect("the root is inside of the temporary directory")
     }
 
-    /// `$XDG_RUNTIME_DIR` of what is started here.
+    /// `$XDG_RUNTIME_DIR` of the processes of this test.
     pub fn runtime(&self) -> PathBuf {
         self.beside().join("runtime")
     }
@@ -54,7 +54,7 @@ impl Sandbox {
         self.root.join(name)
     }
 
-    /// Writes a file below the root, in place, and makes its directories.
+    /// Writes a file below the root, in place, and creates its directories.
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("below the root")).expect("its directory can be made");
@@ -65,7 +65,7 @@ impl Sandbox {
     /// Writes an executable shell script below the root.
     pub fn script(&self, name: impl AsRef<Path>, body: &str) -> PathBuf {
         let path = self.write(name, format!("#!/bin/sh\n{body}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the test owns it");
         path
     }
 
@@ -74,7 +74,7 @@ impl Sandbox {
         fs::read_to_string(self.path(name)).expect("the file is there")
     }
 
-    /// reloadrun as a command, in the root, with a clean environment; not started.
+    /// A command that runs reloadrun in the root with a clean environment.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
         command.args(arguments);
@@ -82,7 +82,7 @@ impl Sandbox {
         command
     }
 
-    /// Gives any command this directory and its environment.
+    /// Sets the directory and the environment of any command.
     pub fn furnish(&self, command: &mut Command) {
         command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
         let of_a_caller = ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_LOG"];
@@ -96,7 +96,7 @@ impl Sandbox {
         self.start_with(arguments, |_| {})
     }
 
-    /// The same, after a last touch to the command.
+    /// The same, after a change to the command.
     pub fn start_with<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -108,12 +108,12 @@ impl Sandbox {
         Session::start(command, self)
     }
 
-    /// Where the event stream of a session goes; one session at a time.
+    /// The path of the event stream of a session; one session at a time.
     pub fn events(&self) -> PathBuf {
         self.beside().join("events.jsonl")
     }
 
-    /// Everything in the root and beside it, for a failure's message.
+    /// A listing of the root and of what is beside it, for error messages.
     pub fn listing(&self) -> String {
         let output = Command::new("ls").arg("-laR").arg(self.directory.path()).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()

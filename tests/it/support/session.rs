@@ -1,4 +1,4 @@
-//! A running reloadrun, followed by its event stream. Tests wait for facts, with generous deadlines.
+//! A running reloadrun, followed by its event stream. Tests wait for facts, with long deadlines.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::sandbox::Sandbox;
 use super::terminal::Terminal;
 
-/// How long a fact may take to come on a loaded machine. Nothing here is timed: a healthy run takes milliseconds.
+/// The deadline for a fact on a loaded machine. It measures nothing: normally a fact takes milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Between two looks.
+/// The polling interval.
 const STEP: Duration = Duration::from_millis(4);
 
 /// A running reloadrun.
@@ -24,13 +24,13 @@ pub struct Session {
     events: PathBuf,
     stdout: PathBuf,
     stderr: PathBuf,
-    /// How many events have been waited past.
+    /// The number of events that earlier waits have passed.
     passed: usize,
     listing: String,
     ended: Option<ExitStatus>,
 }
 
-/// How a session ended, and all that it said.
+/// The end of a session, with all its output.
 #[derive(Debug)]
 pub struct Ended {
     /// Its exit status.
@@ -44,25 +44,25 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The exit code; a death by signal is none.
+    /// The exit code; `None` if a signal killed it.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    /// Asserts the exit code, with everything that was said in the message.
+    /// Asserts the exit code, with all output in the message.
     pub fn assert_code(&self, code: i32) -> &Ended {
         assert_eq!(self.code(), Some(code), "{self:#?}");
         self
     }
 
-    /// How many events of a kind there were.
+    /// The number of events of a kind.
     pub fn count(&self, event: &str) -> usize {
         self.events.iter().filter(|seen| seen["event"] == event).count()
     }
 }
 
 impl Session {
-    /// Starts a command that writes its events where the sandbox says; without a standard input.
+    /// Starts a command that writes its events to the file of the sandbox; without a standard input.
     pub fn start(mut command: Command, sandbox: &Sandbox) -> Session {
         let (stdout, stderr) = (sandbox.beside().join("stdout"), sandbox.beside().join("stderr"));
         let _ = fs::remove_file(sandbox.events());
@@ -74,7 +74,7 @@ impl Session {
         Session { child, shown, events: sandbox.events(), stdout, stderr, passed: 0, listing, ended: None }
     }
 
-    /// The same with a terminal for its standard three.
+    /// The same with a terminal as descriptors 0, 1 and 2.
     pub fn start_at(terminal: &Terminal, mut command: Command, sandbox: &Sandbox) -> Session {
         let _ = fs::remove_file(sandbox.events());
         terminal.give_to(&mut command);
@@ -85,12 +85,12 @@ impl Session {
         Session { child, shown, events: sandbox.events(), stdout, stderr, passed: 0, listing, ended: None }
     }
 
-    /// Pid of the supervisor.
+    /// The pid of the supervisor.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("pids are small")
     }
 
-    /// Pid of the present child.
+    /// The pid of the present child.
     pub fn child_pid(&self) -> i32 {
         let path = format!("/proc/{0}/task/{0}/children", self.pid());
         let deadline = Instant::now() + DEADLINE;
@@ -111,7 +111,7 @@ impl Session {
         whole.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
     }
 
-    /// Waits for the next event of this kind that is accepted, after the last one waited for, and gives it back.
+    /// Waits for the next event of this kind that is accepted, after the last one waited for, and returns it.
     pub fn wait_where(&mut self, event: &str, accept: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -139,7 +139,7 @@ impl Session {
         self.wait_where("started", |seen| seen["generation"] == generation)
     }
 
-    /// Waits until the command of this generation runs and its watcher is in place.
+    /// Waits until the command of this generation runs and all its watches are set up.
     pub fn wait_armed(&mut self, generation: u64) -> Value {
         let started = self.wait_started(generation);
         self.wait_where("watching", |seen| seen["generation"] == generation);
@@ -155,17 +155,17 @@ impl Session {
         }
     }
 
-    /// How many times a command was started so far.
+    /// The number of starts of the command so far.
     pub fn starts(&self) -> usize {
         self.events().iter().filter(|seen| seen["event"] == "started").count()
     }
 
-    /// What it has said on standard error so far.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
-    /// What the command has said on standard output so far.
+    /// The command's standard output so far.
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap_or_default()
     }
@@ -189,13 +189,13 @@ impl Session {
         Ended { status, stdout: self.stdout(), stderr: self.stderr(), events: self.events() }
     }
 
-    /// Ends it as a container runtime would, and waits for the end.
+    /// Sends TERM, as a container runtime does, and waits for the end.
     pub fn stop(self) -> Ended {
         self.signal("TERM");
         self.wait_end()
     }
 
-    /// Everything one needs to understand a failure.
+    /// All output and events, for error messages.
     pub fn account(&self) -> String {
         let events: Vec<String> = self.events().iter().map(Value::to_string).collect();
         format!(
@@ -210,7 +210,7 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A test that failed half-way leaves nothing running: the child ends the command when its supervisor is gone.
+    /// Kills the supervisor of a failed test: the child then ends the command.
     fn drop(&mut self) {
         if self.ended.is_none() {
             let _ = self.child.kill();
@@ -225,7 +225,7 @@ pub fn signal(pid: i32, name: &str) {
     assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid} failed");
 }
 
-/// Whether a process is there and not dead.
+/// Whether a process exists and is not a zombie.
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')

@@ -1,4 +1,4 @@
-//! A terminal of our own: a pty with whoever we start in the foreground of a fresh session.
+//! A terminal for tests: a pty with the started program in the foreground of a new session.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,13 +17,13 @@ use nix::sys::termios::{Termios, tcgetattr};
 
 use super::session::DEADLINE;
 
-/// Between two looks.
+/// The polling interval.
 const STEP: Duration = Duration::from_millis(4);
 
-/// How often the reader looks whether it is to end.
+/// How often the reader checks whether it must end.
 const LOOK_MS: u8 = 20;
 
-/// The side of the terminal where the person sits.
+/// The master side of a terminal.
 #[derive(Debug)]
 pub struct Terminal {
     master: Option<Arc<OwnedFd>>,
@@ -34,9 +34,9 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A fresh one of 24 lines with 80 columns.
+    /// Creates a terminal of 24 lines with 80 columns.
     pub fn new() -> Terminal {
-        let (master, slave) = pty().expect("a terminal can be had");
+        let (master, slave) = pty().expect("a terminal is available");
         let master = Arc::new(master);
         let shown = Arc::new(Mutex::new(Vec::new()));
         let over = Arc::new(AtomicBool::new(false));
@@ -49,25 +49,25 @@ impl Terminal {
         terminal
     }
 
-    /// Gives a command this terminal for its standard three. It needs `setsid --ctty` in front of it, to be in the
-    /// foreground there.
+    /// Gives a command this terminal as descriptors 0, 1 and 2. It must be started through `setsid --ctty` to be in the
+    /// foreground.
     pub fn give_to(&self, command: &mut Command) {
-        let own = || self.slave.try_clone().expect("a descriptor can be had");
+        let own = || self.slave.try_clone().expect("a descriptor is available");
         command.stdin(own()).stdout(own()).stderr(own()).env("TERM", "xterm");
     }
 
-    /// Types.
+    /// Types a text.
     pub fn press(&self, keys: &str) {
-        let master = self.master.as_ref().expect("it is open").try_clone().expect("a descriptor can be had");
+        let master = self.master.as_ref().expect("it is open").try_clone().expect("a descriptor is available");
         File::from(master).write_all(keys.as_bytes()).expect("a terminal takes what is typed");
     }
 
-    /// Everything that was shown so far.
+    /// All output so far.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().expect("the reader does not panic")).into_owned()
     }
 
-    /// Waits until this is shown, as many times.
+    /// Waits until this text was shown that many times.
     pub fn wait_shown(&self, what: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.shown().matches(what).count() < times {
@@ -79,12 +79,12 @@ impl Terminal {
     /// Changes the size of the window.
     pub fn resize(&self, rows: u16, columns: u16) {
         let sizes = ["rows".to_owned(), rows.to_string(), "columns".to_owned(), columns.to_string()];
-        let slave = self.slave.try_clone().expect("a descriptor can be had");
+        let slave = self.slave.try_clone().expect("a descriptor is available");
         let status = Command::new("stty").args(sizes).stdin(slave).status();
         assert!(status.is_ok_and(|status| status.success()), "stty fails");
     }
 
-    /// Its settings.
+    /// The terminal's settings.
     pub fn settings(&self) -> Termios {
         tcgetattr(&self.slave).expect("it is a terminal")
     }
@@ -105,8 +105,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Both sides, close-on-exec from the first moment: other tests start programs just now, and a terminal is only hung up
-/// when nobody has it.
+/// Creates both sides, close-on-exec from the start: other tests start programs at the same time, and a terminal is
+/// only hung up when no process has it open.
 pub fn pty() -> nix::Result<(OwnedFd, OwnedFd)> {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
     grantpt(&master)?;
@@ -125,9 +125,9 @@ fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, over: &AtomicBool) {
         }
         match nix::unistd::read(master.as_fd(), &mut buffer) {
             Ok(count @ 1..) => {
-                shown.lock().expect("nobody panics with it").extend_from_slice(&buffer[..count]);
+                shown.lock().expect("no thread panics while it holds the lock").extend_from_slice(&buffer[..count]);
             }
-            // Nobody holds the other side just now.
+            // No process has the slave open at the moment.
             _ => std::thread::sleep(STEP),
         }
     }

@@ -1,5 +1,5 @@
-//! Sessions whose watching is under test: the same test over every backend, what the command has read, what a restart
-//! is because of, and the fence behind what must do nothing.
+//! Sessions for tests of watching: the same test on every backend, checks of what the command has read and of the
+//! changes behind a restart, and fences.
 
 use std::fs::File;
 use std::path::Path;
@@ -30,19 +30,19 @@ macro_rules! on_every_backend {
 }
 pub(crate) use on_every_backend;
 
-/// A command that says on one line what it reads at its start: its generation, and the files, a bar after each. The files
-/// are its arguments; of one that is not there it reads nothing. Then it does nothing for a long time.
+/// A command that prints one line at its start: its generation, and the content of the files, with a bar after each.
+/// The files are its arguments; a missing file counts as empty. Then it sleeps.
 const READER: &str = r#"line="$RELOADRUN_GENERATION "
 for file; do line="$line$(cat "$file" 2>/dev/null)|"; done
 echo "$line"
 exec sleep 600"#;
 
-/// What is given to every session here.
+/// The arguments of every session here.
 fn fixed(backend: &str) -> [&str; 4] {
     ["--backend", backend, "--interval", "100ms"]
 }
 
-/// Watches with these arguments; the command does nothing for a long time.
+/// Watches with these arguments; the command sleeps.
 pub fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
     let command = ["--", "sleep", "600"];
     let mut session = sandbox.start(fixed(backend).iter().chain(arguments).chain(&command));
@@ -50,7 +50,7 @@ pub fn watch(sandbox: &Sandbox, backend: &str, arguments: &[&str]) -> Session {
     session
 }
 
-/// Watches with these arguments; the command says what it reads in these files at its start (see [`assert_run`]).
+/// Watches with these arguments; the command prints the content of these files at its start (see [`assert_run`]).
 pub fn watch_reading(sandbox: &Sandbox, backend: &str, arguments: &[&str], files: &[&str]) -> Session {
     let command = ["--", "sh", "-c", READER, "sh"];
     let mut session = sandbox.start(fixed(backend).iter().chain(arguments).chain(&command).chain(files));
@@ -78,20 +78,20 @@ pub fn paths(event: &Value) -> Vec<String> {
     changes.iter().map(|change| change["path"].as_str().expect("a path is a text").to_owned()).collect()
 }
 
-/// The next generation runs because of just these files.
+/// Asserts that the next generation starts because of exactly these files.
 pub fn assert_restart(session: &mut Session, generation: u64, expected: &[&str]) {
     let started = session.wait_armed(generation);
     assert_eq!(names(&started), expected, "{}", session.account());
 }
 
-/// The next generation runs because of just these files, and has read this.
+/// Asserts that the next generation starts because of exactly these files, and has read this content.
 pub fn assert_run(session: &mut Session, generation: u64, expected: &[&str], read: &[&str]) {
     assert_restart(session, generation, expected);
     let line = format!("{}|", read.join("|"));
     assert_eq!(line_read(session, generation), line, "{}", session.account());
 }
 
-/// What the command of a generation has said that it read, once it has. Not every generation lives long enough to say it.
+/// The content that the command of a generation has printed. Not every generation runs long enough to print it.
 pub fn line_read(session: &Session, generation: u64) -> String {
     let start = format!("{generation} ");
     let find = || {
@@ -104,16 +104,16 @@ pub fn line_read(session: &Session, generation: u64) -> String {
     find().unwrap_or_default()
 }
 
-/// Saves a file that counts: whatever was done before has led to nothing if only this is behind the next start.
+/// A fence: saves a file that counts. If only this file caused the next start, earlier edits had no effect.
 pub fn assert_fence(sandbox: &Sandbox, session: &mut Session, generation: u64) {
     sandbox.write("fence.py", format!("fence of generation {generation}"));
     assert_restart(session, generation, &["fence.py"]);
 }
 
-/// Waits until all restarts are over, however many there are, and the command has read this; gives back its generation.
-/// `fence*.py` must count.
+/// Waits until all restarts are over and the command has read this content; returns its generation. `fence*.py` must
+/// count.
 ///
-/// A fence that is saved between two generations is named by none. Then another one is.
+/// A fence that is saved between two generations may not be reported by any of them. Then another fence is saved.
 pub fn assert_converges(sandbox: &Sandbox, session: &mut Session, read: &[&str]) -> u64 {
     loop {
         let before = session.starts() as u64;
@@ -137,14 +137,14 @@ pub fn set_time(path: &Path, time: SystemTime) {
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// Runs a program in the root to its end, which must be a good one.
+/// Runs a program in the root to its end, which must be successful.
 pub fn run(sandbox: &Sandbox, program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).current_dir(sandbox.root()).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whether a program is installed; if not, says what is left out.
+/// Whether a program is installed; if not, prints what is left out.
 pub fn is_installed(program: &str, what: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {

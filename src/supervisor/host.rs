@@ -1,0 +1,32 @@
+//! What lies above the supervisor.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::exit_code::ChildEnd;
+use crate::os::signals::Signal;
+use crate::protocol::Ties;
+
+/// What lies above the supervisor: where configurations come from, and what a child is.
+pub trait Host {
+    /// The configuration in force.
+    fn config(&self) -> &Config;
+
+    /// Reads the configuration anew and puts it in force.
+    ///
+    /// # Errors
+    /// What is wrong with it, one sentence each; then the one before stays in force.
+    fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
+
+    /// Whether the config file is not as it was when it was last read.
+    fn config_moved_on(&self) -> bool;
+
+    /// Whether a change of this file counts.
+    fn counts(&self, path: &Path) -> bool;
+
+    /// Whether the caller of reloadrun ignored a signal.
+    fn caller_ignores(&self, signal: Signal) -> bool;
+
+    /// Is a child, in a process of its own.
+    fn be_child(&self, ties: Ties) -> ChildEnd;
+}

@@ -1,0 +1,193 @@
+//! One generation as the supervisor sees it: its child and its command, from the fork to the last word.
+//!
+//! | state    | it is in it                                   | it leaves it                                            |
+//! |----------|-----------------------------------------------|---------------------------------------------------------|
+//! | standby  | forked while the one before stops             | told to start; dismissed                                |
+//! | starting | told to start                                 | the command runs, or ended at once                      |
+//! | running  | the command runs                              | a stop for a change has begun; the command ended        |
+//! | stopping | the child ends the command for a change       | it leaves with 3                                        |
+//! | waiting  | the command ended, a change starts the next   | a change                                                |
+//! | delayed  | the command ended, and starts again at a time | a change; the time has come                             |
+//! | renewing | told to leave, the next one follows           | it leaves                                               |
+//! | ending   | told to leave, the run ends                   | it leaves                                               |
+//!
+//! A child may die in every state. In `renewing` and `ending` it counts as dead when its time is over.
+
+use std::time::{Duration, Instant};
+
+use crate::exit_code::{CommandStatus, ExitCode};
+use crate::generation::Generation;
+use crate::os::signals::Signal;
+
+/// If another Ctrl-C comes within this time after one that the command got from the terminal, the user means us.
+pub const TWICE: Duration = Duration::from_secs(5);
+
+/// A command that ends within this time after a Ctrl-C has ended of it: cleaning up may take that long, or the stop timeout
+/// if that is longer. If the signal itself has ended it, it does not matter how long that took.
+pub const CLEANING_UP: Duration = Duration::from_secs(30);
+
+/// A command that still runs this long after a Ctrl-C has taken it for something else, as far as a save is concerned: the
+/// save leads to a start as always.
+pub const TAKEN: Duration = Duration::from_millis(500);
+
+/// A command that ends within this time after a Ctrl-\ has ended of it: a runtime that dumps its threads and leaves with a
+/// code of its own.
+pub const DUMPING: Duration = Duration::from_secs(1);
+
+/// A command that has not stopped this long after a Ctrl-Z is looked at: a shell may hang between vfork and exec, because
+/// its offspring stopped there. It goes on when everyone is continued.
+const STUCK: Duration = Duration::from_millis(500);
+
+/// A child that was told to leave answers within the grace and this (KILL has its own bound of 10 s); else it hangs.
+const ANSWER: Duration = Duration::from_secs(12);
+
+/// The same after a second request.
+const ANSWER_SOON: Duration = Duration::from_secs(3);
+
+/// Where a life is; see the table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Standby,
+    Starting,
+    Running,
+    Stopping,
+    Waiting,
+    /// Until this instant.
+    Delayed(Instant),
+    /// It hangs if it is still there at this instant.
+    Renewing(Instant),
+    /// The same.
+    Ending(Instant),
+}
+
+/// One generation.
+#[derive(Debug)]
+pub struct Life {
+    pub generation: Generation,
+    pub state: State,
+    /// When its child was told to start; of a standby, when it was forked.
+    pub since: Instant,
+    /// Pid of the command's first process, once it has started.
+    pub leader: Option<i32>,
+    /// Whether the command runs. It may, while it is being stopped.
+    pub command_runs: bool,
+    /// How the command ended by itself.
+    pub ended: Option<CommandStatus>,
+    /// Keys that the command got from the terminal.
+    pub keys: Keys,
+    /// When to see whether a Ctrl-Z has left the command hanging.
+    stuck_at: Option<Instant>,
+}
+
+impl Life {
+    /// A new life in its first state, `Standby` or `Starting`.
+    pub fn new(generation: Generation, state: State, now: Instant) -> Life {
+        Life {
+            generation,
+            state,
+            since: now,
+            leader: None,
+            command_runs: false,
+            ended: None,
+            keys: Keys::default(),
+            stuck_at: None,
+        }
+    }
+
+    /// Whether its child has been told to start, and not to leave.
+    pub fn is_up(&self) -> bool {
+        !matches!(self.state, State::Standby | State::Renewing(_) | State::Ending(_))
+    }
+
+    /// When it wants a tick.
+    pub fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Standby => None,
+            State::Renewing(hangs_at) | State::Ending(hangs_at) => Some(hangs_at),
+            State::Delayed(at) => Some(self.stuck_at.map_or(at, |stuck| stuck.min(at))),
+            State::Starting | State::Running | State::Stopping | State::Waiting => self.stuck_at,
+        }
+    }
+
+    /// The command runs.
+    pub fn command_started(&mut self, pid: i32) {
+        (self.leader, self.command_runs) = (Some(pid), true);
+        if self.state == State::Starting {
+            self.state = State::Running;
+        }
+    }
+
+    /// The child ends the command for a change, and leaves.
+    pub fn stops_for_change(&mut self) {
+        if self.is_up() {
+            self.state = State::Stopping;
+        }
+    }
+
+    /// The child was told to leave; `state` is `Renewing` or `Ending`.
+    pub fn leaves(&mut self, state: fn(Instant) -> State, stop_timeout: Duration, now: Instant) {
+        self.state = state(now + stop_timeout + ANSWER);
+    }
+
+    /// The child was told to leave at once.
+    pub fn leaves_soon(&mut self, now: Instant) {
+        if let State::Renewing(hangs_at) | State::Ending(hangs_at) = &mut self.state {
+            *hangs_at = (*hangs_at).min(now + ANSWER_SOON);
+        }
+    }
+
+    /// The command got a Ctrl-Z.
+    pub fn may_be_stuck(&mut self, now: Instant) {
+        self.stuck_at = Some(now + STUCK);
+    }
+
+    /// The first process of a command that may hang since a Ctrl-Z, once.
+    pub fn stuck(&mut self, now: Instant) -> Option<i32> {
+        let is_time = self.stuck_at.take_if(|at| *at <= now).is_some();
+        self.leader.filter(|_| is_time && self.command_runs && self.is_up())
+    }
+}
+
+/// The keys that a command got from the terminal while it ran: they may be the reason why it ends.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// When it got the last Ctrl-C.
+    ctrl_c: Option<Instant>,
+    /// The same of Ctrl-\.
+    ctrl_backslash: Option<Instant>,
+}
+
+impl Keys {
+    /// The command got this one. Says whether it is a second Ctrl-C soon after the first.
+    pub fn pressed(&mut self, signal: Signal, now: Instant) -> bool {
+        if signal == Signal::QUIT {
+            self.ctrl_backslash = Some(now);
+            return false;
+        }
+        self.ctrl_c.replace(now).is_some_and(|before| now <= before + TWICE)
+    }
+
+    /// A file has changed: what ends the command from here on is the save, and not a key that it has outlived.
+    pub fn outlived(&mut self, now: Instant) {
+        self.ctrl_c.take_if(|at| now > *at + TAKEN);
+        self.ctrl_backslash = None;
+    }
+
+    /// Whether a Ctrl-C was pressed while the command was stopped for a change: it meant the end, not this stop.
+    pub fn mean_the_end(&self) -> bool {
+        self.ctrl_c.is_some()
+    }
+
+    /// The key that this end of the command is put down to.
+    pub fn behind(&mut self, status: &CommandStatus, stop_timeout: Duration, now: Instant) -> Option<Signal> {
+        let Keys { ctrl_c, ctrl_backslash } = std::mem::take(self);
+        let is_behind = |key: Signal, pressed: Option<Instant>, memory: Duration| {
+            let by_it = status.is_of(key.number()) || status.code() == ExitCode::of_signal(key.number());
+            pressed.is_some_and(|at| by_it || now <= at + memory)
+        };
+        if is_behind(Signal::INT, ctrl_c, CLEANING_UP.max(stop_timeout)) {
+            return Some(Signal::INT);
+        }
+        is_behind(Signal::QUIT, ctrl_backslash, DUMPING).then_some(Signal::QUIT)
+    }
+}

@@ -1,0 +1,92 @@
+//! What the machine is told, and what it answers.
+
+use std::time::Duration;
+
+use super::job::{Seen, Step};
+use super::signals::Heard;
+use super::sweep::Remains;
+use crate::change::ChangeSet;
+use crate::config::{OnChange, OnExit};
+use crate::damping::Series;
+use crate::degraded::Loss;
+use crate::event::What;
+use crate::exit_code::ExitCode;
+use crate::generation::Generation;
+use crate::heartbeat::Beat;
+use crate::os::Errno;
+use crate::os::signals::Signal;
+use crate::protocol::{Directive, Report};
+
+/// What the machine must know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The command as one line.
+    pub command: String,
+    /// What a change leads to.
+    pub on_change: OnChange,
+    /// What the command's own end leads to.
+    pub on_exit: OnExit,
+    /// The first signal of a stop.
+    pub stop_signal: Signal,
+    /// How long a stop may take until KILL.
+    pub stop_timeout: Duration,
+}
+
+/// Something that happened to the supervisor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The child of this generation reported.
+    Report(Generation, Report),
+    /// The child died without a last word, and everything it had to say has been read.
+    ChildDied(Generation, Loss),
+    /// No child could be forked.
+    ForkFailed(Generation, Errno),
+    /// The config file is not as it was when it was last read, and this child has not been told to start yet.
+    ConfigMovedOn(Generation),
+    /// A signal.
+    Signal(Heard),
+    /// The heartbeat has beaten.
+    Beat(Beat),
+    /// Nobody reads standard output any more, which is a pipe.
+    Unread {
+        /// Nor standard error.
+        all: bool,
+    },
+    /// The answer to [`Step::Look`]: the command's tree and our children.
+    Seen(Vec<Seen>),
+    /// The answer to [`Action::Sweep`].
+    Swept(Remains),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something the supervisor does. What belongs to a generation names the one it was decided in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Reads the config file anew, for this generation.
+    ReadConfig(Generation),
+    /// Throws the watch state away. The next child gets a new one.
+    ForgetWatches,
+    /// Forks a child, which waits until it is told to start.
+    Fork(Generation),
+    /// Tells a child to start, because of these changes.
+    Start(Generation, ChangeSet),
+    /// Lets go of a child that was never told to start; it leaves.
+    Dismiss(Generation),
+    /// Tells a child.
+    Send(Generation, Directive),
+    /// Tells the world.
+    Tell(Generation, What),
+    /// Tells the world of a series of restarts, and the remedy.
+    TellSeries(Generation, Series),
+    /// Lets go of a child that has said its last word, or is dead.
+    Release(Generation),
+    /// Ends the line on which the terminal has shown a key.
+    EndLine,
+    /// Looks at the tree and answers with [`Input::Seen`], signals one process, or stops the supervisor itself.
+    Job(Step),
+    /// Kills whatever descends from us and collects the dead, once and without waiting; answers with [`Input::Swept`].
+    Sweep,
+    /// Ends with this code.
+    Finish(ExitCode),
+}

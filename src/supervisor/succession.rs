@@ -1,0 +1,271 @@
+//! Who has a child, who comes next, and how it all ends: the fork, the start, the loss and the last sweep.
+
+use std::time::{Duration, Instant};
+
+use super::behind::{Behind, Said};
+use super::life::{Life, State};
+use super::lives::Lives;
+use super::step::Action;
+use super::sweep::{Remains, Sweep};
+use crate::change::ChangeSet;
+use crate::damping::Damping;
+use crate::degraded::{Degraded, Loss};
+use crate::event::What;
+use crate::exit_code::{ChildEnd, ExitCode};
+use crate::generation::Generation;
+use crate::os::signals::Signal;
+use crate::os::{Errno, reason};
+use crate::protocol::Directive;
+use crate::restart::Backoff;
+
+/// The first child is tried for until the delay between two attempts is longer than this; later ones for ever.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The generations that are alive, and what outlives them.
+#[derive(Debug)]
+pub struct Succession {
+    /// Everyone who has a child.
+    pub lives: Lives,
+    /// The last generation that was told to start, or that no child could be had for.
+    pub generation: Generation,
+    /// What leads to the next start.
+    pub behind: Behind,
+    /// What was said already.
+    pub said: Said,
+    /// The present series of restarts.
+    pub damping: Damping,
+    /// Whether a command was ever started.
+    pub ever_ran: bool,
+    /// Nobody has a child: the next one comes then.
+    pause: Option<Instant>,
+    /// How the run ends, once that is known.
+    end: Option<(ExitCode, String)>,
+    /// The sweep under way, and what follows it.
+    sweep: Option<(Sweep, Afterwards)>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+enum Afterwards {
+    /// This generation has lost its child; the next one follows, or the end.
+    Lost { generation: Generation, loss: Loss, lived: Duration },
+    /// All is over, with this code.
+    Over(ExitCode),
+}
+
+impl Succession {
+    /// The first child is the first action.
+    pub fn begin(now: Instant) -> (Succession, Vec<Action>) {
+        let generation = Generation::FIRST;
+        let mut lives = Lives::default();
+        lives.add(Life::new(generation, State::Starting, now));
+        let succession = Succession {
+            lives,
+            generation,
+            behind: Behind::default(),
+            said: Said::default(),
+            damping: Damping::default(),
+            ever_ran: false,
+            pause: None,
+            end: None,
+            sweep: None,
+            backoff: Backoff::new(),
+        };
+        (succession, vec![Action::Fork(generation), Action::Start(generation, ChangeSet::default())])
+    }
+
+    /// Whether the end has been asked for.
+    pub fn is_ending(&self) -> bool {
+        self.end.is_some() || self.is_over()
+    }
+
+    /// Whether only the last sweep is left.
+    pub fn is_over(&self) -> bool {
+        matches!(self.sweep, Some((_, Afterwards::Over(_))))
+    }
+
+    /// When it wants a tick.
+    pub fn due(&self) -> Option<Instant> {
+        let sweep = self.sweep.as_ref().map(|(sweep, _)| sweep.due());
+        [self.lives.due(), self.pause, sweep].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.sweep.as_ref().is_some_and(|(sweep, _)| sweep.due() <= now) {
+            actions.push(Action::Sweep);
+        }
+        if self.pause.take_if(|until| *until <= now).is_some() {
+            self.next(now, actions);
+        }
+    }
+
+    /// The config file was saved after the child was forked, and before it was told to start.
+    pub fn config_moved_on(&mut self, generation: Generation, actions: &mut Vec<Action>) {
+        if self.lives.find(generation).is_some_and(|life| life.state == State::Starting) {
+            actions.push(Action::Dismiss(generation));
+            self.start_anew(generation, actions);
+        }
+    }
+
+    /// A child has said its last word.
+    pub fn left(&mut self, of: Generation, end: ChildEnd, hands_over: bool, now: Instant, actions: &mut Vec<Action>) {
+        let Some(state) = self.lives.find(of).map(|life| life.state) else { return };
+        let is_expected = match end {
+            ChildEnd::Reload => state != State::Standby,
+            ChildEnd::Ended => matches!(state, State::Renewing(_)),
+            ChildEnd::Failed => false,
+        };
+        if !is_expected && self.end.is_none() {
+            return self.lost(of, Loss::Left, now, actions);
+        }
+        let Some(life) = self.lives.remove(of) else { return };
+        if !hands_over {
+            self.dismiss_standby(actions);
+            actions.push(Action::ForgetWatches);
+        }
+        actions.push(Action::Release(life.generation));
+        if let Some((code, reason)) = self.end.take() {
+            self.finish(code, reason, now, actions);
+        } else if end == ChildEnd::Reload && life.keys.mean_the_end() {
+            let (signal, code) = (Signal::INT, ExitCode::of_signal(Signal::INT.number()));
+            self.finish(code, format!("{signal} from the terminal"), now, actions);
+        } else {
+            if end == ChildEnd::Reload && self.behind.changes.is_empty() {
+                self.damping.restart_for_nothing(now.saturating_duration_since(life.since));
+            }
+            self.next(now, actions);
+        }
+    }
+
+    /// A child is dead, or as good as dead.
+    pub fn lost(&mut self, generation: Generation, loss: Loss, now: Instant, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.remove(generation) else { return };
+        if life.state == State::Standby {
+            // Another is forked when it is needed.
+            return actions.push(Action::Dismiss(generation));
+        }
+        self.dismiss_standby(actions);
+        actions.extend([Action::ForgetWatches, Action::Sweep]);
+        let lived = now.saturating_duration_since(life.since);
+        self.sweep = Some((Sweep::begin(now), Afterwards::Lost { generation, loss, lived }));
+    }
+
+    /// A round of the sweep has left this.
+    pub fn swept(&mut self, remains: Remains, now: Instant, actions: &mut Vec<Action>) {
+        let Some(swept) = self.sweep.as_mut().and_then(|(sweep, _)| sweep.look(remains, now)) else { return };
+        match self.sweep.take() {
+            Some((_, Afterwards::Over(code))) => actions.push(Action::Finish(code)),
+            Some((_, Afterwards::Lost { generation, loss, lived })) => {
+                actions.extend(swept.left.map(|left| Action::Tell(generation, What::Degraded(left))));
+                actions.push(Action::Release(generation));
+                if let Some((code, reason)) = self.end.take() {
+                    return self.finish(code, reason, now, actions);
+                }
+                let delay = self.backoff.after(lived);
+                let degraded = Degraded::ChildDied { generation, loss, delay };
+                actions.push(Action::Tell(generation, What::Degraded(degraded)));
+                self.pause = Some(now + delay);
+            }
+            None => {}
+        }
+    }
+
+    /// There is no child for this generation.
+    pub fn fork_failed(&mut self, generation: Generation, errno: Errno, now: Instant, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.remove(generation) else { return };
+        if life.state == State::Standby {
+            // Tried again when it is needed, and told then.
+            return;
+        }
+        let (delay, reason) = (self.backoff.after(Duration::ZERO), reason(errno));
+        if !self.ever_ran && delay > FIRST_PATIENCE {
+            // Nothing has ever run: whoever waits for it should know.
+            let reason = format!("no child can be started: {reason}");
+            return self.finish(ExitCode::OWN_FAILURE, reason, now, actions);
+        }
+        self.pause = Some(now + delay);
+        actions.push(Action::Tell(generation, What::Degraded(Degraded::ChildNotStarted { reason, delay })));
+    }
+
+    /// The next child is forked while the present one stops.
+    pub fn fork_standby(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        // A new config means a new child.
+        if self.lives.has_standby() || self.end.is_some() || self.behind.changes.has_config() {
+            return;
+        }
+        let generation = self.generation.next();
+        self.lives.add(Life::new(generation, State::Standby, now));
+        actions.push(Action::Fork(generation));
+    }
+
+    fn dismiss_standby(&mut self, actions: &mut Vec<Action>) {
+        actions.extend(self.lives.take_standby().map(|life| Action::Dismiss(life.generation)));
+    }
+
+    /// Starts the next generation.
+    fn next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.generation = self.generation.next();
+        let generation = self.generation;
+        let reads_config = self.behind.changes.has_config();
+        if reads_config {
+            self.dismiss_standby(actions);
+            self.said.forget();
+        }
+        let standby = self.lives.take_standby();
+        self.lives.add(Life::new(generation, State::Starting, now));
+        if reads_config {
+            return self.start_anew(generation, actions);
+        }
+        if standby.is_none() {
+            actions.push(Action::Fork(generation));
+        }
+        actions.push(Action::Start(generation, self.behind.changes.clone()));
+    }
+
+    /// Starts a generation with a config that is read for it, and with a watch state of its own.
+    fn start_anew(&mut self, generation: Generation, actions: &mut Vec<Action>) {
+        actions.extend([Action::ForgetWatches, Action::ReadConfig(generation), Action::Fork(generation)]);
+        actions.push(Action::Start(generation, self.behind.changes.clone()));
+    }
+
+    /// Ends everything; asked once more, it ends it with KILL.
+    pub fn end(
+        &mut self,
+        code: ExitCode,
+        reason: String,
+        stop_timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.dismiss_standby(actions);
+        if self.sweep.is_some() {
+            // It is bounded, and the end follows it.
+            self.end.get_or_insert((code, reason));
+        } else if let Some(life) = self.lives.in_charge_mut() {
+            let generation = life.generation;
+            match life.state {
+                // It has been told already, and a second time would mean KILL.
+                State::Renewing(hangs_at) => life.state = State::Ending(hangs_at),
+                State::Ending(_) => {
+                    life.leaves_soon(now);
+                    actions.push(Action::Send(generation, Directive::Stop));
+                }
+                _ => {
+                    life.leaves(State::Ending, stop_timeout, now);
+                    actions.push(Action::Send(generation, Directive::Stop));
+                }
+            }
+            self.end.get_or_insert((code, reason));
+        } else {
+            self.finish(code, reason, now, actions);
+        }
+    }
+
+    fn finish(&mut self, code: ExitCode, reason: String, now: Instant, actions: &mut Vec<Action>) {
+        self.dismiss_standby(actions);
+        self.pause = None;
+        actions.extend([Action::Tell(self.generation, What::Finished { code, reason }), Action::Sweep]);
+        self.sweep = Some((Sweep::begin(now), Afterwards::Over(code)));
+    }
+}
