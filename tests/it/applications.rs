@@ -349,7 +349,9 @@ impl<'a> Running<'a> {
         let words = server.command.iter().map(|word| word.replace("{port}", &port.to_string()));
         let mut command: Vec<OsString> = words.map(OsString::from).collect();
         command[0] = bin.join(&command[0]).into_os_string();
-        let all = arguments.iter().map(OsString::from).chain(["--".into()]).chain(command);
+        // A server on a busy machine takes longer than the default of 5 s to stop its workers.
+        let patience = ["--stop-timeout", "60s", "--"].map(OsString::from);
+        let all = arguments.iter().map(OsString::from).chain(patience).chain(command);
         let mut session = sandbox.start_with(all, |command| {
             command
                 .env("PORT", port.to_string())
