@@ -4,8 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::os::user;
-
 /// The environment. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -14,9 +12,9 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process. Without `HOME`, the home directory is the one in `/etc/passwd`.
-    pub fn of_process() -> Environment {
-        let home = user::home().filter(|home| home.is_absolute());
+    /// That of this process, with the home directory of its user.
+    pub fn of_process(home: Option<PathBuf>) -> Environment {
+        let home = home.filter(|home| home.is_absolute());
         Environment { variables: Arc::new(std::env::vars_os().collect()), home }
     }
 

@@ -14,6 +14,7 @@ use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
+use crate::os::user::home;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 
 /// What is known of the process that started reloadrun, besides the arguments.
@@ -35,7 +36,7 @@ impl Caller {
     pub fn of_process() -> Result<Caller, Vec<String>> {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
-        Ok(Caller { current, environment: Environment::of_process(), is_init: is_init() })
+        Ok(Caller { current, environment: Environment::of_process(home()), is_init: is_init() })
     }
 
     /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
