@@ -290,9 +290,10 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 9] = [
         "--app",
         "--debug",
+        "--from",
         "--init",
         "--no-reload",
         "--noreload",
