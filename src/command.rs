@@ -12,7 +12,7 @@ use crate::change::{ChangeSet, json_string};
 use crate::config::{Config, StopGroup};
 use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
-use crate::generation::Generation;
+use crate::listen;
 use crate::os::fd::pipe;
 use crate::os::fs::same_file;
 use crate::os::process::{Harvest, own_pid, reap, was_stopped};
@@ -22,12 +22,65 @@ use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
 use crate::os::{Errno, reason};
 use crate::program;
+use crate::protocol::StartRequest;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
 
 /// Names the process that LISTEN_PID means by its pidfd's inode: of another process it would be wrong.
 const LISTEN_PIDFDID: &str = "LISTEN_PIDFDID";
+
+/// The variable of sd_notify(3).
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// The environment of a command.
+#[derive(Debug)]
+pub struct Variables {
+    /// Names and values.
+    pub all: Vec<(OsString, OsString)>,
+    /// Whether `LISTEN_PID` is added, with the pid of the command.
+    names_own_pid: bool,
+}
+
+impl Variables {
+    /// The caller's, with what reloadrun tells.
+    pub fn of_command(
+        config: &Config,
+        request: &StartRequest,
+        lockfile: Option<&Path>,
+        supervisor: i32,
+        notify_socket: Option<String>,
+    ) -> Variables {
+        // As `cd` would set it: the name that the user gave, as long as it leads to this directory.
+        let (named, directory) = (&config.named_directory, &config.directory);
+        let shown = if named == directory || same_file(named, directory) { named } else { directory };
+        let own: [(&str, Option<OsString>); 4] = [
+            ("PWD", Some(shown.into())),
+            // Where there is none, one of a reloadrun around this one must not be taken for ours.
+            ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
+            ("RELOADRUN_GENERATION", Some(request.generation.to_string().into())),
+            ("RELOADRUN_CHANGED", Some(changed_variable(&request.changes).into())),
+        ];
+        let mut variables: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
+        variables.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
+        variables.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
+        // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
+        let supervisor = supervisor.to_string();
+        let activated = variables.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);
+        let listens = !config.listen.is_empty();
+        let names_own_pid = activated || listens;
+        if names_own_pid {
+            variables.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
+        }
+        let held = if listens { Vec::from(listen::environment(&config.listen)) } else { Vec::new() };
+        let notify = notify_socket.map(|address| (NOTIFY_SOCKET, address.into()));
+        for (name, value) in held.into_iter().chain(notify) {
+            variables.retain(|(key, _)| key != name);
+            variables.push((name.into(), value));
+        }
+        Variables { all: variables, names_own_pid }
+    }
+}
 
 /// A running command and its tree.
 #[derive(Debug)]
@@ -50,46 +103,24 @@ pub struct Command {
 pub struct Collected {
     /// The command's own end, if it has come.
     pub leader: Option<CommandStatus>,
+    /// The ends of others: orphans of the tree, and what the child itself has started.
+    pub others: Vec<(i32, CommandStatus)>,
     /// Whether nothing at all is left.
     pub tree_gone: bool,
 }
 
 impl Command {
-    /// Prepares everything for [`Command::start`]: finds the program, builds its environment.
+    /// Makes everything ready for [`Command::start`]: finds the program.
     ///
     /// # Errors
     /// The status of a command that could not begin.
-    pub fn prepare(
-        config: &Config,
-        generation: Generation,
-        changes: &ChangeSet,
-        lockfile: Option<&Path>,
-        supervisor: i32,
-    ) -> Result<Executable, CommandStatus> {
-        // As `cd` would set it: the name that the user gave, as long as it leads to this directory.
-        let (named, directory) = (&config.named_directory, &config.directory);
-        let shown = if named == directory || same_file(named, directory) { named } else { directory };
-        let own: [(&str, Option<OsString>); 4] = [
-            ("PWD", Some(shown.into())),
-            // Without a lockfile, that of an outer reloadrun must not be passed on.
-            ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
-            ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
-            ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
-        ];
-        let mut environment: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
-        environment.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
-        environment.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
-        // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.
-        let supervisor = supervisor.to_string();
-        let activated = environment.iter().any(|(key, value)| key == LISTEN_PID && *value == *supervisor);
-        if activated {
-            environment.retain(|(key, _)| key != LISTEN_PID && key != LISTEN_PIDFDID);
-        }
-        let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+    pub fn prepare(config: &Config, variables: &Variables) -> Result<Executable, CommandStatus> {
+        let Variables { all, names_own_pid } = variables;
+        let path = all.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
         let words = config.words();
         let name = words.first().map(OsString::as_os_str).unwrap_or_default();
         let program = program::find(name, &config.directory, path)?;
-        Executable::new(&program, words, &config.directory, &environment, activated).map_err(|_| {
+        Executable::new(&program, words, &config.directory, all, *names_own_pid).map_err(|_| {
             CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
         })
     }
@@ -244,16 +275,16 @@ impl Command {
 
     /// Collects the dead.
     pub fn collect(&mut self) -> Collected {
-        let mut leader = None;
+        let (mut leader, mut others) = (None, Vec::new());
         loop {
             match reap() {
                 Harvest::Ended(pid, status) if pid == self.leader && self.leader_alive => {
                     self.leader_alive = false;
                     leader = Some(status);
                 }
-                Harvest::Ended(..) => {}
-                Harvest::AllAlive => return Collected { leader, tree_gone: false },
-                Harvest::NoneLeft => return Collected { leader, tree_gone: true },
+                Harvest::Ended(pid, status) => others.push((pid, status)),
+                Harvest::AllAlive => return Collected { leader, others, tree_gone: false },
+                Harvest::NoneLeft => return Collected { leader, others, tree_gone: true },
             }
         }
     }

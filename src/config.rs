@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::Listen;
 use crate::environment::Environment;
 use crate::os::signals::Signal;
 use crate::pattern::Pattern;
+use crate::probe::Probe;
 
 /// A whole configuration: every path absolute, every pattern compiled, every value in range.
 #[derive(Debug, Clone)]
@@ -46,6 +48,12 @@ pub struct Config {
     pub stop_group: StopGroup,
     /// The grace: how long after it until KILL.
     pub stop_timeout: Duration,
+    /// The sockets that are held for the command, from descriptor 3 up.
+    pub listen: Vec<Listen>,
+    /// By what the command is known to be ready.
+    pub ready: Option<Probe>,
+    /// So long after the start it is too late to become ready.
+    pub ready_timeout: Duration,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -80,6 +88,13 @@ pub enum Backend {
     Notify,
     /// Looking at every watched file once an interval.
     Poll,
+}
+
+impl Backend {
+    /// Whether it reads an inotify queue of ours.
+    pub fn uses_inotify(self) -> bool {
+        matches!(self, Backend::Auto | Backend::Inotify)
+    }
 }
 
 /// What makes a file another one than it was at the start.
@@ -193,6 +208,9 @@ pub mod tests {
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,
             stop_timeout: Duration::from_secs(5),
+            listen: Vec::new(),
+            ready: None,
+            ready_timeout: Duration::from_secs(60),
             lockfile: None,
             events: None,
             clear: false,

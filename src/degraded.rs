@@ -135,6 +135,12 @@ pub enum Degraded {
     SignalRefused { signal: String, process: Named },
     /// The processes that are left may not be signalled.
     OutOfReach { processes: Vec<Named> },
+    /// The command did not become ready in time; why, as far as it is known.
+    NotReady { timeout: Duration, reason: String },
+    /// The socket that answers is somebody else's: `process 4711 (python3)`.
+    AnsweredByOther { place: String, who: String },
+    /// Whose socket answers cannot be told; whether it counts as the command's all the same.
+    OwnerUnknown { place: String, why: String, accepted: bool },
     /// Processes are blocked in the kernel.
     SurvivedKill { pids: Vec<i32> },
     /// Processes were left that `/proc` does not show.
@@ -208,6 +214,9 @@ impl Degraded {
             Degraded::LockfileNotTouched { .. } => "lockfile_not_touched",
             Degraded::SignalRefused { .. } => "signal_refused",
             Degraded::OutOfReach { .. } => "out_of_reach",
+            Degraded::NotReady { .. } => "not_ready",
+            Degraded::AnsweredByOther { .. } => "answered_by_other",
+            Degraded::OwnerUnknown { .. } => "owner_unknown",
             Degraded::SurvivedKill { .. } => "survived_kill",
             Degraded::HiddenProcesses => "hidden_processes",
             Degraded::NoProc => "no_proc",
@@ -227,6 +236,7 @@ impl Degraded {
             | Degraded::IgnoreFileTooLarge { path, .. }
             | Degraded::IgnoreFileUnreadable { path, .. } => path.into(),
             Degraded::RestartSeries { remedy, .. } => remedy.into(),
+            Degraded::OwnerUnknown { place, .. } => place.into(),
             _ => OsString::new(),
         };
         (self.kind(), about)
@@ -242,6 +252,8 @@ impl Degraded {
             | Degraded::LockfileNotTouched { .. }
             | Degraded::SignalRefused { .. }
             | Degraded::OutOfReach { .. }
+            | Degraded::NotReady { .. }
+            | Degraded::AnsweredByOther { .. }
             | Degraded::SurvivedKill { .. }
             | Degraded::HiddenProcesses => return None,
             Degraded::WatchRefused { directory, .. }
@@ -383,6 +395,20 @@ impl fmt::Display for Degraded {
                 "{signal} did not reach the command: this user may not signal process {process}; start reloadrun as its owner or as root"
             ),
             Degraded::OutOfReach { processes } => out_of_reach(processes, f),
+            Degraded::NotReady { timeout, reason } => {
+                write!(f, "not ready after {}: {reason}; the command runs on", shown(*timeout))
+            }
+            Degraded::AnsweredByOther { place, who } => {
+                write!(f, "{place} answers, but it is {who}, not ours; the command is not ready by that")
+            }
+            Degraded::OwnerUnknown { place, why, accepted: true } => write!(
+                f,
+                "{place} answers, and whose socket it is cannot be told ({why}); it is taken for the command's, because nothing answered before the start"
+            ),
+            Degraded::OwnerUnknown { place, why, accepted: false } => write!(
+                f,
+                "{place} answers, but something answered there before the start already, and whose socket it is cannot be told ({why}); the command is not ready by that"
+            ),
             Degraded::SurvivedKill { pids } => {
                 let (who, were) = if pids.len() == 1 { ("process", "was") } else { ("processes", "were") };
                 write!(f, "{who} {} survived SIGKILL (blocked in the kernel) and {were} left running", list(pids, ", "))

@@ -35,6 +35,13 @@ pub enum What {
         /// What is wrong, one sentence each.
         mistakes: Vec<String>,
     },
+    /// A socket is held for the command, until reloadrun ends.
+    Listening {
+        /// Where, `tcp:127.0.0.1:8000`.
+        address: String,
+        /// The command's descriptor of it.
+        descriptor: i32,
+    },
     /// The command runs.
     Started {
         /// Pid of the command.
@@ -90,6 +97,16 @@ pub enum What {
         status: CommandStatus,
         /// How long it ran, milliseconds.
         ran_ms: f64,
+    },
+    /// The command is ready (`--ready`).
+    Ready {
+        /// So long after its start, milliseconds.
+        after_ms: f64,
+    },
+    /// What the command says that it is doing, on its way to being ready.
+    Status {
+        /// Its own words.
+        message: String,
     },
     /// Nothing runs until something happens.
     Waiting(WaitingFor),
@@ -189,6 +206,7 @@ impl What {
         match self {
             What::ConfigLoaded { .. } => "config_loaded",
             What::ConfigRejected { .. } => "config_rejected",
+            What::Listening { .. } => "listening",
             What::Started { .. } => "started",
             What::Watching(_) => "watching",
             What::Changed { .. } => "changed",
@@ -196,6 +214,8 @@ impl What {
             What::StillStopping { .. } => "still_stopping",
             What::Stopped { .. } => "stopped",
             What::Exited { .. } => "exited",
+            What::Ready { .. } => "ready",
+            What::Status { .. } => "status",
             What::Waiting(_) => "waiting",
             What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",

@@ -19,17 +19,18 @@
 //! 6 cli             reads the command line and the config file into a Config
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
-//! 4 advice command bytecode heartbeat strays watch report
-//! 3 filter settle stop restart remedy protocol
+//! 4 advice command bytecode heartbeat ready strays watch report
+//! 3 filter listen settle stop restart remedy protocol
 //! 2 config event damping ignore_files program
-//! 1 os pattern degraded   system calls and all unsafe code; patterns; limitations that are reported
-//! 0 change environment escape generation exit_code error
+//! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
+//! 0 address change environment escape generation exit_code error
 //! ```
 //!
 //! # Words
 //! supervisor, child, command, generation, heartbeat, pulse, change, change set, settle, stop sequence, grace,
 //! snapshot, filter, rule, backend.
 
+mod address;
 mod advice;
 mod bytecode;
 mod change;
@@ -48,10 +49,13 @@ mod filter;
 mod generation;
 mod heartbeat;
 mod ignore_files;
+mod listen;
 mod os;
 mod pattern;
+mod probe;
 mod program;
 mod protocol;
+mod ready;
 mod remedy;
 mod report;
 mod restart;

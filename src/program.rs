@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::exit_code::CommandStatus;
-use crate::os::Errno;
 use crate::os::fs::may_execute;
+use crate::os::{Errno, errno};
 
 /// Where programs are looked for without a `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -48,7 +48,7 @@ pub fn is_runnable(path: &Path) -> bool {
 }
 
 fn runnable(path: &Path) -> Result<(), Errno> {
-    let metadata = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let metadata = std::fs::metadata(path).map_err(|error| errno(&error))?;
     if metadata.is_dir() {
         return Err(Errno::EISDIR);
     }

@@ -51,6 +51,14 @@ pub struct Ties {
     pub terminal_group: Option<i32>,
 }
 
+impl Ties {
+    /// The descriptors among them.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let Ties { reports, directives, watch_state: WatchState { queue, memory }, heartbeat, .. } = self;
+        [reports, directives, memory].into_iter().chain(queue).chain(heartbeat)
+    }
+}
+
 /// What the children of one configuration hand on to each other. The supervisor holds it and never looks into it. Exactly
 /// one child at a time, the one that was told to start last, reads the queue and writes the memory.
 #[derive(Debug)]
@@ -68,9 +76,8 @@ impl WatchState {
     /// No descriptor or no memory is left.
     pub fn new(backend: Backend) -> Result<WatchState, os::Errno> {
         let memory = os::memory::create(c"reloadrun watches")?;
-        let reads_queue = matches!(backend, Backend::Auto | Backend::Inotify);
         // The child tries again where this fails, and says why.
-        let queue = reads_queue.then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
+        let queue = backend.uses_inotify().then(|| Inotify::new().map(OwnedFd::from).ok()).flatten();
         Ok(WatchState { queue, memory })
     }
 
@@ -78,14 +85,9 @@ impl WatchState {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn duplicate(&self) -> std::io::Result<WatchState> {
-        let queue = self.queue.as_ref().map(OwnedFd::try_clone).transpose()?;
-        Ok(WatchState { queue, memory: self.memory.try_clone()? })
-    }
-
-    /// The descriptors themselves.
-    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        [&self.memory].into_iter().chain(&self.queue)
+    pub fn duplicate(&self) -> Result<WatchState, os::Errno> {
+        let again = |descriptor: &OwnedFd| descriptor.try_clone().map_err(|error| os::errno(&error));
+        Ok(WatchState { queue: self.queue.as_ref().map(again).transpose()?, memory: again(&self.memory)? })
     }
 }
 
@@ -96,6 +98,16 @@ pub enum Report {
     Started {
         /// Its pid.
         pid: i32,
+    },
+    /// The command is ready.
+    Ready {
+        /// So long after its start.
+        after: Duration,
+    },
+    /// What the command says that it is doing.
+    Status {
+        /// Its own words.
+        message: String,
     },
     /// The watcher is in place.
     Watching(Watching),
@@ -177,6 +189,11 @@ pub enum Report {
         /// The sentence.
         message: String,
     },
+    /// The answer to [`Directive::Barrier`]: every change that was made before it has been reported.
+    Passed {
+        /// Its number. It answers for lower numbers too.
+        id: u64,
+    },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
     Leaving {
@@ -209,6 +226,12 @@ pub enum Directive {
     Signal {
         /// Its number.
         number: i32,
+    },
+    /// Report every change that has been made until now, and then [`Report::Passed`]. A child that leaves before that does
+    /// not answer; the next one is to be asked again.
+    Barrier {
+        /// Its number; a later one has a higher number.
+        id: u64,
     },
 }
 

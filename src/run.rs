@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::address::{Address, Listen};
+use crate::advice;
 use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
@@ -17,9 +19,11 @@ use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles, Rule};
 use crate::heartbeat::Heartbeat;
+use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
+use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
 use crate::supervisor::{self, Host};
@@ -100,22 +104,45 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let caller = Caller::of_process().map_err(Error::Mistakes)?;
     let mode = Mode::of(&args);
     let config = resolve(&args, &caller, mode.needs_command()).map_err(Error::Mistakes)?;
-    logging::begin(&config)?;
     match mode {
-        Mode::Run => supervise(args, caller, config, dispositions),
+        Mode::Run => hold_sockets(args, caller, config, dispositions),
         Mode::Explain(path) => {
+            logging::begin(&config)?;
             let here = caller.directory(&args).map_err(Error::Mistakes)?;
             explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref())
         }
     }
 }
 
-fn supervise(args: Args, caller: Caller, config: Config, dispositions: Dispositions) -> Result<ExitCode> {
+/// Binds the sockets before anything is opened, because they need the first descriptors.
+fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Dispositions) -> Result<ExitCode> {
+    let given = config.listen.clone();
+    let held = listen::bind(&given)?;
+    for (listen, address) in config.listen.iter_mut().zip(&held.addresses) {
+        listen.address.clone_from(address);
+    }
+    config.hints.extend(advice::pid_of_another(&config));
+    let ended = reserve(&config)
+        .map_err(Error::Usage)
+        .and_then(|()| logging::begin(&config))
+        .and_then(|()| supervise(args, caller, config, given, dispositions));
+    held.remove_files();
+    ended
+}
+
+fn supervise(
+    args: Args,
+    caller: Caller,
+    config: Config,
+    listen_given: Vec<Listen>,
+    dispositions: Dispositions,
+) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
     let own = own_files(&config, heartbeat.path());
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let config_look = look(&config.config_file);
-    supervisor::run(&mut Invocation { args, caller, config, config_look, own, filter, dispositions }, heartbeat)
+    let mut invocation = Invocation { args, caller, config, listen_given, config_look, own, filter, dispositions };
+    supervisor::run(&mut invocation, heartbeat)
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
@@ -132,6 +159,15 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 
+/// Keeps the descriptor free by which the command tells that it is ready.
+fn reserve(config: &Config) -> std::result::Result<(), String> {
+    let Some(Probe::Descriptor(number)) = config.ready else { return Ok(()) };
+    os::handed_over::reserve(number).map_err(|errno| match errno {
+        os::Errno::EBUSY => format!("--ready fd:{number}: this descriptor is in use already; choose another number"),
+        errno => format!("--ready fd:{number}: {}", os::reason(errno)),
+    })
+}
+
 /// What we write, and what the command writes through the descriptors that it has from us.
 fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
     let mut own = OwnFiles::default();
@@ -142,6 +178,11 @@ fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
         Some(EventsTarget::Stderr) | None => {}
     }
     lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
+    for listen in &config.listen {
+        if let Address::Unix(path) = &listen.address {
+            own.add_path(path.clone());
+        }
+    }
     descriptors.into_iter().filter_map(FileId::of_descriptor).for_each(|file| own.add_file(file));
     own
 }
@@ -151,6 +192,8 @@ struct Invocation {
     args: Args,
     caller: Caller,
     config: Config,
+    /// The sockets that were asked for; in the config they have the ports that the kernel chose.
+    listen_given: Vec<Listen>,
     /// How the config file looked before it was last read.
     config_look: Look,
     /// The files that reloadrun writes itself.
@@ -167,9 +210,16 @@ impl Host for Invocation {
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
         self.config_look = look(&self.config.config_file);
         let config = resolve(&self.args, &self.caller, true)?;
-        // Those two are open; a new place for them counts from the next start of reloadrun.
+        if config.ready != self.config.ready {
+            reserve(&config).map_err(|mistake| vec![mistake])?;
+        }
+        // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        self.config = Config { lockfile, events, ..config };
+        let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
+        if config.listen != self.listen_given {
+            hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
+        }
+        self.config = Config { lockfile, events, listen, hints, ..config };
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::stamps::{StampProgram, Stamps};
 use crate::table::OURS;
-use crate::tree::{Tree, temporary};
-use crate::{Result, tell};
+use crate::tree::Tree;
+use crate::{Result, tell, temporary};
 
 /// Whatever has not happened by then on a loaded machine never will.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ use machine::Load;
 use rows::{Bench, Counts};
 use stamps::StampProgram;
 use table::Table;
+use tempfile::TempDir;
 use tree::Tree;
 
 const GROUPS: [&str; 6] = ["save", "start", "edit", "burst", "large", "idle"];
@@ -155,4 +156,9 @@ impl Options {
 /// Turns an I/O error into a sentence: "cannot `verb` `path`: ...".
 fn tell<T>(verb: &str, path: &Path, result: std::io::Result<T>) -> Result<T> {
     result.map_err(|error| format!("cannot {verb} {}: {error}", path.display()))
+}
+
+/// A directory of our own, removed when dropped.
+fn temporary() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("reloadrun-bench-").tempdir().map_err(|error| error.to_string())
 }

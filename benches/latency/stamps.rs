@@ -15,8 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
-use crate::tree::temporary;
-use crate::{Result, tell};
+use crate::{Result, tell, temporary};
 
 /// `stamp.rs`, compiled.
 pub struct StampProgram {

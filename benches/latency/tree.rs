@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Result, tell};
+use crate::{Result, tell, temporary};
 
 /// A directory to watch. What was made for it goes with it.
 pub struct Tree {
@@ -116,10 +116,6 @@ fn fill(directory: &Path, directories: usize, files: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-pub fn temporary() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("reloadrun-bench-").tempdir().map_err(|error| error.to_string())
 }
 
 /// The two ways to save a file.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here changes what is run.
 
+mod behind;
 mod line;
 mod meant;
 mod reloader;
@@ -34,6 +35,15 @@ pub fn second_reloader(config: &Config, filter: &Filter) -> Option<String> {
     let script = |name: &str| package_script(config, name);
     let found = reloader::find(&texts(config.words()), &environment, &script)?;
     found.watches().iter().any(|name| is_watched(name, config, filter)).then(|| found.sentence())
+}
+
+/// A hint about a command that stays the parent of its server, where sockets are held for it.
+pub fn pid_of_another(config: &Config) -> Option<String> {
+    let words = texts(config.words());
+    let parent = behind::parent_of_the_server(&words).filter(|_| !config.listen.is_empty())?;
+    Some(format!(
+        "LISTEN_PID is the pid of {parent}, and not of the server that it starts: gunicorn, uWSGI and others take no socket then; start the server itself, write exec in front of it, or name the descriptor (gunicorn -b fd://3)"
+    ))
 }
 
 /// Whether a file of this name would count in one of the directories where it is likely to be.

@@ -15,11 +15,12 @@ use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
+use super::readiness;
 use super::standby::{Orders, Standby};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
-use crate::command::{Command, out_of_reach};
+use crate::command::{Command, Variables, out_of_reach};
 use crate::config::{Config, OnChange};
 use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
@@ -31,10 +32,11 @@ use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
 use crate::protocol::{Decoder, Directive, Report, Response, Ties, encode_report};
+use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::Watcher;
+use crate::watch::{Door, Watcher};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -70,11 +72,14 @@ struct Driver<'a> {
     early: Vec<Directive>,
     tree_told: bool,
     watcher: SharedWatcher,
+    door: Door,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
     /// When the command ended by itself.
     ended: Arc<OnceLock<Instant>>,
+    /// Who asks whether the command is ready, until it ends or is stopped.
+    asking: Option<Asking>,
 }
 
 impl<'a> Driver<'a> {
@@ -86,13 +91,16 @@ impl<'a> Driver<'a> {
         ties: Ties,
         dispositions: &Dispositions,
     ) -> Result<Driver<'a>, String> {
-        let system = |errno: os::Errno| os::reason(errno);
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
         let lockfile = ties.lockfile.as_deref();
-        let prepared = Command::prepare(config, request.generation, &request.changes, lockfile, ties.supervisor);
+        let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
+        let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
+        let variables = Variables::of_command(config, &request, lockfile, ties.supervisor, notify_socket);
+        let prepared = Command::prepare(config, &variables);
         let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
-        let mut watcher = Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(system)?;
+        let mut watcher =
+            Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let caches = Caches::of(config);
@@ -109,7 +117,8 @@ impl<'a> Driver<'a> {
         let started = prepared
             .and_then(|executable| Command::start(&executable, group, &dispositions))
             .map_err(|status| advice::explained(status, config));
-        let wait = watcher.wait().map_err(system)?;
+        let wait = watcher.wait().map_err(os::reason)?;
+        let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
@@ -124,10 +133,17 @@ impl<'a> Driver<'a> {
             supervisor_gone: false,
             unsent: Vec::new(),
             ended: Arc::default(),
+            asking: None,
             watcher: watcher.clone(),
+            door,
             ties,
         };
         driver.begin(started);
+        if let (Some(prober), Some(command)) = (prober, &driver.command) {
+            let (pid, voice) = (command.pid(), voice.clone());
+            let asking = readiness::start(prober, config, variables.all, pid, &dispositions, voice);
+            driver.asking = Some(asking.map_err(no_thread)?);
+        }
         driver.listen_to_signals(voice.clone())?;
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
@@ -196,6 +212,8 @@ impl<'a> Driver<'a> {
                 for word in self.inbox.words() {
                     match word {
                         Word::Input(input) => inputs.push(input),
+                        // It was told while the command was ended.
+                        Word::Report(Report::Ready { .. } | Report::Status { .. }) if self.asking.is_none() => {}
                         Word::Report(report) => self.report(&[report]),
                     }
                 }
@@ -216,6 +234,12 @@ impl<'a> Driver<'a> {
         }
     }
 
+    fn ask_no_more(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.stop();
+        }
+    }
+
     /// Costs nothing before somebody could not be signalled.
     fn look_for_the_rest(&mut self) {
         if let Some(command) = self.command.as_ref().filter(|command| command.was_refused()) {
@@ -232,6 +256,7 @@ impl<'a> Driver<'a> {
         if matches!(input, Input::Ended { .. }) {
             // There is but one such end.
             let _ = self.ended.set(Instant::now());
+            self.ask_no_more();
         }
         let mut reports = Vec::new();
         let mut end = None;
@@ -242,13 +267,17 @@ impl<'a> Driver<'a> {
                     reports.push(report);
                 }
                 Action::Say(sentence) => report::say(sentence),
-                Action::Stop(step) => reports.extend(self.stop(step)),
+                Action::Stop(step) => {
+                    self.ask_no_more();
+                    reports.extend(self.stop(step));
+                }
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
                         reports.extend(self.signal(Some(signal)));
                     }
                 }
+                Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
                 Action::TellSetAside => {
                     let left = self.left();
@@ -316,6 +345,9 @@ impl<'a> Driver<'a> {
         while self.deaths.next().is_some() {}
         let Some(command) = &mut self.command else { return Vec::new() };
         let collected = command.collect();
+        if let Some(asking) = &self.asking {
+            collected.others.into_iter().for_each(|(pid, status)| asking.collected(pid, status));
+        }
         let ran = command.ran();
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))

@@ -28,6 +28,7 @@ use crate::config::{OnChange, OnExit};
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
+use crate::watch::Mark;
 
 /// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
 const ABANDONED: Duration = Duration::from_millis(600);
@@ -80,6 +81,8 @@ pub enum Input {
         /// How long nothing had changed before, since the start.
         quiet: Duration,
     },
+    /// Everything that had happened before this request has been said.
+    Passed(Mark),
     /// The supervisor said something.
     Told(Directive),
     /// The supervisor is gone.
@@ -105,6 +108,8 @@ pub enum Action {
     Signal(i32),
     /// Sends the command the signal configured for changes.
     SignalChange,
+    /// Asks the watcher for everything that has happened until now.
+    Mark(Mark),
     /// Tells that this end of the command's first process is to be put down to it.
     TellUnheard(CommandStatus),
     /// Tells who is left of a command that ended well.
@@ -208,6 +213,9 @@ impl Machine {
             Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
             // It has been told; there is one for each child.
             Input::Told(Directive::Start(_)) => {}
+            Input::Told(Directive::Barrier { id }) => actions.push(Action::Mark(Mark::Asked(id))),
+            Input::Passed(Mark::Asked(id)) => actions.push(Action::Report(Report::Passed { id })),
+            Input::Passed(Mark::Job) => {}
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::SupervisorGone => {

@@ -5,6 +5,7 @@ use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::os::signals::Signal;
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::StopAction;
+use crate::watch::Mark;
 use std::time::{Duration, Instant};
 
 const GRACE: Duration = Duration::from_secs(5);
@@ -421,4 +422,19 @@ fn who_is_left_of_a_command_that_ended_well_is_told_before_its_end() {
     // One that failed has not set itself aside.
     let (mut machine, now) = signalling(OnExit::Wait, Duration::from_secs(60));
     assert!(is_exited(&machine.step(ended(1), now)[0]));
+}
+
+#[test]
+fn a_barrier_is_passed_on_to_the_watcher_and_its_answer_to_the_supervisor_in_every_state() {
+    let (mut machine, now) = running(OnChange::Restart);
+    let both = |machine: &mut Machine| {
+        let asked = machine.step(Input::Told(Directive::Barrier { id: 3 }), now);
+        assert_eq!(asked, [Action::Mark(Mark::Asked(3))]);
+        assert_eq!(machine.step(Input::Passed(Mark::Asked(3)), now), [Action::Report(Report::Passed { id: 3 })]);
+    };
+    both(&mut machine);
+    machine.step(ended(1), now);
+    both(&mut machine);
+    machine.step(settled(set(false)), now);
+    both(&mut machine);
 }

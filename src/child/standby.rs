@@ -68,7 +68,7 @@ impl Orders {
             // The start comes first, so whatever comes before it is not for us.
             if let Some(request) = told.find_map(|directive| match directive {
                 Directive::Start(request) => Some(request),
-                Directive::Stop | Directive::Signal { .. } => None,
+                Directive::Stop | Directive::Signal { .. } | Directive::Barrier { .. } => None,
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
             }

@@ -105,6 +105,10 @@ impl WatchThread {
             if is_due && told != Told::Quiet && self.tell_settled(&mut watcher) {
                 told = Told::Quiet;
             }
+            if told == Told::Quiet {
+                // Whatever was pending has been told.
+                watcher.passed().into_iter().for_each(|mark| self.voice.input(Input::Passed(mark)));
+            }
             if now >= next_look {
                 watcher.keep_small();
             }

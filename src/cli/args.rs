@@ -132,6 +132,26 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub stop_timeout: Option<String>,
 
+    /// Hold a listening socket for the command across restarts; repeatable
+    ///
+    /// tcp:127.0.0.1:8000 (an IPv6 address in brackets) or unix:PATH, with ,name=NAME behind it. The command gets them
+    /// as descriptors from 3 up, as from systemd: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. While it restarts, connections
+    /// wait.
+    #[arg(long, value_name = "ADDRESS", help_heading = "What to do", action = ArgAction::Append)]
+    pub listen: Vec<String>,
+
+    /// By what the command is known to be ready: an address that answers, or its own word
+    ///
+    /// http://HOST:PORT/PATH (2xx or 3xx), tcp:HOST:PORT, unix:PATH: the socket that answers must belong to the command.
+    /// exec:COMMAND exits with 0. notify: the command sends READY=1, as to systemd. fd:N: it writes a newline to
+    /// descriptor N.
+    #[arg(long, value_name = "PROBE", help_heading = "What to do")]
+    pub ready: Option<String>,
+
+    /// How long it may take to be ready [default: 60s]
+    #[arg(long, value_name = "DURATION", help_heading = "What to do")]
+    pub ready_timeout: Option<String>,
+
     /// Clear the terminal before each start
     #[arg(long, help_heading = "Output")]
     pub clear: bool,

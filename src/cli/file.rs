@@ -30,7 +30,7 @@ pub struct File {
     pub flags: Vec<(String, Entry<bool>)>,
 }
 
-const LISTS: [&str; 2] = ["watch", "ignore"];
+const LISTS: [&str; 3] = ["watch", "ignore", "listen"];
 const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.
@@ -111,7 +111,7 @@ impl File {
 }
 
 fn is_duration(key: &str) -> bool {
-    matches!(key, "interval" | "debounce" | "stop-timeout")
+    matches!(key, "interval" | "debounce" | "stop-timeout" | "ready-timeout")
 }
 
 fn described(value: &DeValue<'_>) -> &'static str {

@@ -8,14 +8,17 @@ use std::time::Duration;
 use super::args::Args;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
+use crate::address::{Address, Listen, duplicate, overlap};
 use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
+use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
 use crate::os::user::home;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
+use crate::probe::Probe;
 
 /// What is known of the process that started reloadrun, besides the arguments.
 #[derive(Debug, Clone)]
@@ -192,6 +195,14 @@ impl Resolver<'_> {
                 Duration::from_secs(5),
                 Duration::ZERO,
             ),
+            ready: self.ready(),
+            ready_timeout: self.duration(
+                "ready-timeout",
+                args.ready_timeout.as_ref(),
+                Duration::from_secs(60),
+                Duration::from_millis(1),
+            ),
+            listen: self.listen(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -205,7 +216,27 @@ impl Resolver<'_> {
             hints: Vec::new(),
             environment: caller.environment.clone(),
         };
+        self.ensure_ready_is_no_held_socket(&config);
         (self.mistakes.is_empty()).then_some(config)
+    }
+
+    /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
+    fn ensure_ready_is_no_held_socket(&mut self, config: &Config) {
+        let Some(probe) = &config.ready else { return };
+        let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
+        let held = match probe {
+            Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
+            Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
+            _ => false,
+        };
+        if held {
+            self.mistakes.push(format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"));
+        }
+        if let Probe::Descriptor(number) = probe
+            && (FIRST..).take(config.listen.len()).any(|taken| taken == *number)
+        {
+            self.mistakes.push(format!("--ready {probe}: a socket of --listen has this descriptor; use a higher one"));
+        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {
@@ -365,6 +396,35 @@ impl Resolver<'_> {
             return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
+    }
+
+    fn ready(&mut self) -> Option<Probe> {
+        let base = if self.args.ready.is_some() { self.here } else { self.home };
+        let entry = self.flag_or_text("ready", self.args.ready.as_ref())?;
+        let caller = self.caller;
+        let absolute = |path: &str| canonical_name(&base.join(caller.expanded(OsStr::new(path))));
+        let probe = Probe::read(&entry.value, &absolute);
+        probe.map_err(|sentence| self.wrong(&entry, &sentence)).ok()
+    }
+
+    fn listen(&mut self) -> Vec<Listen> {
+        let (texts, place, base) = match self.list("listen") {
+            Some(entry) if self.args.listen.is_empty() => (entry.value, entry.place, self.home),
+            _ => (self.args.listen.clone(), "--listen".to_owned(), self.here),
+        };
+        let caller = self.caller;
+        let absolute = |path: &str| canonical_name(&base.join(caller.expanded(OsStr::new(path))));
+        let mut listens = Vec::new();
+        for text in &texts {
+            match Listen::read(text, &absolute) {
+                Ok(listen) => listens.push(listen),
+                Err(sentence) => self.mistakes.push(format!("{place} '{text}': {sentence}")),
+            }
+        }
+        if let Some(twice) = duplicate(&listens) {
+            self.mistakes.push(format!("{place}: {twice} is given twice"));
+        }
+        listens
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

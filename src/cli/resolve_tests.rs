@@ -1,8 +1,10 @@
 use super::{Caller, resolve};
+use crate::address::Address;
 use crate::cli::args::{Args, Parsed, keys, parse};
 use crate::config::{Color, Config, EventsTarget, OnChange, OnExit, Verbosity};
 use crate::environment::tests::environment;
 use crate::pattern::{Pattern, Shape};
+use crate::probe::Probe;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,19 @@ fn shown(config: &Config, key: &str) -> String {
         "stop-signal" => config.stop_signal.to_string(),
         "stop-group" => format!("{:?}", config.stop_group),
         "stop-timeout" => format!("{:?}", config.stop_timeout),
+        "listen" => {
+            let shown = config.listen.iter().map(|listen| match (&listen.address, &listen.name) {
+                (Address::Unix(path), _) => format!("unix:{}", name(path)),
+                (address, None) => address.to_string(),
+                (address, Some(name)) => format!("{address} as {name}"),
+            });
+            shown.collect::<Vec<_>>().join(" ")
+        }
+        "ready" => config.ready.as_ref().map_or("none".to_owned(), |probe| match probe {
+            Probe::Unix(path) => format!("unix:{}", name(path)),
+            probe => probe.to_string(),
+        }),
+        "ready-timeout" => format!("{:?}", config.ready_timeout),
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
             Some(EventsTarget::File(path)) => name(path),
@@ -90,7 +105,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 65] = [
+const GOOD: [(&str, &str, &str, &str); 75] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -148,6 +163,16 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
     ("stop-signal", "CLD", "SIGCHLD", "INT"),
     ("stop-signal", "RTMIN", "SIGRTMIN", "INT"),
     ("stop-signal", "SIGRTMIN+3", "SIGRTMIN+3", "INT"),
+    ("listen", "tcp:127.0.0.1:8000", "tcp:127.0.0.1:8000", "tcp:[::1]:80"),
+    ("listen", "tcp:[::1]:8000,name=web", "tcp:[::1]:8000 as web", "unix:a.sock"),
+    ("listen", "unix:sub/../app.sock", "unix:app.sock", "tcp:127.0.0.1:0"),
+    ("ready", "http://localhost:8000/health", "http://localhost:8000/health", "notify"),
+    ("ready", "tcp:[::1]:80", "tcp:[::1]:80", "notify"),
+    ("ready", "unix:app.sock", "unix:app.sock", "notify"),
+    ("ready", "exec:test -e ready", "exec:test -e ready", "notify"),
+    ("ready", "notify", "notify", "fd:3"),
+    ("ready", "fd:9", "fd:9", "notify"),
+    ("ready-timeout", "500ms", "500ms", "7s"),
     ("lockfile", "run/it.lock", "it.lock", "other.lock"),
     ("events", "-", "Some(Stderr)", "fd:4"),
     ("events", "fd:3", "Some(Descriptor(3))", "-"),
@@ -159,7 +184,7 @@ const GOOD: [(&str, &str, &str, &str); 65] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 52] = [
+const BAD: [(&str, &str, &str); 58] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -193,6 +218,12 @@ const BAD: [(&str, &str, &str); 52] = [
     ("stop-group", "mian", "did you mean main?"),
     ("stop-group", "mixed", "must be one of all, main"),
     ("stop-group", "MAIN", "must be one of all, main; did you mean main?"),
+    ("listen", "8000", "did you mean tcp:127.0.0.1:8000?"),
+    ("listen", "", "expected an address"),
+    ("ready", "8000", "did you mean tcp:localhost:8000?"),
+    ("ready", "after:2s", "a time proves nothing"),
+    ("ready-timeout", "0", "must be at least 1ms"),
+    ("ready-timeout", "soon", "expected a duration"),
     ("stop-timeout", "never", "expected a duration"),
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "must be restart or signal:NAME"),
@@ -279,6 +310,12 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("on-exit = 1.5", "on-exit must be a string, not a number"),
         ("stop-signal = 1.5", "stop-signal must be a string, not a number"),
         ("lockfile = false", "lockfile must be a string, not a boolean"),
+        ("listen = 8000", "listen must be a string or a list of strings, not a number"),
+        ("ready = 8000", "ready must be a string, not a number"),
+        (
+            "ready-timeout = true",
+            "ready-timeout must be a duration like \"500ms\" or a number of seconds, not a boolean",
+        ),
         ("events = 3", "events must be a string, not a number"),
         ("color = true", "color must be a string, not a boolean"),
         ("command = 1", "command must be a list like [\"python\", \"app.py\"] or a shell line, not a number"),
@@ -324,6 +361,11 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
     }
     assert_eq!(shown(&place("ignore = ['a', 'b']").resolve("", &["-w", "x"]), "ignore"), "a b", "-w hides no ignore");
     assert_eq!(shown(&place("watch = []").resolve("", &[]), "watch"), "");
+    let two = ["--listen", "tcp:127.0.0.1:1", "--listen", "unix:b"];
+    assert_eq!(shown(&place("listen = 'unix:x'").resolve("", &two), "listen"), "tcp:127.0.0.1:1 unix:b");
+    assert_eq!(shown(&place("listen = ['unix:x', 'unix:b']").resolve("", &[]), "listen"), "unix:x unix:b");
+    let twice = place("").try_resolve("", &["--listen", "tcp:127.0.0.1:1", "--listen", "tcp:127.0.0.1:1,name=x"]);
+    assert_eq!(twice.unwrap_err(), ["--listen: tcp:127.0.0.1:1 is given twice"]);
 }
 
 /// Key, its flag, and the result of `shown` without and with it.
@@ -404,6 +446,9 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),
         ("stop-timeout", "5s"),
+        ("listen", ""),
+        ("ready", "none"),
+        ("ready-timeout", "60s"),
         ("lockfile", "none"),
         ("events", "None"),
         ("clear", "false"),
@@ -608,5 +653,21 @@ fn a_config_file_of_more_than_a_mebibyte_is_refused() {
         }
         let mistakes = place.try_resolve("", words).unwrap_err();
         assert!(mistakes[0].contains("larger than 1 MiB"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_socket_that_is_held_proves_nothing_by_taking_connections() {
+    for (listen, ready, refused) in [
+        ("tcp:127.0.0.1:8000", "tcp:localhost:8000", true),
+        ("tcp:0.0.0.0:8000", "tcp:127.0.0.1:8000", true),
+        ("unix:a.sock", "unix:./a.sock", true),
+        ("tcp:127.0.0.1:8000", "fd:3", true),
+        ("tcp:127.0.0.1:8000", "http://127.0.0.1:8000/", false),
+        ("tcp:127.0.0.1:8000", "tcp:127.0.0.1:8001", false),
+        ("tcp:127.0.0.1:8000", "fd:4", false),
+    ] {
+        let resolved = place("").try_resolve("", &["--listen", listen, "--ready", ready]);
+        assert_eq!(resolved.is_err(), refused, "{listen} {ready}: {resolved:?}");
     }
 }

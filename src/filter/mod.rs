@@ -248,7 +248,9 @@ impl Filter {
 
     /// Goes on with what another process knew of the ignore files.
     pub fn resume_rules(&self, kept: ignore_files::Kept) {
-        self.rules.iter().for_each(|rules| rules.files.resume(kept.clone()));
+        if let Some(rules) = &self.rules {
+            rules.files.resume(kept);
+        }
     }
 
     /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.

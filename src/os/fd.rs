@@ -261,6 +261,14 @@ pub fn note_handed_over() {
     *HANDED_OVER.lock().expect("a panic ends the process") = found;
 }
 
+/// Adds a descriptor to the inherited ones: the command gets it under the same number.
+pub(super) fn note_as_handed_over(number: RawFd) {
+    let mut all = HANDED_OVER.lock().expect("a panic ends the process");
+    all.push(number);
+    all.sort_unstable();
+    all.dedup();
+}
+
 /// The inherited descriptors that were not adopted, in ascending order.
 pub(super) fn handed_over() -> Vec<RawFd> {
     HANDED_OVER.lock().expect("a panic ends the process").clone()

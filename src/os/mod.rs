@@ -7,13 +7,17 @@ pub mod clock;
 pub mod directory;
 pub mod fd;
 pub mod fs;
+pub mod handed_over;
 pub mod inotify;
+pub mod listeners;
 pub mod lock;
 pub mod map;
 pub mod memory;
+pub mod notify;
 mod pidfd;
 pub mod process;
 pub mod signals;
+pub mod socket;
 pub mod spawn;
 pub mod tether;
 pub mod tree;
@@ -22,6 +26,11 @@ pub mod user;
 pub mod way;
 
 pub use nix::errno::Errno;
+
+/// The number of an error of the system. [`Errno::UnknownErrno`] if the error has none.
+pub fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}
 
 /// The system's error message in lower case, without the error number. All messages use this function.
 pub fn reason(error: impl Into<std::io::Error>) -> String {

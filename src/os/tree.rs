@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -31,7 +33,7 @@ pub struct Process {
 impl Process {
     /// Reads one process; `None` when it has ended, or /proc hides it.
     pub fn of(pid: i32) -> Option<Process> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = contents(Path::new(&format!("/proc/{pid}/stat")))?;
         // The name in parentheses may contain parentheses and blanks, so the fields begin after the last parenthesis.
         let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
         let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
@@ -128,6 +130,24 @@ fn state_of_a_thread(pid: i32) -> char {
     states.find(|state| !matches!(state, 'Z' | 'X')).unwrap_or('Z')
 }
 
+/// The contents of a file in /proc. Its size is not known before, and `fs::read` would begin with many small reads.
+fn contents(path: &Path) -> Option<Vec<u8>> {
+    let mut file = fs::File::open(path).ok()?;
+    let mut contents = vec![0; 1024];
+    let mut length = 0;
+    loop {
+        match file.read(&mut contents[length..]).ok()? {
+            0 => break,
+            count => length += count,
+        }
+        if length == contents.len() {
+            contents.resize(2 * length, 0);
+        }
+    }
+    contents.truncate(length);
+    Some(contents)
+}
+
 /// Whether /proc is missing, so that processes cannot be read.
 pub fn is_hidden() -> bool {
     Process::of(own_pid()).is_none()
@@ -158,7 +178,8 @@ fn by_children_files(root: i32, without: &[i32]) -> Option<Vec<Process>> {
     let mut known = false;
     while let Some(parent) = parents.pop() {
         for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
-            let Ok(children) = fs::read_to_string(task.path().join("children")) else { continue };
+            let Some(children) = contents(&task.path().join("children")) else { continue };
+            let children = String::from_utf8_lossy(&children);
             known = true;
             let pids = children.split_ascii_whitespace().filter_map(|word| word.parse().ok());
             for pid in pids.filter(|pid| !without.contains(pid)) {

@@ -59,6 +59,9 @@ fn every_event() -> Vec<What> {
         What::Waiting(WaitingFor::Change),
         What::Waiting(WaitingFor::Delay(Duration::from_millis(1))),
         What::Hint { message: hostile() },
+        What::Listening { address: hostile(), descriptor: 3 },
+        What::Ready { after_ms: 412.0 },
+        What::Status { message: hostile() },
         What::StillStopping {
             signal: Signal::TERM,
             reason: StopReason::Change,
@@ -87,12 +90,15 @@ fn number(what: &What) -> usize {
         What::Hint { .. } => 10,
         What::Finished { .. } => 11,
         What::StillStopping { .. } => 12,
+        What::Listening { .. } => 13,
+        What::Ready { .. } => 14,
+        What::Status { .. } => 15,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 13];
+    let mut seen = [false; 16];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

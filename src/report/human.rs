@@ -113,6 +113,11 @@ impl Human {
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
+            What::Ready { after_ms } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
+            What::Status { message } => (Tone::Plain, format!("the command says: {message}")),
+            What::Listening { address, descriptor } => {
+                (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
+            }
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
                 if changes.is_empty() && number.number() == 1 {

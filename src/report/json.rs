@@ -46,6 +46,7 @@ fn details(what: &What) -> Value {
     match what {
         What::ConfigLoaded { path } => json!({ "path": path }),
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
+        What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
         What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
@@ -66,7 +67,8 @@ fn details(what: &What) -> Value {
         What::Waiting(WaitingFor::Change) => json!({ "for": "change", "delay_ms": null }),
         What::Waiting(WaitingFor::Delay(delay)) => json!({ "for": "delay", "delay_ms": delay.as_secs_f64() * 1e3 }),
         What::Degraded(degraded) => json!({ "kind": degraded.kind(), "message": degraded.to_string() }),
-        What::Hint { message } => json!({ "message": message }),
+        What::Ready { after_ms } => json!({ "after_ms": after_ms }),
+        What::Status { message } | What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }

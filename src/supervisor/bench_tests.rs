@@ -77,6 +77,14 @@ pub fn exited(code: u8) -> Input {
     report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5 })
 }
 
+pub fn ready() -> Input {
+    report(Report::Ready { after: Duration::ZERO })
+}
+
+pub fn status() -> Input {
+    report(Report::Status { message: "x".into() })
+}
+
 pub fn degraded() -> Input {
     report(Report::Degraded(Degraded::QueueOverflow))
 }
@@ -143,6 +151,7 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(_, Directive::Start(_)) => "send start".to_owned(),
         Action::Send(_, Directive::Stop) => "send stop".to_owned(),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
+        Action::Send(_, Directive::Barrier { id }) => format!("send barrier {id}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
         Action::TellSeries(_, series) => format!("tell series of {}", series.restarts),
         Action::Release(_) => "release".to_owned(),

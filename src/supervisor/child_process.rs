@@ -8,7 +8,7 @@ use crate::exit_code::ChildEnd;
 use crate::generation::Generation;
 use crate::os;
 use crate::os::signals::Signal;
-use crate::protocol::{Decoder, Directive, Pieces, Report, StartRequest, WatchState, encode};
+use crate::protocol::{Decoder, Directive, Pieces, Report, StartRequest, Ties, encode};
 
 /// A living child.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct ChildProcess {
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, and a set of signals.
+/// much there is to tell, it comes down to one start, two stops at the most, a set of signals, and the last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
@@ -33,6 +33,7 @@ struct Outbox {
     start: Option<StartRequest>,
     stops: u8,
     signals: BTreeSet<i32>,
+    barrier: Option<u64>,
 }
 
 impl Outbox {
@@ -42,6 +43,7 @@ impl Outbox {
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
             Directive::Signal { number } => drop(self.signals.insert(number)),
+            Directive::Barrier { id } => self.barrier = Some(id),
         }
     }
 
@@ -64,44 +66,29 @@ impl Outbox {
             self.stops -= 1;
             return Some(Directive::Stop);
         }
-        self.signals.pop_first().map(|number| Directive::Signal { number })
+        let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
+        signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))
     }
 }
 
-/// The ends of the pipes that the child keeps.
-#[derive(Debug)]
-pub struct ChildEnds {
-    /// Where its reports go.
-    pub reports: OwnedFd,
-    /// Where its directives come from.
-    pub directives: OwnedFd,
-    /// What the children hand on to each other.
-    pub watch_state: WatchState,
-    /// The heartbeat, where it has no path.
-    pub heartbeat: Option<OwnedFd>,
-}
-
 impl ChildProcess {
-    /// Forks the child of a generation. It runs `body` with its ends of the pipes, with what the children hand on to each
-    /// other, and with the heartbeat where that has no path; there it waits until it is told to start.
+    /// Forks the child of a generation. `tie` gets the child's ends of the pipes, for its reports and its directives. The
+    /// child runs `body` with these ties, and waits there until it is told to start.
     ///
     /// # Errors
     /// The system's: no process or no descriptor left.
     pub fn fork(
         generation: Generation,
-        watch_state: WatchState,
-        heartbeat: Option<OwnedFd>,
-        body: impl FnOnce(ChildEnds) -> ChildEnd,
+        tie: impl FnOnce(OwnedFd, OwnedFd) -> Ties,
+        body: impl FnOnce(Ties) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let ends = ChildEnds { reports: child_reports, directives: child_directives, watch_state, heartbeat };
+        let ties = tie(child_reports, child_directives);
         let pid = os::process::fork_child(|| {
-            let pipes = [&ends.reports, &ends.directives];
-            let kept = pipes.into_iter().chain(ends.watch_state.descriptors()).chain(&ends.heartbeat);
-            os::fd::close_all_but(&kept.collect::<Vec<_>>());
-            body(ends).code()
+            os::fd::close_all_but(&ties.descriptors().collect::<Vec<_>>());
+            body(ties).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
@@ -204,11 +191,12 @@ mod tests {
             StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
-        for directive in [Directive::Signal { number: 10 }, Directive::Stop, start.clone()] {
+        let barrier = |id| Directive::Barrier { id };
+        for directive in [barrier(1), Directive::Signal { number: 10 }, Directive::Stop, start.clone(), barrier(2)] {
             outbox.add(directive);
         }
         let next: Vec<Directive> = std::iter::from_fn(|| outbox.next()).collect();
-        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }]);
+        assert_eq!(next, [start, Directive::Stop, Directive::Signal { number: 10 }, barrier(2)]);
     }
 
     #[test]

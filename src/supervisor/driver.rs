@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::child_process::{ChildEnds, ChildProcess};
+use super::child_process::ChildProcess;
 use super::facts::{self, Before};
 use super::host::Host;
 use super::job::{OwnStop, Step};
@@ -24,6 +24,7 @@ use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
+use crate::os::handed_over::FIRST;
 use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
@@ -65,6 +66,9 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     if path.is_file() {
         let path = path.display().to_string();
         driver.tell(Generation::FIRST, What::ConfigLoaded { path });
+    }
+    for (listen, descriptor) in driver.host.config().listen.clone().into_iter().zip(FIRST..) {
+        driver.tell(Generation::FIRST, What::Listening { address: listen.address.to_string(), descriptor });
     }
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {
@@ -203,31 +207,20 @@ impl Driver<'_> {
     }
 
     fn perform(&mut self, actions: Vec<Action>) -> Option<ExitCode> {
-        for action in actions {
-            let code = match action {
-                Action::Fork(generation) => self.fork(generation),
-                Action::Start(generation, changes) => self.start(generation, changes),
-                Action::Job(step) => self.job(step),
-                Action::Sweep => {
-                    let remains = facts::sweep(&self.before, &mut self.children);
-                    self.feed(Input::Swept(remains))
-                }
-                Action::Finish(code) => Some(code),
-                action => {
-                    self.act(action);
-                    None
-                }
-            };
-            if code.is_some() {
-                return code;
-            }
-        }
-        None
+        actions.into_iter().find_map(|action| self.act(action))
     }
 
-    /// What has no answer.
-    fn act(&mut self, action: Action) {
+    /// Returns the exit code if this, or what it leads to, ends the run.
+    fn act(&mut self, action: Action) -> Option<ExitCode> {
         match action {
+            Action::Fork(generation) => return self.fork(generation),
+            Action::Start(generation, changes) => return self.start(generation, changes),
+            Action::Job(step) => return self.job(step),
+            Action::Sweep => {
+                let remains = facts::sweep(&self.before, &mut self.children);
+                return self.feed(Input::Swept(remains));
+            }
+            Action::Finish(code) => return Some(code),
             Action::Tell(generation, what) => self.tell(generation, what),
             Action::TellSeries(generation, series) => {
                 let degraded = self.remedies.against(&series, self.machine.damping(), self.host);
@@ -254,10 +247,8 @@ impl Driver<'_> {
                 self.restore_terminal();
             }
             Action::EndLine => self.reporter.end_line(),
-            Action::Fork(_) | Action::Start(..) | Action::Job(_) | Action::Sweep | Action::Finish(_) => {
-                unreachable!("these have an answer")
-            }
         }
+        None
     }
 
     fn job(&mut self, step: Step) -> Option<ExitCode> {
@@ -291,18 +282,16 @@ impl Driver<'_> {
         let watch_state = self.watch_state_for_child();
         let host = &*self.host;
         let forked = watch_state.and_then(|watch_state| {
-            ChildProcess::fork(generation, watch_state, heartbeat, |ends| {
-                let ChildEnds { reports, directives, watch_state, heartbeat } = ends;
-                host.be_child(Ties {
-                    reports,
-                    directives,
-                    watch_state,
-                    lockfile,
-                    heartbeat,
-                    supervisor,
-                    terminal_group,
-                })
-            })
+            let tie = |reports, directives| Ties {
+                reports,
+                directives,
+                watch_state,
+                lockfile,
+                heartbeat,
+                supervisor,
+                terminal_group,
+            };
+            ChildProcess::fork(generation, tie, |ties| host.be_child(ties))
         });
         match forked {
             Ok(child) => {
@@ -336,9 +325,7 @@ impl Driver<'_> {
             Some(kept) => kept,
             None => WatchState::new(self.host.config().backend)?,
         };
-        let duplicate = kept.duplicate();
-        self.watch_state = Some(kept);
-        duplicate.map_err(|error| os::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+        self.watch_state.insert(kept).duplicate()
     }
 
     fn describe(&mut self, generation: Generation) {

@@ -181,12 +181,16 @@ impl Machine {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
+            Report::Ready { after } => actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 })),
+            Report::Status { message } => actions.push(tell(What::Status { message })),
             Report::Hint { message } => actions.push(tell(What::Hint { message })),
             Report::Advice { about, message } => {
                 if self.succession.said.is_new_advice(about) {
                     actions.push(tell(What::Hint { message }));
                 }
             }
+            // Nobody has asked.
+            Report::Passed { .. } => {}
             Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
         }
     }

@@ -16,8 +16,8 @@ mod series;
 mod standby;
 
 use self::bench::{
-    Bench, FIRST_DELAY, changed, degraded, died, exited, leaving, restarting, signal, started, stopped, stopping,
-    suspended, watching,
+    Bench, FIRST_DELAY, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status, stopped,
+    stopping, suspended, watching,
 };
 use crate::config::OnExit;
 use crate::exit_code::ChildEnd;
@@ -67,7 +67,7 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
     ];
     let waits = "tell exited; tell waiting";
     let alive = |said| [said, said, said, said, said, ""];
-    let table: [(Input, [&str; 6]); 32] = [
+    let table: [(Input, [&str; 6]); 34] = [
         // input                              running       waiting       delayed       renewing      ending        paused
         (started(), alive("tell started")),
         (watching(), alive("tell watching")),
@@ -77,6 +77,8 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (restarting(), ["fork 2", "fork 2", "fork 2", "", "", ""]),
         (stopping(), [STOPS, STOPS, STOPS, "tell stopping", "tell stopping", ""]),
         (stopped(), alive("tell stopped")),
+        (ready(), alive("tell ready")),
+        (status(), alive("tell status")),
         (degraded(), alive("tell degraded")),
         (exited(3), [waits, waits, waits, "tell exited", "tell exited", ""]),
         (leaving(ChildEnd::Reload), [NEXT, NEXT, NEXT, READY, LAST, ""]),

@@ -131,6 +131,11 @@ pub trait Backend: Send {
     /// Readable when there are notices; `None` for a source that never has any.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Whether a drain gives the notices of everything that has happened before it.
+    fn is_prompt(&self) -> bool {
+        true
+    }
+
     /// The notices that have come, oldest first. Does not wait.
     fn drain(&mut self) -> Vec<Notice>;
 }

@@ -53,6 +53,8 @@ pub struct Coverage {
     /// The topics that this generation has reported.
     told: HashSet<Topic>,
     footing: Footing,
+    /// Whether the next drain is to miss nothing that has happened before it.
+    misses_nothing: bool,
 }
 
 /// A symlink to a tree with more directories than this is reported,
@@ -123,6 +125,7 @@ impl Coverage {
             polling: Polling::resume(kept.polled, config.interval),
             hops: Hops::resume(kept.hops),
             footing: Footing::resume(kept.footing, config.interval),
+            misses_nothing: false,
             ..Coverage::with(config, filter, mounts)
         }
     }
@@ -144,6 +147,7 @@ impl Coverage {
             ahead: Walk::default(),
             mounts,
             footing: Footing::new(config.interval),
+            misses_nothing: false,
             untold: Vec::new(),
             told: HashSet::new(),
         }
@@ -271,6 +275,11 @@ impl Coverage {
         polling.due(|directory| backend.holds(directory))
     }
 
+    /// The next drain misses nothing that has happened before it: whatever sends no notices, or sends them late, is polled.
+    pub fn look_everywhere(&mut self) {
+        self.misses_nothing = true;
+    }
+
     /// The notices that have come, and the directories to poll if a poll is due.
     pub fn drain(&mut self) -> (Vec<Notice>, Option<BTreeSet<PathBuf>>) {
         let mut notices = self.backend.drain();
@@ -283,6 +292,13 @@ impl Coverage {
                 notices.push(Notice::Gone(name.clone()));
                 notices.push(Notice::Entry { path: name, what: Entry::Created });
             }
+        }
+        let everywhere = std::mem::take(&mut self.misses_nothing);
+        if everywhere && !self.backend.is_prompt() {
+            return (notices, Some(self.all()));
+        }
+        if everywhere && !self.polling.directories.is_empty() {
+            self.polling.hasten(now);
         }
         (notices, self.polling.begin(now))
     }
@@ -376,7 +392,7 @@ impl Coverage {
         self.watch(directory);
         match walk.list(directory, depth, &self.filter) {
             Ok(listing) => {
-                for link in listing.links.iter().chain(&listing.followed) {
+                for link in listing.links.iter().chain(&listing.dangling).chain(&listing.followed) {
                     self.register_hops(link);
                 }
                 for link in &listing.followed {
@@ -450,8 +466,8 @@ impl Coverage {
         if !self.mounts.is_on(path) {
             return;
         }
-        if self.distrustful {
-            path.parent().into_iter().for_each(|directory| self.polling.add(directory));
+        if let Some(directory) = path.parent().filter(|_| self.distrustful) {
+            self.polling.add(directory);
         }
         self.tell(Degraded::MountedFile { path: path.to_owned() });
     }

@@ -51,10 +51,10 @@ use self::ledger::Ledger;
 use self::rule_clock::RuleClock;
 use self::snapshot::Snapshot;
 use self::survey::Survey;
-pub use self::wait::{Door, Wait};
+pub use self::wait::{Door, Mark, Wait};
 use self::wait::{Visitors, door};
 use crate::change::ChangeSet;
-use crate::config::{Backend, Config};
+use crate::config::Config;
 use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::filter::Filter;
@@ -83,6 +83,8 @@ pub struct Watcher {
     handover: Handover,
     door: Door,
     visitors: Visitors,
+    /// Requests after which everything that had happened was taken in. Some of it may still be pending.
+    marks: Vec<Mark>,
 }
 
 impl Watcher {
@@ -99,19 +101,16 @@ impl Watcher {
     ) -> Result<Watcher, os::Errno> {
         let (handover, left) = Handover::open(state.memory);
         let (door, visitors) = door()?;
-        let queue = state.queue.filter(|_| matches!(config.backend, Backend::Auto | Backend::Inotify));
-        let (before, rest) = match left {
-            Some((table, mut rest)) => {
-                (Some((Arc::clone(&table), Snapshot::resume(table, rest.take_differences()))), rest)
-            }
-            None => (None, Rest::default()),
-        };
-        let mut rest = rest;
+        let queue = state.queue.filter(|_| config.backend.uses_inotify());
+        let (table, mut rest) = left.map_or_else(Default::default, |(table, rest)| (Some(table), rest));
+        let before = table.map(|table| (Arc::clone(&table), Snapshot::resume(table, rest.take_differences())));
         let memory = std::mem::take(&mut rest.memory);
         let (survey, gap, pending) = match (queue, before) {
             (Some(queue), Some((table, snapshot))) if rest.coverage.is_told() => {
                 let pending = rest.take_pending();
-                rest.rules.into_iter().for_each(|rules| filter.resume_rules(rules));
+                if let Some(rules) = rest.rules {
+                    filter.resume_rules(rules);
+                }
                 let coverage = Coverage::resume(config, Arc::clone(&filter), queue, &table, rest.coverage);
                 let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), snapshot);
                 let rule_clock = RuleClock::resume(config.interval, rest.rule_clock);
@@ -125,7 +124,7 @@ impl Watcher {
                 (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
             }
         };
-        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors };
+        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors, marks: Vec::new() };
         watcher.survey.ledger.start.remember(memory);
         Ok(watcher)
     }
@@ -188,8 +187,7 @@ impl Watcher {
         self.visitors.wait(self.survey.coverage.fd())
     }
 
-    /// The way for other threads to have a path watched, while this one waits.
-    #[cfg_attr(not(test), expect(dead_code, reason = "discovery is the first to come in this way"))]
+    /// The way for other threads to ask for something, while this one waits.
     pub fn door(&self) -> Door {
         self.door.clone()
     }
@@ -203,6 +201,14 @@ impl Watcher {
     pub fn look(&mut self) {
         for (path, seen) in self.visitors.paths() {
             self.survey.add(&path, seen);
+        }
+        // While something is not armed, what has happened there is not known.
+        if self.gap.is_none() {
+            let before = self.marks.len();
+            self.marks.extend(self.visitors.marks());
+            if self.marks.len() > before {
+                self.survey.coverage.look_everywhere();
+            }
         }
         self.survey.look();
     }
@@ -220,6 +226,12 @@ impl Watcher {
         let changes = changes.or_else(|| empty.then(ChangeSet::default))?;
         self.survey.ledger.accept(&changes);
         Some(changes)
+    }
+
+    /// The requests to take everything in that are fulfilled: whatever had happened before them has been taken from
+    /// [`Watcher::take`], or came to nothing.
+    pub fn passed(&mut self) -> Vec<Mark> {
+        if self.settler().is_empty() { std::mem::take(&mut self.marks) } else { Vec::new() }
     }
 
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this

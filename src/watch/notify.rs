@@ -11,7 +11,7 @@ use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode}
 use ::notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::backend::{Backend, Entry, Notice, Refusal};
-use crate::os::Errno;
+use crate::os::errno;
 use crate::os::fd::{Bell, room_for};
 
 /// Watchers of the `notify` crate, their events collected in a channel.
@@ -54,9 +54,7 @@ impl NotifyBackend {
         room_for(DESCRIPTORS).map_err(Refusal::OpenFilesLimit)?;
         match backend.begin_shard() {
             Ok(()) => Ok(backend),
-            Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => {
-                Err(Refusal::no_instance(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))
-            }
+            Err(::notify::Error { kind: ErrorKind::Io(error), .. }) => Err(Refusal::no_instance(errno(&error))),
             Err(error) => Err(Refusal::Other(error.to_string())),
         }
     }
@@ -124,6 +122,11 @@ impl Backend for NotifyBackend {
 
     fn tells_close(&self) -> bool {
         cfg!(target_os = "linux")
+    }
+
+    /// Threads of the crate read the kernel's queues.
+    fn is_prompt(&self) -> bool {
+        false
     }
 
     fn add(&mut self, directory: &Path) -> Result<(), Refusal> {

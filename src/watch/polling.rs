@@ -73,6 +73,11 @@ impl Polling {
         self.next
     }
 
+    /// The next poll is due now.
+    pub fn hasten(&mut self, now: Instant) {
+        self.next = Some(now);
+    }
+
     /// Begins a poll if it is due; returns the directories to look at.
     pub fn begin(&mut self, now: Instant) -> Option<BTreeSet<PathBuf>> {
         self.next.filter(|due| *due <= now)?;

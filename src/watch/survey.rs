@@ -97,9 +97,9 @@ impl Survey {
     /// Watches this file, which looked so when it was read. If it looks different by now, it has changed.
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
-        directory.filter(|directory| !self.coverage.holds(directory)).into_iter().for_each(|directory| {
+        if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
             self.coverage.watch(directory);
-        });
+        }
         self.coverage.register_hops(path);
         if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
             self.ledger.snapshot.set(path, seen.stamp);
@@ -127,16 +127,26 @@ impl Survey {
 
     /// The same for a file that nobody has written since this instant.
     pub fn consider_since(&mut self, path: &Path, progress: Progress, since: Instant) {
-        if self.ledger.consider_since(path, None, progress, since) && path.is_symlink() {
-            self.coverage.register_hops(path);
-        }
+        self.compare_since(path, None, progress, since);
     }
 
     /// The same with a look that was taken, if one was.
     fn compare(&mut self, path: &Path, look: Option<Look>, progress: Progress) {
-        if self.ledger.consider(path, look, progress) && path.is_symlink() {
+        self.compare_since(path, look, progress, Instant::now());
+    }
+
+    /// A new symlink to nothing is no change, but what appears behind it will be one.
+    fn compare_since(&mut self, path: &Path, look: Option<Look>, progress: Progress, since: Instant) {
+        let look = look.unwrap_or_else(|| os::fs::look(path));
+        let changed = self.ledger.consider_since(path, Some(look), progress, since);
+        if (changed || look.stamp.is_none()) && path.is_symlink() && (changed || self.may_matter_later(path)) {
             self.coverage.register_hops(path);
         }
+    }
+
+    /// Whether a symlink to nothing may lead to a file that counts, or to a directory with such files.
+    fn may_matter_later(&self, link: &Path) -> bool {
+        (self.filter.decide(link).counts || self.filter.descend(link)) && !self.coverage.leaves_alone(link)
     }
 
     fn take_in(&mut self, notice: Notice) {

@@ -7,14 +7,25 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use crate::change::Look;
-use crate::os::Errno;
 use crate::os::fd::{Bell, wait_readable};
+use crate::os::{Errno, errno};
 
 /// The way for other threads to wake the watcher.
 #[derive(Debug, Clone)]
 pub struct Door {
     bell: Arc<Bell>,
     paths: Sender<(PathBuf, Look)>,
+    marks: Sender<Mark>,
+}
+
+/// A request to take in everything that has happened until now: whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The child's: a job has ended.
+    #[cfg_attr(not(test), expect(dead_code, reason = "jobs come next"))]
+    Job,
+    /// The supervisor's, by its number.
+    Asked(u64),
 }
 
 impl Door {
@@ -25,6 +36,12 @@ impl Door {
         let _ = self.paths.send((path, seen));
         self.bell.ring();
     }
+
+    /// Asks for everything that has happened until now to be taken in; it is answered by [`super::Watcher::passed`].
+    pub fn mark(&self, mark: Mark) {
+        let _ = self.marks.send(mark);
+        self.bell.ring();
+    }
 }
 
 /// The other side of the door.
@@ -32,6 +49,7 @@ impl Door {
 pub struct Visitors {
     bell: Arc<Bell>,
     paths: Receiver<(PathBuf, Look)>,
+    marks: Receiver<Mark>,
 }
 
 /// A door and its other side.
@@ -40,8 +58,10 @@ pub struct Visitors {
 /// No descriptor is left.
 pub fn door() -> Result<(Door, Visitors), Errno> {
     let bell = Arc::new(Bell::new()?);
-    let (sender, paths) = channel();
-    Ok((Door { bell: Arc::clone(&bell), paths: sender }, Visitors { bell, paths }))
+    let (path_sender, paths) = channel();
+    let (mark_sender, marks) = channel();
+    let door = Door { bell: Arc::clone(&bell), paths: path_sender, marks: mark_sender };
+    Ok((door, Visitors { bell, paths, marks }))
 }
 
 impl Visitors {
@@ -50,13 +70,17 @@ impl Visitors {
         self.paths.try_iter().collect()
     }
 
+    /// The requests to take everything in.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.marks.try_iter().collect()
+    }
+
     /// A wait for this queue, if there is one, and for the door.
     ///
     /// # Errors
     /// No descriptor is left.
     pub fn wait(&self, queue: Option<BorrowedFd<'_>>) -> Result<Wait, Errno> {
-        let queue = queue.map(|queue| queue.try_clone_to_owned()).transpose();
-        let queue = queue.map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))?;
+        let queue = queue.map(|queue| queue.try_clone_to_owned()).transpose().map_err(|error| errno(&error))?;
         Ok(Wait { queue, bell: Arc::clone(&self.bell) })
     }
 }

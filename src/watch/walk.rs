@@ -61,6 +61,8 @@ pub struct Listing {
     pub files: Vec<(PathBuf, Look)>,
     /// Symlinks to files, or to nothing yet.
     pub links: Vec<PathBuf>,
+    /// Symlinks to nothing yet that may lead to a directory with matches later.
+    pub dangling: Vec<PathBuf>,
     /// Symlinks to directories that are walked under their visible names.
     pub followed: Vec<PathBuf>,
 }
@@ -132,7 +134,9 @@ impl Walk {
                         let followed = self.follow(&path, filter);
                         listing.followed.extend(followed.then_some(path));
                     }
-                    _ if filter.decide(&path).counts && !self.leaves_alone(&path) => listing.links.push(path),
+                    _ if self.leaves_alone(&path) => {}
+                    _ if filter.decide(&path).counts => listing.links.push(path),
+                    Err(_) if depth == Depth::Deep && filter.descend(&path) => listing.dangling.push(path),
                     _ => {}
                 }
             } else if kind.is_file() && filter.decide(&path).counts {

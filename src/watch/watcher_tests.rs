@@ -1,5 +1,5 @@
-use super::Watcher;
 use super::backend::Entry;
+use super::{Mark, Watcher};
 use crate::change::ChangeSet;
 use crate::config::Backend;
 use crate::filter::{Filter, OwnFiles};
@@ -389,4 +389,80 @@ fn a_child_that_is_not_armed_or_polls_is_followed_by_one_that_walks_and_knows_wh
         [family.path("d/b.py")],
         "only the one before knew that there was such a file"
     );
+}
+
+/// What a watcher tells until it answers.
+fn told_until_passed(watcher: &mut Watcher) -> Vec<PathBuf> {
+    let (mut told, wait) = (Vec::new(), watcher.wait().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    watcher.door().mark(Mark::Asked(7));
+    loop {
+        let soon = Instant::now() + Duration::from_millis(20);
+        wait.until(watcher.settler().due().map_or(soon, |due| due.min(soon)));
+        watcher.look();
+        let now = Instant::now();
+        watcher.confirm(now);
+        if let Some(changes) = watcher.take(now) {
+            told.extend(changes.paths().map(Path::to_owned));
+        }
+        match &watcher.passed()[..] {
+            [] => assert!(now < deadline, "it does not answer"),
+            passed => {
+                assert_eq!(passed, [Mark::Asked(7)]);
+                return told;
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_asks_is_answered_when_all_that_was_done_before_has_been_told() {
+    for backend in [Backend::Auto, Backend::Notify, Backend::Poll] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        let mut config = crate::config::tests::config(&root, "*.py", "");
+        (config.backend, config.interval) = (backend, Duration::from_secs(3600));
+        let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
+        std::fs::write(root.join("old.py"), "1").unwrap();
+        let state = WatchState::new(backend).unwrap();
+        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default(), state).unwrap();
+        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+        watcher.command_starts();
+        assert_eq!(told_until_passed(&mut watcher), [] as [PathBuf; 0], "{backend:?}: nothing was done");
+        for round in 0..20 {
+            std::fs::create_dir(root.join(format!("{round}"))).unwrap();
+            let written: Vec<PathBuf> = [format!("{round}/new.py"), format!("{round}.py"), "old.py".to_owned()]
+                .iter()
+                .map(|name| root.join(name))
+                .collect();
+            written.iter().for_each(|path| std::fs::write(path, format!("{round} and more")).unwrap());
+            std::fs::write(root.join("other.txt"), "counts for nothing").unwrap();
+            let mut told = told_until_passed(&mut watcher);
+            told.sort();
+            told.dedup();
+            let mut expected = written;
+            expected.sort();
+            assert_eq!(told, expected, "{backend:?}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_answered_before_everything_is_armed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let mut watcher = unarmed(&root, "*.py");
+    watcher.command_starts();
+    std::fs::write(root.join("a.py"), "1").unwrap();
+    watcher.door().mark(Mark::Job);
+    watcher.look();
+    assert_eq!(watcher.passed(), []);
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    watcher.look();
+    assert_eq!(watcher.settler().paths(), [root.join("a.py")]);
+    assert_eq!(watcher.passed(), [], "it is pending");
+    std::thread::sleep(Duration::from_millis(150));
+    watcher.confirm(Instant::now());
+    assert_eq!(watcher.take(Instant::now()).unwrap().len(), 1);
+    assert_eq!(watcher.passed(), [Mark::Job]);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::Sandbox;
@@ -18,12 +19,14 @@ struct Volume {
     swaps: u32,
     /// Older kubelets create the symlinks of new keys before the swap, newer ones after it.
     links_first: bool,
+    /// The time between the steps.
+    pause: Duration,
 }
 
 impl Volume {
     fn new(path: PathBuf) -> Volume {
         fs::create_dir_all(&path).unwrap();
-        Volume { path, swaps: 0, links_first: false }
+        Volume { path, swaps: 0, links_first: false, pause: Duration::ZERO }
     }
 
     /// Publishes these keys, which may have slashes, and their values, in the steps of the kubelet's
@@ -45,8 +48,10 @@ impl Volume {
         if self.links_first {
             self.make_links(keys);
         }
+        sleep(self.pause);
         symlink(&name, self.path.join("..data_tmp")).unwrap();
         fs::rename(self.path.join("..data_tmp"), self.path.join("..data")).unwrap();
+        sleep(self.pause);
         if !self.links_first {
             self.make_links(keys);
         }
@@ -167,6 +172,30 @@ on_every_backend! {
                 expect(volume.publish(&[("a.toml", "a2"), ("b.toml", "b2")]), &["a.toml", "b.toml"], ["a2", "b2"]);
                 expect(volume.publish(&[("b.toml", "b3")]), &["a.toml", "b.toml"], ["", "b3"]);
                 expect(volume.publish(&[("b.toml", "b4")]), &["b.toml"], ["", "b4"]);
+            }
+            session.stop();
+        }
+    }
+
+    fn a_slow_kubelet_leaves_nothing_unseen(backend) {
+        for links_first in [true, false] {
+            let sandbox = Sandbox::new();
+            let mut volume = Volume::new(sandbox.path("volume"));
+            volume.links_first = links_first;
+            volume.pause = Duration::from_millis(60);
+            volume.publish(&[("a.toml", "a0")]);
+            let files = ["volume/a.toml", "volume/b.toml"];
+            let session = watch_reading(&sandbox, backend, &["-w", "volume", "-w", "fence*.py"], &files);
+            for (keys, read) in [
+                (&[("a.toml", "a1"), ("b.toml", "b1")][..], ["a1", "b1"]),
+                (&[("b.toml", "b2")][..], ["", "b2"]),
+                (&[("b.toml", "b3")][..], ["", "b3"]),
+            ] {
+                volume.publish(keys);
+                // No other save helps: the last start has read everything.
+                session.wait_until("the content of the swap", || {
+                    session.stdout().lines().last().is_some_and(|line| line.ends_with(&format!(" {}|", read.join("|"))))
+                });
             }
             session.stop();
         }

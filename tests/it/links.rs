@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::limits::assert_one_complaint;
 use crate::support::Sandbox;
-use crate::support::watched::{assert_restart, on_every_backend, watch};
+use crate::support::watched::{assert_fence, assert_restart, names, on_every_backend, watch};
 
 /// A tree with symlinks within it and out of it. Outside are some directories with some files each.
 fn tree(directories: usize, files: usize) -> (Sandbox, PathBuf) {
@@ -55,6 +55,46 @@ on_every_backend! {
         fs::write(outside.join("named.py"), "two").unwrap();
         assert_restart(&mut session, 3, &["named.py"]);
         session.stop();
+    }
+
+    fn what_appears_behind_a_symlink_to_nothing_counts(backend) {
+        for (before_the_start, with_a_restart_between) in [(true, false), (false, false), (false, true)] {
+            let sandbox = Sandbox::new();
+            let outside = sandbox.beside().join("outside");
+            fs::create_dir(&outside).unwrap();
+            let make = || {
+                symlink("..data/near.py", sandbox.path("near.py")).unwrap();
+                symlink(outside.join("a/b/far.py"), sandbox.path("far.py")).unwrap();
+                symlink(outside.join("releases/1"), sandbox.path("moved")).unwrap();
+                fs::rename(sandbox.path("moved"), sandbox.path("current")).unwrap();
+                symlink("near.py", sandbox.path("chain.py")).unwrap();
+            };
+            if before_the_start {
+                make();
+            }
+            let mut session = watch(&sandbox, backend, &["-w", "*.py"]);
+            if !before_the_start {
+                make();
+            }
+            let mut generation = 2;
+            if with_a_restart_between {
+                assert_fence(&sandbox, &mut session, generation);
+                generation += 1;
+            }
+            fs::create_dir(sandbox.path("..one")).unwrap();
+            fs::write(sandbox.path("..one/near.py"), "1").unwrap();
+            symlink("..one", sandbox.path("..data")).unwrap();
+            assert!(names(&session.wait_armed(generation)).contains(&"near.py".to_owned()), "{}", session.account());
+            fs::create_dir_all(outside.join("a/b")).unwrap();
+            fs::write(outside.join("a/b/far.py"), "1").unwrap();
+            assert_restart(&mut session, generation + 1, &["far.py"]);
+            fs::create_dir_all(outside.join("releases/1")).unwrap();
+            fs::write(outside.join("releases/1/x.py"), "1").unwrap();
+            assert_restart(&mut session, generation + 2, &["x.py"]);
+            fs::write(outside.join("a/b/far.py"), "two").unwrap();
+            assert_restart(&mut session, generation + 3, &["far.py"]);
+            session.stop();
+        }
     }
 
     fn a_symlink_into_a_large_tree_is_reported_once_with_the_number_of_files(backend) {

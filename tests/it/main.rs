@@ -13,6 +13,8 @@ mod directories;
 mod ends;
 mod grace;
 mod handed_over;
+mod held_servers;
+mod held_sockets;
 mod hostile;
 mod ignore_files;
 mod init;
@@ -33,6 +35,7 @@ mod quiet;
 #[path = "../torture/random.rs"]
 mod random;
 mod ranks;
+mod readiness;
 mod readme;
 mod restart;
 mod saves;

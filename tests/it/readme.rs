@@ -290,9 +290,10 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "--app",
         "--debug",
+        "--fd",
         "--from",
         "--init",
         "--no-reload",
@@ -348,7 +349,9 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     sandbox.write("app.txt", "one");
     // It ignores TERM, so that its stop takes long.
     let command = "trap '' TERM; test -e run && exec sleep 600";
-    let mut session = sandbox.start(["--on-exit", "wait", "--stop-timeout", "800ms", "--", "sh", "-c", command]);
+    let options =
+        ["--on-exit", "wait", "--stop-timeout", "800ms", "--listen", "tcp:127.0.0.1:0", "--ready", "exec:true"];
+    let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", command]));
     session.wait("waiting");
     sandbox.write("run", "");
     sandbox.write("app.txt", "two");
@@ -357,8 +360,8 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     session.wait_armed(3);
     let ended = session.stop();
     let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
-    // `degraded` needs a fault; all other events have come.
-    assert_eq!(kinds.len(), events().len() - 1, "{kinds:?}");
+    // `degraded` needs a fault, and `status` a command that sends one; all other events have come.
+    assert_eq!(kinds.len(), events().len() - 2, "{kinds:?}");
     for event in &ended.events {
         let name = event["event"].as_str().expect("every event has a name");
         let section =

@@ -12,12 +12,20 @@ use crate::terminal::start;
 const STUBBORN: [&str; 7] =
     ["--stop-timeout", "20s", "--", "sh", "-c", "trap '' TERM INT; while :; do sleep 0.1; done", "x"];
 
+/// The same for a second.
+const SLOW: [&str; 6] = ["--stop-timeout", "1s", "--", "sh", "-c", "trap '' TERM; sleep 600 & wait; wait"];
+
+/// A run that watches `*.txt`, with a command that runs.
+fn running(sandbox: &Sandbox, more: &[&str]) -> Session {
+    sandbox.write("app.txt", "one");
+    let mut session = sandbox.start(["-w", "*.txt"].iter().chain(more).copied());
+    session.wait_armed(1);
+    session
+}
+
 /// A run whose command is being stopped for a change; its child and the standby.
 fn stopping(sandbox: &Sandbox, more: &[&str]) -> (Session, i32, i32) {
-    sandbox.write("app.txt", "one");
-    let arguments: Vec<&str> = ["-w", "*.txt"].iter().chain(more).chain(&STUBBORN).copied().collect();
-    let mut session = sandbox.start(arguments);
-    session.wait_armed(1);
+    let mut session = running(sandbox, &[more, &STUBBORN].concat());
     let child = session.child_pid();
     assert_eq!(children(&session), [child], "nobody waits before there is a change");
     sandbox.write("app.txt", "two");
@@ -36,18 +44,7 @@ fn children(session: &Session) -> Vec<i32> {
 #[test]
 fn the_child_that_waited_hosts_the_next_generation_and_no_other_process_stays() {
     let sandbox = Sandbox::new();
-    sandbox.write("app.txt", "one");
-    let mut session = sandbox.start([
-        "-w",
-        "*.txt",
-        "--stop-timeout",
-        "1s",
-        "--",
-        "sh",
-        "-c",
-        "trap '' TERM; sleep 600 & wait; wait",
-    ]);
-    session.wait_armed(1);
+    let mut session = running(&sandbox, &SLOW);
     for generation in 2..5 {
         sandbox.write("app.txt", generation.to_string());
         session.wait("stopping");
@@ -64,18 +61,7 @@ fn the_child_that_waited_hosts_the_next_generation_and_no_other_process_stays() 
 #[test]
 fn a_standby_that_is_killed_is_replaced_and_one_that_is_stopped_goes_on() {
     let sandbox = Sandbox::new();
-    sandbox.write("app.txt", "one");
-    let mut session = sandbox.start([
-        "-w",
-        "*.txt",
-        "--stop-timeout",
-        "1s",
-        "--",
-        "sh",
-        "-c",
-        "trap '' TERM; sleep 600 & wait; wait",
-    ]);
-    session.wait_armed(1);
+    let mut session = running(&sandbox, &SLOW);
     let child = session.child_pid();
     for (generation, name) in [(2, "KILL"), (3, "STOP")] {
         let old = children(&session);

@@ -7,6 +7,7 @@ mod contents;
 mod floor;
 mod headless;
 mod heard;
+mod listenfd;
 mod mirror;
 mod record;
 mod rooted;
@@ -24,10 +25,11 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 7] = [
+const SPECIMENS: [Specimen; 8] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
+    Specimen { name: "listenfd", words: "", run: listenfd::run },
     Specimen { name: "mirror", words: "DIR, with /dev/fuse as standard input", run: mirror::run },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
     Specimen { name: "rooted", words: "FILE", run: rooted::run },

@@ -1,0 +1,247 @@
+//! The sockets that reloadrun holds for the command (`--listen`): bound once, before anything starts, and kept from
+//! generation to generation, so that no connection is refused in between.
+//!
+//! The command gets them as systemd would hand them over (sd_listen_fds(3)). Nobody here accepts a connection.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::address::{Address, Listen, overlap};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::os::fs::FileId;
+use crate::os::handed_over::{self, FIRST};
+use crate::os::listeners::{holder, on_port, on_unix};
+use crate::os::spawn::LISTEN_PID;
+use crate::os::tree::Process;
+use crate::os::{Errno, reason, socket};
+
+/// The variables of the protocol, except LISTEN_PID, which is known only after the fork.
+const LISTEN_FDS: &str = "LISTEN_FDS";
+const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+
+/// The name of a socket without one (sd_listen_fds_with_names(3)).
+const NAMELESS: &str = "unknown";
+
+/// Binds all of them and gives them the descriptors from 3 up. To be called before reloadrun opens anything else.
+///
+/// # Errors
+/// Wrong use, if the caller handed over a descriptor that is to be one of these; our own failure, with who listens there, if
+/// one of the addresses cannot be bound.
+pub fn bind(listens: &[Listen]) -> Result<Held> {
+    let numbers = numbers(listens.len());
+    if let [first, ..] = handed_over::of_caller(numbers.clone()).as_slice() {
+        return Err(Error::usage(format!(
+            "descriptor {first} was handed over by the caller of reloadrun, but --listen needs the descriptors {}; leave it out, or give it a higher number",
+            shown(listens.len())
+        )));
+    }
+    let mut files = Vec::new();
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    for (index, listen) in listens.iter().enumerate() {
+        let bound = bind_patiently(&listen.address).map_err(|error| {
+            let before = listens[..index].iter().find(|before| overlap(&before.address, &listen.address));
+            Error::own(cannot_bind(&listen.address, before.map(|before| &before.address), &error))
+        })?;
+        if let Address::Unix(path) = &listen.address {
+            files.push(SocketFile::of(path));
+        }
+        sockets.push(bound);
+    }
+    let addresses = listens.iter().zip(&sockets).map(|(listen, socket)| match socket::local_address(socket) {
+        Some(address) if matches!(listen.address, Address::Tcp(_)) => Address::Tcp(address),
+        _ => listen.address.clone(),
+    });
+    let addresses = addresses.collect();
+    handed_over::hand_over(sockets).map_err(|errno| {
+        Error::own(format!(
+            "--listen cannot have the descriptors {}: {}",
+            shown(listens.len()),
+            errno.desc().to_lowercase()
+        ))
+    })?;
+    Ok(Held { addresses, files })
+}
+
+fn numbers(count: usize) -> std::ops::Range<i32> {
+    FIRST..FIRST + i32::try_from(count).unwrap_or(i32::MAX - FIRST)
+}
+
+/// `3`, `3 to 5`.
+fn shown(count: usize) -> String {
+    let range = numbers(count);
+    if count == 1 { range.start.to_string() } else { format!("{} to {}", range.start, range.end - 1) }
+}
+
+/// What is held. The sockets themselves stay open until the process ends.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Where each of them really listens, in their order.
+    pub addresses: Vec<Address>,
+    files: Vec<SocketFile>,
+}
+
+impl Held {
+    /// Removes the socket files, unless somebody else has put others in their places.
+    pub fn remove_files(&self) {
+        for SocketFile { path, identity } in &self.files {
+            if identity.is_some() && *identity == FileId::of(path) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// A socket file that we made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: Option<FileId>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> SocketFile {
+        SocketFile { path: path.to_owned(), identity: FileId::of(path) }
+    }
+}
+
+/// The child of a reloadrun that was killed ends its command within a second, and holds the same sockets until then. So
+/// long it is waited for.
+const LEAVING: Duration = Duration::from_millis(1500);
+
+/// So long nobody is looked for who may have ended this moment.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Between two attempts meanwhile.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The name of a reloadrun's child.
+const CHILD: &str = "reload-child";
+
+fn bind_patiently(address: &Address) -> io::Result<OwnedFd> {
+    let began = Instant::now();
+    loop {
+        match bind_one(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_worth_waiting(address, began.elapsed()) => {
+                std::thread::sleep(PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Whether the one who listens there is what is left of a reloadrun that is gone, or nobody who can be found.
+fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
+    let mut process = holder(&listening(address)).and_then(Process::of);
+    if process.is_none() {
+        // It may have ended between the two looks.
+        return waited < MOMENT;
+    }
+    if waited >= LEAVING {
+        return false;
+    }
+    while let Some(one) = process {
+        let parent = Process::of(one.parent);
+        if one.name() == CHILD {
+            return parent.is_none_or(|parent| parent.name() != "reloadrun");
+        }
+        process = parent;
+    }
+    false
+}
+
+/// The sockets, by inode, that listen where this address would.
+fn listening(address: &Address) -> Vec<u64> {
+    match address {
+        Address::Tcp(tcp) => {
+            let overlapping =
+                on_port(tcp.port()).into_iter().filter(|one| overlap(&Address::Tcp(one.address), address));
+            overlapping.map(|one| one.inode).collect()
+        }
+        Address::Unix(path) => on_unix(path).iter().map(|one| one.inode).collect(),
+    }
+}
+
+fn bind_one(address: &Address) -> io::Result<OwnedFd> {
+    match (socket::listen(address), address) {
+        (Err(error), Address::Unix(path)) if error.kind() == io::ErrorKind::AddrInUse => {
+            let before = FileId::of(path);
+            // Bound anew by somebody else in between, it is another file.
+            if socket::is_abandoned(path) && before == FileId::of(path) {
+                std::fs::remove_file(path)?;
+                return socket::listen(address);
+            }
+            Err(error)
+        }
+        (bound, _) => bound,
+    }
+}
+
+/// Why an address cannot be bound, and who listens there.
+fn cannot_bind(address: &Address, before: Option<&Address>, error: &io::Error) -> String {
+    let start = format!("--listen {address}: ");
+    match (socket::errno(error), address) {
+        (Errno::EADDRINUSE, _) if before.is_some() => {
+            let before = before.map(Address::to_string).unwrap_or_default();
+            format!("{start}the same connections would come to --listen {before}; leave one of them out")
+        }
+        (Errno::EADDRINUSE, Address::Tcp(tcp)) => {
+            let port = tcp.port();
+            format!(
+                "{start}port {port} is in use {}",
+                by_whom(&listening(address), &format!("ss -ltnp 'sport = :{port}'"))
+            )
+        }
+        (Errno::EADDRINUSE, Address::Unix(path)) => {
+            if !socket::is_file(path) {
+                return format!("{start}there is a file that is no socket; remove it, or choose another path");
+            }
+            format!("{start}the socket is in use {}", by_whom(&listening(address), "ss -lxp"))
+        }
+        (Errno::EACCES, Address::Tcp(tcp)) if tcp.port() < 1024 => format!(
+            "{start}this user may not listen on port {} (the limit is in net.ipv4.ip_unprivileged_port_start); choose a port from 1024 up",
+            tcp.port()
+        ),
+        (Errno::EADDRNOTAVAIL, Address::Tcp(tcp)) => {
+            format!("{start}this machine does not have the address {}", tcp.ip())
+        }
+        (Errno::EAFNOSUPPORT, _) => format!("{start}this machine has no IPv6"),
+        (Errno::ENOENT, Address::Unix(path)) => {
+            format!("{start}there is no directory {}", path.parent().unwrap_or(path).display())
+        }
+        _ => format!("{start}{}", reason(socket::errno(error))),
+    }
+}
+
+/// `by process 4711 (python3); end it (kill 4711), or choose another address`.
+fn by_whom(inodes: &[u64], command: &str) -> String {
+    match holder(inodes).and_then(Process::of) {
+        Some(process) => {
+            let pid = process.pid;
+            format!("by process {pid} ({}); end it (kill {pid}), or choose another address", process.name())
+        }
+        None => format!(
+            "by a process that this user may not look at (sudo {command} shows it); end it, or choose another address"
+        ),
+    }
+}
+
+/// The environment by which the command finds its sockets; its own pid is added to it after the fork. What stood there
+/// of an activation of somebody else is gone.
+pub fn environment(listens: &[Listen]) -> [(&'static str, OsString); 2] {
+    let names: Vec<&str> = listens.iter().map(|listen| listen.name.as_deref().unwrap_or(NAMELESS)).collect();
+    [(LISTEN_FDS, listens.len().to_string().into()), (LISTEN_FDNAMES, names.join(":").into())]
+}
+
+/// The inodes of the sockets that reloadrun holds: ours, or those of the systemd that has started it.
+pub fn held_inodes(listens: &[Listen], environment: &Environment, supervisor: i32) -> Vec<u64> {
+    let number = |name| environment.text(name).and_then(|value| value.parse::<i32>().ok());
+    let count = match (listens.len(), number(LISTEN_PID)) {
+        (0, Some(pid)) if pid == supervisor => number(LISTEN_FDS).unwrap_or(0),
+        (own, _) => i32::try_from(own).unwrap_or(0),
+    };
+    socket::inodes(FIRST..FIRST + count.clamp(0, 1024))
+}
