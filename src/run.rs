@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::address::{Address, Listen};
@@ -11,13 +11,14 @@ use crate::advice;
 use crate::change::Look;
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
+use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::config::{Config, EventsTarget, OnChange};
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::{Filter, OwnFiles, Rule};
+use crate::filter::{Filter, OwnFiles};
 use crate::heartbeat::Heartbeat;
 use crate::listen;
 use crate::os;
@@ -39,6 +40,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
+        Parsed::Init(init) => begin(&init),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
         Parsed::Wrong(text) => Err(Error::Words(text)),
     };
@@ -58,6 +60,12 @@ fn end_on_panic() {
         report::say(&format!("this is a bug in reloadrun: {panic}"));
         os::process::leave_at_once(ExitCode::OWN_FAILURE)
     }));
+}
+
+/// Writes a config file to start from.
+fn begin(init: &Init) -> Result<ExitCode> {
+    let wrote = init.write()?;
+    print(&format!("{}\n", escaped(&wrote))).map(|()| ExitCode::SUCCESS)
 }
 
 fn complain(error: &Error) {
@@ -140,8 +148,8 @@ fn supervise(
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
     let own = own_files(&config, heartbeat.path());
     let filter = Arc::new(Filter::new(&config, own.clone()));
-    let config_look = look(&config.config_file);
-    let mut invocation = Invocation { args, caller, config, listen_given, config_look, own, filter, dispositions };
+    let looks = looks(&config);
+    let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
     supervisor::run(&mut invocation, heartbeat)
 }
 
@@ -151,12 +159,16 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
-        OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
+        OnChange::Signal(signal) if !decision.rule.is_config() => format!("leads to {signal} to the command"),
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);
     print(&format!("{}\n", escaped(&format!("a change {place}{} {effect}: {rule}", shown.display()))))?;
     Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+}
+
+fn looks(config: &Config) -> Vec<(PathBuf, Look)> {
+    config.sources().map(|path| (path.clone(), look(path))).collect()
 }
 
 /// Keeps the descriptor free by which the command tells that it is ready.
@@ -194,8 +206,8 @@ struct Invocation {
     config: Config,
     /// The sockets that were asked for; in the config they have the ports that the kernel chose.
     listen_given: Vec<Listen>,
-    /// How the config file looked before it was last read.
-    config_look: Look,
+    /// How the files of the config looked before they were last read.
+    looks: Vec<(PathBuf, Look)>,
     /// The files that reloadrun writes itself.
     own: OwnFiles,
     filter: Arc<Filter>,
@@ -208,7 +220,7 @@ impl Host for Invocation {
     }
 
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
-        self.config_look = look(&self.config.config_file);
+        self.looks = looks(&self.config);
         let config = resolve(&self.args, &self.caller, true)?;
         if config.ready != self.config.ready {
             reserve(&config).map_err(|mistake| vec![mistake])?;
@@ -220,12 +232,18 @@ impl Host for Invocation {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
         self.config = Config { lockfile, events, listen, hints, ..config };
+        for path in self.config.sources() {
+            // One that is new since; it is looked at again if it has changed between.
+            if !self.looks.iter().any(|(known, _)| known == path) {
+                self.looks.push((path.clone(), look(path)));
+            }
+        }
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }
 
     fn config_moved_on(&self) -> bool {
-        look(&self.config.config_file).stamp != self.config_look.stamp
+        self.looks.iter().any(|(path, then)| look(path).stamp != then.stamp)
     }
 
     fn counts(&self, path: &Path) -> bool {

@@ -1,10 +1,14 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+mod env_file;
 mod file;
+pub mod init;
+mod keys;
 pub mod logging;
 mod pages;
 pub mod resolve;
+mod schema;
 mod shell;
 pub mod trust;
 mod words;

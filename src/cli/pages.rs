@@ -1,4 +1,4 @@
-//! Generates the man page and the shell completions from the clap command in `args.rs`, so they always agree with
+//! Generates the man page, the shell completions and the schema of the config file from the clap command in `args.rs`, so they always agree with
 //! `--help`.
 
 use clap::builder::PossibleValuesParser;
@@ -7,27 +7,17 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
+use super::keys::CHOICES;
+use super::schema::schema;
 use crate::os::signals::Signal;
 
-/// The pages that can be generated.
-pub const KINDS: [&str; 4] = ["man", "complete-bash", "complete-zsh", "complete-fish"];
-
-/// The options with a fixed set of values. A test compares them with the values that are accepted.
-const CHOICES: [(&str, &[&str]); 6] = [
-    ("backend", &["auto", "inotify", "notify", "poll"]),
-    ("compare", &["time", "content"]),
-    ("on_exit", &["wait", "exit", "restart"]),
-    ("stop_group", &["all", "main"]),
-    ("color", &["auto", "always", "never"]),
-    ("generate", &KINDS),
-];
-
 /// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 10] = [
+const HINTS: [(&str, ValueHint); 14] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
     ("directory", ValueHint::DirPath),
     ("config", ValueHint::FilePath),
+    ("env_file", ValueHint::FilePath),
     ("lockfile", ValueHint::FilePath),
     ("events", ValueHint::FilePath),
     ("explain", ValueHint::AnyPath),
@@ -35,6 +25,10 @@ const HINTS: [(&str, ValueHint); 10] = [
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
+    ("ready_timeout", ValueHint::Other),
+    // Addresses, and the words of a probe.
+    ("listen", ValueHint::Other),
+    ("ready", ValueHint::Other),
 ];
 
 /// The description on the man page; `--help` has only the first sentence of it.
@@ -43,12 +37,13 @@ reloadrun runs a command and starts it again when the files it depends on change
 whole tree of processes of the old one has ended. Without --watch, every file in the directory counts that is not \
 ignored.";
 
-/// The page of this kind, or `None` if it is not in [`KINDS`]. `examples` and `more` are the last parts of `--help`.
+/// The page of this kind, or `None` if it is not one of `PAGES`. `examples` and `more` are the last parts of `--help`.
 pub fn page(kind: &str, command: Command, examples: &str, more: &str) -> Option<String> {
     match kind {
         "man" => Some(man(command, examples, more)),
         "complete-bash" => Some(completion(Shell::Bash, command) + include_str!("complete.bash")),
         "complete-zsh" => Some(completion(Shell::Zsh, command)),
+        "schema" => Some(schema(&command)),
         "complete-fish" => Some(completion(Shell::Fish, command) + include_str!("complete.fish")),
         _ => None,
     }

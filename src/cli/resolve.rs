@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::args::Args;
+use super::env_file;
 use super::file::{Entry, File, nearest};
 use super::trust::{self, CONFIG_FILE};
 use crate::address::{Address, Listen, duplicate, overlap};
@@ -203,6 +204,8 @@ impl Resolver<'_> {
                 Duration::from_millis(1),
             ),
             listen: self.listen(),
+            variables: self.variables(),
+            env_files: self.env_files(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -396,6 +399,35 @@ impl Resolver<'_> {
             return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
         }
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
+    }
+
+    fn env_files(&self) -> Vec<PathBuf> {
+        let (paths, base) = match self.list("env-file") {
+            Some(entry) if self.args.env_file.is_empty() => {
+                (entry.value.into_iter().map(OsString::from).collect(), self.home)
+            }
+            _ => (self.args.env_file.clone(), self.here),
+        };
+        paths.iter().map(|path| canonical_name(&base.join(self.caller.expanded(path)))).collect()
+    }
+
+    /// What the env files hold, each name once.
+    fn variables(&mut self) -> Vec<(OsString, OsString)> {
+        let place = if self.args.env_file.is_empty() { self.list("env-file").map(|entry| entry.place) } else { None };
+        let place = place.unwrap_or_else(|| "--env-file".to_owned());
+        let mut variables: Vec<(OsString, OsString)> = Vec::new();
+        for path in self.env_files() {
+            match env_file::read(&path, &self.caller.current) {
+                Ok(read) => {
+                    for (name, value) in read {
+                        variables.retain(|(known, _)| *known != name);
+                        variables.push((name, value));
+                    }
+                }
+                Err(sentence) => self.mistakes.push(format!("{place} {sentence}")),
+            }
+        }
+        variables
     }
 
     fn ready(&mut self) -> Option<Probe> {

@@ -66,7 +66,7 @@ fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
     file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("{shown}: larger than 1 MiB; is this the right config file?"));
+        return Err(format!("{shown}: larger than 1 MiB; is this the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let line =
