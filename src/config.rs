@@ -38,6 +38,10 @@ pub struct Config {
     pub compare: Compare,
     /// Whether symlinks that lead out of the watched directories are to be left alone.
     pub no_follow: bool,
+    /// What is made of the files that the command reads and writes.
+    pub discover: Discover,
+    /// Places of the system where files count that the command reads.
+    pub discover_root: Vec<PathBuf>,
     /// What a change leads to.
     pub on_change: OnChange,
     /// What the command's own end leads to.
@@ -58,6 +62,8 @@ pub struct Config {
     pub env_files: Vec<PathBuf>,
     /// Variables for the command, unless reloadrun was started with others of the same names.
     pub variables: Vec<(OsString, OsString)>,
+    /// Whether the next generation starts beside the old one, which stays until the next is ready.
+    pub overlap: bool,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -113,6 +119,17 @@ pub enum Compare {
     Time,
     /// Other bytes.
     Content,
+}
+
+/// What is made of the files that the command reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discover {
+    /// What it reads counts as well, and what it writes does not.
+    Add,
+    /// Only what it reads counts.
+    Only,
+    /// It is not traced.
+    Off,
 }
 
 /// What a change leads to.
@@ -189,7 +206,7 @@ pub enum Verbosity {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Backend, Color, Compare, Config, OnChange, OnExit, StopGroup, Verbosity};
+    use super::{Backend, Color, Compare, Config, Discover, OnChange, OnExit, StopGroup, Verbosity};
     use crate::environment::Environment;
     use crate::os::signals::Signal;
     use crate::pattern::Kind;
@@ -212,6 +229,8 @@ pub mod tests {
             debounce: Duration::ZERO,
             compare: Compare::Time,
             no_follow: false,
+            discover: if watch.is_empty() { Discover::Add } else { Discover::Off },
+            discover_root: Vec::new(),
             on_change: OnChange::Restart,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,
@@ -222,6 +241,7 @@ pub mod tests {
             ready_timeout: Duration::from_secs(60),
             env_files: Vec::new(),
             variables: Vec::new(),
+            overlap: false,
             lockfile: None,
             events: None,
             clear: false,

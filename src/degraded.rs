@@ -119,8 +119,10 @@ pub enum Degraded {
         /// The arguments that leave the files out.
         remedy: String,
     },
-    /// A child is gone without a last word; the next one follows after the delay.
-    ChildDied { generation: Generation, loss: Loss, delay: Duration },
+    /// A child is gone without a last word; the next one follows after the delay, if one has to.
+    ChildDied { generation: Generation, loss: Loss, delay: Option<Duration> },
+    /// A generation did not become ready beside the one that stays; how, to follow "generation 3".
+    NotReplaced { generation: Generation, how: String, stays: Generation },
     /// No child can be started; the next attempt follows after the delay.
     ChildNotStarted { reason: String, delay: Duration },
     /// The lockfile does not tell what runs.
@@ -147,6 +149,17 @@ pub enum Degraded {
     HiddenProcesses,
     /// Processes cannot be found by their parents.
     NoProc,
+    /// The command is not traced.
+    Untraced { why: String },
+    /// The trace has missed something.
+    TraceGap { why: String },
+    /// A traced command cannot execute this set-uid program with its rights.
+    NeedsRights {
+        #[serde(with = "crate::change::path")]
+        program: PathBuf,
+        /// Whether the command is ended for it.
+        starts_again: bool,
+    },
     /// The event file takes nothing. This is told on standard error alone.
     NoRoomForEvents { kept: usize },
 }
@@ -209,6 +222,7 @@ impl Degraded {
             Degraded::IgnoreFileUnreadable { .. } => "ignore_file_unreadable",
             Degraded::RestartSeries { .. } => "restart_series",
             Degraded::ChildDied { .. } => "child_died",
+            Degraded::NotReplaced { .. } => "not_replaced",
             Degraded::ChildNotStarted { .. } => "child_not_started",
             Degraded::LockfileNotWritten { .. } => "lockfile_not_written",
             Degraded::LockfileNotTouched { .. } => "lockfile_not_touched",
@@ -220,6 +234,9 @@ impl Degraded {
             Degraded::SurvivedKill { .. } => "survived_kill",
             Degraded::HiddenProcesses => "hidden_processes",
             Degraded::NoProc => "no_proc",
+            Degraded::Untraced { .. } => "untraced",
+            Degraded::TraceGap { .. } => "trace_gap",
+            Degraded::NeedsRights { .. } => "needs_rights",
             Degraded::NoRoomForEvents { .. } => "no_room_for_events",
         }
     }
@@ -248,6 +265,7 @@ impl Degraded {
         let about = match self {
             Degraded::QueueOverflow
             | Degraded::ChildDied { .. }
+            | Degraded::NotReplaced { .. }
             | Degraded::ChildNotStarted { .. }
             | Degraded::LockfileNotTouched { .. }
             | Degraded::SignalRefused { .. }
@@ -373,11 +391,13 @@ impl fmt::Display for Degraded {
                     shown(*longest)
                 )
             }
-            Degraded::ChildDied { generation, loss, delay } => write!(
-                f,
-                "the child of generation {generation} is gone ({loss}); its command was ended, and the next child starts in {}",
-                shown(*delay)
-            ),
+            Degraded::ChildDied { generation, loss, delay } => {
+                write!(f, "the child of generation {generation} is gone ({loss}); its command was ended")?;
+                delay.map_or(Ok(()), |delay| write!(f, ", and the next child starts in {}", shown(delay)))
+            }
+            Degraded::NotReplaced { generation, how, stays } => {
+                write!(f, "generation {generation} {how}; generation {stays} stays")
+            }
             Degraded::ChildNotStarted { reason, delay } => {
                 write!(f, "no child can be started: {reason}; trying again in {}", shown(*delay))
             }
@@ -417,6 +437,18 @@ impl fmt::Display for Degraded {
             Degraded::NoProc => f.write_str(
                 "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
             ),
+            Degraded::Untraced { why } => write!(
+                f,
+                "the command cannot be traced: {why}; files elsewhere that it reads are not watched, and files that it writes may restart it (--discover off does not try)"
+            ),
+            Degraded::TraceGap { why } => {
+                write!(f, "not every file that the command reads is known: {why}; nothing is left out because of it")
+            }
+            Degraded::NeedsRights { program, starts_again } => {
+                let name = program.file_name().unwrap_or(program.as_os_str()).display();
+                let again = if *starts_again { "; the command is started again" } else { ", from the next start on" };
+                write!(f, "{name} needs its rights: discovery is off for this command{again} (--discover off does not try)")
+            }
             Degraded::NoRoomForEvents { kept } => write!(
                 f,
                 "there is no room for the events (a full disk, or ulimit -f); up to {} KiB of them wait until there is",

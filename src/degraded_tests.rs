@@ -15,7 +15,7 @@ pub fn every(text: &str) -> Vec<Degraded> {
     let (directory, file_system, reason) = (|| text.into(), || text.to_owned(), || text.to_owned());
     let (path, interval, delay) = (|| text.into(), SECOND, SECOND);
     let limit = || Some(Limit { count: 8192, sysctl: "fs.inotify.max_user_watches".into() });
-    let died = |loss| Degraded::ChildDied { generation: Generation::FIRST, loss, delay };
+    let died = |loss| Degraded::ChildDied { generation: Generation::FIRST, loss, delay: Some(delay) };
     vec![
         Degraded::WatchLimit { limit: limit(), held: 5, interval },
         Degraded::InstanceLimit { limit: limit(), interval },
@@ -51,12 +51,17 @@ pub fn every(text: &str) -> Vec<Degraded> {
         Degraded::SignalRefused { signal: "SIGHUP".into(), process: named(7, text) },
         Degraded::OutOfReach { processes: vec![named(7, text)] },
         Degraded::NotReady { timeout: SECOND, reason: reason() },
+        Degraded::NotReplaced { generation: Generation::FIRST.next(), how: reason(), stays: Generation::FIRST },
         Degraded::AnsweredByOther { place: text.into(), who: text.into() },
         Degraded::OwnerUnknown { place: text.into(), why: reason(), accepted: true },
         Degraded::OwnerUnknown { place: text.into(), why: reason(), accepted: false },
         Degraded::SurvivedKill { pids: vec![7] },
         Degraded::HiddenProcesses,
         Degraded::NoProc,
+        Degraded::Untraced { why: reason() },
+        Degraded::TraceGap { why: reason() },
+        Degraded::NeedsRights { program: path(), starts_again: true },
+        Degraded::NeedsRights { program: path(), starts_again: false },
         Degraded::NoRoomForEvents { kept: 256 * 1024 },
     ]
 }
@@ -99,6 +104,7 @@ fn what_happens_at_one_moment_is_told_each_time_and_a_state_is_told_once() {
         "hidden_processes",
         "lockfile_not_touched",
         "not_ready",
+        "not_replaced",
         "out_of_reach",
         "queue_overflow",
         "signal_refused",
@@ -150,12 +156,17 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "SIGHUP did not reach the command: this user may not signal process 7 (/a, owned by root); start reloadrun as its owner or as root",
         "process 7 (/a, owned by root) cannot be ended, because this user may not signal it; it runs on. End it yourself (sudo kill 7), or start reloadrun as root",
         "not ready after 1s: /a; the command runs on",
+        "generation 2 /a; generation 1 stays",
         "/a answers, but it is /a, not ours; the command is not ready by that",
         "/a answers, and whose socket it is cannot be told (/a); it is taken for the command's, because nothing answered before the start",
         "/a answers, but something answered there before the start already, and whose socket it is cannot be told (/a); the command is not ready by that",
         "process 7 survived SIGKILL (blocked in the kernel) and was left running",
         "processes that /proc does not show were left running",
         "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
+        "the command cannot be traced: /a; files elsewhere that it reads are not watched, and files that it writes may restart it (--discover off does not try)",
+        "not every file that the command reads is known: /a; nothing is left out because of it",
+        "a needs its rights: discovery is off for this command; the command is started again (--discover off does not try)",
+        "a needs its rights: discovery is off for this command, from the next start on (--discover off does not try)",
         "there is no room for the events (a full disk, or ulimit -f); up to 256 KiB of them wait until there is",
     ];
     let told: Vec<String> = every("/a").iter().map(ToString::to_string).collect();

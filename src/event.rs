@@ -156,10 +156,28 @@ pub enum StopReason {
     Change,
     /// The supervisor said so.
     Request,
+    /// The next generation is ready (`--overlap`).
+    Replaced,
+    /// It did not become ready, and the generation before stays (`--overlap`).
+    NotReady,
     /// The child got a signal itself.
     Signal,
     /// The supervisor is gone, or its heartbeat has stopped.
     Supervisor,
+    /// The command executes a program that needs rights, and starts again untraced.
+    Rights,
+}
+
+impl StopReason {
+    /// Whether the command is started again because of it.
+    pub fn starts_again(self) -> bool {
+        matches!(self, StopReason::Change | StopReason::Rights)
+    }
+
+    /// Whether reloadrun decided on the stop by itself, so that a request to stop is the first one.
+    pub fn is_our_own(self) -> bool {
+        self.starts_again() || matches!(self, StopReason::Replaced | StopReason::NotReady)
+    }
 }
 
 /// The word in the event stream.
@@ -168,8 +186,11 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             StopReason::Change => "change",
             StopReason::Request => "request",
+            StopReason::Replaced => "replaced",
+            StopReason::NotReady => "not_ready",
             StopReason::Signal => "signal",
             StopReason::Supervisor => "supervisor",
+            StopReason::Rights => "rights",
         })
     }
 }

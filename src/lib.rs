@@ -15,13 +15,14 @@
 //!
 //! ```text
 //! 8 main lib        the program; this page
-//! 7 run             chooses the role of this invocation: run or explain
+//! 7 run             chooses the role of this invocation: run, explain or print what is watched
 //! 6 cli             reads the command line and the config file into a Config
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
+//! 5 print_watched   runs a command once and prints the files it names
 //! 4 advice command bytecode heartbeat ready strays watch report
 //! 3 filter listen settle stop restart remedy protocol
-//! 2 config event damping ignore_files program
+//! 2 config event damping discover ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
 //! 0 address change environment escape generation exit_code error
 //! ```
@@ -40,6 +41,7 @@ mod command;
 mod config;
 mod damping;
 mod degraded;
+mod discover;
 mod environment;
 mod error;
 mod escape;
@@ -52,6 +54,7 @@ mod ignore_files;
 mod listen;
 mod os;
 mod pattern;
+mod print_watched;
 mod probe;
 mod program;
 mod protocol;

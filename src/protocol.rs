@@ -30,6 +30,8 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
+    /// Whether the command may be traced.
+    pub traced: bool,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.
@@ -49,13 +51,15 @@ pub struct Ties {
     pub supervisor: i32,
     /// The group the command joins, when it shares the terminal.
     pub terminal_group: Option<i32>,
+    /// Where the listener of a traced command is left, so that its calls wait if this child dies, and do not fail.
+    pub deposit: OwnedFd,
 }
 
 impl Ties {
     /// The descriptors among them.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        let Ties { reports, directives, watch_state: WatchState { queue, memory }, heartbeat, .. } = self;
-        [reports, directives, memory].into_iter().chain(queue).chain(heartbeat)
+        let Ties { reports, directives, watch_state: WatchState { queue, memory }, heartbeat, deposit, .. } = self;
+        [reports, directives, memory, deposit].into_iter().chain(queue).chain(heartbeat)
     }
 }
 
@@ -103,6 +107,11 @@ pub enum Report {
     Ready {
         /// So long after its start.
         after: Duration,
+    },
+    /// This child watches no more: the next one may start beside it.
+    HandedOver {
+        /// Whether the watch state is whole, so that the next child may take over without a walk.
+        whole: bool,
     },
     /// What the command says that it is doing.
     Status {
@@ -177,6 +186,8 @@ pub enum Report {
     },
     /// Something is not as good as it should be.
     Degraded(Degraded),
+    /// The command cannot be traced, or must not be: from the next start on it is not.
+    Untraced(Degraded),
     /// Something may not be what the user meant.
     Hint {
         /// The sentence.
@@ -211,6 +222,8 @@ pub enum Response {
     Restart,
     /// It sent the command the configured signal.
     Signal,
+    /// It hands the watching over, and its command runs on until the next one is ready.
+    HandOver,
     /// Nothing was running: it leaves with 3, so that something does.
     Start,
 }
@@ -222,6 +235,10 @@ pub enum Directive {
     Start(StartRequest),
     /// End the command's tree and leave. Said twice, it means: with KILL.
     Stop,
+    /// The next generation is ready: the same, and told as such.
+    Retire,
+    /// End the command's tree, unless the command is ready, and watch on.
+    EndCommand,
     /// Send the command this signal.
     Signal {
         /// Its number.

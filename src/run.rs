@@ -24,6 +24,7 @@ use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::signals::{Dispositions, Signal};
+use crate::print_watched::{self, Format};
 use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
@@ -93,16 +94,22 @@ enum Mode {
     Run,
     /// To say whether a change of this path would count.
     Explain(OsString),
+    /// To run a command once and print which files it names.
+    PrintWatched(Format),
 }
 
 impl Mode {
     fn of(args: &Args) -> Mode {
-        args.explain.clone().map_or(Mode::Run, Mode::Explain)
+        match (&args.explain, args.print_watched) {
+            (Some(path), _) => Mode::Explain(path.clone()),
+            (None, Some(format)) => Mode::PrintWatched(format),
+            (None, None) => Mode::Run,
+        }
     }
 
     fn needs_command(&self) -> bool {
         match self {
-            Mode::Run => true,
+            Mode::Run | Mode::PrintWatched(_) => true,
             Mode::Explain(_) => false,
         }
     }
@@ -119,6 +126,12 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
             let here = caller.directory(&args).map_err(Error::Mistakes)?;
             explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref())
         }
+        Mode::PrintWatched(format) => {
+            // Nobody holds sockets for a command that runs once.
+            let config = Config { listen: Vec::new(), ..config };
+            let filter = Filter::new(&config, own_files(&config, config.lockfile.as_deref()));
+            print_watched::run(&config, &filter, format, &dispositions)
+        }
     }
 }
 
@@ -130,6 +143,9 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
         listen.address.clone_from(address);
     }
     config.hints.extend(advice::pid_of_another(&config));
+    if config.overlap && os::fd::may_have_input() {
+        config.hints.push("--overlap: two generations run at a time, so the command gets no standard input and no keys from the terminal".to_owned());
+    }
     let ended = reserve(&config)
         .map_err(Error::Usage)
         .and_then(|()| logging::begin(&config))
@@ -225,6 +241,11 @@ impl Host for Invocation {
         if config.ready != self.config.ready {
             reserve(&config).map_err(|mistake| vec![mistake])?;
         }
+        if config.overlap != self.config.overlap {
+            return Err(vec![
+                "overlap cannot be changed while reloadrun runs; start reloadrun anew for that".to_owned(),
+            ]);
+        }
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
@@ -232,18 +253,16 @@ impl Host for Invocation {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
         self.config = Config { lockfile, events, listen, hints, ..config };
-        for path in self.config.sources() {
-            // One that is new since; it is looked at again if it has changed between.
-            if !self.looks.iter().any(|(known, _)| known == path) {
-                self.looks.push((path.clone(), look(path)));
-            }
-        }
+        let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
+        let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
+        self.looks = looks.collect();
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }
 
-    fn config_moved_on(&self) -> bool {
-        self.looks.iter().any(|(path, then)| look(path).stamp != then.stamp)
+    fn source_moved_on(&self) -> Option<PathBuf> {
+        let moved = self.looks.iter().find(|(path, then)| look(path).stamp != then.stamp);
+        moved.map(|(path, _)| path.clone())
     }
 
     fn counts(&self, path: &Path) -> bool {

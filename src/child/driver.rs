@@ -3,7 +3,7 @@
 //! The main thread starts the command, because the command is killed when the thread that started it ends; it
 //! waits for everything at one place. The watcher thread rings a bell when it has something to say.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::readiness;
 use super::standby::{Orders, Standby};
+use super::tracing::{Tracing, Trial};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
@@ -61,17 +62,21 @@ pub fn run(config: &Config, filter: &Arc<Filter>, mut ties: Ties, dispositions: 
 
 struct Driver<'a> {
     config: &'a Config,
-    ties: Ties,
+    reports: OwnedFd,
+    directives: OwnedFd,
+    terminal_group: Option<i32>,
     machine: Machine,
     command: Option<Command>,
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
+    voice: Voice,
     decoder: Decoder,
     /// Directives that came together with the start.
     early: Vec<Directive>,
     tree_told: bool,
-    watcher: SharedWatcher,
+    /// `None` once the watching has been handed over.
+    watcher: Option<SharedWatcher>,
     door: Door,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
@@ -93,19 +98,26 @@ impl<'a> Driver<'a> {
     ) -> Result<Driver<'a>, String> {
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
-        let lockfile = ties.lockfile.as_deref();
-        let prober = readiness::set_up(config, ties.supervisor).map_err(os::reason)?;
+        let Ties { reports, directives, watch_state, lockfile, supervisor, terminal_group, .. } = ties;
+        let prober = readiness::set_up(config, supervisor).map_err(os::reason)?;
         let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
-        let variables = Variables::of_command(config, &request, lockfile, ties.supervisor, notify_socket);
+        let variables = Variables::of_command(config, &request, lockfile.as_deref(), supervisor, notify_socket);
         let prepared = Command::prepare(config, &variables);
-        let watch_state = ties.watch_state.duplicate().map_err(os::reason)?;
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
+        let live = filter.live().filter(|_| request.traced);
+        // Once a run; it takes as long as the arming.
+        let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
+        let tracing = live.and_then(|live| {
+            let (live, directory) = (Arc::clone(live), config.directory.clone());
+            let tracing = Tracing { live, directory, door: watcher.door(), voice: voice.clone() };
+            tracing.begin(trial, &ties.deposit)
+        });
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let group = ties.terminal_group.map_or(Group::Own, Group::Join);
+        let group = terminal_group.map_or(Group::Own, Group::Join);
         let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
         let change_signal = match config.on_change {
             OnChange::Signal(signal) => Some(signal),
@@ -115,18 +127,25 @@ impl<'a> Driver<'a> {
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
         let started = prepared
-            .and_then(|executable| Command::start(&executable, group, &dispositions))
+            .and_then(|mut executable| {
+                tracing.into_iter().for_each(|installation| executable.trace(installation));
+                Command::start(&executable, group, &dispositions)
+            })
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
         let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
             config,
-            machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout),
+            reports,
+            directives,
+            terminal_group,
+            machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout, config.overlap),
             command: None,
             caches,
             deaths,
             inbox,
+            voice: voice.clone(),
             decoder,
             early: more,
             tree_told: false,
@@ -134,9 +153,8 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
-            watcher: watcher.clone(),
+            watcher: Some(watcher.clone()),
             door,
-            ties,
         };
         driver.begin(started);
         if let (Some(prober), Some(command)) = (prober, &driver.command) {
@@ -178,7 +196,7 @@ impl<'a> Driver<'a> {
         })?;
         // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
         // command and the supervisor.
-        if self.ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
+        if self.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
         }
         Ok(())
@@ -194,10 +212,10 @@ impl<'a> Driver<'a> {
         loop {
             self.look_for_the_rest();
             // The end of a pipe stays readable for ever, and the end of the tree may take a while.
-            let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.ties.directives.as_fd() };
+            let directives = if self.supervisor_gone { self.deaths.as_fd() } else { self.directives.as_fd() };
             let unsent = match self.unsent.is_empty() {
                 true => (self.deaths.as_fd(), Wanted::ToRead),
-                false => (self.ties.reports.as_fd(), Wanted::ToWrite),
+                false => (self.reports.as_fd(), Wanted::ToWrite),
             };
             let read = |descriptor| (descriptor, Wanted::ToRead);
             let waited = [read(directives), read(self.deaths.as_fd()), read(self.inbox.as_fd()), unsent];
@@ -213,7 +231,7 @@ impl<'a> Driver<'a> {
                     match word {
                         Word::Input(input) => inputs.push(input),
                         // It was told while the command was ended.
-                        Word::Report(Report::Ready { .. } | Report::Status { .. }) if self.asking.is_none() => {}
+                        Word::Report(Report::Status { .. }) if self.asking.is_none() => {}
                         Word::Report(report) => self.report(&[report]),
                     }
                 }
@@ -271,6 +289,7 @@ impl<'a> Driver<'a> {
                     self.ask_no_more();
                     reports.extend(self.stop(step));
                 }
+                Action::HandOver => self.hand_over(),
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
@@ -289,13 +308,21 @@ impl<'a> Driver<'a> {
         }
         if let Some(end) = end {
             // From here on nothing more becomes known: what is told now, the next child reads.
-            reports.push(Report::Leaving { end, hands_over: self.watcher.freeze() });
+            let hands_over = self.watcher.as_ref().is_none_or(SharedWatcher::freeze);
+            reports.push(Report::Leaving { end, hands_over });
         }
         self.report(&reports);
         if end.is_some() {
             self.send_last_reports();
         }
         end
+    }
+
+    /// Nothing more is noticed here. What has been noticed is in the inbox already, and so this comes behind it.
+    fn hand_over(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            self.voice.input(Input::HandedOver { whole: watcher.freeze() });
+        }
     }
 
     /// A command that gets a signal imports anew, and must not find what was compiled from the old sources.
@@ -359,7 +386,7 @@ impl<'a> Driver<'a> {
 
     fn listen(&mut self) -> Vec<Input> {
         let mut buffer = [0; 4096];
-        match os::fd::read_some(&self.ties.directives, &mut buffer) {
+        match os::fd::read_some(&self.directives, &mut buffer) {
             Ok(0) | Err(_) => {
                 self.supervisor_gone = true;
                 vec![Input::SupervisorGone]
@@ -378,7 +405,7 @@ impl<'a> Driver<'a> {
 
     fn send_reports(&mut self) {
         while !self.unsent.is_empty() {
-            match os::fd::write_some(&self.ties.reports, &self.unsent) {
+            match os::fd::write_some(&self.reports, &self.unsent) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(os::Errno::EAGAIN) => return,
                 // A supervisor that is gone shows at the other pipe.
@@ -389,7 +416,7 @@ impl<'a> Driver<'a> {
 
     /// The last reports: nothing of the command is left, so there is time until the supervisor takes them.
     fn send_last_reports(&mut self) {
-        while !self.unsent.is_empty() && wait_ready([(self.ties.reports.as_fd(), Wanted::ToWrite)], None).is_ok() {
+        while !self.unsent.is_empty() && wait_ready([(self.reports.as_fd(), Wanted::ToWrite)], None).is_ok() {
             self.send_reports();
         }
     }

@@ -6,6 +6,10 @@
 //! | idle     | -               | stop the rest      | -                             | -             | stop the rest                 |
 //! | stopping | -               | merge, maybe leave | ask the rest                  | maybe leave   | escalate                      |
 //!
+//! With `--overlap`, a running command that is ready is not stopped for a change: the watching is handed over, and this child
+//! only hosts the command until it is told to leave. A command that is not ready when its time is over is ended on demand;
+//! then this child is idle, and watches on.
+//!
 //! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last. A save
 //! during a stop never shortens the grace: only whoever asks a second time does.
 //!
@@ -17,6 +21,8 @@
 //! | exited with 128+n          | within 10 s            | the same: its parent, a shell or tini, says so        |
 //! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if there was another signal within 5 s before it: the first may have broken it |
 //! | in another way             | at any other time      | report, idle                                          |
+//!
+//! A traced command that executes a set-uid program is stopped as for a change, and the next generation is not traced.
 //!
 //! The end of a command that ended well and left others behind is reported when they are gone, when something else happens,
 //! or 200 ms later; then who they are is told too.
@@ -66,6 +72,13 @@ pub enum Input {
     },
     /// Nothing is left of the command's tree.
     TreeGone,
+    /// The command is ready, so long after its start.
+    Ready(Duration),
+    /// The watching has ended here, and everything that was noticed before has been told.
+    HandedOver {
+        /// Whether the next child may take over without a walk.
+        whole: bool,
+    },
     /// Whether all that is left of it may not be signalled.
     OutOfReach(bool),
     /// The watcher saw a whole save; more may belong to it.
@@ -89,6 +102,8 @@ pub enum Input {
     SupervisorGone,
     /// The supervisor's heart stands still.
     PulseLost,
+    /// The command executes a program that needs rights, and is traced.
+    RightsNeeded,
     /// The child itself got INT, TERM or HUP.
     Interrupted,
     /// Time has passed.
@@ -104,6 +119,8 @@ pub enum Action {
     Say(&'static str),
     /// A step of the stop sequence.
     Stop(StopAction),
+    /// Ends the watching, and comes back with [`Input::HandedOver`].
+    HandOver,
     /// Sends the command a signal by number.
     Signal(i32),
     /// Sends the command the signal configured for changes.
@@ -143,6 +160,11 @@ pub struct Machine {
     /// Whether the end of the command leads to nothing but waiting.
     waits: bool,
     grace: Duration,
+    /// Whether the next generation starts beside this one, once this one is ready.
+    overlaps: bool,
+    ready: bool,
+    /// Whether the watching has ended here.
+    handed_over: bool,
     state: State,
     signalled: Option<Signalled>,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
@@ -160,11 +182,14 @@ pub struct Machine {
 
 impl Machine {
     /// A child whose command is about to start.
-    pub fn new(on_change: OnChange, on_exit: OnExit, grace: Duration) -> Machine {
+    pub fn new(on_change: OnChange, on_exit: OnExit, grace: Duration, overlaps: bool) -> Machine {
         Machine {
             on_change,
             waits: on_exit == OnExit::Wait,
             grace,
+            overlaps,
+            ready: false,
+            handed_over: false,
             state: State::Running,
             signalled: None,
             left: None,
@@ -197,6 +222,14 @@ impl Machine {
             }
             Input::Suspended { .. } => {}
             Input::TreeGone => self.gone(now, &mut actions),
+            Input::Ready(after) => {
+                // What is told while the command is ended comes too late.
+                if matches!(self.state, State::Running) {
+                    self.ready = true;
+                    actions.push(Action::Report(Report::Ready { after }));
+                }
+            }
+            Input::HandedOver { whole } => actions.push(Action::Report(Report::HandedOver { whole })),
             Input::OutOfReach(out) => {
                 if let State::Stopping { sequence, .. } = &mut self.state {
                     sequence.out_of_reach(out, now);
@@ -205,7 +238,7 @@ impl Machine {
             Input::Certain => {
                 self.settled = false;
                 // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
-                if matches!(self.state, State::Running) && self.on_change == OnChange::Restart {
+                if matches!(self.state, State::Running) && self.on_change == OnChange::Restart && !self.hosts() {
                     self.begin_stop(StopReason::Change, now, &mut actions);
                 }
             }
@@ -213,6 +246,9 @@ impl Machine {
             Input::Settled { changes, noticed_ns, quiet } => self.settle(changes, noticed_ns, quiet, now, &mut actions),
             // It has been told; there is one for each child.
             Input::Told(Directive::Start(_)) => {}
+            Input::Told(Directive::Retire) if self.is_stopping() => {}
+            Input::Told(Directive::Retire) => self.stop(StopReason::Replaced, now, &mut actions),
+            Input::Told(Directive::EndCommand) => self.end_command(now, &mut actions),
             Input::Told(Directive::Barrier { id }) => actions.push(Action::Mark(Mark::Asked(id))),
             Input::Passed(Mark::Asked(id)) => actions.push(Action::Report(Report::Passed { id })),
             Input::Passed(Mark::Job) => {}
@@ -224,6 +260,11 @@ impl Machine {
             Input::PulseLost => {
                 self.abandon("the supervisor hangs, its heartbeat stands still; ending the command", now, &mut actions);
             }
+            Input::RightsNeeded if matches!(self.state, State::Running | State::Idle) => {
+                self.stop(StopReason::Rights, now, &mut actions);
+            }
+            // Whoever waits at the gate is ended.
+            Input::RightsNeeded => {}
             Input::Interrupted => self.stop(StopReason::Signal, now, &mut actions),
             Input::Tick => {
                 if let State::Stopping { sequence, .. } = &mut self.state
@@ -242,6 +283,19 @@ impl Machine {
         }
         self.leave_if_done(&mut actions);
         actions
+    }
+
+    /// Whether a change does not end the command: the next one comes first, or is here already.
+    fn hosts(&self) -> bool {
+        self.overlaps && self.ready || self.handed_over
+    }
+
+    /// The command did not become ready, and the one before it stays.
+    fn end_command(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if matches!(self.state, State::Running | State::Idle) && !self.ready && !self.tree_gone {
+            self.tell_end(actions);
+            self.begin_stop(StopReason::NotReady, now, actions);
+        }
     }
 
     /// Does not wait for the change set, or a wait would go unexplained.
@@ -337,12 +391,15 @@ impl Machine {
         let response = match &self.state {
             _ if changes.is_empty() => None,
             State::Left => None,
+            // Noticed before the watching ended here.
+            _ if self.handed_over => Some(Response::HandOver),
             State::Idle => Some(Response::Start),
+            State::Running if self.hosts() => Some(Response::HandOver),
             State::Running if self.on_change != OnChange::Restart && !changes.has_config() => Some(Response::Signal),
             State::Running | State::Stopping { .. } => Some(Response::Restart),
         };
         if let Some(response) = response {
-            self.reported |= response != Response::Signal;
+            self.reported |= matches!(response, Response::Start | Response::Restart);
             if response == Response::Signal {
                 self.remember(changes.clone(), noticed_ns, now);
             }
@@ -350,6 +407,15 @@ impl Machine {
             if response == Response::Signal {
                 actions.push(Action::SignalChange);
             }
+        }
+        if response == Some(Response::HandOver) && !std::mem::replace(&mut self.handed_over, true) {
+            actions.push(Action::HandOver);
+        }
+        if let (Some(Response::Restart), State::Stopping { reason: reason @ StopReason::NotReady, .. }) =
+            (response, &mut self.state)
+        {
+            // From here on it is the stop for this change.
+            *reason = StopReason::Change;
         }
         // Whatever was held back has had its reason now, or will have none.
         actions.extend(self.held.drain(..).map(Action::Report));
@@ -363,8 +429,8 @@ impl Machine {
         match &mut self.state {
             State::Running | State::Idle => self.begin_stop(reason, now, actions),
             State::Stopping { sequence, reason: current, asked_again } => {
-                // A request that follows a change is the first request; only one more of them escalates.
-                if *current == StopReason::Change && !*asked_again {
+                // A request that follows a stop of our own is the first request; only one more of them escalates.
+                if current.is_our_own() && !*asked_again {
                     *asked_again = true;
                 } else {
                     actions.extend(sequence.escalate(now).map(Action::Stop));
@@ -422,12 +488,16 @@ impl Machine {
 
     fn leave_if_done(&mut self, actions: &mut Vec<Action>) {
         let State::Stopping { reason, .. } = &self.state else { return };
-        if !self.tree_gone || (*reason == StopReason::Change && !self.settled) {
+        if !self.tree_gone || (reason.starts_again() && !self.settled) {
             return;
         }
         let end = match reason {
-            StopReason::Change => ChildEnd::Reload,
-            StopReason::Request => ChildEnd::Ended,
+            StopReason::NotReady => {
+                self.state = State::Idle;
+                return;
+            }
+            StopReason::Change | StopReason::Rights => ChildEnd::Reload,
+            StopReason::Request | StopReason::Replaced => ChildEnd::Ended,
             StopReason::Signal | StopReason::Supervisor => ChildEnd::Failed,
         };
         actions.push(Action::Leave(end));

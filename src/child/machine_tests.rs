@@ -36,7 +36,7 @@ fn ended(code: u8) -> Input {
 
 fn running(on_change: OnChange) -> (Machine, Instant) {
     let now = Instant::now();
-    let mut machine = Machine::new(on_change, OnExit::Wait, GRACE);
+    let mut machine = Machine::new(on_change, OnExit::Wait, GRACE, false);
     assert_eq!(machine.step(Input::Started { pid: 7 }, now), [Action::Report(Report::Started { pid: 7 })]);
     (machine, now)
 }
@@ -192,7 +192,7 @@ fn a_command_that_ended_is_reported_and_its_leftovers_are_ended_before_the_next(
 #[test]
 fn a_command_that_cannot_begin_waits_with_nothing_to_end() {
     let now = Instant::now();
-    let mut machine = Machine::new(OnChange::Restart, OnExit::Wait, GRACE);
+    let mut machine = Machine::new(OnChange::Restart, OnExit::Wait, GRACE, false);
     machine.step(Input::Ended { status: CommandStatus::NotFound("".into()), ran: Duration::ZERO }, now);
     assert_eq!(machine.step(Input::Told(Directive::Stop), now), [Action::Leave(ChildEnd::Ended)]);
 }
@@ -275,7 +275,7 @@ fn without_a_supervisor_a_stop_on_its_way_does_not_take_the_whole_grace() {
 /// A machine that signals HUP, some time after the start of its command.
 fn signalling(on_exit: OnExit, ago: Duration) -> (Machine, Instant) {
     let started = Instant::now();
-    let mut machine = Machine::new(OnChange::Signal(Signal::HUP), on_exit, GRACE);
+    let mut machine = Machine::new(OnChange::Signal(Signal::HUP), on_exit, GRACE, false);
     machine.step(Input::Started { pid: 7 }, started);
     (machine, started + ago)
 }
@@ -438,3 +438,6 @@ fn a_barrier_is_passed_on_to_the_watcher_and_its_answer_to_the_supervisor_in_eve
     machine.step(settled(set(false)), now);
     both(&mut machine);
 }
+
+#[path = "overlap_tests.rs"]
+mod overlap;

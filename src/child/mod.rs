@@ -10,6 +10,7 @@ mod left_behind;
 mod machine;
 mod readiness;
 mod standby;
+mod tracing;
 mod watch_thread;
 
 pub use driver::run;

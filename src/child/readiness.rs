@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::inbox::Voice;
+use super::machine::Input;
 use crate::config::Config;
 use crate::listen;
 use crate::os;
@@ -47,11 +48,9 @@ pub fn start(
             .map_err(|_| "it contains a NUL byte".to_owned())?;
         spawn(&executable, Group::Own, None, &dispositions).map_err(|failure| os::reason(failure.errno))
     });
-    prober.start(start_probe, move |news| {
-        voice.report(match news {
-            News::Ready(after) => Report::Ready { after },
-            News::Status(message) => Report::Status { message },
-            News::Degraded(degraded) => Report::Degraded(degraded),
-        });
+    prober.start(start_probe, move |news| match news {
+        News::Ready(after) => voice.input(Input::Ready(after)),
+        News::Status(message) => voice.report(Report::Status { message }),
+        News::Degraded(degraded) => voice.report(Report::Degraded(degraded)),
     })
 }

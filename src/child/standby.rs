@@ -31,6 +31,10 @@ impl Standby {
         if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::process::lead_own_group();
         }
+        if config.overlap {
+            // Of two generations at a time, neither can have it.
+            os::fd::have_no_input().map_err(os::reason)?;
+        }
         // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
         os::process::show_as(c"reload-child");
         os::process::continue_at_parents_end();
@@ -68,7 +72,11 @@ impl Orders {
             // The start comes first, so whatever comes before it is not for us.
             if let Some(request) = told.find_map(|directive| match directive {
                 Directive::Start(request) => Some(request),
-                Directive::Stop | Directive::Signal { .. } | Directive::Barrier { .. } => None,
+                Directive::Stop
+                | Directive::Retire
+                | Directive::EndCommand
+                | Directive::Signal { .. }
+                | Directive::Barrier { .. } => None,
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
             }
@@ -91,7 +99,7 @@ mod tests {
         let changes = ChangeSet::new((0..5000).map(|number| Change::unseen(PathBuf::from(format!("/a/{number}.py")))));
         let mut damping = Damping::default();
         damping.restart(&changes, std::time::Duration::ZERO);
-        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping };
+        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping, traced: true };
         let mut bytes = Vec::new();
         encode(&Directive::Start(request.clone()), &mut bytes);
         encode(&Directive::Stop, &mut bytes);

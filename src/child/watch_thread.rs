@@ -67,6 +67,21 @@ impl WatchThread {
     }
 
     fn run(mut self) {
+        self.watch();
+        // The next child watches, and this one only hosts its command. What it watched with is closed.
+        let WatchThread { watcher, wait, mut pulse, mut strays, interval, voice, .. } = self;
+        drop((watcher, wait));
+        loop {
+            std::thread::sleep(interval);
+            if !pulse.look() {
+                voice.input(Input::PulseLost);
+            }
+            strays.look();
+        }
+    }
+
+    /// Until the child leaves, or hands the watching over.
+    fn watch(&mut self) {
         let shared = self.watcher.clone();
         let mut told = Told::Quiet;
         let mut whole = false;

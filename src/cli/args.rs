@@ -9,6 +9,7 @@ use super::keys::{PAGES, keys_of};
 use super::pages::page;
 use super::words;
 use crate::escape::{escaped, escaped_lines};
+use crate::print_watched::Format;
 
 /// The end of `-h`; `--help` continues with `MORE`.
 const EXAMPLES: &str = "\
@@ -78,6 +79,20 @@ pub struct Args {
     /// Do not follow symlinks that lead out of the watched directories
     #[arg(long, help_heading = "What to watch")]
     pub no_follow: bool,
+
+    /// Watch the files that the command reads: add, only or off [default: add without -w, else off]
+    ///
+    /// reloadrun traces which files the command and its descendants open. add: what they read counts as well, also outside
+    /// of the directory, and what they write does not, unless -w names it. only: nothing else counts. off: no tracing.
+    #[arg(long, value_name = "HOW", help_heading = "What to watch")]
+    pub discover: Option<String>,
+
+    /// A directory of the system where files count that the command reads, like /etc/app
+    ///
+    /// Repeatable. Without it, nothing counts in /etc, /usr and other places where systems and toolchains are installed,
+    /// except in /usr/local, /usr/src, /opt, in packages (site-packages, node_modules) and in the directory itself.
+    #[arg(long, value_name = "DIR", help_heading = "What to watch", action = ArgAction::Append)]
+    pub discover_root: Vec<OsString>,
 
     /// How to detect changes: auto, inotify, notify or poll [default: auto]
     ///
@@ -154,6 +169,13 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub ready_timeout: Option<String>,
 
+    /// Start the next generation beside the old one, which stays until the next is ready
+    ///
+    /// Needs --ready notify, exec: or fd:. If the next generation ends or is not ready in time, it is ended and the old
+    /// one stays. The command gets no standard input.
+    #[arg(long, help_heading = "What to do")]
+    pub overlap: bool,
+
     /// Give the command the variables in this file; repeatable
     ///
     /// NAME=value lines, as dotenv tools read them. A variable that reloadrun was started with keeps its value; of two
@@ -186,6 +208,21 @@ pub struct Args {
     /// Exits with 0 if it would, with 1 if it would not.
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub explain: Option<OsString>,
+
+    /// Run the command once and print which files it reads, writes, lists and misses; as text or json [default: text]
+    ///
+    /// Each with what a change of it does. The lines come on standard error when the command has ended; its exit code is
+    /// that of reloadrun. Nothing is watched.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        hide_possible_values = true,
+        help_heading = "What to say"
+    )]
+    pub print_watched: Option<Format>,
 
     /// Config file [default: reloadrun.toml in the directory or above it]
     #[arg(short, long, value_name = "FILE", help_heading = "Other")]

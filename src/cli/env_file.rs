@@ -1,19 +1,31 @@
 //! Reads the files of `--env-file`: variables for the command, in the form that dotenv tools share.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dotenvy::Error;
 
 use super::trust;
 
-/// The variables of a file, in its order. A name that comes twice is there twice; the last one counts.
+/// The variables of these files. Of two with the same name, the later one counts.
 ///
 /// # Errors
-/// It cannot be read, or a line is no assignment: a message with the line. It never quotes the line, which may hold a
-/// secret.
-pub fn read(path: &Path, current: &Path) -> Result<Vec<(OsString, OsString)>, String> {
-    let shown = trust::shown(path, current);
+/// A file cannot be read, or a line is no assignment: a message with the line. It never quotes the line, which may hold
+/// a secret.
+pub fn read_all(paths: &[PathBuf], current: &Path) -> Result<Vec<(OsString, OsString)>, String> {
+    let mut values = BTreeMap::new();
+    for path in paths {
+        values.extend(read(path, current)?);
+    }
+    Ok(values.into_iter().collect())
+}
+
+fn read(path: &Path, current: &Path) -> Result<Vec<(OsString, OsString)>, String> {
+    let shown = match trust::shown(path, current) {
+        shown if shown.is_empty() => ".".to_owned(),
+        shown => shown,
+    };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(format!("{shown}: not a file")),

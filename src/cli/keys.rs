@@ -6,7 +6,8 @@ use clap::Command;
 pub const PAGES: [&str; 5] = ["man", "complete-bash", "complete-zsh", "complete-fish", "schema"];
 
 /// The options with a fixed set of values. A test compares them with the values that are accepted.
-pub const CHOICES: [(&str, &[&str]); 6] = [
+pub const CHOICES: [(&str, &[&str]); 7] = [
+    ("discover", &["add", "only", "off"]),
     ("backend", &["auto", "inotify", "notify", "poll"]),
     ("compare", &["time", "content"]),
     ("on_exit", &["wait", "exit", "restart"]),
@@ -15,8 +16,8 @@ pub const CHOICES: [(&str, &[&str]); 6] = [
     ("generate", &PAGES),
 ];
 
-const LISTS: [&str; 4] = ["watch", "ignore", "listen", "env-file"];
-const FLAGS: [&str; 5] = ["no-ignore", "no-follow", "clear", "quiet", "verbose"];
+const LISTS: [&str; 5] = ["watch", "ignore", "discover-root", "listen", "env-file"];
+const FLAGS: [&str; 6] = ["no-ignore", "no-follow", "overlap", "clear", "quiet", "verbose"];
 
 /// What a key takes. The JSON schema is made of the same (`schema.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Kind {
 pub fn keys_of(command: &Command) -> Vec<String> {
     let names = command.get_arguments().filter_map(|argument| argument.get_long());
     let mut keys: Vec<String> = names
-        .filter(|name| !["help", "version", "config", "explain", "generate"].contains(name))
+        .filter(|name| !["help", "version", "config", "explain", "print-watched", "generate"].contains(name))
         .map(str::to_owned)
         .collect();
     keys.push("command".to_owned());

@@ -10,5 +10,6 @@ mod pages;
 pub mod resolve;
 mod schema;
 mod shell;
+mod together;
 pub mod trust;
 mod words;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::args::Args;
 use super::env_file;
 use super::file::{Entry, File, nearest};
+use super::together;
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Address, Listen, duplicate, overlap};
-use crate::config::{Backend, Color, Compare, Config, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::address::{Listen, duplicate};
+use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
-use crate::os::handed_over::FIRST;
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
@@ -143,9 +143,18 @@ impl Resolver<'_> {
         let (command, from_file) = self.command(needs_command);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
+        let (env_files, variables) = self.env_files();
+        let watch = self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory);
         let config = Config {
             command,
-            watch: self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory),
+            discover: self.choice(
+                "discover",
+                args.discover.as_ref(),
+                if watch.is_empty() { Discover::Add } else { Discover::Off },
+                &[("add", Discover::Add), ("only", Discover::Only), ("off", Discover::Off)],
+            ),
+            discover_root: self.discover_root(),
+            watch,
             ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
             named_directory: self.named_directory(from_file),
             directory,
@@ -204,8 +213,9 @@ impl Resolver<'_> {
                 Duration::from_millis(1),
             ),
             listen: self.listen(),
-            variables: self.variables(),
-            env_files: self.env_files(),
+            env_files,
+            variables,
+            overlap: args.overlap || self.flag("overlap"),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -219,27 +229,8 @@ impl Resolver<'_> {
             hints: Vec::new(),
             environment: caller.environment.clone(),
         };
-        self.ensure_ready_is_no_held_socket(&config);
+        self.mistakes.extend(together::mistakes(&config));
         (self.mistakes.is_empty()).then_some(config)
-    }
-
-    /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
-    fn ensure_ready_is_no_held_socket(&mut self, config: &Config) {
-        let Some(probe) = &config.ready else { return };
-        let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
-        let held = match probe {
-            Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
-            Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
-            _ => false,
-        };
-        if held {
-            self.mistakes.push(format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"));
-        }
-        if let Probe::Descriptor(number) = probe
-            && (FIRST..).take(config.listen.len()).any(|taken| taken == *number)
-        {
-            self.mistakes.push(format!("--ready {probe}: a socket of --listen has this descriptor; use a higher one"));
-        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {
@@ -332,6 +323,20 @@ impl Resolver<'_> {
         patterns
     }
 
+    /// The directories of the flags, else those of the key.
+    fn discover_root(&mut self) -> Vec<PathBuf> {
+        let (texts, place, base) = self.flag_or_paths("discover-root", &self.args.discover_root);
+        let directory = |text: &OsString| match normalized(&base.join(self.caller.expanded(text))) {
+            _ if text.is_empty() => Err(format!("{place} '': expected a directory")),
+            // It need not exist yet.
+            path if path.exists() && !path.is_dir() => Err(format!("{place} '{}': not a directory", text.display())),
+            path => Ok(canonical(&path)),
+        };
+        let (directories, mistakes): (Vec<_>, Vec<_>) = texts.iter().map(directory).partition(Result::is_ok);
+        self.mistakes.extend(mistakes.into_iter().filter_map(Result::err));
+        directories.into_iter().flatten().collect()
+    }
+
     fn expanded(&self, path: &str) -> PathBuf {
         self.caller.expanded(OsStr::new(path))
     }
@@ -401,33 +406,13 @@ impl Resolver<'_> {
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
     }
 
-    fn env_files(&self) -> Vec<PathBuf> {
-        let (paths, base) = match self.list("env-file") {
-            Some(entry) if self.args.env_file.is_empty() => {
-                (entry.value.into_iter().map(OsString::from).collect(), self.home)
-            }
-            _ => (self.args.env_file.clone(), self.here),
-        };
-        paths.iter().map(|path| canonical_name(&base.join(self.caller.expanded(path)))).collect()
-    }
-
-    /// What the env files hold, each name once.
-    fn variables(&mut self) -> Vec<(OsString, OsString)> {
-        let place = if self.args.env_file.is_empty() { self.list("env-file").map(|entry| entry.place) } else { None };
-        let place = place.unwrap_or_else(|| "--env-file".to_owned());
-        let mut variables: Vec<(OsString, OsString)> = Vec::new();
-        for path in self.env_files() {
-            match env_file::read(&path, &self.caller.current) {
-                Ok(read) => {
-                    for (name, value) in read {
-                        variables.retain(|(known, _)| *known != name);
-                        variables.push((name, value));
-                    }
-                }
-                Err(sentence) => self.mistakes.push(format!("{place} {sentence}")),
-            }
-        }
-        variables
+    /// The files with variables, and what they hold.
+    fn env_files(&mut self) -> (Vec<PathBuf>, Vec<(OsString, OsString)>) {
+        let (texts, place, base) = self.flag_or_paths("env-file", &self.args.env_file);
+        let named = |text: &OsString| canonical_name(&base.join(self.caller.expanded(text)));
+        let files: Vec<PathBuf> = texts.iter().map(named).collect();
+        let variables = env_file::read_all(&files, &self.caller.current);
+        (files, variables.map_err(|sentence| self.mistakes.push(format!("{place} {sentence}"))).unwrap_or_default())
     }
 
     fn ready(&mut self) -> Option<Probe> {
@@ -495,6 +480,16 @@ impl Resolver<'_> {
 
     fn flag_or_text(&self, key: &str, given: Option<&String>) -> Option<Entry<String>> {
         given.map(|value| Entry { value: value.clone(), place: format!("--{key}") }).or_else(|| self.text(key))
+    }
+
+    /// Paths of a repeatable flag or of its key, what to call it in a message, and where relative ones begin.
+    fn flag_or_paths(&self, key: &str, given: &[OsString]) -> (Vec<OsString>, String, PathBuf) {
+        match self.list(key) {
+            Some(entry) if given.is_empty() => {
+                (entry.value.into_iter().map(OsString::from).collect(), entry.place, self.home.to_owned())
+            }
+            _ => (given.to_vec(), format!("--{key}"), self.here.to_owned()),
+        }
     }
 
     fn text(&self, key: &str) -> Option<Entry<String>> {

@@ -74,6 +74,8 @@ fn shown(config: &Config, key: &str) -> String {
         "debounce" => format!("{:?}", config.debounce),
         "compare" => format!("{:?}", config.compare),
         "no-follow" => config.no_follow.to_string(),
+        "discover" => format!("{:?}", config.discover),
+        "discover-root" => config.discover_root.iter().map(|root| name(root)).collect::<Vec<_>>().join(" "),
         "on-change" => config.on_change.to_string(),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
@@ -97,6 +99,7 @@ fn shown(config: &Config, key: &str) -> String {
             Some(EventsTarget::File(path)) => name(path),
             other => format!("{other:?}"),
         },
+        "overlap" => config.overlap.to_string(),
         "clear" => config.clear.to_string(),
         "color" => format!("{:?}", config.color),
         "quiet" | "verbose" => format!("{:?}", config.verbosity),
@@ -105,7 +108,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 75] = [
+const GOOD: [(&str, &str, &str, &str); 79] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -141,6 +144,10 @@ const GOOD: [(&str, &str, &str, &str); 75] = [
     ("debounce", "1", "1s", "7s"),
     ("compare", "time", "Time", "content"),
     ("compare", "content", "Content", "time"),
+    ("discover", "add", "Add", "only"),
+    ("discover", "only", "Only", "off"),
+    ("discover", "off", "Off", "add"),
+    ("discover-root", "sub", "sub", "missing"),
     ("stop-group", "all", "All", "main"),
     ("stop-group", "main", "Main", "all"),
     ("stop-timeout", "0", "0ns", "7s"),
@@ -184,7 +191,7 @@ const GOOD: [(&str, &str, &str, &str); 75] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 58] = [
+const BAD: [(&str, &str, &str); 63] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -214,6 +221,11 @@ const BAD: [(&str, &str, &str); 58] = [
     ("debounce", "25h", "at most one day"),
     ("compare", "size", "must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
+    ("discover", "", "must be one of add, only, off"),
+    ("discover", "of", "did you mean off?"),
+    ("discover", "yes", "must be one of add, only, off"),
+    ("discover-root", "", "expected a directory"),
+    ("discover-root", "file", "not a directory"),
     ("stop-group", "", "must be one of all, main"),
     ("stop-group", "mian", "did you mean main?"),
     ("stop-group", "mixed", "must be one of all, main"),
@@ -369,7 +381,8 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
 }
 
 /// Key, its flag, and the result of `shown` without and with it.
-const FLAGS: [(&str, &str, &str, &str); 5] = [
+const FLAGS: [(&str, &str, &str, &str); 6] = [
+    ("overlap", "--overlap", "false", "true"),
     ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
     ("clear", "--clear", "false", "true"),
@@ -380,6 +393,8 @@ const FLAGS: [(&str, &str, &str, &str); 5] = [
 #[test]
 fn a_flag_without_value_is_true_or_false_as_a_key() {
     for (key, flag, without, with) in FLAGS {
+        // Without a probe there is no --overlap.
+        let place = |line: &str| place(&format!("ready = 'notify'\n{line}"));
         assert_eq!(shown(&place("").resolve("", &[]), key), without);
         assert_eq!(shown(&place("").resolve("", &[flag]), key), with);
         assert_eq!(shown(&place("").resolve("", &[&format!("--{key}")]), key), with);
@@ -441,6 +456,8 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("debounce", "0ns"),
         ("compare", "Time"),
         ("no-follow", "false"),
+        ("discover", "Add"),
+        ("discover-root", ""),
         ("on-change", "restart"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
@@ -669,5 +686,25 @@ fn a_socket_that_is_held_proves_nothing_by_taking_connections() {
     ] {
         let resolved = place("").try_resolve("", &["--listen", listen, "--ready", ready]);
         assert_eq!(resolved.is_err(), refused, "{listen} {ready}: {resolved:?}");
+    }
+}
+
+#[test]
+fn two_generations_at_a_time_need_a_probe_that_can_tell_them_apart() {
+    for (flags, part) in [
+        (&["--overlap"][..], "--overlap needs --ready notify, exec:COMMAND or fd:N"),
+        (&["--overlap", "--ready", "http://localhost:80/"], "both generations answer at this address"),
+        (&["--overlap", "--ready", "tcp:localhost:80"], "both generations answer at this address"),
+        (&["--overlap", "--ready", "unix:a"], "both generations answer at this address"),
+        (
+            &["--overlap", "--ready", "notify", "--on-change", "signal:HUP"],
+            "with --on-change signal:SIGHUP there is no next one",
+        ),
+    ] {
+        let mistakes = place("").try_resolve("", flags).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{flags:?}: {mistakes:?}");
+    }
+    for ready in ["notify", "exec:true", "fd:9"] {
+        assert!(place("").resolve("", &["--overlap", "--ready", ready]).overlap);
     }
 }

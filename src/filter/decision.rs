@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::change::seen_from;
+use crate::discover::Role;
 
 /// The rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub enum Rule {
     VirtualEnvironment,
     /// No watch pattern matches it.
     Unmatched,
+    /// The command depends on it in this way.
+    Discovered(Role),
+    /// The command makes it itself.
+    Written,
+    /// Nothing but what the command reads counts, and it has not read this.
+    NotRead,
 }
 
 impl Rule {
@@ -58,6 +65,14 @@ impl fmt::Display for Rule {
             Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),
             Rule::VirtualEnvironment => f.write_str("a Python virtual environment (it has a pyvenv.cfg)"),
             Rule::Unmatched => f.write_str("no watch pattern matches"),
+            Rule::Discovered(role) => f.write_str(match role {
+                Role::Executed => "the command executes it",
+                Role::Missed => "the command looked for it",
+                Role::Listed => "it is new where the command looks for such files",
+                Role::Read | Role::Asked | Role::Written => "the command reads it",
+            }),
+            Rule::Written => f.write_str("the command writes it"),
+            Rule::NotRead => f.write_str("the command has not read it (--discover only)"),
         }
     }
 }

@@ -25,8 +25,9 @@ pub use self::lists::BEHIND_LINKS;
 use self::lists::Lists;
 pub use self::own::OwnFiles;
 use crate::change::{Look, seen_from};
-use crate::config::Config;
+use crate::config::{Config, Discover};
 use crate::degraded::Degraded;
+use crate::discover::{Live, Places, Role};
 use crate::ignore_files::{self, Flaw, IgnoreFiles, MOST_BYTES, MOST_GLOBS, MOST_RULES, RulesChanged};
 use crate::os;
 use crate::pattern::{Glob, Kind, Pattern, Shape};
@@ -99,6 +100,8 @@ pub struct Filter {
     last_real: Last<PathBuf, Option<PathBuf>>,
     rules: Option<IgnoreRules>,
     roots: Vec<PathBuf>,
+    discover: Discover,
+    live: Option<Arc<Live>>,
 }
 
 impl Filter {
@@ -141,7 +144,17 @@ impl Filter {
             rules: (!config.no_ignore)
                 .then(|| IgnoreRules { files: IgnoreFiles::with_environment(bases, git), lists: Lists::new() }),
             roots,
+            discover: config.discover,
+            live: (config.discover != Discover::Off).then(|| {
+                let home = config.environment.home().map(PathBuf::as_path);
+                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root)))
+            }),
         }
+    }
+
+    /// What is known of the files that the command reads and writes; `None` if it is not to be traced.
+    pub fn live(&self) -> Option<&Arc<Live>> {
+        self.live.as_ref()
     }
 
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.
@@ -177,6 +190,47 @@ impl Filter {
             others.chain([*number]).for_each(|number| self.watch[number].mark());
             return Decision::yes(self.rule_of(*number));
         }
+        match &self.live {
+            Some(live) => self.decide_discovered(live, path),
+            None => self.decide_by_patterns(path),
+        }
+    }
+
+    /// The same decision once more, if all that was seen of the command by now could change it.
+    pub fn decide_by_now(&self, path: &Path, decision: Decision) -> Decision {
+        let Some(live) = &self.live else { return decision };
+        live.catch_up();
+        self.decide(path)
+    }
+
+    /// By the patterns, and by what the command does with the file.
+    fn decide_discovered(&self, live: &Live, path: &Path) -> Decision {
+        let standing = live.standing(path);
+        if standing.own {
+            return Decision::no(Rule::Written);
+        }
+        let mut by_patterns = self.decide_by_patterns(path);
+        if by_patterns.rule == Rule::Unmatched && !path.starts_with(&self.directory) {
+            // No pattern reaches it, but those of `-i` take out what was found as well.
+            by_patterns.rule = self.left_out_elsewhere(path).unwrap_or(by_patterns.rule);
+        }
+        let role = standing.depends.filter(|role| takes_precedence(*role, path, &by_patterns.rule));
+        match role {
+            // A trace with a gap says nothing about what it has not seen.
+            None if self.discover == Discover::Only && by_patterns.counts && live.is_complete() => {
+                Decision::no(Rule::NotRead)
+            }
+            Some(role) if self.discover == Discover::Only && (self.everything.is_some() || by_patterns.counts) => {
+                Decision::yes(Rule::Discovered(role))
+            }
+            Some(role) if self.discover == Discover::Add && !by_patterns.counts => {
+                Decision::yes(Rule::Discovered(role))
+            }
+            _ => by_patterns,
+        }
+    }
+
+    fn decide_by_patterns(&self, path: &Path) -> Decision {
         let left_out = self.left_out(path);
         let mut verdict = Decision::no(Rule::Unmatched);
         for reach in self.reaches(path) {
@@ -208,7 +262,7 @@ impl Filter {
 
     /// Whether a directory can hold anything that counts, so that it is to be watched and walked.
     pub fn descend(&self, directory: &Path) -> bool {
-        self.decide_directory(directory).counts
+        self.decide_directory(directory).counts || self.live.as_ref().is_some_and(|live| live.depends_below(directory))
     }
 
     /// The same, and why.
@@ -244,7 +298,10 @@ impl Filter {
     pub fn is_swept(&self, path: &Path) -> bool {
         let is_source = path == self.config_file || self.env_files.iter().any(|file| file == path);
         let named = is_source || self.literals.iter().any(|(literal, _)| literal.path == path);
-        !named && !self.groups.iter().any(|(_, group)| group.asks_for(path))
+        let looked_for = || {
+            self.live.as_ref().is_some_and(|live| live.standing(path).depends.is_some_and(|role| role != Role::Listed))
+        };
+        !named && !looked_for() && !self.groups.iter().any(|(_, group)| group.asks_for(path))
     }
 
     /// What is known of the ignore files, for a process that goes on with it.
@@ -411,6 +468,12 @@ impl Filter {
         self.left_out_anywhere(path.strip_prefix(&base.path).ok()?)
     }
 
+    /// The same for what lies elsewhere and was found: names without a slash apply below what it shares with the directory.
+    fn left_out_elsewhere(&self, path: &Path) -> Option<Rule> {
+        let shared = path.ancestors().find(|part| self.directory.starts_with(part))?;
+        self.left_out_anywhere(path.strip_prefix(shared).ok()?)
+    }
+
     fn left_out_anywhere(&self, relative: &Path) -> Option<Rule> {
         if relative.as_os_str().is_empty() {
             return None;
@@ -444,6 +507,18 @@ impl Filter {
         let (parent, name) = (path.parent()?, path.file_name()?);
         let real = self.last_real.answer(parent, || std::fs::canonicalize(parent).ok())?;
         Some(real.join(name))
+    }
+}
+
+/// Whether a file that the command depends on counts in spite of this rule. What nobody edits (the built-in list) does not,
+/// except in packages: people do edit those that they use.
+fn takes_precedence(role: Role, path: &Path, rule: &Rule) -> bool {
+    match rule {
+        Rule::Own | Rule::Ignored(_) | Rule::Written => false,
+        Rule::BuiltIn(_) | Rule::VirtualEnvironment => role != Role::Missed && Places::is_package(path),
+        // What a tool only asks about may be an output of another tool.
+        Rule::IgnoreFile(..) => role != Role::Asked && role != Role::Listed || Places::is_package(path),
+        _ => true,
     }
 }
 

@@ -370,6 +370,21 @@ pub fn ensure_standard_three() {
     }
 }
 
+/// Makes standard input empty, for this process and those that it starts.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn have_no_input() -> Result<(), Errno> {
+    let null = File::open("/dev/null").map_err(|error| super::errno(&error))?;
+    nix::unistd::dup2_stdin(null)
+}
+
+/// Whether something may come from standard input: it is a terminal, a file or a pipe, and not /dev/null.
+pub fn may_have_input() -> bool {
+    let kind = nix::sys::stat::fstat(std::io::stdin()).map(|stat| stat.st_mode & libc::S_IFMT);
+    kind.is_ok_and(|kind| kind != libc::S_IFCHR) || std::io::stdin().is_terminal()
+}
+
 /// Closes every descriptor but 0, 1, 2, `kept` and the inherited ones: a new child must not share descriptors of the
 /// supervisor, in particular not its lock.
 ///

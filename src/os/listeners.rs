@@ -24,15 +24,21 @@ pub struct UnixListening {
     pub inode: u64,
 }
 
+/// Where one of these sockets listens.
+pub fn listening(inodes: &HashSet<u64>) -> Option<SocketAddr> {
+    all_tcp().find(|one| inodes.contains(&one.inode)).map(|one| one.address)
+}
+
 /// The sockets that listen on a TCP port, of both families.
 pub fn on_port(port: u16) -> Vec<TcpListening> {
+    all_tcp().filter(|one| one.address.port() == port).collect()
+}
+
+fn all_tcp() -> impl Iterator<Item = TcpListening> {
     // A socket bound to [::] takes IPv4 too and is listed in tcp6 alone.
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-    let texts = tables.iter().map(|table| fs::read_to_string(table).unwrap_or_default());
-    texts
-        .flat_map(|text| text.lines().filter_map(tcp_line).collect::<Vec<_>>())
-        .filter(|one| one.address.port() == port)
-        .collect()
+    let texts = tables.into_iter().map(|table| fs::read_to_string(table).unwrap_or_default());
+    texts.flat_map(|text| text.lines().filter_map(tcp_line).collect::<Vec<_>>())
 }
 
 /// `  0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 12345 ...`

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod notify;
 mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

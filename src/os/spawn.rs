@@ -24,6 +24,7 @@ use nix::libc;
 
 use super::fd;
 use super::process::{FOREIGN_GROUP, own_pid, was_continued};
+use super::seccomp::{Installation, Performed};
 use super::signals::{self, Dispositions, Resets, Signal};
 use super::tether::Tether;
 
@@ -40,6 +41,7 @@ pub struct Executable {
     environment: Vec<CString>,
     names_own_pid: bool,
     directory: CString,
+    tracing: Option<Installation>,
 }
 
 impl Executable {
@@ -61,7 +63,13 @@ impl Executable {
         let entry = |(key, value): &(OsString, OsString)| CString::new([key.as_bytes(), value.as_bytes()].join(&b'='));
         let environment = environment.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let directory = c_string(directory.as_os_str())?;
-        Ok(Executable { program, arguments, shell_arguments, environment, names_own_pid, directory })
+        Ok(Executable { program, arguments, shell_arguments, environment, names_own_pid, directory, tracing: None })
+    }
+
+    /// Has it traced. The thread that receives the listener must be there before the program is started, and `self` must be
+    /// dropped afterwards.
+    pub fn trace(&mut self, installation: Installation) {
+        self.tracing = Some(installation);
     }
 
     /// The file that is executed.
@@ -116,6 +124,8 @@ pub enum Step {
     Descriptors,
     /// It writes its pid into its environment.
     OwnPid,
+    /// It comes under the filter that reports which files it names.
+    Trace,
     /// It restores the dispositions and the mask of our caller.
     Signals,
     /// It executes the program.
@@ -128,7 +138,7 @@ type Action = fn(&mut Start) -> Result<(), Errno>;
 ///
 /// A step only makes system calls on prepared memory (see the head of this file). Add a new step before
 /// [`Step::Signals`], so that the time in which a signal can end or stop the clone stays short.
-const STEPS: [(Step, Action); 9] = [
+const STEPS: [(Step, Action); 10] = [
     (Step::Group, enter_group),
     (Step::Tether, tie),
     (Step::Parent, end_with_parent),
@@ -136,6 +146,7 @@ const STEPS: [(Step, Action); 9] = [
     (Step::Directory, enter_directory),
     (Step::Descriptors, keep_descriptors),
     (Step::OwnPid, name_own_pid),
+    (Step::Trace, come_under_filter),
     (Step::Signals, restore_signals),
     (Step::Program, execute),
 ];
@@ -170,10 +181,27 @@ pub fn spawn(
     tether: Option<&Tether>,
     dispositions: &Dispositions,
 ) -> Result<i32, Failure> {
-    match spawn_by(Kind::Shared, &STEPS, executable, group, tether, dispositions) {
+    match spawn_with(&STEPS, executable, group, tether, dispositions) {
+        // It would have lost something. So it is started again, and runs untraced.
+        Err(Failure { step: Step::Trace, .. }) => {
+            let untraced: Vec<_> = STEPS.into_iter().filter(|(step, _)| *step != Step::Trace).collect();
+            spawn_with(&untraced, executable, group, tether, dispositions)
+        }
+        spawned => spawned,
+    }
+}
+
+fn spawn_with(
+    steps: &[(Step, Action)],
+    executable: &Executable,
+    group: Group,
+    tether: Option<&Tether>,
+    dispositions: &Dispositions,
+) -> Result<i32, Failure> {
+    match spawn_by(Kind::Shared, steps, executable, group, tether, dispositions) {
         // A system call filter, or a sandbox that emulates Linux. It may allow a plain fork.
         Err(Failure { step: Step::Clone, errno: Errno::EPERM | Errno::EINVAL | Errno::ENOSYS }) => {
-            spawn_by(Kind::Forked, &STEPS, executable, group, tether, dispositions)
+            spawn_by(Kind::Forked, steps, executable, group, tether, dispositions)
         }
         spawned => spawned,
     }
@@ -206,6 +234,7 @@ fn spawn_by(
         shell_arguments: pointers(&executable.shell_arguments),
         environment: pointers(&executable.environment),
         names_own_pid: executable.names_own_pid,
+        tracing: executable.tracing.as_ref(),
         own_pid: [0; OWN_PID],
         resets: Resets::none(),
     };
@@ -286,6 +315,7 @@ struct Start<'a> {
     shell_arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
     names_own_pid: bool,
+    tracing: Option<&'a Installation>,
     own_pid: [u8; OWN_PID],
     resets: Resets,
 }
@@ -380,6 +410,15 @@ fn write_own_pid(buffer: &mut [u8; OWN_PID], mut pid: u32) -> *const libc::c_cha
     }
     digits[count + 1] = 0;
     buffer.as_ptr().cast()
+}
+
+/// After this, only the exec names a file. A program that cannot be traced begins all the same, unless it would lose
+/// something by that.
+fn come_under_filter(start: &mut Start) -> Result<(), Errno> {
+    match start.tracing.map(Installation::perform) {
+        Some(Performed::StartAgain) => Err(Errno::ECANCELED),
+        Some(Performed::Traced | Performed::Untraced) | None => Ok(()),
+    }
 }
 
 fn restore_signals(start: &mut Start) -> Result<(), Errno> {

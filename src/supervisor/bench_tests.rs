@@ -3,7 +3,7 @@
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
 use crate::degraded::{Degraded, Loss};
-use crate::event::Watching;
+use crate::event::{Watching, What};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
 use crate::os::Errno;
@@ -28,6 +28,7 @@ pub fn rules(on_exit: OnExit) -> Rules {
         on_exit,
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(5),
+        probes: true,
     }
 }
 
@@ -79,6 +80,14 @@ pub fn exited(code: u8) -> Input {
 
 pub fn ready() -> Input {
     report(Report::Ready { after: Duration::ZERO })
+}
+
+pub fn handed_over(whole: bool) -> Input {
+    report(Report::HandedOver { whole })
+}
+
+pub fn not_ready() -> Input {
+    report(Report::Degraded(Degraded::NotReady { timeout: Duration::from_secs(60), reason: "x".into() }))
 }
 
 pub fn status() -> Input {
@@ -150,13 +159,17 @@ pub fn short(actions: &[Action]) -> String {
         Action::Dismiss(generation) => format!("dismiss {generation}"),
         Action::Send(_, Directive::Start(_)) => "send start".to_owned(),
         Action::Send(_, Directive::Stop) => "send stop".to_owned(),
+        Action::Send(of, Directive::Retire) => format!("retire {of}"),
+        Action::Send(of, Directive::EndCommand) => format!("end command of {of}"),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
+        Action::Tell(_, What::Degraded(degraded @ Degraded::NotReplaced { .. })) => format!("tell {}", degraded.kind()),
         Action::Send(_, Directive::Barrier { id }) => format!("send barrier {id}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
         Action::TellSeries(_, series) => format!("tell series of {}", series.restarts),
         Action::Release(_) => "release".to_owned(),
+        Action::NameListen(_) => "name listen".to_owned(),
         Action::EndLine => "end line".to_owned(),
-        Action::Sweep => "sweep".to_owned(),
+        Action::Sweep { .. } => "sweep".to_owned(),
         Action::Job(Step::Look) => "look".to_owned(),
         Action::Job(Step::Signal(process, signal)) => format!("{signal} to {}", process.pid),
         Action::Job(Step::StopSelf(OwnStop::AsJob)) => "stop as a job".to_owned(),
@@ -192,7 +205,7 @@ impl Bench {
 
     /// What the one in charge reports, or what happens to it, and all that follows at once.
     pub fn step(&mut self, input: Input) -> Vec<Action> {
-        let of = self.machine.succession.lives.in_charge().map_or(Generation::FIRST, |life| life.generation);
+        let of = self.machine.succession.lives.newest().map_or(Generation::FIRST, |life| life.generation);
         self.step_of(match input {
             Input::Report(_, report) => Input::Report(of, report),
             Input::ChildDied(_, loss) => Input::ChildDied(of, loss),
@@ -207,7 +220,7 @@ impl Bench {
         let mut all = Vec::new();
         for action in self.machine.step(input, self.now, 9_000_000) {
             let answer = match action {
-                Action::Sweep => Some(Input::Swept(self.remains.clone())),
+                Action::Sweep { .. } => Some(Input::Swept(self.remains.clone())),
                 Action::Job(Step::Look) => Some(Input::Seen(self.tree.clone())),
                 _ => None,
             };

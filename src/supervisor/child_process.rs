@@ -22,15 +22,20 @@ pub struct ChildProcess {
     outbox: Outbox,
     decoder: Decoder,
     pieces: Pieces,
+    /// The listener of a traced command lies here, for as long as anything of it may be left.
+    _deposit: OwnedFd,
 }
 
 /// What a child has not been told yet. A stopped child takes nothing, and the supervisor cannot wait for it. However
-/// much there is to tell, it comes down to one start, two stops at the most, a set of signals, and the last barrier.
+/// much there is to tell, it comes down to one start, one of each of the rest, two stops at the most, a set of signals, and
+/// the last barrier.
 #[derive(Debug, Default)]
 struct Outbox {
     /// The rest of a directive that the pipe has taken a part of, or could not take. A start is as long as its changes.
     line: Vec<u8>,
     start: Option<StartRequest>,
+    ends_command: bool,
+    retires: bool,
     stops: u8,
     signals: BTreeSet<i32>,
     barrier: Option<u64>,
@@ -42,6 +47,8 @@ impl Outbox {
             Directive::Start(request) => self.start = Some(request),
             // Said twice, it means KILL; there is nothing beyond that.
             Directive::Stop => self.stops = (self.stops + 1).min(2),
+            Directive::Retire => self.retires = true,
+            Directive::EndCommand => self.ends_command = true,
             Directive::Signal { number } => drop(self.signals.insert(number)),
             Directive::Barrier { id } => self.barrier = Some(id),
         }
@@ -62,6 +69,12 @@ impl Outbox {
         if let Some(request) = self.start.take() {
             return Some(Directive::Start(request));
         }
+        if std::mem::take(&mut self.ends_command) {
+            return Some(Directive::EndCommand);
+        }
+        if std::mem::take(&mut self.retires) {
+            return Some(Directive::Retire);
+        }
         if self.stops > 0 {
             self.stops -= 1;
             return Some(Directive::Stop);
@@ -79,20 +92,31 @@ impl ChildProcess {
     /// The system's: no process or no descriptor left.
     pub fn fork(
         generation: Generation,
-        tie: impl FnOnce(OwnedFd, OwnedFd) -> Ties,
+        tie: impl FnOnce(OwnedFd, OwnedFd, OwnedFd) -> Ties,
         body: impl FnOnce(Ties) -> ChildEnd,
     ) -> Result<ChildProcess, os::Errno> {
         let (reports, child_reports) = os::fd::pipe()?;
         let (child_directives, directives) = os::fd::pipe()?;
         os::fd::make_non_blocking(&directives)?;
-        let ties = tie(child_reports, child_directives);
+        let (kept, deposit) = os::seccomp::deposit()?;
+        let ties = tie(child_reports, child_directives, deposit);
         let pid = os::process::fork_child(|| {
             os::fd::close_all_but(&ties.descriptors().collect::<Vec<_>>());
             body(ties).code()
         })?;
         let (decoder, pieces) = (Decoder::default(), Pieces::default());
         let outbox = Outbox::default();
-        Ok(ChildProcess { generation, pid, collected: false, reports, directives, outbox, decoder, pieces })
+        Ok(ChildProcess {
+            generation,
+            pid,
+            collected: false,
+            reports,
+            directives,
+            outbox,
+            decoder,
+            pieces,
+            _deposit: kept,
+        })
     }
 
     /// Which generation it is for.
@@ -147,6 +171,13 @@ impl ChildProcess {
         self.flush();
     }
 
+    /// Continues it if it was stopped: the calls of a traced command wait for it.
+    pub fn keep_going(&self) {
+        if !self.collected && os::process::was_stopped(self.pid) {
+            self.wake();
+        }
+    }
+
     /// Somebody may have stopped it (`kill -STOP`), and then it would hear of nothing.
     fn wake(&self) {
         if !self.collected {
@@ -187,8 +218,12 @@ mod tests {
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
-        let request =
-            StartRequest { generation: Generation::FIRST, changes: ChangeSet::default(), damping: Damping::default() };
+        let request = StartRequest {
+            generation: Generation::FIRST,
+            changes: ChangeSet::default(),
+            damping: Damping::default(),
+            traced: true,
+        };
         let mut outbox = Outbox::default();
         let start = Directive::Start(request);
         let barrier = |id| Directive::Barrier { id };

@@ -13,8 +13,9 @@ use super::job::{OwnStop, Step};
 use super::machine::{Action, Input, Machine, Rules};
 use super::remedies::Remedies;
 use super::signals::{Heard, asks_for_sender, awaited};
+use super::sweep::Remains;
 use crate::change::ChangeSet;
-use crate::config::Config;
+use crate::config::{Config, Discover};
 use crate::degraded::{Degraded, Loss};
 use crate::error::{Error, Result};
 use crate::escape::quoted;
@@ -44,7 +45,8 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
-    let shares_terminal = tty::is_stdin();
+    // Of two generations at a time, neither can have it.
+    let shares_terminal = tty::is_stdin() && !host.config().overlap;
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let mut driver = Driver {
@@ -60,6 +62,8 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
         reporter,
         signals,
         children: Vec::new(),
+        later: Vec::new(),
+        listen_was_named: false,
         watch_state: None,
     };
     let path = &driver.host.config().config_file;
@@ -84,6 +88,10 @@ struct Driver<'a> {
     reporter: Reporter,
     signals: SignalStream,
     children: Vec<ChildProcess>,
+    /// What came to light in the middle of something else.
+    later: Vec<Input>,
+    /// Whether it was told what lets two generations listen at one address.
+    listen_was_named: bool,
     /// What the children hand on to each other; made anew where the next one cannot take over.
     watch_state: Option<WatchState>,
     terminal_group: Option<i32>,
@@ -113,14 +121,17 @@ impl Driver<'_> {
 
     /// The only wait: for signals (a child's death among them), reports and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
-        let until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
+        let mut until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
+        if !self.later.is_empty() {
+            until = Instant::now();
+        }
         let reports = self.children.iter().filter_map(ChildProcess::reports).map(|reports| (reports, Wanted::ToRead));
         let owed = self.children.iter().filter_map(ChildProcess::owed).map(|directives| (directives, Wanted::ToWrite));
         let signals = (self.signals.as_fd(), Wanted::ToRead);
         let waited: Vec<_> = [signals].into_iter().chain(reports).chain(owed).collect();
         wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         self.children.iter_mut().for_each(ChildProcess::flush);
-        let mut inputs = Vec::new();
+        let mut inputs = std::mem::take(&mut self.later);
         // Signals first: a Ctrl-C is known before the end of the command that it caused.
         let mut deaths = false;
         while let Some(received) = self.signals.next() {
@@ -132,6 +143,9 @@ impl Driver<'_> {
         self.children.iter_mut().for_each(|child| listen(child, &mut inputs));
         if deaths {
             self.bury(&mut inputs);
+            if self.host.config().discover != Discover::Off {
+                self.children.iter().for_each(ChildProcess::keep_going);
+            }
         }
         let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
         if ended && output_is_unread() {
@@ -166,9 +180,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Collects the dead: children, and orphans that came to us.
-    fn bury(&mut self, inputs: &mut Vec<Input>) {
-        while let Harvest::Ended(pid, status) = reap() {
+    /// Collects the dead: children, and orphans that came to us. Says whether anyone is left.
+    fn bury(&mut self, inputs: &mut Vec<Input>) -> bool {
+        loop {
+            let (pid, status) = match reap() {
+                Harvest::Ended(pid, status) => (pid, status),
+                Harvest::AllAlive => return true,
+                Harvest::NoneLeft => return false,
+            };
             let Some(at) = self.children.iter().position(|child| child.pid() == pid) else { continue };
             let child = &mut self.children[at];
             child.was_collected();
@@ -216,10 +235,7 @@ impl Driver<'_> {
             Action::Fork(generation) => return self.fork(generation),
             Action::Start(generation, changes) => return self.start(generation, changes),
             Action::Job(step) => return self.job(step),
-            Action::Sweep => {
-                let remains = facts::sweep(&self.before, &mut self.children);
-                return self.feed(Input::Swept(remains));
-            }
+            Action::Sweep { spared } => return self.sweep(&spared),
             Action::Finish(code) => return Some(code),
             Action::Tell(generation, what) => self.tell(generation, what),
             Action::TellSeries(generation, series) => {
@@ -246,9 +262,34 @@ impl Driver<'_> {
                 drop(self.take_child(generation));
                 self.restore_terminal();
             }
+            Action::NameListen(generation) => self.name_listen(generation),
             Action::EndLine => self.reporter.end_line(),
         }
         None
+    }
+
+    fn sweep(&mut self, spared: &[Generation]) -> Option<ExitCode> {
+        // Who is spared may have ended all the same.
+        let mut later = std::mem::take(&mut self.later);
+        let any_left = self.bury(&mut later);
+        self.later = later;
+        let children = self.children.iter().filter(|child| spared.contains(&child.generation()));
+        let pids: Vec<i32> = children.map(ChildProcess::pid).collect();
+        let remains = if any_left { facts::sweep(&self.before, &pids) } else { Remains::Nobody };
+        self.feed(Input::Swept(remains))
+    }
+
+    fn name_listen(&mut self, generation: Generation) {
+        if self.listen_was_named || !self.host.config().listen.is_empty() {
+            return;
+        }
+        if let Some(address) = facts::listens() {
+            self.listen_was_named = true;
+            let message = format!(
+                "the generation that stays listens on {address}, and no other can at the same time; with --listen tcp:{address} both take connections from one socket"
+            );
+            self.tell(generation, What::Hint { message });
+        }
     }
 
     fn job(&mut self, step: Step) -> Option<ExitCode> {
@@ -282,7 +323,7 @@ impl Driver<'_> {
         let watch_state = self.watch_state_for_child();
         let host = &*self.host;
         let forked = watch_state.and_then(|watch_state| {
-            let tie = |reports, directives| Ties {
+            let tie = |reports, directives, deposit| Ties {
                 reports,
                 directives,
                 watch_state,
@@ -290,6 +331,7 @@ impl Driver<'_> {
                 heartbeat,
                 supervisor,
                 terminal_group,
+                deposit,
             };
             ChildProcess::fork(generation, tie, |ties| host.be_child(ties))
         });
@@ -305,7 +347,7 @@ impl Driver<'_> {
     fn start(&mut self, generation: Generation, changes: ChangeSet) -> Option<ExitCode> {
         // It could not be forked, and that was told.
         self.child(generation)?;
-        if self.host.config_moved_on() {
+        if self.host.source_moved_on().is_some() {
             // Saved while no child was there to see it.
             return self.feed(Input::ConfigMovedOn(generation));
         }
@@ -314,7 +356,12 @@ impl Driver<'_> {
         }
         self.reporter.clear();
         self.remedies.command_starts();
-        let request = StartRequest { generation, changes, damping: self.machine.damping().clone() };
+        let request = StartRequest {
+            generation,
+            changes,
+            damping: self.machine.damping().clone(),
+            traced: self.machine.traces(),
+        };
         self.child(generation)?.tell(Directive::Start(request));
         self.describe(generation);
         None
@@ -338,7 +385,8 @@ impl Driver<'_> {
     }
 
     fn read_config(&mut self, generation: Generation) {
-        let path = self.host.config().config_file.display().to_string();
+        let path = self.host.source_moved_on().unwrap_or_else(|| self.host.config().config_file.clone());
+        let path = path.display().to_string();
         match self.host.reload() {
             Ok(()) => {
                 self.machine.adapt(rules(self.host.config()));
@@ -365,5 +413,6 @@ fn rules(config: &Config) -> Rules {
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
+        probes: config.ready.is_some(),
     }
 }

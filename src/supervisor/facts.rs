@@ -1,11 +1,14 @@
 //! Facts about the processes below us, gathered for the machine when it asks. Decides nothing.
 
+use std::net::SocketAddr;
+
 use super::child_process::ChildProcess;
 use super::job::Seen;
 use super::sweep::Remains;
 use crate::command::out_of_reach;
 use crate::os;
-use crate::os::process::{Harvest, own_pid, reap};
+use crate::os::listeners::{listening, sockets_of};
+use crate::os::process::own_pid;
 use crate::os::signals::Signal;
 use crate::os::tree::{Process, descendants, descendants_but, is_hidden, with_the_dead};
 
@@ -32,20 +35,18 @@ pub fn seen(before: &Before, children: &[ChildProcess]) -> Vec<Seen> {
     everyone.map(|process| Seen { switches: process.switches(), is_child: is_child(process.pid), process }).collect()
 }
 
-/// Collects the dead, kills everyone who still descends from us, and says what remains. Where nobody collects orphans, a
-/// zombie of ours would stay for ever.
-pub fn sweep(before: &Before, children: &mut [ChildProcess]) -> Remains {
-    loop {
-        match reap() {
-            Harvest::Ended(pid, _) => {
-                children.iter_mut().filter(|child| child.pid() == pid).for_each(ChildProcess::was_collected);
-            }
-            Harvest::NoneLeft => return Remains::Nobody,
-            Harvest::AllAlive => break,
-        }
-    }
+/// Where a process below us listens itself, if one does.
+pub fn listens() -> Option<SocketAddr> {
+    let sockets = descendants(own_pid()).into_iter().filter_map(|process| sockets_of(process.pid).ok());
+    listening(&sockets.flatten().collect())
+}
+
+/// Kills everyone who still descends from us, except for these children and those below them, and says what remains. The dead
+/// have been collected: where nobody collects orphans, a zombie of ours would stay for ever.
+pub fn sweep(before: &Before, spared: &[i32]) -> Remains {
+    let without = [&before.0, spared].concat();
     let (dead, alive): (Vec<Process>, Vec<Process>) =
-        with_the_dead(own_pid(), &before.0).into_iter().partition(Process::is_dead);
+        with_the_dead(own_pid(), &without).into_iter().partition(Process::is_dead);
     let refused = |process: &Process| process.signal(Signal::KILL) == Err(os::Errno::EPERM);
     let refused = alive.iter().filter(|process| refused(process)).count();
     let to_collect = dead.iter().any(|process| process.parent == own_pid());

@@ -9,9 +9,11 @@
 //! | waiting  | the command ended, a change starts the next   | a change                                                |
 //! | delayed  | the command ended, and starts again at a time | a change; the time has come                             |
 //! | renewing | told to leave, the next one follows           | it leaves                                               |
+//! | hosting  | its child watches no more, the command runs on until the next one is ready (`--overlap`) | the next one is ready; the command ended |
+//! | retiring | told to leave, another one runs               | it leaves                                               |
 //! | ending   | told to leave, the run ends                   | it leaves                                               |
 //!
-//! A child may die in every state. In `renewing` and `ending` it counts as dead when its time is over.
+//! A child may die in every state. In `renewing`, `retiring` and `ending` it counts as dead when its time is over.
 
 use std::time::{Duration, Instant};
 
@@ -56,8 +58,24 @@ pub enum State {
     Delayed(Instant),
     /// It hangs if it is still there at this instant.
     Renewing(Instant),
+    Hosting,
+    /// It hangs if it is still there at this instant.
+    Retiring(Instant),
     /// The same.
     Ending(Instant),
+}
+
+/// Whether a command is ready, as its probe says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// There is no probe.
+    Unknown,
+    /// Not yet.
+    NotYet,
+    /// It is, so long after its start.
+    Ready(Duration),
+    /// It is too late, or the command has ended before.
+    Never,
 }
 
 /// One generation.
@@ -73,6 +91,8 @@ pub struct Life {
     pub command_runs: bool,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
+    /// Whether it is ready; `NotYet` also where there is no probe.
+    pub readiness: Readiness,
     /// Keys that the command got from the terminal.
     pub keys: Keys,
     /// When to see whether a Ctrl-Z has left the command hanging.
@@ -89,6 +109,7 @@ impl Life {
             leader: None,
             command_runs: false,
             ended: None,
+            readiness: Readiness::NotYet,
             keys: Keys::default(),
             stuck_at: None,
         }
@@ -96,16 +117,16 @@ impl Life {
 
     /// Whether its child has been told to start, and not to leave.
     pub fn is_up(&self) -> bool {
-        !matches!(self.state, State::Standby | State::Renewing(_) | State::Ending(_))
+        !matches!(self.state, State::Standby | State::Renewing(_) | State::Retiring(_) | State::Ending(_))
     }
 
     /// When it wants a tick.
     pub fn due(&self) -> Option<Instant> {
         match self.state {
             State::Standby => None,
-            State::Renewing(hangs_at) | State::Ending(hangs_at) => Some(hangs_at),
+            State::Renewing(hangs_at) | State::Retiring(hangs_at) | State::Ending(hangs_at) => Some(hangs_at),
             State::Delayed(at) => Some(self.stuck_at.map_or(at, |stuck| stuck.min(at))),
-            State::Starting | State::Running | State::Stopping | State::Waiting => self.stuck_at,
+            State::Starting | State::Running | State::Stopping | State::Waiting | State::Hosting => self.stuck_at,
         }
     }
 
@@ -119,19 +140,40 @@ impl Life {
 
     /// The child ends the command for a change, and leaves.
     pub fn stops_for_change(&mut self) {
-        if self.is_up() {
+        if self.is_up() && self.state != State::Hosting {
             self.state = State::Stopping;
         }
     }
 
-    /// The child was told to leave; `state` is `Renewing` or `Ending`.
+    /// The command has ended by itself.
+    pub fn command_ended(&mut self, status: CommandStatus) {
+        (self.command_runs, self.ended) = (false, Some(status));
+        self.is_not_ready_in_time();
+    }
+
+    /// The command is ready. One that was given up on before that was known is not ended.
+    pub fn is_ready(&mut self, after: Duration) {
+        self.readiness = Readiness::Ready(after);
+        if self.state == State::Waiting && self.command_runs {
+            self.state = State::Running;
+        }
+    }
+
+    /// It has to be ready by now.
+    pub fn is_not_ready_in_time(&mut self) {
+        if self.readiness == Readiness::NotYet {
+            self.readiness = Readiness::Never;
+        }
+    }
+
+    /// The child was told to leave; `state` is `Renewing`, `Retiring` or `Ending`.
     pub fn leaves(&mut self, state: fn(Instant) -> State, stop_timeout: Duration, now: Instant) {
         self.state = state(now + stop_timeout + ANSWER);
     }
 
     /// The child was told to leave at once.
     pub fn leaves_soon(&mut self, now: Instant) {
-        if let State::Renewing(hangs_at) | State::Ending(hangs_at) = &mut self.state {
+        if let State::Renewing(hangs_at) | State::Retiring(hangs_at) | State::Ending(hangs_at) = &mut self.state {
             *hangs_at = (*hangs_at).min(now + ANSWER_SOON);
         }
     }

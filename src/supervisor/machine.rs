@@ -1,9 +1,9 @@
 //! What the supervisor decides, without I/O and without a clock.
 //!
-//! The states of one generation are in [`super::life`]. Today at most one is in charge: it was told to start, and it alone
-//! reads the queue. Beside it there may be one standby.
+//! The states of one generation are in [`super::life`]. The newest one was told to start last, and it alone reads the queue.
+//! Beside it there may be one standby.
 //!
-//! | state of the one in charge | a stop for a change begins | child left        | command exited | asked to end   | child died     |
+//! | state of the newest        | a stop for a change begins | child left        | command exited | asked to end   | child died     |
 //! |----------------------------|----------------------------|-------------------|----------------|----------------|----------------|
 //! | starting, running          | stopping, fork a standby   | next              | policy         | stop, ending   | sweep, a pause |
 //! | stopping                   | -                          | next              | policy         | stop, ending   | sweep, a pause |
@@ -14,20 +14,32 @@
 //! | none, a pause              | -                          | -                 | -              | last sweep     | -              |
 //!
 //! *Next* starts the standby; where there is none, or it must not go on from here, it forks one first. A standby is dismissed
-//! when the run ends, the one in charge dies, the config changed, or the watch state is not handed over. One that dies is
-//! forgotten.
+//! when the run ends, the newest dies, the config changed, or the watch state is not handed over. One that dies is forgotten.
+//!
+//! With `--overlap`, a child whose command is ready does not stop it for a change. It hands the watching over and hosts its
+//! command, while the next generation starts beside it:
+//!
+//! | the newest         | its command is ready | its command exited, or is not ready in time | the host's command exited | a child died        |
+//! |--------------------|----------------------|---------------------------------------------|---------------------------|---------------------|
+//! | alone, ready       | -                    | policy                                      | -                         | as above            |
+//! | alone, not ready   | told                 | policy; it runs on                          | -                         | as above            |
+//! | beside a host      | told, host: retire   | told, its command ends, it waits            | host: retire              | only that tree ends |
+//! | the same, it waits | the same             | -                                           | host: retire, policy      | only that tree ends |
+//!
+//! *Retire*: the child ends its command and leaves, and nothing follows. A newest that is not ready stops for a change as
+//! without `--overlap`, and the host stays. An end is asked of everyone, and comes when the last one has left.
 
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
-use super::life::{Life, State};
+use super::life::{Life, Readiness, State};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
 use crate::config::OnChange;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
-use crate::event::{Effect, StopReason, WaitingFor, What};
+use crate::event::{Effect, WaitingFor, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
@@ -57,6 +69,8 @@ pub struct Machine {
     /// Whether nobody reads standard output.
     unread: bool,
     backoff: Backoff,
+    /// Whether the command may be traced.
+    traces: bool,
 }
 
 impl Machine {
@@ -64,11 +78,13 @@ impl Machine {
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
         let (succession, first) = Succession::begin(now);
         let (job, backoff) = (Job::default(), Backoff::new());
-        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff }, first)
+        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff, traces: true }, first)
     }
 
     /// What a newly read configuration says.
     pub fn adapt(&mut self, rules: Rules) {
+        // Another command may be traced.
+        self.traces |= self.rules.command != rules.command;
         self.rules = rules;
         self.succession.damping.reset();
     }
@@ -76,6 +92,21 @@ impl Machine {
     /// What is known of the present series of restarts.
     pub fn damping(&self) -> &Damping {
         &self.succession.damping
+    }
+
+    /// Whether the command may be traced.
+    pub fn traces(&self) -> bool {
+        self.traces
+    }
+
+    /// Whether the command of the newest generation is ready.
+    #[cfg_attr(not(test), expect(dead_code, reason = "whoever waits for a change to be live asks for it"))]
+    pub fn readiness(&self) -> Readiness {
+        match self.succession.lives.newest() {
+            _ if !self.rules.probes => Readiness::Unknown,
+            Some(newest) => newest.readiness,
+            None => Readiness::NotYet,
+        }
     }
 
     /// When it wants a tick.
@@ -102,11 +133,11 @@ impl Machine {
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
             Input::Seen(tree) => {
-                let awaits_command =
-                    self.succession.lives.in_charge().is_some_and(|life| life.state == State::Starting);
+                let awaits_command = self.succession.lives.newest().is_some_and(|life| life.state == State::Starting);
                 actions.extend(self.job.seen(&tree, awaits_command, now).into_iter().map(Action::Job));
             }
         }
+        self.succession.sweep_if_due(&mut actions);
         actions
     }
 
@@ -128,12 +159,14 @@ impl Machine {
                 life.keys.outlived(now);
                 let action = match (response, self.rules.on_change) {
                     (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(signal),
-                    (Response::Signal | Response::Restart, _) => Effect::Restart,
+                    (Response::Signal | Response::Restart | Response::HandOver, _) => Effect::Restart,
                     (Response::Start, _) => Effect::Start,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
                 if response != Response::Signal {
-                    life.stops_for_change();
+                    if response != Response::HandOver {
+                        life.stops_for_change();
+                    }
                     if self.succession.behind.changes.is_empty() {
                         let series = self.succession.damping.restart(&changes, quiet);
                         actions.extend(series.map(|series| Action::TellSeries(of, series)));
@@ -155,7 +188,7 @@ impl Machine {
             }
             Report::Stopping { reason } => {
                 actions.push(tell(What::Stopping { signal: self.rules.stop_signal, reason }));
-                if reason == StopReason::Change {
+                if reason.starts_again() {
                     life.stops_for_change();
                     self.succession.fork_standby(now, actions);
                 }
@@ -167,7 +200,9 @@ impl Machine {
             }
             Report::Stopped { took_ns, killed } => {
                 life.command_runs = false;
-                self.succession.behind.stopped(took_ns);
+                if life.state != State::Hosting && !matches!(life.state, State::Retiring(_)) {
+                    self.succession.behind.stopped(took_ns);
+                }
                 actions.push(tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
             Report::Exited { status, ran_ns } => self.exited(of, status, Duration::from_nanos(ran_ns), now, actions),
@@ -176,12 +211,36 @@ impl Machine {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
                 }
             }
+            Report::Degraded(Degraded::NotReady { timeout, reason }) => {
+                life.is_not_ready_in_time();
+                let shown = humantime::format_duration(timeout);
+                let how = format!("was not ready after {shown} ({reason}), so it is ended");
+                if !self.stays_instead(of, how, actions) {
+                    actions.push(tell(What::Degraded(Degraded::NotReady { timeout, reason })));
+                }
+            }
             Report::Degraded(degraded) => {
                 if self.succession.said.is_news(&degraded) {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
-            Report::Ready { after } => actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 })),
+            Report::Untraced(degraded) => {
+                self.traces = false;
+                if self.succession.said.is_news(&degraded) {
+                    actions.push(tell(What::Degraded(degraded)));
+                }
+            }
+            Report::Ready { after } => {
+                life.is_ready(after);
+                let is_up = life.is_up();
+                actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 }));
+                if is_up && of == self.succession.generation {
+                    self.succession.retire_host(self.rules.stop_timeout, now, actions);
+                }
+            }
+            Report::HandedOver { whole } => {
+                self.succession.handed_over(of, whole, self.rules.stop_timeout, now, actions);
+            }
             Report::Status { message } => actions.push(tell(What::Status { message })),
             Report::Hint { message } => actions.push(tell(What::Hint { message })),
             Report::Advice { about, message } => {
@@ -204,8 +263,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let Some(life) = self.succession.lives.find(of) else { return };
-        life.command_runs = false;
-        life.ended = Some(status.clone());
+        life.command_ended(status.clone());
         let key = life.keys.behind(&status, self.rules.stop_timeout, now);
         if key.is_some_and(|key| status.is_of(key.number())) {
             // It has said nothing after the `^C`.
@@ -216,13 +274,39 @@ impl Machine {
         if !life.is_up() {
             return;
         }
+        if life.state == State::Hosting {
+            self.succession.retire_host(self.rules.stop_timeout, now, actions);
+            // Nothing runs any more where the newest has failed. Else that one may become ready.
+            let failed = self.succession.lives.newest().filter(|newest| newest.state == State::Waiting);
+            if let Some(generation) = failed.map(|newest| newest.generation) {
+                self.policy(generation, &status, ran, now, actions);
+            }
+            return;
+        }
+        if self.stays_instead(of, format!("{status} before it was ready"), actions) {
+            return actions.push(Action::NameListen(of));
+        }
         if let Some(signal) = key {
             return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), now, actions);
         }
+        self.policy(of, &status, ran, now, actions);
+    }
+
+    /// What the end of a command leads to, where nothing else runs.
+    fn policy(
+        &mut self,
+        of: Generation,
+        status: &CommandStatus,
+        ran: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         if self.unread {
             return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
         }
-        let waiting_for = match after_exit(self.rules.on_exit, &status, ran, &mut self.backoff) {
+        let after = after_exit(self.rules.on_exit, status, ran, &mut self.backoff);
+        let Some(life) = self.succession.lives.find(of) else { return };
+        let waiting_for = match after {
             AfterExit::Finish(code) => return self.end(code, format!("the command {status}"), now, actions),
             AfterExit::Wait => {
                 life.state = State::Waiting;
@@ -236,23 +320,39 @@ impl Machine {
         actions.push(Action::Tell(of, What::Waiting(waiting_for)));
     }
 
+    /// Where the command is not ready, and one before it runs on, that one stays: then this one only watches from here on.
+    fn stays_instead(&mut self, of: Generation, how: String, actions: &mut Vec<Action>) -> bool {
+        let Some(stays) = self.succession.lives.host().map(|host| host.generation) else { return false };
+        let Some(life) = self.succession.lives.newest_mut().filter(|newest| newest.generation == of) else {
+            return false;
+        };
+        if !matches!(life.state, State::Starting | State::Running) || matches!(life.readiness, Readiness::Ready(_)) {
+            return false;
+        }
+        life.state = State::Waiting;
+        let degraded = Degraded::NotReplaced { generation: of, how, stays };
+        actions.extend([Action::Tell(of, What::Degraded(degraded)), Action::Send(of, Directive::EndCommand)]);
+        true
+    }
+
     fn signal(&mut self, heard: Heard, now: Instant, actions: &mut Vec<Action>) {
         let Received { signal, .. } = heard.received;
+        let serving = self.succession.lives.serving();
         let situation = Situation {
             shares_terminal: self.shares_terminal,
-            command_runs: self.succession.lives.in_charge().is_some_and(|life| life.command_runs),
-            leader: self.succession.lives.in_charge().and_then(|life| life.leader),
-            child_leaves: !self.succession.lives.in_charge().is_some_and(Life::is_up),
+            command_runs: serving.is_some_and(|life| life.command_runs),
+            leader: serving.and_then(|life| life.leader),
+            child_leaves: !serving.is_some_and(Life::is_up),
             ending: self.succession.is_ending(),
         };
         match asks(heard, situation) {
             Asks::Nothing => {}
             Asks::PassOn => {
                 let directive = Directive::Signal { number: signal.number() };
-                actions.extend(self.succession.lives.in_charge().map(|life| Action::Send(life.generation, directive)));
+                actions.extend(self.succession.lives.serving().map(|life| Action::Send(life.generation, directive)));
             }
             Asks::LookLater => {
-                if let Some(life) = self.succession.lives.in_charge_mut() {
+                if let Some(life) = self.succession.lives.serving_mut() {
                     life.may_be_stuck(now);
                 }
             }
@@ -261,7 +361,7 @@ impl Machine {
                 actions.extend(self.job.go_on(self.shares_terminal, now).into_iter().map(Action::Job));
             }
             Asks::Key => {
-                let Some(life) = self.succession.lives.in_charge_mut() else { return };
+                let Some(life) = self.succession.lives.serving_mut() else { return };
                 let generation = life.generation;
                 if life.keys.pressed(signal, now) {
                     let reason = format!("{signal} from the terminal, twice");
@@ -294,7 +394,7 @@ impl Machine {
         if self.succession.is_ending() {
             return;
         }
-        match self.succession.lives.in_charge().filter(|life| life.is_up()).and_then(|life| life.ended.as_ref()) {
+        match self.succession.lives.serving().filter(|life| life.is_up()).and_then(|life| life.ended.as_ref()) {
             Some(status) => {
                 let (code, reason) = (status.code(), format!("the command {status}, and nobody reads its output"));
                 self.end(code, reason, now, actions);
@@ -326,17 +426,21 @@ impl Machine {
             return;
         }
         actions.extend(self.job.tick(now).into_iter().map(Action::Job));
-        let stop_timeout = self.rules.stop_timeout;
-        let Some(life) = self.succession.lives.in_charge_mut() else { return };
-        let generation = life.generation;
+        for generation in self.succession.lives.generations() {
+            self.tick_of(generation, now, actions);
+        }
+    }
+
+    fn tick_of(&mut self, generation: Generation, now: Instant, actions: &mut Vec<Action>) {
+        let Some(life) = self.succession.lives.find(generation) else { return };
         let stuck = life.stuck(now);
         match life.state {
             State::Delayed(at) if at <= now => {
-                life.leaves(State::Renewing, stop_timeout, now);
+                life.leaves(State::Renewing, self.rules.stop_timeout, now);
                 actions.push(Action::Send(generation, Directive::Stop));
                 self.succession.fork_standby(now, actions);
             }
-            State::Renewing(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
+            State::Renewing(hangs_at) | State::Retiring(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
                 self.succession.lost(generation, Loss::NoAnswer, now, actions);
             }
             _ => {}

@@ -8,6 +8,8 @@ mod endings;
 mod keys;
 #[path = "lifecycle_tests.rs"]
 mod lifecycle;
+#[path = "overlap_tests.rs"]
+mod overlap;
 #[path = "property_tests.rs"]
 mod properties;
 #[path = "series_tests.rs"]

@@ -1,8 +1,8 @@
 //! What holds whatever happens, in whatever order.
 
 use super::bench::{
-    Bench, HANGS, changed, degraded, died, exited, fork_failed, from_terminal, report, restarting, seen, signal,
-    started, stopped, stopping, watching,
+    Bench, HANGS, changed, degraded, died, exited, fork_failed, from_terminal, handed_over, not_ready, ready, report,
+    restarting, seen, signal, started, stopped, stopping, watching,
 };
 use crate::change::ChangeSet;
 use crate::config::OnExit;
@@ -13,6 +13,7 @@ use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Report, Response};
+use crate::supervisor::life::State;
 use crate::supervisor::machine::{Action, Input};
 use crate::supervisor::signals::Heard;
 use crate::supervisor::sweep::Remains;
@@ -34,6 +35,9 @@ fn any_child_input() -> impl Strategy<Value = Input> {
         1 => Just(stopped()),
         3 => any::<u8>().prop_map(exited),
         1 => Just(degraded()),
+        2 => Just(ready()),
+        1 => Just(not_ready()),
+        2 => any::<bool>().prop_map(handed_over),
         3 => (0..3usize, any::<bool>()).prop_map(|(end, hands_over)| {
             let end = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed][end];
             report(Report::Leaving { end, hands_over })
@@ -87,8 +91,10 @@ fn of_signal(input: &Input) -> u8 {
 #[derive(Debug, Default)]
 struct World {
     children: BTreeSet<Generation>,
-    /// They read the queue.
+    /// They were told to start.
     started: BTreeSet<Generation>,
+    /// It reads the queue.
+    reads: Option<Generation>,
     watch_state: u32,
     /// The watch state that each child was forked with.
     forked_with: BTreeMap<Generation, u32>,
@@ -101,6 +107,10 @@ impl World {
     fn take_in(&mut self, input: &Input) {
         if let Input::ChildDied(of, _) | Input::ForkFailed(of, _) | Input::Report(of, Report::Leaving { .. }) = input {
             self.started.remove(of);
+            self.reads.take_if(|reads| *reads == *of);
+        }
+        if let Input::Report(of, Report::HandedOver { .. }) = input {
+            self.reads.take_if(|reads| *reads == *of);
         }
         if let Input::ForkFailed(of, _) = input {
             self.children.remove(of);
@@ -114,7 +124,6 @@ impl World {
             match action {
                 Action::Fork(of) => {
                     prop_assert!(self.children.insert(*of), "{of} has a child: {actions:?}");
-                    prop_assert!(self.children.len() <= 2, "one in charge and one standby: {actions:?}");
                     self.forked_with.insert(*of, self.watch_state);
                 }
                 // The driver leaves it out after a failure to fork.
@@ -123,15 +132,19 @@ impl World {
                     let state = self.watch_state;
                     prop_assert_eq!(self.forked_with[of], state, "the watch state of another: {:?}", actions);
                     self.started.insert(*of);
-                    prop_assert_eq!(self.started.len(), 1, "one reads the queue: {:?}", actions);
+                    prop_assert_eq!(self.reads.replace(*of), None, "one reads the queue: {:?}", actions);
                 }
                 Action::Dismiss(of) | Action::Release(of) => {
                     prop_assert!(self.children.remove(of), "{of} is gone: {actions:?}");
                     self.started.remove(of);
+                    self.reads.take_if(|reads| *reads == *of);
                 }
                 Action::Send(of, _) => prop_assert!(self.children.contains(of), "{of} is gone: {actions:?}"),
-                // It kills them all. The one that was lost is still to be let go.
-                Action::Sweep => self.started.clear(),
+                // It kills all others. The one that was lost is still to be let go.
+                Action::Sweep { spared } => {
+                    self.started.retain(|of| spared.contains(of));
+                    self.reads.take_if(|reads| !spared.contains(reads));
+                }
                 Action::ForgetWatches => self.watch_state += 1,
                 Action::Finish(code) => self.finished = Some(code.number()),
                 _ => {}
@@ -139,6 +152,24 @@ impl World {
         }
         Ok(())
     }
+
+    /// One of those who were told to start: the newest, or one before it.
+    fn one(&self, newest: bool) -> Option<Generation> {
+        let mut started = self.started.iter().copied();
+        if newest { started.next_back() } else { started.next() }
+    }
+}
+
+/// What holds of all lives together.
+fn check(bench: &mut Bench) -> Result<(), TestCaseError> {
+    let states: Vec<State> = bench.machine.succession.lives.all().map(|life| life.state).collect();
+    let count = |is: fn(&State) -> bool| states.iter().filter(|state| is(state)).count();
+    prop_assert!(count(|state| *state == State::Standby) <= 1, "{states:?}");
+    prop_assert!(count(|state| *state == State::Hosting) <= 1, "{states:?}");
+    let newest =
+        |state: &State| !matches!(state, State::Standby | State::Hosting | State::Retiring(_) | State::Ending(_));
+    prop_assert!(count(newest) <= 1, "{states:?}");
+    Ok(())
 }
 
 /// A machine and its world, as they begin.
@@ -197,6 +228,7 @@ proptest! {
             world.take_in(&input);
             let actions = bench.step_of(input);
             world.perform(&actions)?;
+            check(&mut bench)?;
             let _ = bench.machine.due();
             if world.finished.is_some() {
                 break;
@@ -208,14 +240,15 @@ proptest! {
     #[test]
     fn an_end_that_was_asked_for_comes_as_soon_as_the_child_has_left(
         (on_exit, shares) in any_rules(),
-        steps in proptest::collection::vec((any_child_input(), any_outside_input(), any::<bool>(), any::<bool>(), 0u64..3000), 0..60),
+        steps in proptest::collection::vec((
+            any_child_input(), any_outside_input(), any::<bool>(), any::<bool>(), any::<bool>(), 0u64..3000
+        ), 0..60),
     ) {
         let (mut bench, mut world) = begin(on_exit, shares);
         let (mut asked, mut unread) = (None, false);
-        'run: for (from_child, from_outside, turn, can_fork, pause) in steps {
+        'run: for (from_child, from_outside, turn, newest, can_fork, pause) in steps {
             bench.pass(Duration::from_millis(pause));
-            let in_charge = world.started.first().copied();
-            let mut next = Some(match in_charge {
+            let mut next = Some(match world.one(newest) {
                 Some(generation) if turn => of(from_child, generation),
                 _ => from_outside,
             });
@@ -255,15 +288,17 @@ proptest! {
     #[test]
     fn the_run_ends_within_its_bounds_after_a_request_whatever_else_happens(
         (on_exit, shares) in any_rules(),
-        before in proptest::collection::vec((any_child_input(), any_outside_input(), any::<bool>(), 0u64..3000), 0..30),
+        before in proptest::collection::vec((
+            any_child_input(), any_outside_input(), any::<bool>(), any::<bool>(), 0u64..3000
+        ), 0..30),
         after in proptest::collection::vec((any_outside_input(), 0u64..3000), 0..30),
         remains in any_remains(),
     ) {
         let (mut bench, mut world) = begin(on_exit, shares);
-        for (from_child, from_outside, turn, pause) in before {
+        for (from_child, from_outside, turn, newest, pause) in before {
             bench.pass(Duration::from_millis(pause));
-            let input = match world.started.first() {
-                Some(generation) if turn => of(from_child, *generation),
+            let input = match world.one(newest) {
+                Some(generation) if turn => of(from_child, generation),
                 _ => from_outside,
             };
             world.take_in(&input);

@@ -30,6 +30,8 @@ pub struct Rules {
     pub stop_signal: Signal,
     /// How long a stop may take until KILL.
     pub stop_timeout: Duration,
+    /// Whether there is a probe that tells when the command is ready.
+    pub probes: bool,
 }
 
 /// Something that happened to the supervisor.
@@ -85,8 +87,13 @@ pub enum Action {
     EndLine,
     /// Looks at the tree and answers with [`Input::Seen`], signals one process, or stops the supervisor itself.
     Job(Step),
+    /// Tells, once, what lets two generations listen at one address.
+    NameListen(Generation),
     /// Kills whatever descends from us and collects the dead, once and without waiting; answers with [`Input::Swept`].
-    Sweep,
+    Sweep {
+        /// The generations that live: their children and all below them are left alone.
+        spared: Vec<Generation>,
+    },
     /// Ends with this code.
     Finish(ExitCode),
 }

@@ -42,15 +42,29 @@ pub struct Succession {
     end: Option<(ExitCode, String)>,
     /// The sweep under way, and what follows it.
     sweep: Option<(Sweep, Afterwards)>,
+    /// Whether its next round is due now.
+    to_sweep: bool,
     backoff: Backoff,
 }
 
 #[derive(Debug)]
 enum Afterwards {
-    /// This generation has lost its child; the next one follows, or the end.
-    Lost { generation: Generation, loss: Loss, lived: Duration },
+    /// These have lost their children; the next one follows, or the end.
+    Lost(Vec<Lost>),
     /// All is over, with this code.
     Over(ExitCode),
+}
+
+/// A generation that has lost its child.
+#[derive(Debug)]
+struct Lost {
+    generation: Generation,
+    loss: Loss,
+    lived: Duration,
+    /// Where it was then.
+    state: State,
+    /// Whether it watched.
+    watched: bool,
 }
 
 impl Succession {
@@ -69,6 +83,7 @@ impl Succession {
             pause: None,
             end: None,
             sweep: None,
+            to_sweep: false,
             backoff: Backoff::new(),
         };
         (succession, vec![Action::Fork(generation), Action::Start(generation, ChangeSet::default())])
@@ -93,7 +108,7 @@ impl Succession {
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.sweep.as_ref().is_some_and(|(sweep, _)| sweep.due() <= now) {
-            actions.push(Action::Sweep);
+            self.to_sweep = true;
         }
         if self.pause.take_if(|until| *until <= now).is_some() {
             self.next(now, actions);
@@ -112,21 +127,23 @@ impl Succession {
     pub fn left(&mut self, of: Generation, end: ChildEnd, hands_over: bool, now: Instant, actions: &mut Vec<Action>) {
         let Some(state) = self.lives.find(of).map(|life| life.state) else { return };
         let is_expected = match end {
-            ChildEnd::Reload => state != State::Standby,
-            ChildEnd::Ended => matches!(state, State::Renewing(_)),
+            ChildEnd::Reload => !matches!(state, State::Standby | State::Hosting | State::Retiring(_)),
+            ChildEnd::Ended => matches!(state, State::Renewing(_) | State::Retiring(_)),
             ChildEnd::Failed => false,
         };
         if !is_expected && self.end.is_none() {
             return self.lost(of, Loss::Left, now, actions);
         }
         let Some(life) = self.lives.remove(of) else { return };
-        if !hands_over {
+        if of == self.generation && !hands_over {
             self.dismiss_standby(actions);
             actions.push(Action::ForgetWatches);
         }
         actions.push(Action::Release(life.generation));
-        if let Some((code, reason)) = self.end.take() {
-            self.finish(code, reason, now, actions);
+        if self.end.is_some() {
+            self.finish_when_alone(now, actions);
+        } else if matches!(state, State::Retiring(_)) {
+            // The next one runs already.
         } else if end == ChildEnd::Reload && life.keys.mean_the_end() {
             let (signal, code) = (Signal::INT, ExitCode::of_signal(Signal::INT.number()));
             self.finish(code, format!("{signal} from the terminal"), now, actions);
@@ -138,6 +155,42 @@ impl Succession {
         }
     }
 
+    /// A child watches no more, and the next one starts beside it.
+    pub fn handed_over(
+        &mut self,
+        of: Generation,
+        whole: bool,
+        stop_timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        if of != self.generation || !self.lives.find(of).is_some_and(|life| life.is_up()) {
+            return;
+        }
+        if !whole {
+            self.dismiss_standby(actions);
+            actions.push(Action::ForgetWatches);
+        }
+        self.retire_host(stop_timeout, now, actions);
+        let Some(life) = self.lives.find(of) else { return };
+        if life.command_runs {
+            life.state = State::Hosting;
+        } else {
+            // It has ended meanwhile.
+            life.leaves(State::Retiring, stop_timeout, now);
+            actions.push(Action::Send(of, Directive::Retire));
+        }
+        self.next(now, actions);
+    }
+
+    /// The newest is ready, so the one that runs beside it is ended.
+    pub fn retire_host(&mut self, stop_timeout: Duration, now: Instant, actions: &mut Vec<Action>) {
+        if let Some(host) = self.lives.host() {
+            host.leaves(State::Retiring, stop_timeout, now);
+            actions.push(Action::Send(host.generation, Directive::Retire));
+        }
+    }
+
     /// A child is dead, or as good as dead.
     pub fn lost(&mut self, generation: Generation, loss: Loss, now: Instant, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.remove(generation) else { return };
@@ -145,10 +198,26 @@ impl Succession {
             // Another is forked when it is needed.
             return actions.push(Action::Dismiss(generation));
         }
-        self.dismiss_standby(actions);
-        actions.extend([Action::ForgetWatches, Action::Sweep]);
+        let watched = generation == self.generation;
+        if watched {
+            self.dismiss_standby(actions);
+            actions.push(Action::ForgetWatches);
+        }
         let lived = now.saturating_duration_since(life.since);
-        self.sweep = Some((Sweep::begin(now), Afterwards::Lost { generation, loss, lived }));
+        let mut lost = match self.sweep.take() {
+            Some((_, Afterwards::Lost(before))) => before,
+            _ => Vec::new(),
+        };
+        lost.push(Lost { generation, loss, lived, state: life.state, watched });
+        self.sweep = Some((Sweep::begin(now), Afterwards::Lost(lost)));
+        self.to_sweep = true;
+    }
+
+    /// One round for all who were lost, and whoever belongs to a life is spared.
+    pub fn sweep_if_due(&mut self, actions: &mut Vec<Action>) {
+        if std::mem::take(&mut self.to_sweep) {
+            actions.push(Action::Sweep { spared: self.lives.generations() });
+        }
     }
 
     /// A round of the sweep has left this.
@@ -156,25 +225,45 @@ impl Succession {
         let Some(swept) = self.sweep.as_mut().and_then(|(sweep, _)| sweep.look(remains, now)) else { return };
         match self.sweep.take() {
             Some((_, Afterwards::Over(code))) => actions.push(Action::Finish(code)),
-            Some((_, Afterwards::Lost { generation, loss, lived })) => {
-                actions.extend(swept.left.map(|left| Action::Tell(generation, What::Degraded(left))));
-                actions.push(Action::Release(generation));
-                if let Some((code, reason)) = self.end.take() {
-                    return self.finish(code, reason, now, actions);
+            Some((_, Afterwards::Lost(lost))) => {
+                let first = lost.first().map(|lost| lost.generation).unwrap_or(self.generation);
+                actions.extend(swept.left.map(|left| Action::Tell(first, What::Degraded(left))));
+                actions.extend(lost.iter().map(|lost| Action::Release(lost.generation)));
+                if self.end.is_some() {
+                    return self.finish_when_alone(now, actions);
                 }
-                let delay = self.backoff.after(lived);
-                let degraded = Degraded::ChildDied { generation, loss, delay };
-                actions.push(Action::Tell(generation, What::Degraded(degraded)));
-                self.pause = Some(now + delay);
+                for lost in lost {
+                    self.follow(lost, now, actions);
+                }
             }
             None => {}
         }
     }
 
+    /// What follows a loss: the next child, if nothing else runs or watches.
+    fn follow(&mut self, lost: Lost, now: Instant, actions: &mut Vec<Action>) {
+        let Lost { generation, loss, lived, state, watched } = lost;
+        let failed = self.lives.newest_mut().filter(|newest| newest.state == State::Waiting);
+        let delay = if watched {
+            let delay = self.backoff.after(lived);
+            self.pause = Some(now + delay);
+            Some(delay)
+        } else if state == State::Hosting
+            && let Some(newest) = failed
+        {
+            let delay = self.backoff.after(lived);
+            newest.state = State::Delayed(now + delay);
+            Some(delay)
+        } else {
+            None
+        };
+        actions.push(Action::Tell(generation, What::Degraded(Degraded::ChildDied { generation, loss, delay })));
+    }
+
     /// There is no child for this generation.
     pub fn fork_failed(&mut self, generation: Generation, errno: Errno, now: Instant, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.remove(generation) else { return };
-        if life.state == State::Standby {
+        if life.state == State::Standby || generation != self.generation {
             // Tried again when it is needed, and told then.
             return;
         }
@@ -239,25 +328,31 @@ impl Succession {
         actions: &mut Vec<Action>,
     ) {
         self.dismiss_standby(actions);
-        if self.sweep.is_some() {
-            // It is bounded, and the end follows it.
-            self.end.get_or_insert((code, reason));
-        } else if let Some(life) = self.lives.in_charge_mut() {
-            let generation = life.generation;
+        self.pause = None;
+        for life in self.lives.all() {
             match life.state {
                 // It has been told already, and a second time would mean KILL.
-                State::Renewing(hangs_at) => life.state = State::Ending(hangs_at),
-                State::Ending(_) => {
-                    life.leaves_soon(now);
-                    actions.push(Action::Send(generation, Directive::Stop));
+                State::Renewing(hangs_at) => {
+                    life.state = State::Ending(hangs_at);
+                    continue;
                 }
-                _ => {
-                    life.leaves(State::Ending, stop_timeout, now);
-                    actions.push(Action::Send(generation, Directive::Stop));
-                }
+                // To be replaced is no request: this is the first.
+                State::Retiring(hangs_at) => life.state = State::Ending(hangs_at),
+                State::Ending(_) => life.leaves_soon(now),
+                _ => life.leaves(State::Ending, stop_timeout, now),
             }
-            self.end.get_or_insert((code, reason));
-        } else {
+            actions.push(Action::Send(life.generation, Directive::Stop));
+        }
+        // A sweep is bounded, and the end follows it.
+        self.end.get_or_insert((code, reason));
+        self.finish_when_alone(now, actions);
+    }
+
+    fn finish_when_alone(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.lives.is_empty()
+            && self.sweep.is_none()
+            && let Some((code, reason)) = self.end.take()
+        {
             self.finish(code, reason, now, actions);
         }
     }
@@ -265,7 +360,8 @@ impl Succession {
     fn finish(&mut self, code: ExitCode, reason: String, now: Instant, actions: &mut Vec<Action>) {
         self.dismiss_standby(actions);
         self.pause = None;
-        actions.extend([Action::Tell(self.generation, What::Finished { code, reason }), Action::Sweep]);
+        let sweep = Action::Sweep { spared: Vec::new() };
+        actions.extend([Action::Tell(self.generation, What::Finished { code, reason }), sweep]);
         self.sweep = Some((Sweep::begin(now), Afterwards::Over(code)));
     }
 }

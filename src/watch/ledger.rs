@@ -118,6 +118,12 @@ impl Ledger {
             self.settler.withdraw(path);
             return false;
         }
+        let decision = self.filter.decide_by_now(path, decision);
+        if !decision.counts {
+            info!(path = %path.display(), rule = %decision.rule, "does not count");
+            self.settler.withdraw(path);
+            return false;
+        }
         // The comparison may have set it to unknown.
         let before = self.snapshot.get(path);
         let kind = match (before, look.stamp) {
@@ -145,7 +151,10 @@ impl Ledger {
     pub fn confirm(&mut self, now: Instant) {
         for path in self.settler.paths() {
             let look = os::fs::look(&path);
-            if self.is_fresh(&path) && is_made_by_running(&path) {
+            if self.filter.live().is_some() && !self.filter.decide(&path).counts && !path.is_dir() {
+                // Meanwhile it is known that the command made it.
+                self.settler.withdraw(&path);
+            } else if self.is_fresh(&path) && is_made_by_running(&path) {
                 self.snapshot.set(&path, look.stamp);
                 self.settler.withdraw(&path);
             } else if self.is_as_it_was(&path, look) || self.has_same_content(&path, look) {
@@ -165,6 +174,7 @@ impl Ledger {
                 self.snapshot.lock().set_with_digest(path, stamp, digest);
             }
             self.start.known.insert(path.clone(), look);
+            self.filter.live().iter().for_each(|live| live.has_passed(path));
             if change.open {
                 self.still_open.insert(path.clone());
             }

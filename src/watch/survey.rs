@@ -99,8 +99,11 @@ impl Survey {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
             self.coverage.watch(directory);
+            self.coverage.register_hops(directory);
         }
-        self.coverage.register_hops(path);
+        if path.is_symlink() {
+            self.coverage.register_hops(path);
+        }
         if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
             self.ledger.snapshot.set(path, seen.stamp);
             self.consider(path, Progress::Partial);
@@ -174,6 +177,13 @@ impl Survey {
         }
         for visible in self.coverage.visible_through(path) {
             self.turn(&visible);
+        }
+        if let Some(live) = self.filter.live() {
+            match what {
+                Entry::Closed => live.was_closed(path),
+                Entry::MovedTo => live.was_moved_in(path),
+                _ => {}
+            }
         }
         let look = self.ledger.hear(path, what);
         // Setting only the times (`touch -m`) sends MODIFY, and no CLOSE_WRITE follows.

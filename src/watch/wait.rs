@@ -14,7 +14,7 @@ use crate::os::{Errno, errno};
 #[derive(Debug, Clone)]
 pub struct Door {
     bell: Arc<Bell>,
-    paths: Sender<(PathBuf, Look)>,
+    paths: Sender<Vec<(PathBuf, Look)>>,
     marks: Sender<Mark>,
 }
 
@@ -29,11 +29,10 @@ pub enum Mark {
 }
 
 impl Door {
-    /// Has a file watched that looked like this when somebody read it: if it looks otherwise by then, that is a change.
-    #[cfg_attr(not(test), expect(dead_code, reason = "discovery is the first to come in this way"))]
-    pub fn add(&self, path: PathBuf, seen: Look) {
+    /// Has files watched that looked like this when somebody read them: one that looks otherwise by then has changed.
+    pub fn add(&self, paths: Vec<(PathBuf, Look)>) {
         // The receiver ends with the process.
-        let _ = self.paths.send((path, seen));
+        let _ = self.paths.send(paths);
         self.bell.ring();
     }
 
@@ -48,7 +47,7 @@ impl Door {
 #[derive(Debug)]
 pub struct Visitors {
     bell: Arc<Bell>,
-    paths: Receiver<(PathBuf, Look)>,
+    paths: Receiver<Vec<(PathBuf, Look)>>,
     marks: Receiver<Mark>,
 }
 
@@ -67,7 +66,7 @@ pub fn door() -> Result<(Door, Visitors), Errno> {
 impl Visitors {
     /// The paths that are to be watched from now on.
     pub fn paths(&self) -> Vec<(PathBuf, Look)> {
-        self.paths.try_iter().collect()
+        self.paths.try_iter().flatten().collect()
     }
 
     /// The requests to take everything in.

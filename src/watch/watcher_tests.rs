@@ -130,8 +130,8 @@ fn a_path_that_another_thread_names_is_watched_at_once_and_compared_with_how_it_
     let far = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            door.add(read.clone(), looks[0]);
-            door.add(changed.clone(), looks[1]);
+            door.add(vec![(read.clone(), looks[0])]);
+            door.add(vec![(changed.clone(), looks[1])]);
         });
         while watcher.settler().is_empty() {
             wait.until(far);

@@ -17,7 +17,7 @@ const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const USER: u32 = 54_321;
 
 /// A sandbox of that user, and a set-uid copy of the probe that runs as root; `None` if that is not possible here.
-fn with_root_inside() -> Option<(Sandbox, String)> {
+pub fn with_root_inside() -> Option<(Sandbox, String)> {
     let sandbox = Sandbox::new();
     sandbox.write("app.txt", "one");
     let program = sandbox.beside().join("probe");
@@ -32,7 +32,7 @@ fn with_root_inside() -> Option<(Sandbox, String)> {
     works.then_some((sandbox, program))
 }
 
-fn as_user() -> [String; 2] {
+pub fn as_user() -> [String; 2] {
     [format!("--reuid={USER}"), "--clear-groups".to_owned()]
 }
 

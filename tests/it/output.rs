@@ -279,6 +279,8 @@ fn help_and_version_are_on_standard_output() {
         "--debounce",
         "--compare",
         "--no-follow",
+        "--discover",
+        "--discover-root",
         "--on-change",
         "--on-exit",
         "--stop-signal",

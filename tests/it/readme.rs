@@ -273,7 +273,8 @@ pub fn flags() -> BTreeSet<String> {
     let help = String::from_utf8(output.stdout).expect("the help is UTF-8");
     let options = help.lines().filter(|line| line.trim_start().starts_with('-'));
     let flags = options.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
-    flags.map(|flag| flag.trim_end_matches(',').to_owned()).collect()
+    // `--name[=VALUE]` is an option whose value may be left out.
+    flags.map(|flag| flag.split([',', '[']).next().unwrap_or(flag).to_owned()).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod listenfd;
 mod mirror;
 mod record;
 mod rooted;
+mod storm;
 mod tree;
 
 use std::env::ArgsOs;
@@ -25,14 +26,17 @@ struct Specimen {
     run: fn(ArgsOs) -> Ended,
 }
 
-const SPECIMENS: [Specimen; 8] = [
+const SPECIMENS: [Specimen; 11] = [
     Specimen { name: "floor", words: "DIR -- COMMAND [ARGUMENT]...", run: floor::run },
     Specimen { name: "headless", words: "FILE", run: headless::run },
     Specimen { name: "heard", words: "FILE ENDS_ON...", run: heard::run },
     Specimen { name: "listenfd", words: "", run: listenfd::run },
     Specimen { name: "mirror", words: "DIR, with /dev/fuse as standard input", run: mirror::run },
+    Specimen { name: "opens", words: "FILE COUNT", run: storm::opens },
     Specimen { name: "record", words: "LOG SLOW_STOP_MS DIR...", run: record::run },
     Specimen { name: "rooted", words: "FILE", run: rooted::run },
+    Specimen { name: "storm", words: "DIR", run: storm::run },
+    Specimen { name: "timed", words: "COMMAND [ARGUMENT]...", run: storm::timed },
     Specimen { name: "tree", words: "DIR PORT SLOW_STOP_MS MEMBER...", run: tree::run },
 ];
 

@@ -1,0 +1,139 @@
+//! The threads that trace a command: one serves its calls, one learns from them, and one looks at programs before they are
+//! executed, where a set-uid program would lose its rights.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::inbox::Voice;
+use super::machine::Input;
+use crate::degraded::Degraded;
+use crate::discover::{Live, missed, needs_rights, untraceable};
+use crate::os;
+use crate::os::seccomp::{
+    Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate, leave_with,
+};
+use crate::os::seccomp::{prepare, trial};
+use crate::protocol::Report;
+use crate::watch::Door;
+
+/// A command that needs rights so soon after its start is started again, untraced. Later it has too much to lose.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the threads need.
+#[derive(Clone)]
+pub struct Tracing {
+    /// What they learn goes here.
+    pub live: Arc<Live>,
+    /// Relative names of the watcher begin here.
+    pub directory: PathBuf,
+    /// What is to be watched.
+    pub door: Door,
+    /// To the main thread.
+    pub voice: Voice,
+}
+
+/// The trial, in a thread of its own. It forks, and takes about a millisecond.
+pub struct Trial(JoinHandle<Result<(), Untraceable>>);
+
+impl Trial {
+    /// Begins, if a thread can be had.
+    pub fn begin() -> Option<Trial> {
+        Builder::new().name("trial".into()).spawn(trial).ok().map(Trial)
+    }
+
+    /// What came of it.
+    pub fn end(self) -> Result<(), Untraceable> {
+        self.0.join().unwrap_or(Err(Untraceable::Silence))
+    }
+}
+
+impl Tracing {
+    /// Makes everything ready for a command that is about to start: whoever starts it has to be given the result, and to drop it
+    /// afterwards. `None` if the command starts untraced, which has been told then.
+    pub fn begin(&self, trial: Option<Trial>, deposit: &OwnedFd) -> Option<Installation> {
+        let ready = trial.map_or(Ok(()), Trial::end).and_then(|()| self.prepare(deposit));
+        ready.map_err(|why| self.tell_untraceable(why)).ok()
+    }
+
+    fn prepare(&self, deposit: &OwnedFd) -> Result<Installation, Untraceable> {
+        let (installation, receiver) = prepare()?;
+        let no_thread = |error: std::io::Error| Untraceable::HandOver(os::errno(&error));
+        let found = Arc::new(Found::new().map_err(Untraceable::HandOver)?);
+        let deposit = deposit.try_clone().map_err(no_thread)?;
+        self.live.begin(Arc::clone(&found));
+        let (serving, learning) = (self.clone(), self.clone());
+        // The one that serves is the last: once it is there, nothing can fail.
+        Builder::new().name("discover".into()).spawn(move || learning.learn()).map_err(no_thread)?;
+        let served = Arc::clone(&found);
+        let started = Builder::new().name("calls".into()).spawn(move || serving.serve(receiver, &served, &deposit));
+        if started.is_err() {
+            found.end();
+        }
+        started.map(|_| installation).map_err(no_thread)
+    }
+
+    fn serve(&self, receiver: Receiver, found: &Found, deposit: &OwnedFd) {
+        // If it cannot be left there, the supervisor is gone, and the end is near.
+        let hold = |listener: &Listener| {
+            let _ = leave_with(listener, deposit);
+        };
+        match receiver.receive(hold) {
+            Ok(Received { listener, no_new_privileges }) => {
+                let listener = Arc::new(listener);
+                let gate = no_new_privileges.then(|| self.guarded(&listener)).flatten();
+                listener.serve(found, gate);
+            }
+            Err(why) => {
+                found.end();
+                // A command that could not begin has been told.
+                if why != Untraceable::NeverBegun {
+                    self.tell_untraceable(why);
+                }
+            }
+        }
+    }
+
+    fn guarded(&self, listener: &Arc<Listener>) -> Option<Gate> {
+        let (gate, guard) = gate();
+        let (tracing, listener) = (self.clone(), Arc::clone(listener));
+        let started = Builder::new().name("gate".into()).spawn(move || tracing.stand_guard(&guard, &listener));
+        started.is_ok().then_some(gate)
+    }
+
+    fn stand_guard(&self, guard: &Guard, listener: &Listener) {
+        let began = Instant::now();
+        let let_pass = |id| {
+            listener.answer(id);
+        };
+        guard.watch(let_pass, |program| {
+            if !needs_rights(program) {
+                return true;
+            }
+            let starts_again = began.elapsed() < SOON;
+            let program = program.to_owned();
+            self.voice.report(Report::Untraced(Degraded::NeedsRights { program, starts_again }));
+            if starts_again {
+                self.voice.input(Input::RightsNeeded);
+            }
+            !starts_again
+        });
+    }
+
+    fn learn(&self) {
+        self.live.learn_all(&self.directory, |news, gaps| {
+            if !news.is_empty() {
+                self.door.add(news);
+            }
+            for (gap, thread) in gaps {
+                self.voice.report(Report::Degraded(Degraded::TraceGap { why: missed(gap, thread) }));
+            }
+        });
+    }
+
+    fn tell_untraceable(&self, why: Untraceable) {
+        self.voice.report(Report::Untraced(Degraded::Untraced { why: untraceable(why) }));
+    }
+}

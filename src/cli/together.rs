@@ -1,0 +1,55 @@
+//! Settings that cannot be used together. Pure: each check gives back its sentence.
+
+use crate::address::{Address, overlap};
+use crate::config::{Config, OnChange};
+use crate::os::handed_over::FIRST;
+use crate::probe::Probe;
+
+/// One sentence for each combination that makes no sense.
+pub fn mistakes(config: &Config) -> Vec<String> {
+    [ready_on_a_held_socket(config), ready_on_a_held_descriptor(config), overlap_without_proof(config)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
+fn ready_on_a_held_socket(config: &Config) -> Option<String> {
+    let is_held = |address: &Address| config.listen.iter().any(|listen| overlap(&listen.address, address));
+    let probe = config.ready.as_ref()?;
+    let held = match probe {
+        Probe::Tcp { host, port } => host.addresses().iter().any(|ip| is_held(&Address::Tcp((*ip, *port).into()))),
+        Probe::Unix(path) => is_held(&Address::Unix(path.clone())),
+        _ => false,
+    };
+    held.then(|| format!("--ready {probe}: reloadrun holds this socket itself (--listen), so it takes connections before the command is ready; use http://, exec:, notify or fd:"))
+}
+
+fn ready_on_a_held_descriptor(config: &Config) -> Option<String> {
+    let Some(Probe::Descriptor(number)) = config.ready else { return None };
+    let taken = (FIRST..).take(config.listen.len()).any(|taken| taken == number);
+    taken.then(|| format!("--ready fd:{number}: a socket of --listen has this descriptor; use a higher one"))
+}
+
+/// What `--overlap` needs, and what makes no sense with it.
+fn overlap_without_proof(config: &Config) -> Option<String> {
+    if !config.overlap {
+        return None;
+    }
+    if config.on_change != OnChange::Restart {
+        return Some(format!(
+            "--overlap replaces one generation by the next, and with --on-change {} there is no next one; leave one of them out",
+            config.on_change
+        ));
+    }
+    match &config.ready {
+        None => Some(
+            "--overlap needs --ready notify, exec:COMMAND or fd:N: the old generation stays until the new one is ready"
+                .to_owned(),
+        ),
+        Some(probe @ (Probe::Http { .. } | Probe::Tcp { .. } | Probe::Unix(_))) => Some(format!(
+            "--overlap with --ready {probe}: both generations answer at this address, and a connection cannot tell the two apart; use notify, exec:COMMAND or fd:N"
+        )),
+        Some(Probe::Exec(_) | Probe::Notify | Probe::Descriptor(_)) => None,
+    }
+}

@@ -1,0 +1,262 @@
+//! What is known so far of a command that runs: one thread learns, the watcher asks.
+//!
+//! A write of the command is told before it happens, and so before its event. Whoever sees an event and has to know whose it
+//! is waits until all that was told by then has been learned ([`Live::catch_up`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::look::observe;
+use super::place::Places;
+use super::sets::{Discovery, Entry, Gap, NewNames, Role, Verdict, Writes};
+use crate::change::{Look, Stamp};
+use crate::os::fs::look;
+use crate::os::seccomp::{Found, Sighting};
+
+/// So long it is waited for what was told. It takes longer only where a file system does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of a directory with more names than these, none is new.
+const MOST_NAMES: usize = 10_000;
+
+/// What a path is to the command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// It makes it itself.
+    pub own: bool,
+    /// It depends on it: it reads it, or asks for it; [`Role::Listed`] if the path is new in a directory that it lists.
+    pub depends: Option<Role>,
+}
+
+/// A file that is to be watched from now on, and how it looked when the command named it.
+pub type News = (PathBuf, Look);
+
+/// Shared between the threads of a child.
+#[derive(Debug)]
+pub struct Live {
+    state: Mutex<State>,
+    /// Whether anything is known at all.
+    any: AtomicBool,
+    /// Where sightings come from, once the command is traced.
+    found: OnceLock<Arc<Found>>,
+    learned: Mutex<u64>,
+    more: Condvar,
+    /// Whether a wait was in vain.
+    stuck: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    discovery: Discovery,
+    /// The names in directories that the command lists, as they were then.
+    listed: BTreeMap<PathBuf, BTreeSet<OsString>>,
+}
+
+impl Live {
+    /// Nothing is known yet.
+    pub fn new(places: Places) -> Live {
+        let state = State { discovery: Discovery::new(places), listed: BTreeMap::new() };
+        Live {
+            state: Mutex::new(state),
+            any: AtomicBool::new(false),
+            found: OnceLock::new(),
+            learned: Mutex::new(0),
+            more: Condvar::new(),
+            stuck: AtomicBool::new(false),
+        }
+    }
+
+    /// The command is about to start, and what is seen of it comes from here. Events of earlier processes have been taken in.
+    pub fn begin(&self, found: Arc<Found>) {
+        let _ = self.found.set(found);
+    }
+
+    /// Learns what has been seen, until nothing more will come. For a thread of its own: a file system may keep it waiting.
+    /// `tell` gets what is to be watched from now on, and what makes the trace incomplete.
+    pub fn learn_all(&self, directory: &Path, mut tell: impl FnMut(Vec<News>, Vec<(Gap, i32)>)) {
+        let Some(found) = self.found.get() else { return };
+        let mut count = 0;
+        loop {
+            let has_ended = found.has_ended();
+            let sightings = found.take();
+            let mut gaps = Vec::new();
+            let mut news = Vec::new();
+            for sighting in sightings {
+                if let Sighting::Gap { gap, thread } = sighting {
+                    gaps.extend(self.state().discovery.add_gap(gap, thread).then_some((gap, thread)));
+                } else {
+                    news.extend(self.learn(&sighting, directory));
+                }
+                count += 1;
+                *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = count;
+                self.more.notify_all();
+            }
+            if !news.is_empty() || !gaps.is_empty() {
+                tell(news, gaps);
+            }
+            if has_ended {
+                return;
+            }
+            found.wait();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in one sighting of a file; says what is to be watched because of it.
+    fn learn(&self, sighting: &Sighting, directory: &Path) -> Vec<News> {
+        let Sighting::File { seen_ns, .. } = sighting else { return Vec::new() };
+        // The file system is asked while nobody is kept from the rest.
+        let observed = observe(sighting, directory);
+        let mut changed = Vec::new();
+        let mut state = self.state();
+        for (looked, access, first) in &observed.looked {
+            for path in [Some(&looked.name), looked.target.as_ref()].into_iter().flatten() {
+                let before = state.standing(path).depends;
+                changed.push((path.clone(), before));
+            }
+            state.discovery.add(looked, *access, *first);
+        }
+        observed.privileged.into_iter().for_each(|program| state.discovery.add_privileged(program));
+        self.any.store(true, Ordering::Release);
+        let is_news = |(path, before): (PathBuf, Option<Role>)| match state.discovery.of(&path) {
+            Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => {
+                (!state.listed.contains_key(&path)).then_some((path, true))
+            }
+            _ => (before.is_none() && state.standing(&path).depends.is_some()).then_some((path, false)),
+        };
+        let news: Vec<(PathBuf, bool)> = changed.into_iter().filter_map(is_news).collect();
+        drop(state);
+        let mut told = Vec::new();
+        for (path, is_listed) in news {
+            if is_listed {
+                let names = names_in(&path);
+                self.state().listed.insert(path.clone(), names);
+                told.push((path, Look::ABSENT));
+            } else {
+                let seen = seen_at(&path, *seen_ns);
+                told.push((path, seen));
+            }
+        }
+        told
+    }
+
+    /// Waits until all that was told by now has been learned.
+    pub fn catch_up(&self) {
+        let Some(found) = self.found.get() else { return };
+        let told = found.told();
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        if *learned >= told {
+            return;
+        }
+        // Where it was in vain once, it is not tried again before there was progress.
+        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let waited = self.more.wait_timeout_while(learned, patience, |learned| *learned < told);
+        let in_vain = waited.is_ok_and(|(_, waited)| waited.timed_out());
+        self.stuck.store(in_vain, Ordering::Relaxed);
+    }
+
+    /// What a path is to the command, as far as that is known.
+    pub fn standing(&self, path: &Path) -> Standing {
+        if self.any.load(Ordering::Acquire) { self.state().standing(path) } else { Standing::default() }
+    }
+
+    /// Whether the command depends on something below a directory.
+    pub fn depends_below(&self, directory: &Path) -> bool {
+        self.any.load(Ordering::Acquire) && {
+            let state = self.state();
+            state.discovery.below(directory).any(|path| state.standing(path).depends.is_some())
+        }
+    }
+
+    /// Whether nothing is known that the trace has missed, and something is known at all.
+    pub fn is_complete(&self) -> bool {
+        self.any.load(Ordering::Acquire) && self.state().discovery.gaps().next().is_none()
+    }
+
+    /// There is an event: a file was closed after writing. If the command has not done that, the file counts until its change
+    /// has passed.
+    pub fn was_closed(&self, path: &Path) {
+        self.was_written(path, |writes| {
+            writes.closed += 1;
+            writes.closed > writes.opened
+        });
+    }
+
+    /// There is an event: something was renamed to this name. The same follows.
+    pub fn was_moved_in(&self, path: &Path) {
+        self.was_written(path, |writes| {
+            writes.moved_in += 1;
+            writes.moved_in > writes.placed
+        });
+    }
+
+    fn was_written(&self, path: &Path, note: impl FnOnce(&mut Writes) -> bool) {
+        // Before the start, events are those of earlier processes.
+        if self.found.get().is_none() {
+            return;
+        }
+        self.catch_up();
+        if let Some(writes) = self.state().discovery.writes_to(path) {
+            writes.foreign |= note(writes);
+        }
+    }
+
+    /// A change of this path has passed: from now on the command's writes do not count again.
+    pub fn has_passed(&self, path: &Path) {
+        if self.any.load(Ordering::Acquire)
+            && let Some(writes) = self.state().discovery.writes_to(path)
+        {
+            writes.foreign = false;
+        }
+    }
+}
+
+impl State {
+    fn standing(&self, path: &Path) -> Standing {
+        match self.discovery.of(path) {
+            Some((Entry { writes, read, .. }, Verdict::Own)) => Standing {
+                own: !writes.foreign,
+                depends: (writes.foreign && *read && self.discovery.counts_at(path)).then_some(Role::Read),
+            },
+            Some((entry, Verdict::Counts)) if entry.role != Role::Listed => {
+                Standing { own: false, depends: Some(entry.role) }
+            }
+            Some(_) => Standing::default(),
+            None => Standing {
+                own: self.discovery.was_moved(path),
+                depends: self.is_new_name(path).then_some(Role::Listed),
+            },
+        }
+    }
+
+    fn is_new_name(&self, path: &Path) -> bool {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        let Some(names) = self.listed.get(directory) else { return false };
+        !names.is_empty()
+            && !names.contains(name)
+            && names.len() < MOST_NAMES
+            && self.discovery.can_be_missed(path)
+            && match self.discovery.new_names(directory) {
+                NewNames::All => true,
+                NewNames::With(extensions) => extensions.contains(path.extension().unwrap_or_default()),
+            }
+    }
+}
+
+fn names_in(directory: &Path) -> BTreeSet<OsString> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.take(MOST_NAMES).map(|entry| entry.file_name()).collect()
+}
+
+/// How a file looked when the command named it. One that was touched since then may have looked otherwise.
+fn seen_at(path: &Path, seen_ns: i64) -> Look {
+    let seen = look(path);
+    if seen.stamp.is_some() && seen.ctime_ns >= seen_ns { Look { stamp: Some(Stamp::UNKNOWN), ..seen } } else { seen }
+}

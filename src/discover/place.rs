@@ -1,0 +1,179 @@
+//! Where a file must lie so that a command that reads it depends on it: not in what the system or a toolchain installed.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// What no command depends on: these are no files of a disk, or they live as long as the machine runs.
+const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+
+/// What the system installed. It changes by an update, which restarts nothing.
+const SYSTEM: [&str; 13] = [
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/bin",
+    "/sbin",
+    "/etc",
+    "/opt",
+    "/var/lib",
+    "/nix/store",
+    "/snap",
+    "/home/linuxbrew",
+];
+
+/// What people put there themselves, in spite of [`SYSTEM`].
+const OWN: [&str; 3] = ["/usr/local", "/usr/src", "/opt"];
+
+/// Where packages of the command lie, which may be edited in place, in spite of all else.
+const PACKAGES: [&str; 2] = ["site-packages", "node_modules"];
+
+/// Below a home: what a toolchain installed or cached.
+const TOOLCHAINS: [&str; 24] = [
+    ".cargo",
+    ".rustup",
+    ".pyenv",
+    ".rbenv",
+    ".nvm",
+    ".nodenv",
+    ".volta",
+    ".asdf",
+    ".sdkman",
+    ".gradle",
+    ".m2",
+    ".ivy2",
+    ".cache",
+    ".npm",
+    ".yarn",
+    ".pnpm-store",
+    ".bun",
+    ".deno",
+    ".conda",
+    ".nuget",
+    "go/pkg",
+    ".local/share/uv",
+    ".local/share/mise",
+    ".local/share/pnpm",
+];
+
+/// In directories of these names a file that is absent is no news when it appears: an installation or a build makes it.
+const NOT_MISSED: [&str; 9] =
+    ["node_modules", "site-packages", "dist-packages", "__pycache__", "target", ".venv", "venv", ".git", ".tox"];
+
+/// Directories that many share, and where files come and go.
+const SHARED: [&str; 5] = ["/", "/tmp", "/var/tmp", "/home", "/mnt"];
+
+/// Directories of programs.
+const PROGRAMS: [&str; 2] = ["bin", "sbin"];
+
+/// Which places count for a command.
+#[derive(Debug, Clone)]
+pub struct Places {
+    directory: PathBuf,
+    installed: Vec<PathBuf>,
+    /// Those that the user names, in spite of [`SYSTEM`].
+    roots: Vec<PathBuf>,
+}
+
+impl Places {
+    /// For a command that runs in this directory, of a user with this home, who names these roots.
+    pub fn new(directory: &Path, home: Option<&Path>, roots: &[PathBuf]) -> Places {
+        let toolchains = home.into_iter().flat_map(|home| TOOLCHAINS.iter().map(|name| home.join(name)));
+        let installed = SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect();
+        Places { directory: directory.to_owned(), installed, roots: roots.to_vec() }
+    }
+
+    /// Whether there are files at all at this path.
+    pub fn has_files(path: &Path) -> bool {
+        !NO_FILES.iter().any(|place| path.starts_with(place))
+    }
+
+    /// Whether a file at this path counts. Of the directory and the places of the system, the nearer to the file decides.
+    pub fn counts(&self, path: &Path) -> bool {
+        let within = |place: &Path| path.starts_with(place);
+        let installed = self.installed.iter().filter(|place| within(place)).map(|place| depth(place)).max();
+        let own =
+            OWN.iter().map(Path::new).chain([self.directory.as_path()]).chain(self.roots.iter().map(PathBuf::as_path));
+        let own = own.filter(|place| within(place)).map(depth).max();
+        installed <= own && (installed.is_none() || own.is_some()) || has_part(path, &PACKAGES)
+    }
+
+    /// Whether a path lies in an installed package, which may be edited in place.
+    pub fn is_package(path: &Path) -> bool {
+        has_part(path, &PACKAGES)
+    }
+
+    /// Whether it means something that a file at this path appears. Programs look for their configuration in each directory up
+    /// to the root, and for other programs in each one of PATH.
+    pub fn can_be_missed(&self, path: &Path) -> bool {
+        let directory = path.parent().unwrap_or(path);
+        let is_shared = SHARED.iter().any(|shared| directory == Path::new(shared))
+            || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
+        !has_part(path, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
+    }
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
+}
+
+fn has_part(path: &Path, names: &[&str]) -> bool {
+    path.components().any(|part| names.iter().any(|name| part.as_os_str() == OsStr::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_or_a_toolchain_installed_does_not_count() {
+        let counted = |directory: &str, path: &str| {
+            Places::new(Path::new(directory), Some(Path::new("/home/me")), &[PathBuf::from("/etc/mine")])
+                .counts(Path::new(path))
+        };
+        for (directory, path, expected) in [
+            ("/home/me/app", "/home/me/app/main.py", true),
+            ("/home/me/app", "/home/me/lib/util.py", true),
+            ("/home/me/app", "/srv/shared/templates/page.html", true),
+            ("/home/me/app", "/tmp/state.json", true),
+            ("/home/me/app", "/usr/lib/python3/os.py", false),
+            ("/home/me/app", "/usr/lib/python3/dist-packages/flask/app.py", false),
+            ("/home/me/app", "/usr/lib/python3/site-packages/flask/app.py", true),
+            ("/home/me/app", "/usr/local/lib/python3.11/os.py", true),
+            ("/home/me/app", "/usr/src/app/index.js", true),
+            ("/home/me/app", "/usr/lib/node_modules/npm/index.js", true),
+            ("/home/me/app", "/opt/app/app.toml", true),
+            ("/home/me/app", "/lib64/ld-linux-x86-64.so.2", false),
+            ("/home/me/app", "/library/book", true),
+            ("/home/me/app", "/etc/app/app.toml", false),
+            ("/home/me/app", "/etc/mine/app.toml", true),
+            ("/home/me/app", "/var/lib/app/data", false),
+            ("/home/me/app", "/var/www/page.html", true),
+            ("/home/me/app", "/nix/store/x/lib/libc.so", false),
+            ("/home/me/app", "/home/me/.cargo/registry/src/x/lib.rs", false),
+            ("/home/me/app", "/home/me/.pyenv/versions/3.11/lib/python3.11/os.py", false),
+            ("/home/me/app", "/home/me/.pyenv/versions/3.11/lib/python3.11/site-packages/x.py", true),
+            ("/home/me/app", "/home/you/.cargo/x", true),
+            // Everything below the directory, wherever that is; and in it, the system stays what it is.
+            ("/etc/app", "/etc/app/app.toml", true),
+            ("/etc/app", "/etc/passwd", false),
+            ("/usr/lib/app", "/usr/lib/app/x", true),
+            ("/home/me/.cache/work", "/home/me/.cache/work/x", true),
+            ("/home/me", "/home/me/.cargo/registry/x", false),
+            ("/home/me", "/home/me/main.py", true),
+            ("/", "/usr/lib/x", false),
+            ("/", "/app/main.py", true),
+            ("/usr", "/usr/x", true),
+        ] {
+            assert_eq!(counted(directory, path), expected, "{path} from {directory}");
+        }
+    }
+
+    #[test]
+    fn proc_sys_dev_and_run_have_no_files() {
+        for (path, expected) in [("/proc/self/maps", false), ("/dev/null", false), ("/runner/x", true), ("/a", true)] {
+            assert_eq!(Places::has_files(Path::new(path)), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The sets themselves. Whether a call succeeded is not known, so a file counts as it was right after the call.
+//!
+//! A trace with a gap (see [`Gap`]) is incomplete: what it has found counts, what it has not found says nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::place::Places;
+use super::rules;
+use crate::os::seccomp::Access;
+
+pub use crate::os::seccomp::Gap;
+
+/// What is at a path, through symlinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Something that has no content of its own: a socket, a pipe, a device.
+    Other,
+}
+
+/// A path, and what was there right after a call had named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// Absolute, without `.` and `..`; symlinks stay, because they may be turned.
+    pub name: PathBuf,
+    /// Where it leads, if symlinks are on the way.
+    pub target: Option<PathBuf>,
+    /// What is there.
+    pub node: Node,
+}
+
+/// What a path is to the command. Of several, the first in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It writes, makes or removes it.
+    Written,
+    /// It executes it.
+    Executed,
+    /// It reads it.
+    Read,
+    /// It asks what it is.
+    Asked,
+    /// It lists this directory.
+    Listed,
+    /// It asks for it, and it is absent.
+    Missed,
+}
+
+/// So many paths of each role are kept. What a directory walk of a tool only asks about (git status, a bundler) has no
+/// end otherwise.
+pub fn most(role: Role) -> usize {
+    match role {
+        Role::Written | Role::Executed | Role::Read => 1 << 16,
+        Role::Asked | Role::Listed | Role::Missed => 1 << 12,
+    }
+}
+
+/// A rename that failed is tried again so soon.
+const RETRIED: Duration = Duration::from_millis(20);
+
+/// The first call that named a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First {
+    /// The number of the thread that made it.
+    pub thread: i32,
+    /// The name of the call.
+    pub call: &'static str,
+    /// When.
+    pub when: Instant,
+}
+
+/// One path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is to the command.
+    pub role: Role,
+    /// The first call that named it.
+    pub first: First,
+    /// Where it leads, if symlinks are on the way.
+    pub target: Option<PathBuf>,
+    /// Whether it was read or executed, before or after it was written.
+    pub read: bool,
+    /// What the command writes, and what was seen of it.
+    pub writes: Writes,
+}
+
+/// The writes to one path: each of the command's explains one event. An event that none explains is somebody else's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// How often it was opened for writing.
+    pub opened: u32,
+    /// How often something was renamed to it.
+    pub placed: u32,
+    /// The last rename that fails if the name is there: by which thread, and when.
+    pub tried: Option<(i32, Instant)>,
+    /// How often it was closed after writing, as the events say.
+    pub closed: u32,
+    /// How often something was renamed to it, as the events say.
+    pub moved_in: u32,
+    /// Whether somebody else wrote it since the last change that passed.
+    pub foreign: bool,
+}
+
+/// Whether a change of a path counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The command depends on it.
+    Counts,
+    /// The command makes it itself.
+    Own,
+    /// It is compiled from a file that counts.
+    Compiled,
+    /// The system or a toolchain installed it.
+    Installed,
+    /// It is absent from a place where an installation or a build makes files.
+    NotMissed,
+}
+
+/// The names in a listed directory that count when they are new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewNames {
+    /// Nothing in it was read, so nothing is known about its files.
+    All,
+    /// Those with the extension of a file in it that was read. The empty one stands for names without.
+    With(BTreeSet<OsString>),
+}
+
+/// All that was found out about a command.
+#[derive(Debug)]
+pub struct Discovery {
+    places: Places,
+    entries: BTreeMap<PathBuf, Entry>,
+    counts: BTreeMap<Role, usize>,
+    too_many: BTreeSet<Role>,
+    /// Each with the thread that it was first seen of.
+    gaps: BTreeMap<Gap, i32>,
+    /// Directories that were renamed: with everything in them they are the command's own.
+    moved: BTreeSet<PathBuf>,
+    /// Programs that gain rights when they are executed.
+    privileged: BTreeSet<PathBuf>,
+}
+
+impl Discovery {
+    /// Nothing yet.
+    pub fn new(places: Places) -> Discovery {
+        Discovery {
+            places,
+            entries: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            too_many: BTreeSet::new(),
+            gaps: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            privileged: BTreeSet::new(),
+        }
+    }
+
+    /// Notes that the trace is incomplete, and of which thread. Says whether that is news.
+    pub fn add_gap(&mut self, gap: Gap, thread: i32) -> bool {
+        let is_news = !self.gaps.contains_key(&gap);
+        self.gaps.entry(gap).or_insert(thread);
+        is_news
+    }
+
+    /// Notes that a program gains rights when it is executed.
+    pub fn add_privileged(&mut self, program: PathBuf) {
+        self.privileged.insert(program);
+    }
+
+    /// Programs that were executed and gain rights by that, unless they are traced for an ordinary user.
+    pub fn privileged(&self) -> impl Iterator<Item = &Path> {
+        self.privileged.iter().map(PathBuf::as_path)
+    }
+
+    /// Takes in what a call does with a path.
+    pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
+        // Of a directory that is about to be renamed, nothing is there yet.
+        if matches!(looked.node, Node::Directory | Node::Absent) && is_rename(access) {
+            self.moved.insert(looked.name.clone());
+        }
+        let Some(role) = role(access, looked.node) else { return };
+        self.insert(looked.name.clone(), role, access, first, looked.target.clone());
+        // The target counts as well as the link. What removes or replaces a link leaves its target alone.
+        if let Some(target) = &looked.target
+            && !is_rename(access)
+            && !matches!(access, Access::Remove | Access::Place)
+        {
+            self.insert(target.clone(), role, access, first, None);
+        }
+    }
+
+    fn insert(&mut self, path: PathBuf, role: Role, access: Access, first: First, target: Option<PathBuf>) {
+        if !Places::has_files(&path) {
+            return;
+        }
+        let known = self.entries.get(&path).map(|entry| entry.role);
+        let count = self.counts.entry(role).or_default();
+        if known.is_none_or(|known| role < known) {
+            if *count >= most(role) {
+                self.too_many.insert(role);
+                return;
+            }
+            *count += 1;
+            if let Some(known) = known {
+                self.counts.entry(known).and_modify(|count| *count -= 1);
+            }
+        }
+        let new = Entry { role, first, target: None, read: false, writes: Writes::default() };
+        let entry = self.entries.entry(path).or_insert(new);
+        entry.role = entry.role.min(role);
+        entry.target = target.or(entry.target.take());
+        entry.read |= matches!(role, Role::Read | Role::Executed);
+        entry.writes.opened += u32::from(access == Access::Write);
+        let retried = entry.writes.tried.take_if(|(thread, when)| {
+            access == Access::Rename && *thread == first.thread && first.when.saturating_duration_since(*when) < RETRIED
+        });
+        entry.writes.placed += u32::from(is_rename(access) && retried.is_none());
+        if access == Access::RenameNew {
+            entry.writes.tried = Some((first.thread, first.when));
+        }
+    }
+
+    /// The writes to a path that the command writes.
+    pub fn writes_to(&mut self, path: &Path) -> Option<&mut Writes> {
+        self.entries.get_mut(path).filter(|entry| entry.role == Role::Written).map(|entry| &mut entry.writes)
+    }
+
+    /// Whether a path lies in a directory that was renamed.
+    pub fn was_moved(&self, path: &Path) -> bool {
+        !self.moved.is_empty() && path.ancestors().any(|part| self.moved.contains(part))
+    }
+
+    /// Whether a path lies where files count.
+    pub fn counts_at(&self, path: &Path) -> bool {
+        self.places.counts(path)
+    }
+
+    /// Whether it means something that a file appears at this path.
+    pub fn can_be_missed(&self, path: &Path) -> bool {
+        self.places.can_be_missed(path)
+    }
+
+    /// The paths at or below a directory.
+    pub fn below<'a>(&'a self, directory: &'a Path) -> impl Iterator<Item = &'a Path> {
+        let at_or_after = self.entries.range(directory.to_owned()..).map(|(path, _)| path.as_path());
+        at_or_after.take_while(move |path| path.starts_with(directory))
+    }
+
+    /// What is known of a path, and whether a change of it counts.
+    pub fn of(&self, path: &Path) -> Option<(&Entry, Verdict)> {
+        match self.entries.get(path) {
+            Some(entry) => Some((entry, self.verdict(path, entry))),
+            None => None,
+        }
+    }
+
+    /// Every path, in order, and whether a change of it counts.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, &Entry, Verdict)> {
+        self.entries.iter().map(|(path, entry)| (path.as_path(), entry, self.verdict(path, entry)))
+    }
+
+    fn verdict(&self, path: &Path, entry: &Entry) -> Verdict {
+        if entry.role == Role::Written || self.was_moved(path) {
+            Verdict::Own
+        } else if !self.places.counts(path) {
+            Verdict::Installed
+        } else if rules::is_compiled(path) {
+            Verdict::Compiled
+        } else if entry.role == Role::Missed && !self.places.can_be_missed(path) {
+            Verdict::NotMissed
+        } else {
+            Verdict::Counts
+        }
+    }
+
+    /// Which new names in a listed directory count.
+    pub fn new_names(&self, directory: &Path) -> NewNames {
+        let below = self.entries.range(directory.to_owned()..).take_while(|(path, _)| path.starts_with(directory));
+        let here = below.filter(|(path, entry)| {
+            path.parent() == Some(directory) && matches!(entry.role, Role::Executed | Role::Read | Role::Asked)
+        });
+        let extensions: BTreeSet<OsString> =
+            here.map(|(path, _)| path.extension().unwrap_or_default().to_owned()).collect();
+        if extensions.is_empty() { NewNames::All } else { NewNames::With(extensions) }
+    }
+
+    /// Of what there is more than is kept.
+    pub fn too_many(&self) -> impl Iterator<Item = Role> {
+        self.too_many.iter().copied()
+    }
+
+    /// What makes it incomplete, each with the first thread that it was seen of.
+    pub fn gaps(&self) -> impl Iterator<Item = (Gap, i32)> {
+        self.gaps.iter().map(|(gap, thread)| (*gap, *thread))
+    }
+}
+
+fn is_rename(access: Access) -> bool {
+    matches!(access, Access::Rename | Access::RenameNew)
+}
+
+/// What a call makes of a path; `None` for what no change can concern. A directory is never the command's own: that
+/// `mkdir -p src` was tried says nothing about `src`.
+fn role(access: Access, node: Node) -> Option<Role> {
+    match (node, access) {
+        (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
+        (Node::Directory | Node::Other, _) => None,
+        (
+            Node::File | Node::Absent,
+            Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename | Access::RenameNew,
+        ) => Some(Role::Written),
+        (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
+        (Node::File, Access::Execute) => Some(Role::Executed),
+        (Node::File, Access::Read | Access::List) => Some(Role::Read),
+        (Node::File, Access::Stat) => Some(Role::Asked),
+    }
+}
+
+#[cfg(test)]
+#[path = "sets_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! What the loop has seen, on its way to the thread that looks into it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::super::fd::Bell;
+use super::calls::{Access, Gap};
+
+/// So many wait to be looked at. More than that come only if that thread is blocked.
+const MOST_PENDING: usize = 1 << 20;
+
+/// What was seen of a thread of a traced process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// It asks for a file.
+    File {
+        /// The number of the thread; the pid, if it is the only one.
+        thread: i32,
+        /// What it does with it.
+        access: Access,
+        /// The path as the process means it: absolute, symlinks and `..` unresolved.
+        path: PathBuf,
+        /// The name of the system call.
+        call: &'static str,
+        /// When it was seen.
+        when: Instant,
+        /// The same by the clock of file times: what changed the file later has no earlier time.
+        seen_ns: i64,
+    },
+    /// It may do more than is seen.
+    Gap {
+        /// The number of the thread.
+        thread: i32,
+        /// Why.
+        gap: Gap,
+    },
+}
+
+impl Sighting {
+    /// The program, if one is about to be executed.
+    pub(super) fn executed(&self) -> Option<&Path> {
+        match self {
+            Sighting::File { access: Access::Execute, path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it must be known before it happens: a set-uid program must not start and fail unnoticed, and no event may
+    /// come before the write that explains it.
+    pub(super) fn is_early(&self) -> bool {
+        !matches!(self, Sighting::File { access: Access::Read | Access::List | Access::Stat, .. })
+    }
+}
+
+/// The sightings that nobody has taken yet. Its descriptor can be read when there are some, or when no more will come.
+#[derive(Debug)]
+pub struct Found {
+    pending: Mutex<Vec<Sighting>>,
+    /// How many were ever added.
+    told: AtomicU64,
+    bell: Bell,
+    ended: AtomicBool,
+}
+
+impl Found {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// EMFILE or ENFILE.
+    pub fn new() -> Result<Found, Errno> {
+        Ok(Found {
+            pending: Mutex::default(),
+            told: AtomicU64::new(0),
+            bell: Bell::new()?,
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Whoever waits is woken only for the first: what comes while it works is taken with the next.
+    pub(super) fn add(&self, sightings: Vec<Sighting>) {
+        if sightings.is_empty() {
+            return;
+        }
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let (was_empty, before) = (pending.is_empty(), pending.len());
+        if pending.len() < MOST_PENDING {
+            pending.extend(sightings);
+        } else if pending.len() < MOST_PENDING + 2 {
+            pending.push(Sighting::Gap { thread: 0, gap: Gap::Overflow });
+        }
+        self.told.fetch_add((pending.len() - before) as u64, Ordering::Release);
+        drop(pending);
+        if was_empty {
+            self.bell.ring();
+        }
+    }
+
+    /// How many were told so far.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are some, or no more will come.
+    pub fn wait(&self) {
+        // An error is an early return, like an interruption.
+        let _ = super::super::fd::wait_readable([self.bell.as_fd()], None);
+    }
+
+    /// Nothing more is to come.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Whether no more will come. What came before can still be taken.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Takes what has come since the last time.
+    pub fn take(&self) -> Vec<Sighting> {
+        self.bell.hush();
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AsFd for Found {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}

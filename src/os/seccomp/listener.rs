@@ -1,0 +1,374 @@
+//! The loop that serves the notifications. The process of each one sleeps until it is answered, so nothing is done here
+//! but to read the path and to let the call go on: no file is opened or asked for its status. (One on a file system that
+//! the command itself serves would never answer.)
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::super::clock::file_clock_ns;
+use super::calls::{Access, At, Gap, Shape, find};
+use super::found::{Found, Sighting};
+use super::gate::Gate;
+
+/// PATH_MAX of Linux, with the zero at the end.
+const PATH_MAX: usize = 4096;
+
+/// So many different paths are known to have been told already. Beyond this all are told again, once more.
+const MOST_TOLD: usize = 1 << 19;
+
+/// The only bit of SECCOMP_IOCTL_NOTIF_SET_FLAGS (6.6): the answer wakes the process on the processor of the one who
+/// answers. The libc crate does not have it.
+const SYNC_WAKE_UP: u64 = 1;
+
+/// Where the calls of a traced process and of all its descendants arrive. As long as anybody holds it open they wait for
+/// an answer; when nobody does any more, they fail with ENOSYS.
+#[derive(Debug)]
+pub struct Listener {
+    descriptor: OwnedFd,
+}
+
+/// What a look at the listener found.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Call(Box<libc::seccomp_notif>),
+    /// Nothing within the time, or it was taken back.
+    Nothing,
+    /// No process is left.
+    End,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Listener {
+    pub(super) fn new(descriptor: OwnedFd) -> Listener {
+        // SAFETY: this request takes its argument as a number. An older kernel refuses it, and is slower.
+        unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+        Listener { descriptor }
+    }
+
+    /// Serves the calls until no process is left that could make one. To be run by a thread of its own. With a gate,
+    /// programs have to pass it before they are executed.
+    pub fn serve(&self, found: &Found, mut gate: Option<Gate>) {
+        let mut reader = Reader::new();
+        loop {
+            match self.next(gate.as_ref().map_or(PollTimeout::NONE, Gate::within)) {
+                Arrival::Call(call) => self.let_go_on(&call, &mut reader, found, gate.as_mut()),
+                Arrival::Nothing => {}
+                Arrival::End => break,
+            }
+            if let Some(gate) = &mut gate {
+                for id in gate.overdue() {
+                    self.answer(id);
+                }
+            }
+        }
+        found.end();
+    }
+
+    fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found, gate: Option<&mut Gate>) {
+        let sightings = reader.read(call);
+        let program = sightings.iter().find_map(Sighting::executed).map(Path::to_owned);
+        let (early, late): (Vec<Sighting>, Vec<Sighting>) = sightings.into_iter().partition(Sighting::is_early);
+        found.add(early);
+        if let (Some(gate), Some(program)) = (gate, program)
+            && gate.ask(call.id, program)
+        {
+            return;
+        }
+        if self.answer(call.id) {
+            found.add(late);
+        }
+    }
+
+    /// The next call. It is asked for only when one is there: a call that was taken back would let us wait for another.
+    pub(super) fn next(&self, within: PollTimeout) -> Arrival {
+        let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, within) {
+            // Whatever else goes wrong, somebody may wait for an answer.
+            Ok(0) | Err(_) => return Arrival::Nothing,
+            Ok(_) => {}
+        }
+        let events = polled[0].revents().unwrap_or(PollFlags::empty());
+        if !events.contains(PollFlags::POLLIN) {
+            return if events.is_empty() { Arrival::Nothing } else { Arrival::End };
+        }
+        // SAFETY: the structure consists of integers, and the kernel wants it zeroed.
+        let mut call: Box<libc::seccomp_notif> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: this request writes one structure of just this type.
+        let result = unsafe {
+            libc::ioctl(self.descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, std::ptr::from_mut(call.as_mut()))
+        };
+        match Errno::result(result) {
+            Ok(_) => Arrival::Call(call),
+            // ENOENT: the process was killed or interrupted meanwhile.
+            Err(_) => Arrival::Nothing,
+        }
+    }
+
+    /// Lets a call go on as if nobody had looked. Says whether it was still waiting.
+    pub fn answer(&self, id: u64) -> bool {
+        let mut answer =
+            libc::seccomp_notif_resp { id, val: 0, error: 0, flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 };
+        // SAFETY: this request reads one structure of just this type.
+        unsafe { libc::ioctl(self.descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) == 0 }
+    }
+}
+
+/// What has been told already.
+#[derive(Default)]
+struct Told {
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Told {
+    /// Whether it is told for the first time. Each access that changes something counts by itself.
+    fn is_new(&mut self, access: Access, path: &[u8]) -> bool {
+        if !matches!(access, Access::Read | Access::List | Access::Stat) {
+            return true;
+        }
+        if self.hashes.len() >= MOST_TOLD {
+            self.hashes.clear();
+        }
+        self.hashes.insert(self.hasher.hash_one((access, path)))
+    }
+}
+
+/// Reads what a call is about.
+pub(super) struct Reader {
+    buffer: Box<[u8; PATH_MAX]>,
+    told: Told,
+    /// Whether a process has changed its root, so that each has to be asked for it.
+    other_roots: bool,
+}
+
+impl Reader {
+    pub(super) fn new() -> Reader {
+        Reader { buffer: Box::new([0; PATH_MAX]), told: Told::default(), other_roots: false }
+    }
+
+    pub(super) fn read(&mut self, call: &libc::seccomp_notif) -> Vec<Sighting> {
+        let data = &call.data;
+        let Some(known) = find(data.arch, data.nr) else { return Vec::new() };
+        let thread = call.pid.cast_signed();
+        let (when, seen_ns) = (Instant::now(), file_clock_ns());
+        let mut sightings = Vec::new();
+        let mut see = |at: At, access: Access| {
+            sightings.extend(self.path(thread, data, at, access).map(|path| {
+                path.map_or_else(
+                    |gap| Sighting::Gap { thread, gap },
+                    |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns },
+                )
+            }));
+        };
+        match known.shape {
+            Shape::Open { at, flags } => {
+                if let Some(access) = opened(argument(data, flags)) {
+                    see(at, access);
+                }
+            }
+            Shape::OpenHow { at, how } => {
+                let mut flags = [0; 8];
+                if read_memory(thread, argument(data, how), &mut flags).is_ok_and(|count| count == flags.len())
+                    && let Some(access) = opened(u64::from_ne_bytes(flags))
+                {
+                    see(at, access);
+                }
+            }
+            Shape::One { at, access, .. } => see(at, access),
+            Shape::Two { from, as_from, to, as_to } => {
+                see(from, as_from);
+                see(to, as_to);
+            }
+            Shape::Rename { from, to, flags } => {
+                let flags = flags.map_or(0, |flags| argument(data, flags)) as u32;
+                // Of an exchange, each is the new name of the other.
+                let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
+                let is_new = flags & libc::RENAME_NOREPLACE != 0;
+                see(from, if is_exchange { Access::Rename } else { Access::Remove });
+                see(to, if is_new { Access::RenameNew } else { Access::Rename });
+            }
+            Shape::Gap(gap) => sightings.push(Sighting::Gap { thread, gap }),
+            Shape::Root => self.other_roots = true,
+        }
+        sightings
+    }
+
+    /// The absolute path as the process means it, symlinks and `..` unresolved. `None` for a path that leads to no file
+    /// or has been told before.
+    fn path(&mut self, thread: i32, data: &libc::seccomp_data, at: At, access: Access) -> Option<Result<PathBuf, Gap>> {
+        let given = match read_memory(thread, argument(data, at.path), self.buffer.as_mut()) {
+            Ok(count) => self.buffer[..count].split(|&byte| byte == 0).next().filter(|given| given.len() < count)?,
+            // Its own call fails by that too.
+            Err(Errno::EFAULT) => return None,
+            // It is gone.
+            Err(Errno::ESRCH) => return None,
+            Err(_) => return Some(Err(Gap::Unreadable)),
+        };
+        let is_absolute = given.first() == Some(&b'/');
+        let base = match (is_absolute, at.directory.map(|index| argument(data, index) as i32)) {
+            (true, _) if self.other_roots => link(thread, "root"),
+            (true, _) => Ok(Vec::new()),
+            (false, None | Some(libc::AT_FDCWD)) => link(thread, "cwd"),
+            (false, Some(number)) => link(thread, &format!("fd/{number}")),
+        };
+        let mut path = match base {
+            Ok(base) => base,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(_) => return Some(Err(Gap::Unreadable)),
+        };
+        if !is_absolute {
+            // An empty path is an error, but for execveat(2) of an open descriptor.
+            if path.first() != Some(&b'/') || given.is_empty() && access != Access::Execute {
+                return None;
+            }
+            path.push(b'/');
+        } else if path == b"/" {
+            path.clear();
+        }
+        path.extend_from_slice(given);
+        if given.is_empty() {
+            path.pop();
+        }
+        self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))))
+    }
+}
+
+fn link(thread: i32, name: &str) -> io::Result<Vec<u8>> {
+    std::fs::read_link(format!("/proc/{thread}/{name}")).map(|path| path.into_os_string().into_vec())
+}
+
+fn argument(data: &libc::seccomp_data, index: u8) -> u64 {
+    data.args[usize::from(index)]
+}
+
+/// What open(2) with these flags does; `None` for what has no name.
+fn opened(flags: u64) -> Option<Access> {
+    // The upper half is for open_how; no flag is there yet.
+    let flags = flags as i32;
+    let has = |all: i32| flags & all == all;
+    if has(libc::O_PATH) {
+        // It can be asked what it is, and opened by another call. As a directory it is only a place to start from.
+        Some(Access::Stat)
+    } else if has(libc::O_TMPFILE) {
+        None
+    } else if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_CREAT | libc::O_TRUNC) != 0 {
+        Some(Access::Write)
+    } else if has(libc::O_DIRECTORY) {
+        Some(Access::List)
+    } else {
+        Some(Access::Read)
+    }
+}
+
+/// Copies from the memory of another process, as much as there is: what follows a page may not be mapped, and the kernel
+/// copies whole pieces only.
+///
+/// # Errors
+/// EFAULT where nothing is mapped, EPERM where it may not be read, ESRCH.
+fn read_memory(thread: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let in_page = (PAGE - address % PAGE) as usize;
+    let address = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
+    let first = in_page.min(buffer.len());
+    let piece = |start: usize, length: usize| libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(start),
+        iov_len: length,
+    };
+    let after = address.checked_add(first).ok_or(Errno::EFAULT)?;
+    let theirs = [piece(address, first), piece(after, buffer.len() - first)];
+    let ours = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let count = if first < buffer.len() { 2 } else { 1 };
+    // SAFETY: process_vm_readv(2) writes at most the length of the buffer into it. The addresses of the other process are
+    // numbers to us; the kernel checks them.
+    let copied = unsafe { libc::process_vm_readv(thread, &raw const ours, 1, theirs.as_ptr(), count, 0) };
+    Errno::result(copied).map(isize::cast_unsigned)
+}
+
+/// The smallest size of a page on any machine. Larger ones begin at its multiples too.
+const PAGE: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_of_open_say_what_it_does() {
+        for (flags, expected) in [
+            (libc::O_RDONLY, Some(Access::Read)),
+            (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW, Some(Access::Read)),
+            (libc::O_RDONLY | libc::O_DIRECTORY, Some(Access::List)),
+            (libc::O_WRONLY, Some(Access::Write)),
+            (libc::O_RDWR, Some(Access::Write)),
+            (libc::O_RDONLY | libc::O_CREAT, Some(Access::Write)),
+            (libc::O_RDONLY | libc::O_TRUNC, Some(Access::Write)),
+            (libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT, Some(Access::Write)),
+            (libc::O_PATH, Some(Access::Stat)),
+            (libc::O_PATH | libc::O_DIRECTORY, Some(Access::Stat)),
+            (libc::O_RDWR | libc::O_TMPFILE, None),
+        ] {
+            assert_eq!(opened(flags.cast_unsigned().into()), expected, "{flags:#o}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_ends_with_its_page_is_read_though_nothing_follows() {
+        let own = std::process::id().cast_signed();
+        // SAFETY: two fresh pages, of which the second is taken away again; nothing else is there.
+        let page = unsafe {
+            let pages = libc::mmap(
+                std::ptr::null_mut(),
+                2 * PAGE as usize,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(pages, libc::MAP_FAILED);
+            libc::munmap(pages.byte_add(PAGE as usize), PAGE as usize);
+            pages.cast::<u8>()
+        };
+        let text = b"/a/path\0";
+        // SAFETY: the last bytes of the page.
+        let start = unsafe {
+            let start = page.add(PAGE as usize - text.len());
+            start.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            start
+        };
+        let mut buffer = [0; PATH_MAX];
+        let count = read_memory(own, start.addr() as u64, &mut buffer).unwrap();
+        assert_eq!(&buffer[..count], text);
+        let nothing = page.addr() as u64 + PAGE;
+        assert_eq!(read_memory(own, nothing, &mut buffer), Err(Errno::EFAULT));
+        // A text that goes on in the next page, which is there: the stack has many.
+        let long = [b'x'; 3 * PAGE as usize];
+        let across = (long.as_ptr().addr() as u64).next_multiple_of(PAGE) + PAGE - 10;
+        assert_eq!(read_memory(own, across, &mut buffer), Ok(PATH_MAX));
+        assert!(buffer.iter().all(|&byte| byte == b'x'));
+        // SAFETY: it was mapped above and is used no more.
+        unsafe { libc::munmap(page.cast(), PAGE as usize) };
+    }
+
+    #[test]
+    fn only_what_changes_nothing_is_told_once() {
+        let mut told = Told::default();
+        assert!(told.is_new(Access::Read, b"/a"));
+        assert!(!told.is_new(Access::Read, b"/a"));
+        assert!(told.is_new(Access::Stat, b"/a"));
+        assert!(told.is_new(Access::Write, b"/a"));
+        assert!(told.is_new(Access::Write, b"/a"));
+    }
+}

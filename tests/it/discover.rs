@@ -1,0 +1,253 @@
+//! `--discover`: what the command reads counts, what it writes does not.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::ends::{left_out, wrapped};
+use super::out_of_reach::{as_user, with_root_inside};
+use crate::support::Sandbox;
+use crate::support::session::{Session, signal};
+use crate::support::watched::names;
+
+/// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
+fn shell(sandbox: &Sandbox, options: &[&str], at_start: &str, on_go: &str) -> Session {
+    let beside = sandbox.beside().display().to_string();
+    let script = format!(
+        "{at_start}\necho begun >> {beside}/begun\nwhile :; do if [ -e {beside}/go ]; then {on_go}\nrm {beside}/go; fi; sleep 0.02; done"
+    );
+    let mut session =
+        sandbox.start(["-i", "go"].into_iter().chain(options.iter().copied()).chain(["--", "sh", "-c", &script]));
+    session.wait_armed(1);
+    wait_begun(sandbox, &session, 1);
+    session
+}
+
+fn wait_begun(sandbox: &Sandbox, session: &Session, times: usize) {
+    let begun = sandbox.beside().join("begun");
+    session.wait_until("the command to have begun", || {
+        fs::read_to_string(&begun).is_ok_and(|text| text.lines().count() >= times)
+    });
+}
+
+/// Has the command do what it does on `go`.
+fn go(sandbox: &Sandbox, session: &Session) {
+    let go = sandbox.beside().join("go");
+    fs::write(&go, "").unwrap();
+    session.wait_until("the command to have done it", || !go.exists());
+}
+
+/// The next start, and that these files and no others have led to it.
+fn restarted(sandbox: &Sandbox, session: &mut Session, generation: u64, expected: &[&str]) -> Value {
+    let started = session.wait_armed(generation);
+    assert_eq!(names(&started), expected, "{}", session.account());
+    wait_begun(sandbox, session, usize::try_from(generation).unwrap());
+    started
+}
+
+/// Has somebody save a file until the command is restarted for it: what was read a moment ago may not be known yet.
+fn save(sandbox: &Sandbox, session: &mut Session, path: &Path, generation: u64) -> Value {
+    fs::write(path, format!("saved before generation {generation}")).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    restarted(sandbox, session, generation, &[name])
+}
+
+#[test]
+fn a_file_elsewhere_that_the_command_reads_restarts_it_whenever_it_is_read() {
+    let sandbox = Sandbox::new();
+    let [early, late, never] =
+        ["early.txt", "late.txt", "never.txt"].map(|name| sandbox.beside().join("lib").join(name));
+    fs::create_dir(sandbox.beside().join("lib")).unwrap();
+    [&early, &late, &never].iter().for_each(|path| fs::write(path, "x").unwrap());
+    let mut session = shell(&sandbox, &[], "cat ../lib/early.txt", "cat ../lib/late.txt");
+    let started = save(&sandbox, &mut session, &early, 2);
+    assert_eq!(started["changes"][0]["rule"], "the command reads it");
+    go(&sandbox, &session);
+    save(&sandbox, &mut session, &late, 3);
+    // Not read since the second start, and never at all.
+    fs::write(&never, "y").unwrap();
+    save(&sandbox, &mut session, &early, 4);
+    session.stop();
+}
+
+#[test]
+fn a_file_that_changed_between_its_reading_and_its_watching_restarts_the_command() {
+    let sandbox = Sandbox::new();
+    let read = sandbox.beside().join("read.txt");
+    fs::write(&read, "x").unwrap();
+    // The one who saves is not of the command's tree, and faster than any watch.
+    let saver = sandbox.beside().join("saver");
+    let mut session = shell(&sandbox, &[], &format!("cat ../read.txt; echo > {}", saver.display()), "");
+    session.wait_until("the reading", || saver.exists());
+    save(&sandbox, &mut session, &read, 2);
+    session.stop();
+}
+
+#[test]
+fn a_link_and_its_target_count_and_so_does_what_was_looked_for_in_vain() {
+    let sandbox = Sandbox::new();
+    let lib = sandbox.beside().join("lib");
+    fs::create_dir_all(lib.join("real")).unwrap();
+    fs::write(lib.join("real/one.txt"), "x").unwrap();
+    symlink("real/one.txt", lib.join("link.txt")).unwrap();
+    let mut session =
+        shell(&sandbox, &[], "cat ../lib/link.txt; cat ../lib/config.local.toml ../lib/sub/deep.toml", "");
+    fs::write(lib.join("real/one.txt"), "y").unwrap();
+    let started = session.wait_armed(2);
+    assert!(names(&started).contains(&"one.txt".to_owned()), "{}", session.account());
+    wait_begun(&sandbox, &session, 2);
+    save(&sandbox, &mut session, &lib.join("config.local.toml"), 3);
+    fs::create_dir(lib.join("sub")).unwrap();
+    save(&sandbox, &mut session, &lib.join("sub/deep.toml"), 4);
+    session.stop();
+}
+
+#[test]
+fn what_the_command_writes_does_not_restart_it_and_what_somebody_else_writes_there_does() {
+    let writes = "echo $$ >> notes.txt; echo $$ > state.new; mv state.new state.json; : > empty.txt; mkdir -p made; echo > made/x.txt; \
+        mkdir tmp.d; echo > tmp.d/in.txt; rm -rf done.d; mv tmp.d done.d; ln -sf state.json current; rm -f notes.old; cp notes.txt notes.old";
+    let sandbox = Sandbox::new();
+    let mut session = shell(&sandbox, &[], writes, writes);
+    for generation in 2..=4 {
+        for _ in 0..3 {
+            go(&sandbox, &session);
+        }
+        sandbox.write("fence.py", format!("fence before generation {generation}"));
+        restarted(&sandbox, &mut session, generation, &["fence.py"]);
+    }
+    save(&sandbox, &mut session, &sandbox.path("notes.txt"), 5);
+    // As an editor does it.
+    sandbox.write("x.tmp", "by hand");
+    fs::rename(sandbox.path("x.tmp"), sandbox.path("state.json")).unwrap();
+    restarted(&sandbox, &mut session, 6, &["state.json"]);
+    go(&sandbox, &session);
+    sandbox.write("fence.py", "last fence");
+    restarted(&sandbox, &mut session, 7, &["fence.py"]);
+    session.stop();
+}
+
+#[test]
+fn what_a_literal_name_asks_for_counts_although_the_command_writes_it() {
+    let sandbox = Sandbox::new();
+    let mut session =
+        shell(&sandbox, &["--discover", "add", "-w", "client.py"], "echo x > other.txt", "echo $$ > client.py");
+    let beside = sandbox.beside().join("go");
+    fs::write(&beside, "").unwrap();
+    let started = session.wait_armed(2);
+    assert_eq!(names(&started), ["client.py"], "{}", session.account());
+    session.stop();
+}
+
+#[test]
+fn with_patterns_it_is_off_unless_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write("page.html", "x");
+    let mut session = shell(&sandbox, &["-w", "*.py"], "cat page.html; echo $$ > out.py", "");
+    sandbox.write("page.html", "y");
+    // It is not traced, so its own output is a change.
+    let started = session.wait_armed(2);
+    assert_eq!(names(&started), ["out.py"], "{}", session.account());
+    session.stop();
+    let sandbox = Sandbox::new();
+    sandbox.write("page.html", "x");
+    let mut session = shell(&sandbox, &["-w", "*.py", "--discover", "add"], "cat page.html; echo $$ > out.py", "");
+    save(&sandbox, &mut session, &sandbox.path("page.html"), 2);
+    session.stop();
+}
+
+#[test]
+fn with_only_a_file_that_was_never_read_does_nothing() {
+    let sandbox = Sandbox::new();
+    ["read.py", "unread.py", "late.py"].iter().for_each(|name| drop(sandbox.write(name, "x")));
+    let mut session = shell(&sandbox, &["--discover", "only"], "cat read.py", "cat late.py");
+    for name in ["unread.py", "late.py", "new.py"] {
+        sandbox.write(name, "y");
+    }
+    save(&sandbox, &mut session, &sandbox.path("read.py"), 2);
+    go(&sandbox, &session);
+    save(&sandbox, &mut session, &sandbox.path("late.py"), 3);
+    session.stop();
+}
+
+#[test]
+fn a_gap_in_the_trace_narrows_nothing_and_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write("unread.txt", "x");
+    let uses_io_uring = "python3 -c 'import ctypes; ctypes.CDLL(None).syscall(425, 0, 0)'";
+    let mut session = shell(&sandbox, &["--discover", "only"], uses_io_uring, "");
+    session.wait_where("degraded", |event| event["kind"] == "trace_gap");
+    save(&sandbox, &mut session, &sandbox.path("unread.txt"), 2);
+    assert_eq!(session.stop().count("degraded"), 1, "it is told once");
+}
+
+#[test]
+fn inside_of_another_trace_one_line_says_why_it_does_not_work_and_the_command_runs() {
+    let sandbox = Sandbox::new();
+    let inner = sandbox.beside().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let events = sandbox.beside().join("inner.jsonl");
+    let script = format!(
+        "exec {} -C {} --events {} -- sh -c 'echo $RELOADRUN_GENERATION >> ../ran; exec sleep 600'",
+        env!("CARGO_BIN_EXE_reloadrun"),
+        inner.display(),
+        events.display()
+    );
+    let session = sandbox.start(["-i", "inner", "--", "sh", "-c", &script]);
+    let ran = || fs::read_to_string(sandbox.beside().join("ran")).unwrap_or_default();
+    session.wait_until("the inner command", || ran() == "1\n");
+    let told = || fs::read_to_string(&events).unwrap_or_default();
+    session.wait_until("the inner watcher", || told().contains("\"watching\""));
+    fs::write(inner.join("x.py"), "").unwrap();
+    session.wait_until("its restart", || ran() == "1\n2\n");
+    session.wait_until("its second watcher", || told().matches("\"watching\"").count() == 2);
+    assert_eq!(told().matches("\"untraced\"").count(), 1, "{}", told());
+    session.stop();
+}
+
+#[test]
+fn a_set_uid_program_keeps_its_rights_and_the_command_is_started_again_for_it() {
+    let Some((sandbox, program)) = with_root_inside() else {
+        return left_out("a set-uid program in a traced command: none can be had here");
+    };
+    let events = sandbox.events().display().to_string();
+    let script = format!("{program} rooted /nowhere/at/all 2>> ../said; exec sleep 600");
+    let inner = sandbox.command(["--events", &events, "--", "sh", "-c", &script]);
+    let [user, groups] = as_user();
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    let told = session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+    assert!(told["message"].as_str().unwrap().starts_with("probe needs its rights: discovery is off for this command"));
+    session.wait_started(2);
+    let said = || fs::read_to_string(sandbox.beside().join("said")).unwrap_or_default();
+    // It comes so far only as root.
+    session.wait_until("its word", || said().contains("cannot write"));
+    sandbox.write("fence.py", "");
+    session.wait_started(3);
+    let ended = session.stop();
+    assert_eq!(ended.count("degraded"), 1, "it is told once");
+    assert_eq!(ended.count("started"), 3);
+}
+
+#[test]
+fn a_child_that_is_stopped_is_continued_and_one_that_is_killed_takes_its_command_with_it() {
+    let sandbox = Sandbox::new();
+    let probe = env!("CARGO_BIN_EXE_probe");
+    let root = sandbox.root().display().to_string();
+    let mut session = sandbox.start(["-i", "file", "--", probe, "storm", &root]);
+    session.wait_armed(1);
+    let count = || fs::read_to_string(sandbox.path("count")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    for generation in 1..=4 {
+        session.wait_until("the storm", || count().is_some());
+        for _ in 0..3 {
+            signal(session.child_pid(), "STOP");
+            let before = count().unwrap_or(0);
+            session.wait_until("more calls", || count().is_some_and(|now| now > before + 100));
+        }
+        signal(session.child_pid(), "KILL");
+        fs::remove_file(sandbox.path("count")).ok();
+        session.wait_armed(generation + 1);
+    }
+    assert!(!sandbox.path("error").exists(), "{}", fs::read_to_string(sandbox.path("error")).unwrap_or_default());
+    session.stop();
+}
