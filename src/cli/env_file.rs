@@ -52,10 +52,12 @@ fn variables(text: &str, shown: &str) -> Result<Vec<(OsString, OsString)>, Strin
 
 fn mistake(error: &Error, text: &str, shown: &str) -> String {
     let expected = "expected NAME=value, with quotes around a value with spaces or special characters";
-    let Error::LineParse(line, _) = error else { return format!("{shown}: {expected}") };
-    let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1));
-    match starts.enumerate().find(|(_, start)| text[*start..].starts_with(line.as_str())) {
-        Some((before, _)) => format!("{shown}:{}: {expected}", before + 1),
+    let Error::LineParse(part, _) = error else { return format!("{shown}: {expected}") };
+    // The library names a part of the line, and no number.
+    let part = part.lines().next().unwrap_or_default();
+    let is_wrong = |line: &str| dotenvy::from_read_iter(format!("{line}\n").as_bytes()).any(|item| item.is_err());
+    match text.lines().position(|line| line.contains(part) && is_wrong(line)) {
+        Some(before) => format!("{shown}:{}: {expected}", before + 1),
         None => format!("{shown}: {expected}"),
     }
 }
@@ -109,6 +111,8 @@ mod tests {
             ("A=secret word\n", 1),
             ("B='ok'\n1A=secret\nA=b\n", 2),
             ("AA=b\nA secret\n", 2),
+            ("# A=secret word\nB='secret word'\nA=secret word\n", 3),
+            ("B='\nb'\nA='secret\n", 3),
         ] {
             let error = variables(text, ".env").unwrap_err();
             assert!(error.starts_with(&format!(".env:{line}: expected NAME=value")), "{text:?}: {error}");
