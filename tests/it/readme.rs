@@ -236,7 +236,7 @@ fn every_command_line_in_the_documents_is_valid() {
                     "-C" | "--directory" => {
                         fs::create_dir_all(sandbox.path(&words[index + 1])).expect("it can be made")
                     }
-                    "-c" | "--config" => drop(sandbox.write(&words[index + 1], "")),
+                    "-c" | "--config" | "--env-file" => drop(sandbox.write(&words[index + 1], "")),
                     _ => {}
                 }
             }
@@ -318,7 +318,7 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
         "--app",
         "--debug",
         "--fd",
@@ -327,6 +327,7 @@ fn is_own_option(word: &str) -> bool {
         "--no-reload",
         "--noreload",
         "--port",
+        "--preload",
         "--reload",
         "--timeout-graceful-shutdown",
     ];
