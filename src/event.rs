@@ -57,6 +57,8 @@ pub enum What {
     },
     /// The watcher is in place.
     Watching(Watching),
+    /// It is known what the command reads and writes at its start.
+    Discovered(Discovered),
     /// Files changed, and this is what it leads to.
     Changed {
         /// The files.
@@ -221,6 +223,19 @@ pub struct Watching {
     pub polled: usize,
 }
 
+/// What was found out about the files of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// How many files it reads that count.
+    pub files: usize,
+    /// How many of these do not lie in its directory.
+    pub elsewhere: usize,
+    /// How many files it writes.
+    pub written: usize,
+    /// Whether nothing else counts.
+    pub narrows: bool,
+}
+
 impl What {
     /// The name in the event stream.
     pub fn name(&self) -> &'static str {
@@ -230,6 +245,7 @@ impl What {
             What::Listening { .. } => "listening",
             What::Started { .. } => "started",
             What::Watching(_) => "watching",
+            What::Discovered(_) => "discovered",
             What::Changed { .. } => "changed",
             What::Stopping { .. } => "stopping",
             What::StillStopping { .. } => "still_stopping",

@@ -15,7 +15,7 @@ use crate::config::Backend;
 use crate::damping::Damping;
 use crate::degraded::Degraded;
 pub use crate::event::StopReason;
-use crate::event::Watching;
+use crate::event::{Discovered, Watching};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
 use crate::os;
@@ -186,6 +186,8 @@ pub enum Report {
     },
     /// Something is not as good as it should be.
     Degraded(Degraded),
+    /// What the command reads and writes, once it names nothing new.
+    Discovered(Discovered),
     /// The command cannot be traced, or must not be: from the next start on it is not.
     Untraced(Degraded),
     /// Something may not be what the user meant.

@@ -22,7 +22,7 @@ use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
 use crate::command::{Command, Variables, out_of_reach};
-use crate::config::{Config, OnChange};
+use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
@@ -112,7 +112,8 @@ impl<'a> Driver<'a> {
         watcher.command_starts();
         let tracing = live.and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
-            let tracing = Tracing { live, directory, door: watcher.door(), voice: voice.clone() };
+            let narrows = config.discover == Discover::Only;
+            let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
             tracing.begin(trial, &ties.deposit)
         });
         let caches = Caches::of(config);

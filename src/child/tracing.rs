@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::inbox::Voice;
 use super::machine::Input;
 use crate::degraded::Degraded;
-use crate::discover::{Live, missed, needs_rights, untraceable};
+use crate::discover::{Learned, Live, Summary, missed, needs_rights, untraceable};
+use crate::event::Discovered;
 use crate::os;
 use crate::os::seccomp::{
     Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate, leave_with,
@@ -29,6 +30,8 @@ pub struct Tracing {
     pub live: Arc<Live>,
     /// Relative names of the watcher begin here.
     pub directory: PathBuf,
+    /// Whether nothing counts but what they learn.
+    pub narrows: bool,
     /// What is to be watched.
     pub door: Door,
     /// To the main thread.
@@ -123,12 +126,13 @@ impl Tracing {
     }
 
     fn learn(&self) {
-        self.live.learn_all(&self.directory, |news, gaps| {
-            if !news.is_empty() {
-                self.door.add(news);
-            }
-            for (gap, thread) in gaps {
+        self.live.learn_all(&self.directory, |learned| match learned {
+            Learned::News(news) => self.door.add(news),
+            Learned::Gap(gap, thread) => {
                 self.voice.report(Report::Degraded(Degraded::TraceGap { why: missed(gap, thread) }));
+            }
+            Learned::Quiet(Summary { files, elsewhere, written }) => {
+                self.voice.report(Report::Discovered(Discovered { files, elsewhere, written, narrows: self.narrows }));
             }
         });
     }

@@ -8,11 +8,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::look::observe;
 use super::place::Places;
-use super::sets::{Discovery, Entry, Gap, NewNames, Role, Verdict, Writes};
+use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Role, Verdict, Writes};
 use crate::change::{Look, Stamp};
 use crate::os::fs::look;
 use crate::os::seccomp::{Found, Sighting};
@@ -20,20 +20,47 @@ use crate::os::seccomp::{Found, Sighting};
 /// So long it is waited for what was told. It takes longer only where a file system does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A command that has named no new file for so long has started.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Of a directory with more names than these, none is new.
 const MOST_NAMES: usize = 10_000;
 
 /// What a path is to the command.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// It makes it itself.
     pub own: bool,
     /// It depends on it: it reads it, or asks for it; [`Role::Listed`] if the path is new in a directory that it lists.
     pub depends: Option<Role>,
+    /// Who has named it first, as far as that is known.
+    pub by: Option<Arc<str>>,
+}
+
+/// How much is known, for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files that the command depends on.
+    pub files: usize,
+    /// Of these, those that do not lie in its directory.
+    pub elsewhere: usize,
+    /// Files that it writes.
+    pub written: usize,
 }
 
 /// A file that is to be watched from now on, and how it looked when the command named it.
 pub type News = (PathBuf, Look);
+
+/// What was learned.
+#[derive(Debug)]
+pub enum Learned {
+    /// Files that are to be watched from now on.
+    News(Vec<News>),
+    /// The trace is incomplete, as this thread shows.
+    Gap(Gap, i32),
+    /// Told once: nothing new has come for a while.
+    Quiet(Summary),
+}
 
 /// Shared between the threads of a child.
 #[derive(Debug)]
@@ -54,12 +81,14 @@ struct State {
     discovery: Discovery,
     /// The names in directories that the command lists, as they were then.
     listed: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// When the command started.
+    began: Option<Instant>,
 }
 
 impl Live {
     /// Nothing is known yet.
     pub fn new(places: Places) -> Live {
-        let state = State { discovery: Discovery::new(places), listed: BTreeMap::new() };
+        let state = State { discovery: Discovery::new(places), listed: BTreeMap::new(), began: None };
         Live {
             state: Mutex::new(state),
             any: AtomicBool::new(false),
@@ -72,14 +101,14 @@ impl Live {
 
     /// The command is about to start, and what is seen of it comes from here. Events of earlier processes have been taken in.
     pub fn begin(&self, found: Arc<Found>) {
+        self.state().began = Some(Instant::now());
         let _ = self.found.set(found);
     }
 
     /// Learns what has been seen, until nothing more will come. For a thread of its own: a file system may keep it waiting.
-    /// `tell` gets what is to be watched from now on, and what makes the trace incomplete.
-    pub fn learn_all(&self, directory: &Path, mut tell: impl FnMut(Vec<News>, Vec<(Gap, i32)>)) {
+    pub fn learn_all(&self, directory: &Path, mut tell: impl FnMut(Learned)) {
         let Some(found) = self.found.get() else { return };
-        let mut count = 0;
+        let (mut count, mut told, mut last) = (0, false, Instant::now());
         loop {
             let has_ended = found.has_ended();
             let sightings = found.take();
@@ -95,13 +124,19 @@ impl Live {
                 *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = count;
                 self.more.notify_all();
             }
-            if !news.is_empty() || !gaps.is_empty() {
-                tell(news, gaps);
+            if !news.is_empty() {
+                last = Instant::now();
+                tell(Learned::News(news));
+            }
+            gaps.into_iter().for_each(|(gap, thread)| tell(Learned::Gap(gap, thread)));
+            let is_quiet = has_ended || last.elapsed() >= QUIET;
+            if is_quiet && !std::mem::replace(&mut told, true) {
+                tell(Learned::Quiet(self.summary(directory)));
             }
             if has_ended {
                 return;
             }
-            found.wait();
+            found.wait((!told).then_some(last + QUIET));
         }
     }
 
@@ -111,7 +146,7 @@ impl Live {
 
     /// Takes in one sighting of a file; says what is to be watched because of it.
     fn learn(&self, sighting: &Sighting, directory: &Path) -> Vec<News> {
-        let Sighting::File { seen_ns, .. } = sighting else { return Vec::new() };
+        let Sighting::File { seen_ns, name, .. } = sighting else { return Vec::new() };
         // The file system is asked while nobody is kept from the rest.
         let observed = observe(sighting, directory);
         let mut changed = Vec::new();
@@ -122,6 +157,12 @@ impl Live {
                 changed.push((path.clone(), before));
             }
             state.discovery.add(looked, *access, *first);
+        }
+        for (path, before) in &changed {
+            let depends = state.standing(path).depends;
+            if depends.is_some() && (before.is_none() || state.of_earlier(path)) {
+                state.name(path, name);
+            }
         }
         observed.privileged.into_iter().for_each(|program| state.discovery.add_privileged(program));
         self.any.store(true, Ordering::Release);
@@ -208,6 +249,47 @@ impl Live {
         }
     }
 
+    /// What the next generation must know.
+    pub fn keep(&self) -> Kept {
+        let state = self.state();
+        let mut kept = state.discovery.keep();
+        let plain = |(path, names): (&PathBuf, &BTreeSet<OsString>)| {
+            (path.clone().into_os_string(), names.iter().cloned().collect())
+        };
+        kept.listed = state.listed.iter().map(plain).collect();
+        kept
+    }
+
+    /// Goes on with what the generation before knew. The writes of its command are over.
+    pub fn resume(&self, mut kept: Kept) {
+        let mut state = self.state();
+        let listed = std::mem::take(&mut kept.listed).into_iter();
+        state.listed = listed.map(|(path, names)| (path.into(), names.into_iter().collect())).collect();
+        state.discovery.resume(kept);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// What the command depends on, as far as it is known.
+    pub fn all(&self) -> Vec<PathBuf> {
+        let state = self.state();
+        let paths = state.discovery.entries().filter(|(_, _, verdict)| *verdict == Verdict::Counts);
+        paths.map(|(path, ..)| path.to_owned()).collect()
+    }
+
+    /// How much is known.
+    pub fn summary(&self, directory: &Path) -> Summary {
+        let state = self.state();
+        let mut summary = Summary::default();
+        for (path, entry, verdict) in state.discovery.entries() {
+            let is_file = matches!(entry.role, Role::Executed | Role::Read | Role::Asked);
+            let counts = verdict == Verdict::Counts && is_file;
+            summary.files += usize::from(counts);
+            summary.elsewhere += usize::from(counts && !path.starts_with(directory));
+            summary.written += usize::from(entry.role == Role::Written && !entry.gone);
+        }
+        summary
+    }
+
     /// A change of this path has passed: from now on the command's writes do not count again.
     pub fn has_passed(&self, path: &Path) {
         if self.any.load(Ordering::Acquire)
@@ -219,19 +301,35 @@ impl Live {
 }
 
 impl State {
+    /// Whether it is not known in this generation who has named a path.
+    fn of_earlier(&self, path: &Path) -> bool {
+        self.discovery.of(path).is_some_and(|(entry, _)| entry.by.is_none())
+    }
+
+    /// Notes who has named a path.
+    fn name(&mut self, path: &Path, name: &str) {
+        let State { discovery, began, .. } = self;
+        discovery.name(path, |First { when, .. }| {
+            let after = began.map_or(Duration::ZERO, |began| when.saturating_duration_since(began));
+            format!("{name} {:.1} s after the start", after.as_secs_f64()).into()
+        });
+    }
+
     fn standing(&self, path: &Path) -> Standing {
         match self.discovery.of(path) {
-            Some((Entry { writes, read, .. }, Verdict::Own)) => Standing {
+            Some((Entry { writes, read, by, .. }, Verdict::Own)) => Standing {
                 own: !writes.foreign,
                 depends: (writes.foreign && *read && self.discovery.counts_at(path)).then_some(Role::Read),
+                by: by.clone(),
             },
             Some((entry, Verdict::Counts)) if entry.role != Role::Listed => {
-                Standing { own: false, depends: Some(entry.role) }
+                Standing { own: false, depends: Some(entry.role), by: entry.by.clone() }
             }
             Some(_) => Standing::default(),
             None => Standing {
                 own: self.discovery.was_moved(path),
                 depends: self.is_new_name(path).then_some(Role::Listed),
+                by: None,
             },
         }
     }

@@ -7,8 +7,8 @@ mod rules;
 mod sets;
 mod words;
 
-pub use live::Live;
+pub use live::{Learned, Live, Standing, Summary};
 pub use look::{learn, needs_rights};
 pub use place::Places;
-pub use sets::{Discovery, Entry, Gap, NewNames, Role, Verdict, most};
+pub use sets::{Discovery, Entry, Gap, Kept, NewNames, Role, Verdict, most};
 pub use words::{missed, untraceable};

@@ -2,9 +2,11 @@
 //!
 //! A trace with a gap (see [`Gap`]) is incomplete: what it has found counts, what it has not found says nothing.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::place::Places;
@@ -38,7 +40,7 @@ pub struct Looked {
 }
 
 /// What a path is to the command. Of several, the first in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// It writes, makes or removes it.
     Written,
@@ -58,7 +60,8 @@ pub enum Role {
 /// end otherwise.
 pub fn most(role: Role) -> usize {
     match role {
-        Role::Written | Role::Executed | Role::Read => 1 << 16,
+        Role::Written => 1 << 18,
+        Role::Executed | Role::Read => 1 << 16,
         Role::Asked | Role::Listed | Role::Missed => 1 << 12,
     }
 }
@@ -77,6 +80,27 @@ pub struct First {
     pub when: Instant,
 }
 
+impl First {
+    /// What an earlier generation knows.
+    fn of_earlier() -> First {
+        First { thread: 0, call: "", when: Instant::now() }
+    }
+
+    fn is_of_earlier(&self) -> bool {
+        self.thread == 0
+    }
+}
+
+/// What one generation leaves to the next. Paths are stored as `OsString`, because they need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    entries: Vec<(OsString, Role, bool, Option<Arc<str>>)>,
+    moved: Vec<OsString>,
+    gaps: Vec<(Gap, i32)>,
+    /// The names in directories that are listed.
+    pub listed: Vec<(OsString, Vec<OsString>)>,
+}
+
 /// One path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -88,6 +112,10 @@ pub struct Entry {
     pub target: Option<PathBuf>,
     /// Whether it was read or executed, before or after it was written.
     pub read: bool,
+    /// Whether the last that the command did was to take the name away.
+    pub gone: bool,
+    /// By whom it was named first, and when, as a sentence goes on: `python3 (pid 123) 2.1 s after the start`.
+    pub by: Option<Arc<str>>,
     /// What the command writes, and what was seen of it.
     pub writes: Writes,
 }
@@ -212,8 +240,12 @@ impl Discovery {
                 self.counts.entry(known).and_modify(|count| *count -= 1);
             }
         }
-        let new = Entry { role, first, target: None, read: false, writes: Writes::default() };
+        let new = Entry { role, first, target: None, read: false, gone: false, by: None, writes: Writes::default() };
         let entry = self.entries.entry(path).or_insert(new);
+        if entry.first.is_of_earlier() {
+            (entry.first, entry.by) = (first, None);
+        }
+        entry.gone = access == Access::Remove;
         entry.role = entry.role.min(role);
         entry.target = target.or(entry.target.take());
         entry.read |= matches!(role, Role::Read | Role::Executed);
@@ -224,6 +256,37 @@ impl Discovery {
         entry.writes.placed += u32::from(is_rename(access) && retried.is_none());
         if access == Access::RenameNew {
             entry.writes.tried = Some((first.thread, first.when));
+        }
+    }
+
+    /// What the next generation must know. Temporary files are gone.
+    pub fn keep(&self) -> Kept {
+        let matters = |verdict: Verdict| matches!(verdict, Verdict::Counts | Verdict::Own);
+        let kept = self.entries().filter(|(_, entry, verdict)| !(entry.gone && !entry.read) && matters(*verdict));
+        let plain = |path: &Path| path.as_os_str().to_owned();
+        Kept {
+            entries: kept.map(|(path, entry, _)| (plain(path), entry.role, entry.read, entry.by.clone())).collect(),
+            moved: self.moved.iter().map(|path| plain(path)).collect(),
+            gaps: self.gaps().collect(),
+            listed: Vec::new(),
+        }
+    }
+
+    /// Goes on with what the generation before knew.
+    pub fn resume(&mut self, kept: Kept) {
+        for (path, role, read, by) in kept.entries {
+            let (first, writes) = (First::of_earlier(), Writes::default());
+            *self.counts.entry(role).or_default() += 1;
+            self.entries.insert(path.into(), Entry { role, first, target: None, read, gone: false, by, writes });
+        }
+        self.moved.extend(kept.moved.into_iter().map(PathBuf::from));
+        self.gaps.extend(kept.gaps);
+    }
+
+    /// Notes by whom a path was named first, if that is not known.
+    pub fn name(&mut self, path: &Path, by: impl FnOnce(&First) -> Arc<str>) {
+        if let Some(entry) = self.entries.get_mut(path).filter(|entry| entry.by.is_none()) {
+            entry.by = Some(by(&entry.first));
         }
     }
 

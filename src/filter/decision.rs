@@ -31,7 +31,7 @@ pub enum Rule {
     /// No watch pattern matches it.
     Unmatched,
     /// The command depends on it in this way.
-    Discovered(Role),
+    Discovered(Role, Option<Arc<str>>),
     /// The command makes it itself.
     Written,
     /// Nothing but what the command reads counts, and it has not read this.
@@ -65,12 +65,15 @@ impl fmt::Display for Rule {
             Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),
             Rule::VirtualEnvironment => f.write_str("a Python virtual environment (it has a pyvenv.cfg)"),
             Rule::Unmatched => f.write_str("no watch pattern matches"),
-            Rule::Discovered(role) => f.write_str(match role {
-                Role::Executed => "the command executes it",
-                Role::Missed => "the command looked for it",
-                Role::Listed => "it is new where the command looks for such files",
-                Role::Read | Role::Asked | Role::Written => "the command reads it",
-            }),
+            Rule::Discovered(role, by) => match (role, by) {
+                (Role::Listed, _) => f.write_str("it is new where the command looks for such files"),
+                (Role::Executed, Some(by)) => write!(f, "executed by {by}"),
+                (Role::Missed, Some(by)) => write!(f, "looked for by {by}"),
+                (_, Some(by)) => write!(f, "read by {by}"),
+                (Role::Executed, None) => f.write_str("the command executes it"),
+                (Role::Missed, None) => f.write_str("the command looks for it"),
+                (_, None) => f.write_str("the command reads it"),
+            },
             Rule::Written => f.write_str("the command writes it"),
             Rule::NotRead => f.write_str("the command has not read it (--discover only)"),
         }

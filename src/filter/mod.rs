@@ -5,6 +5,7 @@
 
 mod base;
 mod decision;
+mod discovered;
 mod group;
 mod hints;
 mod last;
@@ -205,29 +206,16 @@ impl Filter {
 
     /// By the patterns, and by what the command does with the file.
     fn decide_discovered(&self, live: &Live, path: &Path) -> Decision {
-        let standing = live.standing(path);
-        if standing.own {
-            return Decision::no(Rule::Written);
-        }
         let mut by_patterns = self.decide_by_patterns(path);
         if by_patterns.rule == Rule::Unmatched && !path.starts_with(&self.directory) {
-            // No pattern reaches it, but those of `-i` take out what was found as well.
-            by_patterns.rule = self.left_out_elsewhere(path).unwrap_or(by_patterns.rule);
+            // No pattern reaches it, but those of `-i` take out what was found as well: names without a slash apply below what
+            // it shares with the directory.
+            let shared = path.ancestors().find(|part| self.directory.starts_with(part));
+            let relative = shared.and_then(|shared| path.strip_prefix(shared).ok());
+            by_patterns.rule =
+                relative.and_then(|relative| self.left_out_anywhere(relative)).unwrap_or(by_patterns.rule);
         }
-        let role = standing.depends.filter(|role| takes_precedence(*role, path, &by_patterns.rule));
-        match role {
-            // A trace with a gap says nothing about what it has not seen.
-            None if self.discover == Discover::Only && by_patterns.counts && live.is_complete() => {
-                Decision::no(Rule::NotRead)
-            }
-            Some(role) if self.discover == Discover::Only && (self.everything.is_some() || by_patterns.counts) => {
-                Decision::yes(Rule::Discovered(role))
-            }
-            Some(role) if self.discover == Discover::Add && !by_patterns.counts => {
-                Decision::yes(Rule::Discovered(role))
-            }
-            _ => by_patterns,
-        }
+        discovered::decide(self.discover, self.everything.is_none(), live.standing(path), path, by_patterns, live)
     }
 
     fn decide_by_patterns(&self, path: &Path) -> Decision {
@@ -468,12 +456,6 @@ impl Filter {
         self.left_out_anywhere(path.strip_prefix(&base.path).ok()?)
     }
 
-    /// The same for what lies elsewhere and was found: names without a slash apply below what it shares with the directory.
-    fn left_out_elsewhere(&self, path: &Path) -> Option<Rule> {
-        let shared = path.ancestors().find(|part| self.directory.starts_with(part))?;
-        self.left_out_anywhere(path.strip_prefix(shared).ok()?)
-    }
-
     fn left_out_anywhere(&self, relative: &Path) -> Option<Rule> {
         if relative.as_os_str().is_empty() {
             return None;
@@ -507,18 +489,6 @@ impl Filter {
         let (parent, name) = (path.parent()?, path.file_name()?);
         let real = self.last_real.answer(parent, || std::fs::canonicalize(parent).ok())?;
         Some(real.join(name))
-    }
-}
-
-/// Whether a file that the command depends on counts in spite of this rule. What nobody edits (the built-in list) does not,
-/// except in packages: people do edit those that they use.
-fn takes_precedence(role: Role, path: &Path, rule: &Rule) -> bool {
-    match rule {
-        Rule::Own | Rule::Ignored(_) | Rule::Written => false,
-        Rule::BuiltIn(_) | Rule::VirtualEnvironment => role != Role::Missed && Places::is_package(path),
-        // What a tool only asks about may be an output of another tool.
-        Rule::IgnoreFile(..) => role != Role::Asked && role != Role::Listed || Places::is_package(path),
-        _ => true,
     }
 }
 

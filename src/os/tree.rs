@@ -30,6 +30,18 @@ pub struct Process {
     pub started: u64,
 }
 
+/// A process as a sentence names it, by one of its threads: `python3 (pid 123)`.
+pub fn name_of_thread(thread: i32) -> String {
+    let status = contents(Path::new(&format!("/proc/{thread}/status"))).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    match (field("Name:"), field("Tgid:")) {
+        (Some(name), Some(pid)) => format!("{name} (pid {pid})"),
+        // It has ended.
+        _ => format!("process {thread}"),
+    }
+}
+
 impl Process {
     /// Reads one process; `None` when it has ended, or /proc hides it.
     pub fn of(pid: i32) -> Option<Process> {

@@ -154,7 +154,7 @@ fn learn_all(found: &Found, config: &Config) -> Discovery {
         if has_ended {
             return discovery;
         }
-        found.wait();
+        found.wait(None);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::Verbosity;
 use crate::degraded::tests::every as every_degraded;
 use crate::escape::tests::{HOSTILE, assert_harmless};
-use crate::event::{Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -45,6 +45,7 @@ fn every_event() -> Vec<What> {
         What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
         What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
         What::Watching(watching(1)),
+        What::Discovered(Discovered { files: 3, elsewhere: 2, written: 1, narrows: true }),
         What::Watching(Watching { patterns: vec![], ..watching(0) }),
         What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
         What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
@@ -93,6 +94,7 @@ fn number(what: &What) -> usize {
         What::Listening { .. } => 13,
         What::Ready { .. } => 14,
         What::Status { .. } => 15,
+        What::Discovered(_) => 16,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
-use crate::event::{Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
 
@@ -24,6 +24,9 @@ pub struct Human {
     kept: String,
     /// The command and pid of the first start, told together with what is watched.
     first: Option<(String, i32)>,
+    /// The command, and whether it is to be told which files it reads: once a run.
+    command: Option<String>,
+    discovers: bool,
     /// The generation whose watcher was told to be in place.
     watched: Option<Generation>,
     /// The line that says what is waited for, until there is a watcher that could see it.
@@ -44,6 +47,8 @@ impl Human {
             clear,
             kept: String::new(),
             first: None,
+            command: None,
+            discovers: true,
             watched: None,
             waits: None,
             unsaid: None,
@@ -120,6 +125,7 @@ impl Human {
             }
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
+                self.command = Some(command.clone());
                 if changes.is_empty() && number.number() == 1 {
                     self.first = Some((command.clone(), *pid));
                     return None;
@@ -135,6 +141,16 @@ impl Human {
                 None if verbose || number.number() == 1 => (Tone::Plain, watched(watching)),
                 None => return None,
             },
+            What::Discovered(Discovered { files, elsewhere, narrows, .. }) => {
+                let is_first = std::mem::take(&mut self.discovers);
+                if !verbose && (!is_first || *elsewhere == 0 && !narrows) {
+                    return None;
+                }
+                let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+                let command = self.command.as_deref().unwrap_or("the command");
+                let root = if *elsewhere > 0 { format!(", {elsewhere} of them elsewhere") } else { String::new() };
+                (Tone::Plain, format!("watching {files} that {command} reads{root}"))
+            }
             What::Changed { changes, action } => match action {
                 Effect::Signal(signal) => (
                     Tone::Good,

@@ -50,6 +50,7 @@ fn details(what: &What) -> Value {
         What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
+        What::Discovered(discovered) => serde_json::to_value(discovered).unwrap_or_default(),
         What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
         What::Changed { action, changes: _ } => json!({ "action": action.to_string() }),
         What::Stopping { signal, reason } => json!({ "signal": signal.to_string(), "reason": reason }),

@@ -151,6 +151,7 @@ impl Machine {
                 actions.push(tell(self.succession.behind.started(pid, self.rules.command.clone(), monotonic_ns)));
             }
             Report::Watching(watching) => actions.push(tell(What::Watching(watching))),
+            Report::Discovered(discovered) => actions.push(tell(What::Discovered(discovered))),
             Report::Came(files) => self.succession.damping.came(files.paths()),
             // Put together before it comes here.
             Report::Some { .. } => {}

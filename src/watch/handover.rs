@@ -27,6 +27,7 @@ use super::snapshot::{self, Difference, Digest};
 use super::start::Memory;
 use super::table::Table;
 use crate::change::Stamp;
+use crate::discover;
 use crate::ignore_files;
 use crate::os::map::{Map, PAGE, release};
 use crate::settle::Progress;
@@ -55,6 +56,8 @@ pub struct Rest {
     pending: Vec<(OsString, Progress)>,
     /// The ignore files; `None` with `--no-ignore`.
     pub rules: Option<ignore_files::Kept>,
+    /// What the command reads and writes; `None` if it is not to be traced.
+    pub discovered: Option<discover::Kept>,
 }
 
 /// What the next child must know of the directories. Paths are stored as `OsString`, because they need not be UTF-8.

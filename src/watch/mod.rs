@@ -105,6 +105,9 @@ impl Watcher {
         let (table, mut rest) = left.map_or_else(Default::default, |(table, rest)| (Some(table), rest));
         let before = table.map(|table| (Arc::clone(&table), Snapshot::resume(table, rest.take_differences())));
         let memory = std::mem::take(&mut rest.memory);
+        if let (Some(live), Some(kept)) = (filter.live(), rest.discovered.take()) {
+            live.resume(kept);
+        }
         let (survey, gap, pending) = match (queue, before) {
             (Some(queue), Some((table, snapshot))) if rest.coverage.is_told() => {
                 let pending = rest.take_pending();
@@ -126,7 +129,21 @@ impl Watcher {
         };
         let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors, marks: Vec::new() };
         watcher.survey.ledger.start.remember(memory);
+        if watcher.gap.is_some() {
+            watcher.watch_discovered();
+        }
         Ok(watcher)
+    }
+
+    /// The watches of the previous child are lost, and what its command read is to be watched all the same. The walk does not
+    /// come by there.
+    fn watch_discovered(&self) {
+        let known = self.filter.live().map(|live| live.all()).unwrap_or_default();
+        if !known.is_empty() {
+            self.door.add(
+                known.into_iter().map(|path| (os::fs::look(&path), path)).map(|(look, path)| (path, look)).collect(),
+            );
+        }
     }
 
     /// The changes that have not passed yet.
@@ -289,6 +306,7 @@ impl Watcher {
         rest.memory = ledger.start.memory();
         rest.rule_clock = rule_clock.keep();
         rest.rules = self.filter.keep_rules();
+        rest.discovered = self.filter.live().map(|live| live.keep());
         rest.set_pending(ledger.settler.pending());
         let snapshot = ledger.snapshot.lock();
         rest.set_differences(snapshot.differences());

@@ -58,6 +58,15 @@ enum Expected {
     Back { by_itself: bool },
 }
 
+/// What reloadrun is to do for the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Plain,
+    Ready,
+    Listen,
+    Overlap,
+}
+
 /// A directory, and usually a running reloadrun in it.
 #[derive(Debug)]
 pub struct Round {
@@ -76,6 +85,8 @@ pub struct Round {
     /// Whether a member of the command leaves its process group.
     strays: bool,
     gap: bool,
+    /// How generations follow each other.
+    mode: Mode,
     session: Option<Session>,
     sessions: usize,
     deaths: usize,
@@ -120,6 +131,16 @@ impl Round {
         let mut arguments = text(&["-w", "*.txt", "--on-exit", if restarts { "restart" } else { "wait" }]);
         arguments.extend(text(&["--interval", *random.pick(&["100ms", "200ms"])]));
         arguments.extend(text(&["--stop-timeout", *random.pick(&["150ms", "400ms", "1s"])]));
+        let mode = *random.pick(&[Mode::Plain, Mode::Plain, Mode::Ready, Mode::Listen, Mode::Overlap, Mode::Overlap]);
+        if mode != Mode::Plain {
+            arguments.extend(text(&["--ready", "fd:9"]));
+        }
+        if matches!(mode, Mode::Listen | Mode::Overlap) {
+            arguments.extend(text(&["--listen", &format!("tcp:127.0.0.1:{port}")]));
+        }
+        if mode == Mode::Overlap {
+            arguments.extend(text(&["--overlap"]));
+        }
         if !private {
             arguments.extend(text(&["--lockfile", &top.join("it.lock").display().to_string()]));
         }
@@ -140,6 +161,7 @@ impl Round {
             never_ends: slow == "-1",
             strays,
             gap: options.gap,
+            mode,
             session: None,
             sessions: 0,
             deaths: 0,
@@ -217,6 +239,8 @@ impl Round {
         for role in &fault.targets {
             let pid = match role {
                 Role::Supervisor => Some(session.pid()),
+                // Of two, the old one as often as the new one.
+                Role::Child if self.mode == Mode::Overlap && self.random.chance(50) => session.oldest_child(),
                 Role::Child => session.child(),
                 Role::Command => session.command(),
             };
@@ -242,7 +266,9 @@ impl Round {
             signal if is_hit(Role::Supervisor) => Expected::Ended(signal),
             signal => {
                 let dies = signal != Signal::SIGTERM || !self.never_ends;
-                let by_itself = is_hit(Role::Child) || (is_hit(Role::Command) && self.restarts && dies);
+                // With two, the one that was not hit may be all there is to come.
+                let by_itself = self.mode != Mode::Overlap
+                    && (is_hit(Role::Child) || (is_hit(Role::Command) && self.restarts && dies));
                 Expected::Back { by_itself }
             }
         };
@@ -362,6 +388,12 @@ impl Round {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
         command.arg("--events").arg(events).args(&self.arguments).current_dir(self.top.join("root"));
         command.env("XDG_RUNTIME_DIR", self.top.join("runtime")).env(MARK, &self.top);
+        if self.mode != Mode::Plain {
+            command.env("READY_FD", "9");
+        }
+        if self.mode == Mode::Overlap {
+            command.env("BESIDE", "1");
+        }
         // A long run beside the suite must not look like a leftover of the suite.
         command.env("RELOADRUN_TEST", if self.short { "1" } else { "faults" });
         for name in ["CI", "NO_COLOR", "RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED"] {
@@ -456,7 +488,9 @@ impl Round {
 
     fn check_overlaps(&self, after: i64) -> Result<(), Failure> {
         let bad = |record: &&Value| {
-            record["t"].as_i64().is_some_and(|began| began > after) && record["more"]["overlap"] == true
+            record["t"].as_i64().is_some_and(|began| began > after)
+                && record["more"]["overlap"] == true
+                && self.mode != Mode::Overlap
                 || record["what"] == "busy"
         };
         match self.records().iter().find(bad) {

@@ -50,6 +50,11 @@ impl Session {
         children(self.pid()).into_iter().rev().find(|pid| name(*pid) == "reload-child")
     }
 
+    /// The pid of the child that has been there longest.
+    pub fn oldest_child(&self) -> Option<i32> {
+        children(self.pid()).into_iter().find(|pid| name(*pid) == "reload-child")
+    }
+
     /// The first process of the command that runs.
     pub fn command(&self) -> Option<i32> {
         let theirs = children(self.child()?);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::support::session::DEADLINE;
@@ -136,14 +137,22 @@ fn a_server_in_the_manner_of_listenfd_refuses_nobody_in_a_restart_and_finishes_i
 }
 
 fn with_python(server: &Server) {
-    match apps::python_env() {
-        Ok(bin) => {
-            restarts_under_load(server, Some(&bin));
-            if server.is_graceful {
-                finishes_a_request(server, Some(&bin));
-            }
+    if let Some(bin) = python(server.name) {
+        restarts_under_load(server, Some(&bin));
+        if server.is_graceful {
+            finishes_a_request(server, Some(&bin));
         }
-        Err(_) if apps::offline() => apps::left_out(&format!("{} with a held socket", server.name)),
+    }
+}
+
+/// Where the servers are; `None` where their tests are to be left out.
+pub fn python(name: &str) -> Option<PathBuf> {
+    match apps::python_env() {
+        Ok(bin) => Some(bin),
+        Err(_) if apps::offline() => {
+            apps::left_out(&format!("{name} with a held socket"));
+            None
+        }
         Err(reason) => panic!("{reason}"),
     }
 }
@@ -152,10 +161,14 @@ fn with_python(server: &Server) {
 fn start(server: &Server, bin: Option<&Path>, sandbox: &Sandbox, port: u16) -> Session {
     apps::copy_fixture("held", sandbox.root());
     sandbox.write("app.txt", "one");
+    start_with(server.options, server.command, bin, sandbox, port)
+}
+
+/// The same with these options, for files that are there already.
+pub fn start_with(options: &[&str], command: &[&str], bin: Option<&Path>, sandbox: &Sandbox, port: u16) -> Session {
     let listen = format!("tcp:127.0.0.1:{port}");
-    let options =
-        ["-w", "app.txt", "--listen", &listen].into_iter().chain(server.options.iter().copied()).chain(["--"]);
-    let words: Vec<OsString> = options.chain(server.command.iter().copied()).map(OsString::from).collect();
+    let options = ["-w", "app.txt", "--listen", &listen].into_iter().chain(options.iter().copied()).chain(["--"]);
+    let words: Vec<OsString> = options.chain(command.iter().copied()).map(OsString::from).collect();
     sandbox.start_with(words, |command| {
         if let Some(bin) = bin {
             let rest = std::env::var_os("PATH").unwrap_or_default();
@@ -166,7 +179,7 @@ fn start(server: &Server, bin: Option<&Path>, sandbox: &Sandbox, port: u16) -> S
 }
 
 /// The body of an answer.
-fn get(port: u16, path: &str) -> io::Result<String> {
+pub fn get(port: u16, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -184,13 +197,13 @@ fn get(port: u16, path: &str) -> io::Result<String> {
 
 /// What the clients have met.
 #[derive(Debug, Default)]
-struct Tally {
-    answered: usize,
-    refused: usize,
+pub struct Tally {
+    pub answered: usize,
+    pub refused: usize,
     /// Accepted, and closed or reset without an answer.
-    cut: usize,
+    pub cut: usize,
     worst: Duration,
-    others: Vec<String>,
+    pub others: Vec<String>,
 }
 
 impl Tally {
@@ -235,20 +248,46 @@ fn client(port: u16, over: &AtomicBool) -> Tally {
     tally
 }
 
+/// Four clients at work.
+pub struct Clients {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Tally>>,
+}
+
+impl Clients {
+    /// They ask at this port.
+    pub fn start(port: u16) -> Clients {
+        let over = Arc::new(AtomicBool::new(false));
+        let start = |_| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || client(port, &over))
+        };
+        let threads = (0..4).map(start).collect();
+        Clients { over, threads }
+    }
+
+    /// What all of them have met.
+    pub fn stop(self) -> Tally {
+        self.over.store(true, Ordering::Relaxed);
+        let mut tally = Tally::default();
+        self.threads.into_iter().for_each(|client| tally.add(client.join().expect("a client does not panic")));
+        tally
+    }
+}
+
+/// How many restarts a test makes.
+pub fn wanted_restarts() -> u64 {
+    std::env::var("RELOADRUN_RESTARTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4)
+}
+
 fn restarts_under_load(server: &Server, bin: Option<&Path>) {
-    let restarts = std::env::var("RELOADRUN_RESTARTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4u64);
+    let restarts = wanted_restarts();
     // So many restarts, each soon after the one before, would be taken for a loop and delayed.
     let pause = Duration::from_millis(if restarts > 50 { 2200 } else { 0 });
     let (sandbox, port) = (Sandbox::new(), apps::free_port());
     let mut session = start(server, bin, &sandbox, port);
     session.wait_armed(1);
-    let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || client(port, &over))
-        })
-        .collect();
+    let clients = Clients::start(port);
     for generation in 1..=restarts {
         session.wait_until("the answer of a generation", || {
             get(port, "/").is_ok_and(|body| body == generation.to_string())
@@ -260,9 +299,7 @@ fn restarts_under_load(server: &Server, bin: Option<&Path>) {
     let last = (restarts + 1).to_string();
     session.wait_until("the answer of the last generation", || get(port, "/").is_ok_and(|body| body == last));
     std::thread::sleep(server.boots);
-    over.store(true, Ordering::Relaxed);
-    let mut tally = Tally::default();
-    clients.into_iter().for_each(|client| tally.add(client.join().expect("a client does not panic")));
+    let tally = clients.stop();
     eprintln!("{}, {restarts} restarts: {tally}", server.name);
     let account = session.account();
     session.stop().assert_code(143);

@@ -32,6 +32,7 @@ mod on_exit;
 mod out_of_reach;
 mod output;
 mod overlap;
+mod overlap_servers;
 mod own_outputs;
 mod pages;
 mod patterns;

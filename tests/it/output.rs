@@ -305,6 +305,7 @@ fn keys(event: &str) -> &'static [&'static str] {
         "config_rejected" => &["path", "mistakes"],
         "started" => &["pid", "command", "changes", "stop_ms", "restart_ms"],
         "watching" => &["patterns", "root", "directories", "files", "backend", "polled"],
+        "discovered" => &["files", "elsewhere", "written", "narrows"],
         "changed" => &["changes", "action"],
         "stopping" => &["signal", "reason"],
         "stopped" => &["took_ms", "killed"],

@@ -32,6 +32,12 @@ fn tree(sandbox: &Sandbox, started: &Value) -> [i32; 2] {
     [pid_of(started), line.expect("it said so").parse().expect("a pid")]
 }
 
+/// Waits until so many generations have said who they are.
+fn wait_for_words(session: &Session, sandbox: &Sandbox, count: u64) {
+    let said = || fs::read_to_string(sandbox.path("pids")).map_or(0, |pids| pids.lines().count());
+    session.wait_until("their words", || said() as u64 == count);
+}
+
 fn alive(pids: [i32; 2]) -> bool {
     pids.iter().all(|pid| is_alive(*pid))
 }
@@ -67,9 +73,7 @@ fn the_old_generation_runs_until_the_next_one_is_ready_and_then_goes() {
         assert_eq!(session.wait("changed")["generation"], generation - 1);
         let started = session.wait_started(generation);
         session.wait_where("watching", of(generation));
-        session.wait_until("both", || {
-            fs::read_to_string(sandbox.path("pids")).is_ok_and(|pids| pids.lines().count() == generation as usize)
-        });
+        wait_for_words(&session, &sandbox, generation);
         assert!(alive(old), "{}", session.account());
         sandbox.write(&go, "");
         session.wait_where("ready", of(generation));
@@ -139,20 +143,14 @@ fn a_change_while_two_run_ends_the_one_that_is_not_ready() {
     let sandbox = Sandbox::new();
     let mut session = start(&sandbox, &[]);
     let old = first(&mut session, &sandbox);
+    sandbox.write("app.txt", ": 2");
     for generation in 2..=4 {
-        sandbox.write("app.txt", format!(": {generation}"));
         let started = session.wait_armed(generation);
-        session.wait_until("its word", || {
-            fs::read_to_string(sandbox.path("pids")).is_ok_and(|pids| pids.lines().count() == generation as usize)
-        });
+        wait_for_words(&session, &sandbox, generation);
         let unready = tree(&sandbox, &started);
-        sandbox.write("app.txt", format!(": {generation} again"));
+        sandbox.write("app.txt", if generation == 4 { READY.to_owned() } else { format!(": {generation}, changed") });
         session.wait_where("stopped", of(generation));
         assert!(gone(unready) && alive(old), "{}", session.account());
-        // The next round begins with the one that this save has started.
-        if generation == 4 {
-            sandbox.write("app.txt", READY);
-        }
     }
     session.wait("ready");
     session.wait_where("stopped", of(1));
@@ -182,9 +180,7 @@ fn a_child_that_is_killed_takes_only_its_own_command_with_it() {
     let host = session.child_pid();
     sandbox.write("app.txt", "sleep 600");
     let started = session.wait_armed(2);
-    session.wait_until("its word", || {
-        fs::read_to_string(sandbox.path("pids")).is_ok_and(|pids| pids.lines().count() == 2)
-    });
+    wait_for_words(&session, &sandbox, 2);
     let new = tree(&sandbox, &started);
     let watcher = children(&session).into_iter().find(|pid| *pid != host).expect("the newest child");
     signal(watcher, "KILL");
@@ -193,9 +189,7 @@ fn a_child_that_is_killed_takes_only_its_own_command_with_it() {
     assert!(gone(new) && alive(old), "{}", session.account());
     // Another one tries in its place.
     let third = session.wait_armed(3);
-    session.wait_until("its word", || {
-        fs::read_to_string(sandbox.path("pids")).is_ok_and(|pids| pids.lines().count() == 3)
-    });
+    wait_for_words(&session, &sandbox, 3);
     signal(host, "KILL");
     let told = session.wait_where("degraded", |seen| seen["kind"] == "child_died");
     assert_eq!(
@@ -218,9 +212,7 @@ fn nothing_is_left_of_two_trees_whoever_is_killed() {
         let old = first(&mut session, &sandbox);
         sandbox.write("app.txt", "sleep 600");
         let started = session.wait_armed(2);
-        session.wait_until("its word", || {
-            fs::read_to_string(sandbox.path("pids")).is_ok_and(|pids| pids.lines().count() == 2)
-        });
+        wait_for_words(&session, &sandbox, 2);
         let new = tree(&sandbox, &started);
         assert!(alive(old) && alive(new));
         let children = children(&session);

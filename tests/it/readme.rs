@@ -378,8 +378,18 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     sandbox.write("app.txt", "one");
     // It ignores TERM, so that its stop takes long.
     let command = "trap '' TERM; test -e run && exec sleep 600";
-    let options =
-        ["--on-exit", "wait", "--stop-timeout", "800ms", "--listen", "tcp:127.0.0.1:0", "--ready", "exec:true"];
+    let options = [
+        "--on-exit",
+        "wait",
+        "--stop-timeout",
+        "800ms",
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--ready",
+        "exec:true",
+        "--discover",
+        "add",
+    ];
     let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", command]));
     session.wait("waiting");
     sandbox.write("run", "");

@@ -21,13 +21,16 @@
 //! | `far-port`  | the same in a session of its own                                       |
 //!
 //! TERM ends the command after SLOW_STOP_MS; `-1` means never.
+//!
+//! With LISTEN_FDS, `port` answers at descriptor 3. With READY_FD, a newline there tells that all are ready. With BESIDE, an old
+//! tree may live when this one starts, and they share the lock.
 
 use std::env::ArgsOs;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,8 +71,11 @@ pub fn run(mut words: ArgsOs) -> Ended {
     let (reader, writer) = pipe().map_err(|errno| errno.to_string())?;
     let mut tree = Tree { directory, port, generation, ready: Some(writer) };
     tree.record("began", now, serde_json::json!({ "overlap": overlap }))?;
+    if std::env::var_os("BESIDE").is_some() {
+        file.lock_shared().map_err(text)?;
+    }
     let until = Instant::now() + DEADLINE;
-    while overlap && file.try_lock().is_err() && Instant::now() < until {
+    while std::env::var_os("BESIDE").is_none() && overlap && file.try_lock().is_err() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
     let mut expected = 0;
@@ -87,6 +93,11 @@ pub fn run(mut words: ArgsOs) -> Ended {
         }
     }
     tree.record("up", now, serde_json::json!({ "members": count, "expected": expected }))?;
+    if let Some(number) = std::env::var("READY_FD").ok().and_then(|number| number.parse().ok()) {
+        // SAFETY: reloadrun has opened this descriptor for us, and nothing else here uses it.
+        let ready = unsafe { BorrowedFd::borrow_raw(number) };
+        nix::unistd::write(ready, b"\n").map_err(|errno| errno.to_string())?;
+    }
     let mut terms = SigSet::empty();
     terms.add(Signal::SIGTERM);
     terms.thread_block().map_err(|errno| errno.to_string())?;
@@ -217,7 +228,13 @@ impl Tree {
     }
 
     fn serve(&mut self) -> ! {
-        match TcpListener::bind(("127.0.0.1", self.port)) {
+        let listener = if std::env::var_os("LISTEN_FDS").is_some() {
+            // SAFETY: reloadrun has opened this descriptor for us, and nothing else here uses it.
+            Ok(unsafe { TcpListener::from_raw_fd(3) })
+        } else {
+            TcpListener::bind(("127.0.0.1", self.port))
+        };
+        match listener {
             Ok(listener) => {
                 self.tell();
                 for mut stream in listener.incoming().flatten() {

@@ -5,6 +5,7 @@
 //! attributes, and all calls on open descriptors.
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
 /// What a call does with a file. Whether it succeeds is not known when it is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +59,7 @@ pub(super) enum Shape {
 }
 
 /// What makes a trace incomplete, of all that a process can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Gap {
     /// It opens files through io_uring, which no filter of system calls sees.
     IoUring,

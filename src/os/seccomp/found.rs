@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -23,6 +23,8 @@ pub enum Sighting {
         thread: i32,
         /// What it does with it.
         access: Access,
+        /// What its process is called: `python3 (pid 123)`.
+        name: Arc<str>,
         /// The path as the process means it: absolute, symlinks and `..` unresolved.
         path: PathBuf,
         /// The name of the system call.
@@ -105,10 +107,10 @@ impl Found {
         self.told.load(Ordering::Acquire)
     }
 
-    /// Waits until there are some, or no more will come.
-    pub fn wait(&self) {
+    /// Waits until there are some, or no more will come, or the instant has come.
+    pub fn wait(&self, until: Option<Instant>) {
         // An error is an early return, like an interruption.
-        let _ = super::super::fd::wait_readable([self.bell.as_fd()], None);
+        let _ = super::super::fd::wait_readable([self.bell.as_fd()], until);
     }
 
     /// Nothing more is to come.

@@ -2,13 +2,14 @@
 //! but to read the path and to let the call go on: no file is opened or asked for its status. (One on a file system that
 //! the command itself serves would never answer.)
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -16,6 +17,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::clock::file_clock_ns;
+use super::super::tree::name_of_thread;
 use super::calls::{Access, At, Gap, Shape, find};
 use super::found::{Found, Sighting};
 use super::gate::Gate;
@@ -25,6 +27,9 @@ const PATH_MAX: usize = 4096;
 
 /// So many different paths are known to have been told already. Beyond this all are told again, once more.
 const MOST_TOLD: usize = 1 << 19;
+
+/// So many names of processes are known. Beyond this all are asked for again.
+const MOST_NAMES: usize = 1 << 12;
 
 /// The only bit of SECCOMP_IOCTL_NOTIF_SET_FLAGS (6.6): the answer wakes the process on the processor of the one who
 /// answers. The libc crate does not have it.
@@ -148,17 +153,37 @@ impl Told {
     }
 }
 
+/// What processes are called, by their threads. It is asked for while a call of theirs waits: most have ended soon after.
+#[derive(Default)]
+struct Names(HashMap<i32, Arc<str>>);
+
+impl Names {
+    fn of(&mut self, thread: i32) -> Arc<str> {
+        if self.0.len() >= MOST_NAMES {
+            self.0.clear();
+        }
+        Arc::clone(self.0.entry(thread).or_insert_with(|| name_of_thread(thread).into()))
+    }
+
+    /// It has the name of the program from now on, whichever of several tries succeeds.
+    fn executes(&mut self, thread: i32, program: &Path) {
+        let name = program.file_name().unwrap_or(program.as_os_str()).display();
+        self.0.insert(thread, format!("{name} (pid {thread})").into());
+    }
+}
+
 /// Reads what a call is about.
 pub(super) struct Reader {
     buffer: Box<[u8; PATH_MAX]>,
     told: Told,
+    names: Names,
     /// Whether a process has changed its root, so that each has to be asked for it.
     other_roots: bool,
 }
 
 impl Reader {
     pub(super) fn new() -> Reader {
-        Reader { buffer: Box::new([0; PATH_MAX]), told: Told::default(), other_roots: false }
+        Reader { buffer: Box::new([0; PATH_MAX]), told: Told::default(), names: Names::default(), other_roots: false }
     }
 
     pub(super) fn read(&mut self, call: &libc::seccomp_notif) -> Vec<Sighting> {
@@ -171,7 +196,7 @@ impl Reader {
             sightings.extend(self.path(thread, data, at, access).map(|path| {
                 path.map_or_else(
                     |gap| Sighting::Gap { thread, gap },
-                    |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns },
+                    |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns, name: "".into() },
                 )
             }));
         };
@@ -204,6 +229,14 @@ impl Reader {
             }
             Shape::Gap(gap) => sightings.push(Sighting::Gap { thread, gap }),
             Shape::Root => self.other_roots = true,
+        }
+        for sighting in &mut sightings {
+            if let Sighting::File { name, access, path, .. } = sighting {
+                *name = self.names.of(thread);
+                if *access == Access::Execute {
+                    self.names.executes(thread, path);
+                }
+            }
         }
         sightings
     }

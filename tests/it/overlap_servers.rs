@@ -1,0 +1,99 @@
+//! Real servers with `--listen` and `--overlap` under load: while the next generation comes up, the old one answers.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::held_servers::{Clients, get, python, start_with, wanted_restarts};
+use crate::support::{Sandbox, Session, apps};
+
+const GUNICORN: [&str; 6] = ["gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
+
+fn is_ready(session: &Session, generation: u64) -> bool {
+    let ready = |seen: &Value| seen["event"] == "ready" && seen["generation"] == generation;
+    session.events().iter().any(ready)
+}
+
+/// Restarts it under load. While the next generation is on its way, the one before it answers.
+fn replaced_under_load(name: &str, options: &[&str], command: &[&str], bin: Option<&Path>) {
+    let restarts = wanted_restarts();
+    let (sandbox, port) = (Sandbox::new(), apps::free_port());
+    apps::copy_fixture("held", sandbox.root());
+    sandbox.write("app.txt", "one");
+    let mut session = start_with(&[&["--overlap"], options].concat(), command, bin, &sandbox, port);
+    session.wait_armed(1);
+    session.wait_until("ready", || is_ready(&session, 1));
+    let clients = Clients::start(port);
+    let mut served_meanwhile = 0;
+    for generation in 2..=restarts + 1 {
+        sandbox.write("app.txt", generation.to_string());
+        session.wait_started(generation);
+        while !is_ready(&session, generation) {
+            let body = get(port, "/").unwrap_or_default();
+            served_meanwhile += usize::from(body == (generation - 1).to_string());
+            session.wait_until("the end of a failed attempt", || !body.is_empty());
+        }
+        session.wait_where("stopped", |seen| seen["generation"] == generation - 1);
+        let new = generation.to_string();
+        session.wait_until("the answer of the new one", || get(port, "/").is_ok_and(|body| body == new));
+    }
+    let tally = clients.stop();
+    eprintln!("{name} with --overlap, {restarts} restarts: {tally}");
+    let account = session.account();
+    let ended = session.stop();
+    ended.assert_code(143);
+    assert_eq!((tally.refused, &tally.others), (0, &Vec::new()), "{name}: {tally}\n{account}");
+    assert_eq!(ended.count("ready"), usize::try_from(restarts).unwrap() + 1, "{account}");
+    assert!(served_meanwhile > 0, "the old generation has never answered while the next one came up: {account}");
+}
+
+#[test]
+fn gunicorn_whose_application_takes_two_seconds_to_import_answers_meanwhile() {
+    if let Some(bin) = python("gunicorn") {
+        replaced_under_load("gunicorn, slow import", &["--ready", "notify"], &GUNICORN, Some(&bin));
+    }
+}
+
+#[test]
+fn uvicorn_answers_while_the_next_generation_comes_up() {
+    if let Some(bin) = python("uvicorn") {
+        replaced_under_load("uvicorn", &["--ready", "notify"], &["uvicorn", "--fd", "3", "asgi:app"], Some(&bin));
+    }
+}
+
+#[test]
+fn node_answers_while_the_next_generation_comes_up() {
+    if std::process::Command::new("node").arg("--version").output().is_err() {
+        return crate::ends::left_out("node with --overlap: it is not installed");
+    }
+    replaced_under_load("node", &["--ready", "fd:9"], &["env", "READY_FD=9", "node", "server.js"], None);
+}
+
+#[test]
+fn ten_broken_saves_cost_nothing_and_the_repair_goes_live() {
+    let Some(bin) = python("gunicorn") else { return };
+    let (sandbox, port) = (Sandbox::new(), apps::free_port());
+    apps::copy_fixture("held", sandbox.root());
+    sandbox.write("app.txt", "one");
+    sandbox.write("code.py", "from wsgi import app\n");
+    let options = ["-w", "code.py", "--overlap", "--ready", "notify"];
+    let command = ["gunicorn", "-w", "2", "--preload", "--no-control-socket", "code:app"];
+    let mut session = start_with(&options, &command, Some(&bin), &sandbox, port);
+    session.wait_armed(1);
+    session.wait_until("ready", || is_ready(&session, 1));
+    let clients = Clients::start(port);
+    for generation in 2..=11 {
+        let broken = if generation % 2 == 0 { "from wsgi import app)\n" } else { "from no_such_module import app\n" };
+        sandbox.write("code.py", format!("# {generation}\n{broken}"));
+        session.wait_where("degraded", |seen| seen["kind"] == "not_replaced" && seen["generation"] == generation);
+        assert_eq!(get(port, "/").ok().as_deref(), Some("1"), "{}", session.account());
+    }
+    let during = clients.stop();
+    sandbox.write("code.py", "from wsgi import app  # repaired\n");
+    session.wait_where("ready", |seen| seen["generation"] == 12);
+    session.wait_where("stopped", |seen| seen["generation"] == 1);
+    session.wait_until("the repair", || get(port, "/").is_ok_and(|body| body == "12"));
+    session.stop().assert_code(143);
+    assert_eq!((during.refused, during.cut, &during.others), (0, 0, &Vec::new()), "{during}");
+    assert!(during.answered > 0);
+}
