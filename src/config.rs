@@ -52,6 +52,10 @@ pub struct Config {
     pub stop_group: StopGroup,
     /// The grace: how long after it until KILL.
     pub stop_timeout: Duration,
+    /// The name of the run, by which clients find it.
+    pub name: Option<String>,
+    /// Whether we read single keys from the terminal, and the command reads nothing.
+    pub keys: bool,
     /// The sockets that are held for the command, from descriptor 3 up.
     pub listen: Vec<Listen>,
     /// By what the command is known to be ready.
@@ -236,6 +240,8 @@ pub mod tests {
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,
             stop_timeout: Duration::from_secs(5),
+            name: None,
+            keys: false,
             listen: Vec::new(),
             ready: None,
             ready_timeout: Duration::from_secs(60),

@@ -33,6 +33,13 @@ impl Environment {
         self.get(name).and_then(OsStr::to_str)
     }
 
+    /// The same with this variable set, or without it.
+    pub fn with(&self, name: &str, value: Option<OsString>) -> Environment {
+        let others = self.variables.iter().filter(|(known, _)| known != name).cloned();
+        let own = value.map(|value| (OsString::from(name), value));
+        Environment { variables: Arc::new(others.chain(own).collect()), home: self.home.clone() }
+    }
+
     /// The user's home, which a leading `~` stands for.
     pub fn home(&self) -> Option<&PathBuf> {
         self.home.as_ref()

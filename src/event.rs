@@ -112,6 +112,10 @@ pub enum What {
     },
     /// Nothing runs until something happens.
     Waiting(WaitingFor),
+    /// From here on changes are collected, and lead to nothing.
+    Paused,
+    /// They lead to something again, and so do those that were collected.
+    Resumed,
     /// Something is not as good as it should be; it goes on all the same.
     Degraded(Degraded),
     /// Something that may not be what the user meant; nothing is wrong with it.
@@ -254,6 +258,8 @@ impl What {
             What::Ready { .. } => "ready",
             What::Status { .. } => "status",
             What::Waiting(_) => "waiting",
+            What::Paused => "paused",
+            What::Resumed => "resumed",
             What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",
             What::Finished { .. } => "finished",

@@ -21,6 +21,14 @@ impl ExitCode {
     pub const USAGE: ExitCode = ExitCode(2);
     /// Used between child and supervisor only: a watched file changed, start the next generation.
     pub const RELOAD: ExitCode = ExitCode(3);
+    /// A verb found no run that is meant.
+    pub const NO_SUCH_RUN: ExitCode = ExitCode(3);
+    /// `wait`: the generation that has the saves failed, or the run has ended.
+    pub const NOT_LIVE: ExitCode = ExitCode(1);
+    /// `wait`: whether the saves are live cannot be known.
+    pub const UNPROVEN: ExitCode = ExitCode(4);
+    /// `wait`: the time is up.
+    pub const TIME_IS_UP: ExitCode = ExitCode(124);
     /// reloadrun itself failed.
     pub const OWN_FAILURE: ExitCode = ExitCode(125);
     /// The command was found and cannot be run.

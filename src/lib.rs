@@ -19,9 +19,10 @@
 //! 6 cli             reads the command line and the config file into a Config
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
+//! 5 client          asks a run
 //! 5 print_watched   runs a command once and prints the files it names
 //! 4 advice command bytecode heartbeat ready strays watch report
-//! 3 filter listen settle stop restart remedy protocol
+//! 3 filter listen settle stop restart remedy protocol control
 //! 2 config event damping discover ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
 //! 0 address change environment escape generation exit_code error
@@ -37,8 +38,10 @@ mod bytecode;
 mod change;
 mod child;
 mod cli;
+mod client;
 mod command;
 mod config;
+mod control;
 mod damping;
 mod degraded;
 mod discover;

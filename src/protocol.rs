@@ -30,6 +30,8 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
+    /// Whether all of them are, until [`Directive::Pause`] says otherwise.
+    pub paused: bool,
     /// Whether the command may be traced.
     pub traced: bool,
 }
@@ -245,6 +247,11 @@ pub enum Directive {
     Signal {
         /// Its number.
         number: i32,
+    },
+    /// Collect changes and do nothing about them, or go on.
+    Pause {
+        /// Whether to collect.
+        on: bool,
     },
     /// Report every change that has been made until now, and then [`Report::Passed`]. A child that leaves before that does
     /// not answer; the next one is to be asked again.

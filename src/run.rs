@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use crate::address::{Address, Listen};
 use crate::advice;
-use crate::change::Look;
+use crate::change::{Look, seen_from};
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
 use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
+use crate::client;
 use crate::config::{Config, EventsTarget, OnChange};
+use crate::control;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
@@ -23,6 +26,7 @@ use crate::heartbeat::Heartbeat;
 use crate::listen;
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
+use crate::os::local::Listener;
 use crate::os::signals::{Dispositions, Signal};
 use crate::print_watched::{self, Format};
 use crate::probe::Probe;
@@ -42,6 +46,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
         Parsed::Init(init) => begin(&init),
+        Parsed::Ask(order) => client::run(&order, &Environment::of_process(os::user::home())),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
         Parsed::Wrong(text) => Err(Error::Words(text)),
     };
@@ -156,22 +161,57 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
 
 fn supervise(
     args: Args,
-    caller: Caller,
-    config: Config,
+    mut caller: Caller,
+    mut config: Config,
     listen_given: Vec<Listen>,
     dispositions: Dispositions,
 ) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
-    let own = own_files(&config, heartbeat.path());
+    let control = listen_to_clients(&config);
+    // For the command, also after the config was read anew; not that of an outer reloadrun.
+    let socket = control.as_ref().ok().map(|listener| listener.path().as_os_str().to_owned());
+    caller.environment = caller.environment.with(control::VARIABLE, socket.clone());
+    config.environment = caller.environment.clone();
+    let mut own = own_files(&config, heartbeat.path());
+    socket.into_iter().for_each(|path| own.add_path(path.into()));
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let looks = looks(&config);
     let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
-    supervisor::run(&mut invocation, heartbeat)
+    supervisor::run(&mut invocation, heartbeat, control)
+}
+
+/// # Errors
+/// A sentence for the user: the run goes on without it.
+fn listen_to_clients(config: &Config) -> std::result::Result<Listener, String> {
+    let refused = |directory: &Path, error| {
+        let (directory, reason) = (directory.display(), os::reason(error));
+        format!(
+            "this run cannot be asked (reloadrun status): no socket can be made in {directory} ({reason}); set XDG_RUNTIME_DIR or TMPDIR to a directory of this user"
+        )
+    };
+    let mut last = String::new();
+    // Another run may have removed the directory just now, because it was empty.
+    for _ in 0..3 {
+        let directory =
+            control::directory_for_socket(&config.environment).map_err(|(path, error)| refused(&path, error))?;
+        match directory.listen(&control::new_name()) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = refused(directory.path(), error),
+        }
+    }
+    Err(last)
 }
 
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
-    let decision = watch::explain(&filter, path);
+    let (counts, sentence) = explained(config, &filter, path, shown);
+    print(&format!("{}\n", escaped(&sentence)))?;
+    Ok(if counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+}
+
+/// Whether a change would count, and what it leads to.
+fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bool, String) {
+    let decision = watch::explain(filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
@@ -179,8 +219,7 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);
-    print(&format!("{}\n", escaped(&format!("a change {place}{} {effect}: {rule}", shown.display()))))?;
-    Ok(if decision.counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
+    (decision.counts, format!("a change {place}{} {effect}: {rule}", shown.display()))
 }
 
 fn looks(config: &Config) -> Vec<(PathBuf, Look)> {
@@ -248,11 +287,12 @@ impl Host for Invocation {
         }
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
+        let keys = self.config.keys;
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
         if config.listen != self.listen_given {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
-        self.config = Config { lockfile, events, listen, hints, ..config };
+        self.config = Config { lockfile, events, listen, keys, hints, ..config };
         let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
         let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
         self.looks = looks.collect();
@@ -267,6 +307,11 @@ impl Host for Invocation {
 
     fn counts(&self, path: &Path) -> bool {
         self.filter.decide(path).counts
+    }
+
+    fn explain(&self, path: &Path) -> (bool, String) {
+        let shown = seen_from(&self.config.directory, path);
+        explained(&self.config, &self.filter, &identity(path, &self.config.directory), &shown)
     }
 
     fn caller_ignores(&self, signal: Signal) -> bool {

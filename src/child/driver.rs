@@ -15,6 +15,7 @@ use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
+use super::pause::Pause;
 use super::readiness;
 use super::standby::{Orders, Standby};
 use super::tracing::{Tracing, Trial};
@@ -75,6 +76,7 @@ struct Driver<'a> {
     /// Directives that came together with the start.
     early: Vec<Directive>,
     tree_told: bool,
+    pause: Pause,
     /// `None` once the watching has been handed over.
     watcher: Option<SharedWatcher>,
     door: Door,
@@ -134,6 +136,7 @@ impl<'a> Driver<'a> {
             })
             .map_err(|status| advice::explained(status, config));
         let wait = watcher.wait().map_err(os::reason)?;
+        let pause = Pause::new(request.paused, watcher.door());
         let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let mut driver = Driver {
@@ -154,6 +157,7 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
+            pause: pause.clone(),
             watcher: Some(watcher.clone()),
             door,
         };
@@ -171,7 +175,8 @@ impl<'a> Driver<'a> {
         let hints = (request.generation == Generation::FIRST || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread = WatchThread { watcher, wait, hold, ended, pulse, strays, interval, voice, hints, patterns, root };
+        let thread =
+            WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
         thread.start().map_err(no_thread)?;
         Ok(driver)
     }
@@ -292,6 +297,7 @@ impl<'a> Driver<'a> {
                 }
                 Action::HandOver => self.hand_over(),
                 Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
+                Action::Pause(on) => self.pause.set(on),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
                         reports.extend(self.signal(Some(signal)));

@@ -123,6 +123,8 @@ pub enum Action {
     HandOver,
     /// Sends the command a signal by number.
     Signal(i32),
+    /// Collects changes and does nothing about them, or goes on.
+    Pause(bool),
     /// Sends the command the signal configured for changes.
     SignalChange,
     /// Asks the watcher for everything that has happened until now.
@@ -254,6 +256,7 @@ impl Machine {
             Input::Passed(Mark::Job) => {}
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
+            Input::Told(Directive::Pause { on }) => actions.push(Action::Pause(on)),
             Input::SupervisorGone => {
                 self.abandon("the supervisor is gone; ending the command", now, &mut actions);
             }

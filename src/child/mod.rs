@@ -8,6 +8,7 @@ mod hold;
 mod inbox;
 mod left_behind;
 mod machine;
+mod pause;
 mod readiness;
 mod standby;
 mod tracing;

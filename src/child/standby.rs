@@ -31,8 +31,8 @@ impl Standby {
         if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::process::lead_own_group();
         }
-        if config.overlap {
-            // Of two generations at a time, neither can have it.
+        if config.overlap || config.keys && os::tty::is_stdin() {
+            // Of two generations at a time, neither can have it; and of a terminal where we read keys, the supervisor has it.
             os::fd::have_no_input().map_err(os::reason)?;
         }
         // Not our own name: `pkill -9 reloadrun` is to leave one who can clean up.
@@ -76,6 +76,7 @@ impl Orders {
                 | Directive::Retire
                 | Directive::EndCommand
                 | Directive::Signal { .. }
+                | Directive::Pause { .. }
                 | Directive::Barrier { .. } => None,
             }) {
                 return Some(Orders { request, more: told.collect(), decoder });
@@ -99,7 +100,8 @@ mod tests {
         let changes = ChangeSet::new((0..5000).map(|number| Change::unseen(PathBuf::from(format!("/a/{number}.py")))));
         let mut damping = Damping::default();
         damping.restart(&changes, std::time::Duration::ZERO);
-        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping, traced: true };
+        let request =
+            StartRequest { generation: Generation::FIRST.next(), changes, damping, paused: false, traced: true };
         let mut bytes = Vec::new();
         encode(&Directive::Start(request.clone()), &mut bytes);
         encode(&Directive::Stop, &mut bytes);

@@ -8,6 +8,7 @@ use super::frozen::SharedWatcher;
 use super::hold::{Hold, Passed};
 use super::inbox::Voice;
 use super::machine::Input;
+use super::pause::Pause;
 use crate::change::{Change, ChangeSet};
 use crate::degraded::Degraded;
 use crate::heartbeat::Pulse;
@@ -22,6 +23,9 @@ const SLICE: Duration = Duration::from_millis(5);
 /// After the command's start, strays are looked for after this time, and then after twice as long, until it is once an
 /// interval: daemons detach early.
 const FIRST_STRAYS: Duration = Duration::from_millis(5);
+
+/// A pause is looked at again after this time, at the latest.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// What the main thread has been told of the watcher's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct WatchThread {
     pub wait: Wait,
     /// What of it has to wait.
     pub hold: Hold,
+    /// When all of it waits, as the user wants it.
+    pub pause: Pause,
     /// When the command ended by itself.
     pub ended: Arc<OnceLock<Instant>>,
     /// The supervisor's heartbeat.
@@ -159,6 +165,10 @@ impl WatchThread {
 
     /// Until when all that is pending waits.
     fn hold(&mut self, watcher: &mut Watcher, held: Option<Instant>, now: Instant) -> Option<Instant> {
+        if self.pause.is_on() {
+            // Its end rings the bell.
+            return Some(now + LONG);
+        }
         let until = self.hold.until(watcher.settler(), self.ended.get().copied(), now);
         if held.is_some() && until.is_none() {
             // It may be as it was at the start by now, and then nothing is to be stopped.

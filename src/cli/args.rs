@@ -7,7 +7,8 @@ use clap::{ArgAction, CommandFactory, Parser};
 use super::init::{self, Init};
 use super::keys::{PAGES, keys_of};
 use super::pages::page;
-use super::words;
+use super::{verbs, words};
+use crate::client::Order;
 use crate::escape::{escaped, escaped_lines};
 use crate::print_watched::Format;
 
@@ -33,7 +34,10 @@ Exit codes: the command's own; 128+n if signal n ended it; 126 if it cannot be r
 wrong usage or config; 125 if reloadrun itself failed.
 
 Environment of the command: RELOADRUN_LOCKFILE, RELOADRUN_GENERATION (1, 2, ...), RELOADRUN_CHANGED (a JSON array of \
-the paths that caused this start).
+the paths that caused this start), RELOADRUN_CONTROL (the socket at which this run is asked).
+
+Verbs ask a run: list, status, restart, stop, pause, resume, events, wait, explain PATH. Each has a help of its own. A command of \
+such a name comes after --, as every command does.
 
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
 
@@ -44,7 +48,7 @@ Every option is also a key of reloadrun.toml, with the same name; a flag wins ov
     version,
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
-    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun init [-C DIR]             (writes reloadrun.toml)",
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)",
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -149,6 +153,15 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to do")]
     pub stop_timeout: Option<String>,
 
+    /// Read keys from the terminal: r restart, p pause, w why, q quit, ? help
+    ///
+    /// The command then reads from /dev/null.
+    #[arg(long, help_heading = "Other")]
+    pub keys: bool,
+
+    /// Name of the run, for `reloadrun status --name NAME` and the other verbs
+    #[arg(long, value_name = "NAME", help_heading = "Other")]
+    pub name: Option<String>,
     /// Hold a listening socket for the command across restarts; repeatable
     ///
     /// tcp:127.0.0.1:8000 (an IPv6 address in brackets) or unix:PATH, with ,name=NAME behind it. The command gets them
@@ -260,6 +273,8 @@ pub enum Parsed {
     Args(Box<Args>),
     /// `reloadrun init`.
     Init(Box<Init>),
+    /// A question to a run.
+    Ask(Order),
     /// Text that the user asked for: help or the version.
     Text(String),
     /// The error message for a wrong command line, with hints.
@@ -271,6 +286,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     let words: Vec<OsString> = words.into_iter().collect();
     if init::is_asked(&words) {
         return init::parse(&words).map_or_else(|error| outcome(error, &words), |init| Parsed::Init(Box::new(init)));
+    }
+    if verbs::is_verb(&words) {
+        return verbs::parse(&words).map_or_else(|error| outcome(error, &words), Parsed::Ask);
     }
     match Args::try_parse_from(&words) {
         Ok(Args { generate: Some(kind), .. }) => match page(&kind, Args::command(), EXAMPLES, MORE) {
@@ -342,6 +360,9 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     match error.kind() {
+        ErrorKind::UnknownArgument if word == "init" || verbs::VERBS.contains(&word.as_str()) => {
+            Some(format!("a verb comes first: reloadrun {word}; a command comes after --"))
+        }
         // Usually a pattern that the shell expanded, or a command without `--`.
         ErrorKind::UnknownArgument if !word.starts_with('-') => {
             Some("the command comes after --; quote the patterns, or the shell expands them:\n       reloadrun -w '*.py' -- python app.py".to_owned())

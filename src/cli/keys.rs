@@ -17,7 +17,7 @@ pub const CHOICES: [(&str, &[&str]); 7] = [
 ];
 
 const LISTS: [&str; 5] = ["watch", "ignore", "discover-root", "listen", "env-file"];
-const FLAGS: [&str; 6] = ["no-ignore", "no-follow", "overlap", "clear", "quiet", "verbose"];
+const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
 
 /// What a key takes. The JSON schema is made of the same (`schema.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

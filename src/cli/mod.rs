@@ -1,6 +1,7 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+mod duration;
 mod env_file;
 mod file;
 pub mod init;
@@ -12,4 +13,5 @@ mod schema;
 mod shell;
 mod together;
 pub mod trust;
+mod verbs;
 mod words;

@@ -6,12 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::args::Args;
+use super::duration::parse_duration;
 use super::env_file;
 use super::file::{Entry, File, nearest};
 use super::together;
 use super::trust::{self, CONFIG_FILE};
 use crate::address::{Listen, duplicate};
 use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::control;
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
@@ -205,6 +207,8 @@ impl Resolver<'_> {
                 Duration::from_secs(5),
                 Duration::ZERO,
             ),
+            name: self.name(),
+            keys: args.keys || self.flag("keys"),
             ready: self.ready(),
             ready_timeout: self.duration(
                 "ready-timeout",
@@ -399,6 +403,14 @@ impl Resolver<'_> {
         })
     }
 
+    fn name(&mut self) -> Option<String> {
+        let entry = self.flag_or_text("name", self.args.name.as_ref())?;
+        if !control::is_name(&entry.value) {
+            self.wrong(&entry, "must be 1 to 64 letters, digits, dots, dashes and underscores");
+        }
+        Some(entry.value)
+    }
+
     fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
         if let Some(path) = given {
             return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
@@ -524,14 +536,6 @@ fn canonical_name(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => canonical(parent).join(name),
         _ => path,
-    }
-}
-
-/// `500ms`, `2s`, `1m 30s`; a bare number is seconds.
-fn parse_duration(text: &str) -> Option<Duration> {
-    match text.trim().parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => humantime::parse_duration(text.trim()).ok(),
     }
 }
 

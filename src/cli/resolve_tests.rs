@@ -81,6 +81,8 @@ fn shown(config: &Config, key: &str) -> String {
         "stop-signal" => config.stop_signal.to_string(),
         "stop-group" => format!("{:?}", config.stop_group),
         "stop-timeout" => format!("{:?}", config.stop_timeout),
+        "keys" => config.keys.to_string(),
+        "name" => format!("{:?}", config.name),
         "listen" => {
             let shown = config.listen.iter().map(|listen| match (&listen.address, &listen.name) {
                 (Address::Unix(path), _) => format!("unix:{}", name(path)),
@@ -171,6 +173,7 @@ const GOOD: [(&str, &str, &str, &str); 80] = [
     ("stop-signal", "CLD", "SIGCHLD", "INT"),
     ("stop-signal", "RTMIN", "SIGRTMIN", "INT"),
     ("stop-signal", "SIGRTMIN+3", "SIGRTMIN+3", "INT"),
+    ("name", "web-1.café_2", "Some(\"web-1.café_2\")", "other"),
     ("listen", "tcp:127.0.0.1:8000", "tcp:127.0.0.1:8000", "tcp:[::1]:80"),
     ("listen", "tcp:[::1]:8000,name=web", "tcp:[::1]:8000 as web", "unix:a.sock"),
     ("listen", "unix:sub/../app.sock", "unix:app.sock", "tcp:127.0.0.1:0"),
@@ -221,6 +224,9 @@ const BAD: [(&str, &str, &str); 66] = [
     ("interval", "86401", "at most one day"),
     ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
+    ("name", "", "must be 1 to 64 letters"),
+    ("name", "a b", "must be 1 to 64 letters"),
+    ("name", "a/b", "must be 1 to 64 letters"),
     ("compare", "size", "must be one of time, content"),
     ("compare", "contents", "did you mean content?"),
     ("discover", "", "must be one of add, only, off"),
@@ -386,7 +392,8 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
 }
 
 /// Key, its flag, and the result of `shown` without and with it.
-const FLAGS: [(&str, &str, &str, &str); 6] = [
+const FLAGS: [(&str, &str, &str, &str); 7] = [
+    ("keys", "--keys", "false", "true"),
     ("overlap", "--overlap", "false", "true"),
     ("no-follow", "--no-follow", "false", "true"),
     ("no-ignore", "--no-ignore", "false", "true"),
@@ -468,6 +475,8 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),
         ("stop-timeout", "5s"),
+        ("keys", "false"),
+        ("name", "None"),
         ("listen", ""),
         ("ready", "none"),
         ("ready-timeout", "60s"),

@@ -40,6 +40,10 @@ pub enum Wanted {
     ToRead,
     /// It is writable, or the other end is closed.
     ToWrite,
+    /// One of both.
+    ToReadOrWrite,
+    /// The other end is closed in both directions.
+    Closed,
 }
 
 /// The same as [`wait_readable`], for reading and for writing.
@@ -77,6 +81,9 @@ fn poll_fd(descriptor: BorrowedFd<'_>, wanted: Wanted) -> PollFd<'_> {
         match wanted {
             Wanted::ToRead => PollFlags::POLLIN,
             Wanted::ToWrite => PollFlags::POLLOUT,
+            Wanted::ToReadOrWrite => PollFlags::POLLIN | PollFlags::POLLOUT,
+            // It is always reported.
+            Wanted::Closed => PollFlags::empty(),
         },
     )
 }

@@ -10,6 +10,7 @@ pub mod fs;
 pub mod handed_over;
 pub mod inotify;
 pub mod listeners;
+pub mod local;
 pub mod lock;
 pub mod map;
 pub mod memory;

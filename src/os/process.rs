@@ -67,6 +67,11 @@ pub fn own_pid() -> i32 {
     i32::try_from(std::process::id()).unwrap_or(0)
 }
 
+/// Whether there is a process with this number here, a zombie too.
+pub fn exists(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
 /// The number of a process group that began outside of this pid namespace (`unshare --pid --fork`): it has none here.
 /// Such a group cannot be joined, only be left.
 pub const FOREIGN_GROUP: i32 = 0;

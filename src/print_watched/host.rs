@@ -68,6 +68,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         generation: Generation::FIRST,
         changes: ChangeSet::default(),
         damping: Damping::default(),
+        paused: false,
         traced: true,
     };
     let variables = Variables::of_command(config, &request, None, ties.holder, None);

@@ -71,6 +71,8 @@ fn every_event() -> Vec<What> {
             main_ended: false,
         },
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
+        What::Paused,
+        What::Resumed,
     ];
     events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
@@ -95,12 +97,14 @@ fn number(what: &What) -> usize {
         What::Ready { .. } => 14,
         What::Status { .. } => 15,
         What::Discovered(_) => 16,
+        What::Paused => 17,
+        What::Resumed => 18,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 16];
+    let mut seen = [false; 19];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -67,6 +67,11 @@ impl Human {
         self.clear.then(|| CLEAR.to_owned() + &kept)
     }
 
+    /// A sentence as its line.
+    pub fn plain(&self, sentence: &str) -> String {
+        self.line(Tone::Plain, sentence)
+    }
+
     /// The text for one who has not taken so many lines.
     pub fn left_out(&self, count: u64) -> String {
         self.line(Tone::Bad, &format!("{count} lines were left out here, because nobody took them"))
@@ -118,6 +123,10 @@ impl Human {
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
+            What::Paused => {
+                (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
+            }
+            What::Resumed => (Tone::Plain, "resumed".into()),
             What::Ready { after_ms } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
             What::Status { message } => (Tone::Plain, format!("the command says: {message}")),
             What::Listening { address, descriptor } => {

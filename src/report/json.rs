@@ -67,11 +67,18 @@ fn details(what: &What) -> Value {
         }
         What::Waiting(WaitingFor::Change) => json!({ "for": "change", "delay_ms": null }),
         What::Waiting(WaitingFor::Delay(delay)) => json!({ "for": "delay", "delay_ms": delay.as_secs_f64() * 1e3 }),
+        What::Paused | What::Resumed => json!({}),
         What::Degraded(degraded) => json!({ "kind": degraded.kind(), "message": degraded.to_string() }),
         What::Ready { after_ms } => json!({ "after_ms": after_ms }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
+}
+
+/// The first of these changes as in an event.
+pub fn first_changes(changes: &ChangeSet, most: usize) -> Value {
+    let first: Vec<OneChange<'_>> = changes.iter().take(most).map(OneChange::of).collect();
+    serde_json::to_value(first).unwrap_or_default()
 }
 
 /// The changes as they are written, one after the other: those of a burst would take a hundred megabytes as values.

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::human::Human;
+pub use self::json::first_changes;
 use self::line::paragraph;
 pub use self::line::{Tone, line, shown};
 use crate::config::{Color, Config, EventsTarget};
@@ -112,6 +113,11 @@ impl Reporter {
         }
     }
 
+    /// Shows these sentences to the person at the terminal, a line each: they were asked for, however quiet the rest is.
+    pub fn show(&mut self, sentences: &[String]) {
+        sentences.iter().for_each(|sentence| self.human_sink.push(&self.human.plain(sentence)));
+    }
+
     /// Tells an event to everyone.
     pub fn tell(&mut self, event: &Event) {
         if let Some(sink) = &mut self.json_sink {
@@ -150,6 +156,11 @@ impl Reporter {
             }
         }
     }
+}
+
+/// An event as its line for programs, told at this time after so many lines that were left out.
+pub fn event_line(event: &Event, wall: SystemTime, left_out: u64) -> String {
+    json::line(event, monotonic_ns(), wall, left_out)
 }
 
 /// So long a busy reader is waited for in the end.

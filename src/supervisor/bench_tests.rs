@@ -2,6 +2,7 @@
 
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::{OnChange, OnExit};
+use crate::control::{Answer, Request};
 use crate::degraded::{Degraded, Loss};
 use crate::event::{Watching, What};
 use crate::exit_code::{ChildEnd, CommandStatus};
@@ -12,6 +13,7 @@ use crate::os::tree::Process;
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::supervisor::job::{OwnStop, Seen, Step};
 use crate::supervisor::machine::{Action, Input, Machine, Rules};
+use crate::supervisor::server::ClientId;
 use crate::supervisor::signals::Heard;
 use crate::supervisor::sweep::Remains;
 use std::time::{Duration, Instant};
@@ -162,6 +164,7 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(of, Directive::Retire) => format!("retire {of}"),
         Action::Send(of, Directive::EndCommand) => format!("end command of {of}"),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
+        Action::Send(_, Directive::Pause { on }) => format!("send pause {on}"),
         Action::Tell(_, What::Degraded(degraded @ Degraded::NotReplaced { .. })) => format!("tell {}", degraded.kind()),
         Action::Send(_, Directive::Barrier { id }) => format!("send barrier {id}"),
         Action::Tell(_, what) => format!("tell {}", what.name()),
@@ -169,6 +172,11 @@ pub fn short(actions: &[Action]) -> String {
         Action::Release(_) => "release".to_owned(),
         Action::NameListen(_) => "name listen".to_owned(),
         Action::EndLine => "end line".to_owned(),
+        Action::Answer(_, answer) => format!("answer {}", answered(answer)),
+        Action::AnswerStatus(_) => "answer status".to_owned(),
+        Action::AnswerExplain(_, path) => format!("explain {}", path.display()),
+        Action::Follow(_) => "follow".to_owned(),
+        Action::Show(shown) => format!("show {shown:?}"),
         Action::Sweep { .. } => "sweep".to_owned(),
         Action::Job(Step::Look) => "look".to_owned(),
         Action::Job(Step::Signal(process, signal)) => format!("{signal} to {}", process.pid),
@@ -177,6 +185,23 @@ pub fn short(actions: &[Action]) -> String {
         Action::Finish(code) => format!("finish {}", code.number()),
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+fn answered(answer: &Answer) -> String {
+    match answer {
+        Answer::Restart { generation, already } => format!("restart {generation} {already}"),
+        Answer::Stop { again } => format!("stop {again}"),
+        Answer::Pause { already } => format!("pause {already}"),
+        Answer::Resume { already } => format!("resume {already}"),
+        Answer::Refused { message } => format!("refused: {message}"),
+        Answer::Wait(waited) => format!("{:?} {}", waited.outcome, waited.generation),
+        Answer::Status(_) | Answer::Events | Answer::Explain { .. } => unreachable!("the driver answers that"),
+    }
+}
+
+/// A client asks.
+pub fn asked(request: Request) -> Input {
+    Input::Asked { client: ClientId(1), request, from_tree: false }
 }
 
 /// The machine. A sweep leaves `remains`, and a look shows `tree`.

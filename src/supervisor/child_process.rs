@@ -38,6 +38,7 @@ struct Outbox {
     retires: bool,
     stops: u8,
     signals: BTreeSet<i32>,
+    pause: Option<bool>,
     barrier: Option<u64>,
 }
 
@@ -50,6 +51,7 @@ impl Outbox {
             Directive::Retire => self.retires = true,
             Directive::EndCommand => self.ends_command = true,
             Directive::Signal { number } => drop(self.signals.insert(number)),
+            Directive::Pause { on } => self.pause = Some(on),
             Directive::Barrier { id } => self.barrier = Some(id),
         }
     }
@@ -78,6 +80,9 @@ impl Outbox {
         if self.stops > 0 {
             self.stops -= 1;
             return Some(Directive::Stop);
+        }
+        if let Some(on) = self.pause.take() {
+            return Some(Directive::Pause { on });
         }
         let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
         signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))
@@ -222,6 +227,7 @@ mod tests {
             generation: Generation::FIRST,
             changes: ChangeSet::default(),
             damping: Damping::default(),
+            paused: false,
             traced: true,
         };
         let mut outbox = Outbox::default();

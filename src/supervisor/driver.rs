@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::debug;
 
@@ -10,12 +10,16 @@ use super::child_process::ChildProcess;
 use super::facts::{self, Before};
 use super::host::Host;
 use super::job::{OwnStop, Step};
-use super::machine::{Action, Input, Machine, Rules};
+use super::keyboard::{KEYS, Keyboard};
+use super::machine::{Action, Input, Machine, Rules, Shown};
+use super::picture::Picture;
 use super::remedies::Remedies;
+use super::server::{ClientId, Said, Server};
 use super::signals::{Heard, asks_for_sender, awaited};
 use super::sweep::Remains;
 use crate::change::ChangeSet;
 use crate::config::{Config, Discover};
+use crate::control::{self, Answer, Greeting, PROTOCOL};
 use crate::degraded::{Degraded, Loss};
 use crate::error::{Error, Result};
 use crate::escape::quoted;
@@ -24,23 +28,31 @@ use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::os;
-use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
+use crate::os::fd::{Wanted, close_all_but, error_is_unread, output_is_unread, wait_for_any, write_until};
 use crate::os::handed_over::FIRST;
-use crate::os::process::{Harvest, own_pid, reap};
+use crate::os::local::Listener;
+use crate::os::process::{Harvest, fork_child, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
 use crate::os::tty;
 use crate::protocol::{Directive, Report, StartRequest, Ties, WatchState};
-use crate::report::Reporter;
+use crate::report::{Reporter, event_line, first_changes};
 
 /// After this time it is known whether the directory of a private lockfile goes as well as the file.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
 
-/// Supervises until all is over.
+/// Whoever asks for an explanation must take it within this time.
+const TO_TAKE: Duration = Duration::from_secs(5);
+
+/// Supervises until all is over. Without a control socket, that is told.
 ///
 /// # Errors
 /// The event stream cannot be had, or the system refuses the essentials.
-pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
+pub fn run(
+    host: &mut dyn Host,
+    heartbeat: Heartbeat,
+    control: std::result::Result<Listener, String>,
+) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
@@ -49,6 +61,11 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     let shares_terminal = tty::is_stdin() && !host.config().overlap;
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    let (listener, no_control) = match control {
+        Ok(listener) => (Some(listener), None),
+        Err(sentence) => (None, Some(sentence)),
+    };
+    let keyboard = if host.config().keys { Keyboard::new() } else { None };
     let mut driver = Driver {
         terminal_group: shares_terminal.then(os::process::own_group),
         terminal: tty::Settings::of_stdin(host.config().environment.has_dumb_terminal()),
@@ -56,7 +73,6 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
         next_beat: now + host.config().interval,
         to_tidy: true,
         remedies: Remedies::default(),
-        host,
         machine,
         heartbeat,
         reporter,
@@ -65,7 +81,12 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
         later: Vec::new(),
         listen_was_named: false,
         watch_state: None,
+        server: Server::new(listener, greeting(host.config())),
+        picture: Picture::new(SystemTime::now(), now),
+        keyboard,
+        host,
     };
+    driver.tell_keys();
     let path = &driver.host.config().config_file;
     if path.is_file() {
         let path = path.display().to_string();
@@ -77,6 +98,9 @@ pub fn run(host: &mut dyn Host, heartbeat: Heartbeat) -> Result<ExitCode> {
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
+    }
+    if let Some(message) = no_control {
+        driver.tell(Generation::FIRST, What::Hint { message });
     }
     driver.drive(first)
 }
@@ -100,6 +124,9 @@ struct Driver<'a> {
     next_beat: Instant,
     to_tidy: bool,
     remedies: Remedies,
+    server: Server,
+    picture: Picture,
+    keyboard: Option<Keyboard>,
 }
 
 impl Driver<'_> {
@@ -107,6 +134,7 @@ impl Driver<'_> {
         let mut code = self.perform(first);
         // Not before: the command is on its way.
         self.heartbeat.tidy();
+        self.server.tidy();
         while code.is_none() {
             let inputs = self.wait()?;
             for input in inputs {
@@ -115,20 +143,25 @@ impl Driver<'_> {
                 }
             }
         }
+        if let Some(terminal) = &self.terminal {
+            terminal.leave_keys();
+        }
         self.reporter.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 
-    /// The only wait: for signals (a child's death among them), reports and time.
+    /// The only wait: for signals (a child's death among them), reports, clients, keys and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
         let mut until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
-        if !self.later.is_empty() {
+        if !self.later.is_empty() || self.server.has_backlog() {
             until = Instant::now();
         }
         let reports = self.children.iter().filter_map(ChildProcess::reports).map(|reports| (reports, Wanted::ToRead));
         let owed = self.children.iter().filter_map(ChildProcess::owed).map(|directives| (directives, Wanted::ToWrite));
         let signals = (self.signals.as_fd(), Wanted::ToRead);
-        let waited: Vec<_> = [signals].into_iter().chain(reports).chain(owed).collect();
+        let keys = self.keyboard.iter().filter_map(Keyboard::wait).map(|keys| (keys, Wanted::ToRead));
+        let waited: Vec<_> =
+            [signals].into_iter().chain(reports).chain(owed).chain(keys).chain(self.server.waits()).collect();
         wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         self.children.iter_mut().for_each(ChildProcess::flush);
         let mut inputs = std::mem::take(&mut self.later);
@@ -137,6 +170,11 @@ impl Driver<'_> {
         while let Some(received) = self.signals.next() {
             match received.signal {
                 Signal::CHLD => deaths = true,
+                Signal::CONT => {
+                    // From the shell's `fg`, after it has made us the foreground again.
+                    self.terminal.iter().for_each(tty::Settings::take_keys);
+                    inputs.push(Input::Signal(self.heard(received)));
+                }
                 _ => inputs.push(Input::Signal(self.heard(received))),
             }
         }
@@ -148,6 +186,8 @@ impl Driver<'_> {
             }
         }
         let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
+        inputs.extend(self.keyboard.iter_mut().flat_map(Keyboard::pressed).map(Input::Key));
+        self.serve(&mut inputs);
         if ended && output_is_unread() {
             // That is why, most likely: it was killed by SIGPIPE.
             inputs.insert(0, Input::Unread { all: error_is_unread() });
@@ -166,6 +206,8 @@ impl Driver<'_> {
                 self.heartbeat.tidy();
             }
             self.reporter.flush();
+            self.server.beat();
+            self.keyboard.iter_mut().for_each(Keyboard::beat);
         }
         inputs.push(Input::Tick);
         Ok(inputs)
@@ -177,6 +219,20 @@ impl Driver<'_> {
             received,
             caller_ignores: self.host.caller_ignores(received.signal),
             from_tree: asks && facts::is_in_tree(received.sender),
+        }
+    }
+
+    /// What the clients want.
+    fn serve(&mut self, inputs: &mut Vec<Input>) {
+        for said in self.server.listen() {
+            inputs.push(match said {
+                Said::Asked(client, request) => {
+                    let asks = request.asks_for_sender();
+                    let from_tree = asks && self.server.pid(client).is_some_and(facts::is_in_tree);
+                    Input::Asked { client, request, from_tree }
+                }
+                Said::Gone(client) => Input::ClientGone(client),
+            });
         }
     }
 
@@ -264,6 +320,18 @@ impl Driver<'_> {
             }
             Action::NameListen(generation) => self.name_listen(generation),
             Action::EndLine => self.reporter.end_line(),
+            Action::Answer(client, answer) => self.server.answer(client, &answer),
+            Action::AnswerStatus(client) => {
+                let answer = Answer::Status(Box::new(self.status()));
+                self.server.answer(client, &answer);
+            }
+            Action::AnswerExplain(client, path) => self.explain(client, &path),
+            Action::Follow(client) => self.server.follow(client),
+            Action::Show(Shown::Keys) => self.reporter.show(&[KEYS.to_owned()]),
+            Action::Show(Shown::Status) => {
+                let lines = control::in_words(&self.status());
+                self.reporter.show(&lines);
+            }
         }
         None
     }
@@ -296,10 +364,35 @@ impl Driver<'_> {
         match step {
             Step::Look => return self.feed(Input::Seen(facts::seen(&self.before, &self.children))),
             Step::Signal(process, signal) => drop(process.signal(signal)),
-            Step::StopSelf(OwnStop::AsJob) => os::signals::stop_as_a_job(),
-            Step::StopSelf(OwnStop::ForCertain) => os::signals::stop_for_certain(),
+            Step::StopSelf(how) => {
+                if let Some(terminal) = &self.terminal {
+                    terminal.leave_keys();
+                }
+                match how {
+                    OwnStop::AsJob => os::signals::stop_as_a_job(),
+                    OwnStop::ForCertain => os::signals::stop_for_certain(),
+                }
+            }
         }
         None
+    }
+
+    fn status(&self) -> control::Status {
+        self.picture.status(&greeting(self.host.config()), self.host.config(), self.machine.is_paused(), Instant::now())
+    }
+
+    /// In a process of its own: the answer may need a walk over a large tree, and here nothing may take long.
+    fn explain(&mut self, client: ClientId, path: &Path) {
+        let Some(connection) = self.server.take(client).map(std::os::fd::OwnedFd::from) else { return };
+        let host = &*self.host;
+        // Where none can be forked, the client sees the end of the connection.
+        let _ = fork_child(|| {
+            close_all_but(&[&connection]);
+            let (counts, message) = host.explain(path);
+            let line = control::line(&Answer::Explain { counts, message });
+            write_until(connection.as_fd(), line.as_bytes(), Instant::now() + TO_TAKE);
+            ExitCode::SUCCESS
+        });
     }
 
     fn tell(&mut self, generation: Generation, what: What) {
@@ -307,7 +400,25 @@ impl Driver<'_> {
             // Before the words: on an alternate screen they would be lost.
             self.restore_terminal();
         }
-        self.reporter.tell(&Event { generation, what });
+        let event = Event { generation, what };
+        let (wall, now) = (SystemTime::now(), Instant::now());
+        self.picture.take(&event, self.host.config().ready.is_some(), first_changes, wall, now);
+        self.reporter.tell(&event);
+        self.server.tell(|left_out| event_line(&event, wall, left_out));
+    }
+
+    fn tell_keys(&mut self) {
+        if !self.host.config().keys {
+            return;
+        }
+        let message = match (&self.keyboard, &mut self.terminal) {
+            (Some(_), Some(terminal)) => {
+                terminal.read_keys();
+                KEYS.to_owned()
+            }
+            _ => "--keys: standard input is not a terminal, so no keys are read".to_owned(),
+        };
+        self.tell(Generation::FIRST, What::Hint { message });
     }
 
     fn tell_hints(&mut self, generation: Generation) {
@@ -360,6 +471,7 @@ impl Driver<'_> {
             generation,
             changes,
             damping: self.machine.damping().clone(),
+            paused: self.machine.is_paused(),
             traced: self.machine.traces(),
         };
         self.child(generation)?.tell(Directive::Start(request));
@@ -404,6 +516,17 @@ impl Driver<'_> {
 fn listen(child: &mut ChildProcess, inputs: &mut Vec<Input>) {
     let generation = child.generation();
     inputs.extend(child.said().into_iter().map(|report| Input::Report(generation, report)));
+}
+
+fn greeting(config: &Config) -> Greeting {
+    Greeting {
+        reloadrun: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        pid: own_pid(),
+        name: config.name.clone(),
+        directory: config.directory.display().to_string(),
+        command: quoted(config.words()),
+    }
 }
 
 fn rules(config: &Config) -> Rules {

@@ -24,6 +24,9 @@ pub trait Host {
     /// Whether a change of this file counts.
     fn counts(&self, path: &Path) -> bool;
 
+    /// Whether a change of this path would count, and what it leads to, in words. May take long.
+    fn explain(&self, path: &Path) -> (bool, String);
+
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;
 

@@ -89,6 +89,8 @@ pub struct Life {
     pub leader: Option<i32>,
     /// Whether the command runs. It may, while it is being stopped.
     pub command_runs: bool,
+    /// The signal that it got for a change, whose effect is unknown.
+    pub signalled: Option<Signal>,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
     /// Whether it is ready; `NotYet` also where there is no probe.
@@ -108,6 +110,7 @@ impl Life {
             since: now,
             leader: None,
             command_runs: false,
+            signalled: None,
             ended: None,
             readiness: Readiness::NotYet,
             keys: Keys::default(),
@@ -118,6 +121,11 @@ impl Life {
     /// Whether its child has been told to start, and not to leave.
     pub fn is_up(&self) -> bool {
         !matches!(self.state, State::Standby | State::Renewing(_) | State::Retiring(_) | State::Ending(_))
+    }
+
+    /// Whether its child takes in what changes, and goes on to.
+    pub fn watches(&self) -> bool {
+        self.is_up() && self.state != State::Stopping
     }
 
     /// When it wants a tick.

@@ -32,11 +32,15 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
+use super::keyboard::Key;
 use super::life::{Life, Readiness, State};
+use super::server::ClientId;
 use super::signals::{Asks, Heard, Situation, asks};
-pub use super::step::{Action, Input, Rules};
+pub use super::step::{Action, Input, Rules, Shown};
 use super::succession::Succession;
+use super::waits::{Standing, Waits};
 use crate::config::OnChange;
+use crate::control::{Answer, Request};
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
 use crate::event::{Effect, WaitingFor, What};
@@ -68,6 +72,10 @@ pub struct Machine {
     asked: Option<(Signal, Instant)>,
     /// Whether nobody reads standard output.
     unread: bool,
+    /// Whether changes are collected, and lead to nothing.
+    paused: bool,
+    /// Who waits until his saves are live.
+    waits: Waits,
     backoff: Backoff,
     /// Whether the command may be traced.
     traces: bool,
@@ -77,8 +85,19 @@ impl Machine {
     /// Begins; the first child is the first action.
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
         let (succession, first) = Succession::begin(now);
-        let (job, backoff) = (Job::default(), Backoff::new());
-        (Machine { rules, shares_terminal, succession, job, asked: None, unread: false, backoff, traces: true }, first)
+        let machine = Machine {
+            rules,
+            shares_terminal,
+            succession,
+            job: Job::default(),
+            asked: None,
+            unread: false,
+            paused: false,
+            waits: Waits::default(),
+            backoff: Backoff::new(),
+            traces: true,
+        };
+        (machine, first)
     }
 
     /// What a newly read configuration says.
@@ -94,13 +113,17 @@ impl Machine {
         &self.succession.damping
     }
 
+    /// Whether changes are collected, and lead to nothing.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Whether the command may be traced.
     pub fn traces(&self) -> bool {
         self.traces
     }
 
     /// Whether the command of the newest generation is ready.
-    #[cfg_attr(not(test), expect(dead_code, reason = "whoever waits for a change to be live asks for it"))]
     pub fn readiness(&self) -> Readiness {
         match self.succession.lives.newest() {
             _ if !self.rules.probes => Readiness::Unknown,
@@ -132,13 +155,36 @@ impl Machine {
             Input::Signal(heard) => self.signal(heard, now, &mut actions),
             Input::Beat(beat) => self.beat(beat, now, &mut actions),
             Input::Unread { all } => self.unread(all, now, &mut actions),
+            Input::Asked { client, request, from_tree } => self.asked(client, request, from_tree, now, &mut actions),
+            Input::ClientGone(client) => self.waits.forget(client),
+            Input::Key(key) => self.key(key, now, &mut actions),
             Input::Seen(tree) => {
                 let awaits_command = self.succession.lives.newest().is_some_and(|life| life.state == State::Starting);
                 actions.extend(self.job.seen(&tree, awaits_command, now).into_iter().map(Action::Job));
             }
         }
         self.succession.sweep_if_due(&mut actions);
+        self.answer_waits(&mut actions);
         actions
+    }
+
+    /// Before whatever ends it all: nothing is done after that.
+    fn answer_waits(&mut self, actions: &mut Vec<Action>) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let newest = self.succession.lives.newest();
+        let standing = match newest {
+            _ if self.succession.is_over() => Standing::Over,
+            // They lead to a generation that has not started.
+            Some(_) if !self.succession.behind.changes.is_empty() => Standing::Between,
+            Some(life) => Standing::of(life, self.readiness()),
+            None => Standing::Between,
+        };
+        let watches = |of| newest.is_some_and(|life| life.generation == of && life.watches());
+        let answers = self.waits.answers(self.succession.generation, &standing, self.paused, watches);
+        let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
+        actions.splice(0..0, answers);
     }
 
     fn report(&mut self, of: Generation, report: Report, now: Instant, monotonic_ns: i64, actions: &mut Vec<Action>) {
@@ -164,6 +210,9 @@ impl Machine {
                     (Response::Start, _) => Effect::Start,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
+                if let Effect::Signal(signal) = action {
+                    life.signalled = Some(signal);
+                }
                 if response != Response::Signal {
                     if response != Response::HandOver {
                         life.stops_for_change();
@@ -250,7 +299,7 @@ impl Machine {
                 }
             }
             // Nobody has asked.
-            Report::Passed { .. } => {}
+            Report::Passed { id } => self.waits.passed(of, id),
             Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
         }
     }
@@ -384,6 +433,65 @@ impl Machine {
         }
     }
 
+    fn asked(&mut self, client: ClientId, request: Request, from_tree: bool, now: Instant, actions: &mut Vec<Action>) {
+        let answer = match request {
+            Request::Status => return actions.push(Action::AnswerStatus(client)),
+            Request::Events => return actions.push(Action::Follow(client)),
+            Request::Explain { path, bytes } => {
+                return actions.push(Action::AnswerExplain(client, Request::path(path, bytes)));
+            }
+            Request::Wait if from_tree => {
+                Answer::Refused { message: "wait would wait for itself: it was started by this run".to_owned() }
+            }
+            Request::Wait => {
+                let watching = self.succession.lives.newest().filter(|life| life.watches() && !self.paused);
+                let barrier = self.waits.add(client, watching.map(|life| life.generation));
+                return actions.extend(barrier.map(|(of, id)| Action::Send(of, Directive::Barrier { id })));
+            }
+            Request::Restart => self.restart(now, actions),
+            Request::Stop => {
+                // Before the end, which may come at once.
+                actions.push(Action::Answer(client, Answer::Stop { again: self.succession.is_ending() }));
+                return self.end(ExitCode::SUCCESS, "asked to stop".to_owned(), now, actions);
+            }
+            Request::Pause => Answer::Pause { already: !self.pause(true, actions) },
+            Request::Resume => Answer::Resume { already: !self.pause(false, actions) },
+        };
+        actions.push(Action::Answer(client, answer));
+    }
+
+    fn key(&mut self, key: Key, now: Instant, actions: &mut Vec<Action>) {
+        match key {
+            Key::Restart => drop(self.restart(now, actions)),
+            Key::Pause => drop(self.pause(!self.paused, actions)),
+            Key::Why => actions.push(Action::Show(Shown::Status)),
+            Key::Quit => self.end(ExitCode::SUCCESS, "q was pressed".to_owned(), now, actions),
+            Key::Help => actions.push(Action::Show(Shown::Keys)),
+        }
+    }
+
+    /// Starts the command anew, as if it had been saved.
+    fn restart(&mut self, now: Instant, actions: &mut Vec<Action>) -> Answer {
+        if self.succession.is_ending() {
+            return Answer::Refused { message: "the run is ending".to_owned() };
+        }
+        self.backoff.reset();
+        let already = !self.succession.renew(self.rules.stop_timeout, now, actions);
+        Answer::Restart { generation: self.succession.coming(), already }
+    }
+
+    /// Says whether that is news.
+    fn pause(&mut self, on: bool, actions: &mut Vec<Action>) -> bool {
+        let is_news = std::mem::replace(&mut self.paused, on) != on;
+        if is_news {
+            let in_charge = self.succession.lives.newest().map(|life| life.generation);
+            actions.extend(in_charge.map(|generation| Action::Send(generation, Directive::Pause { on })));
+            let what = if on { What::Paused } else { What::Resumed };
+            actions.push(Action::Tell(self.succession.generation, what));
+        }
+        is_news
+    }
+
     fn suspend(&mut self, how: Suspension, now: Instant, actions: &mut Vec<Action>) {
         actions.extend(self.job.suspend(how, self.shares_terminal, now).into_iter().map(Action::Job));
     }
@@ -437,9 +545,7 @@ impl Machine {
         let stuck = life.stuck(now);
         match life.state {
             State::Delayed(at) if at <= now => {
-                life.leaves(State::Renewing, self.rules.stop_timeout, now);
-                actions.push(Action::Send(generation, Directive::Stop));
-                self.succession.fork_standby(now, actions);
+                self.succession.renew(self.rules.stop_timeout, now, actions);
             }
             State::Renewing(hangs_at) | State::Retiring(hangs_at) | State::Ending(hangs_at) if hangs_at <= now => {
                 self.succession.lost(generation, Loss::NoAnswer, now, actions);

@@ -1,5 +1,7 @@
 //! Every input in every situation. What belongs together stands in the files below.
 
+#[path = "asks_tests.rs"]
+mod asks;
 #[path = "bench_tests.rs"]
 mod bench;
 #[path = "endings_tests.rs"]
@@ -18,15 +20,17 @@ mod series;
 mod standby;
 
 use self::bench::{
-    Bench, FIRST_DELAY, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status, stopped,
-    stopping, suspended, watching,
+    Bench, FIRST_DELAY, asked, changed, degraded, died, exited, leaving, ready, restarting, signal, started, status,
+    stopped, stopping, suspended, watching,
 };
 use crate::config::OnExit;
+use crate::control::Request;
 use crate::exit_code::ChildEnd;
 use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::Signal;
 use crate::protocol::Response;
+use crate::supervisor::keyboard::Key;
 use crate::supervisor::machine::Input;
 use std::time::Duration;
 
@@ -68,8 +72,12 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         "tell finished; sweep; finish 131",
     ];
     let waits = "tell exited; tell waiting";
-    let alive = |said| [said, said, said, said, said, ""];
-    let table: [(Input, [&str; 6]); 34] = [
+    const RENEW: &str = "send stop; fork 2; answer restart 2 false";
+    const NEW: &str = "answer restart 2 false";
+    const ON_ITS_WAY: &str = "answer restart 2 true";
+    let alive_or = |said, other| [said, said, said, said, said, other];
+    let alive = |said| alive_or(said, "");
+    let table: [(Input, [&str; 6]); 41] = [
         // input                              running       waiting       delayed       renewing      ending        paused
         (started(), alive("tell started")),
         (watching(), alive("tell watching")),
@@ -104,6 +112,26 @@ fn every_input_in_every_situation_leads_to_what_the_table_says() {
         (Input::Beat(Beat::Failed(Errno::EROFS)), ["tell degraded"; 6]),
         (Input::Unread { all: false }, ["", STOP, STOP, "", "", ""]),
         (Input::Unread { all: true }, [STOP, STOP, STOP, ALONE, "", "tell finished; sweep; finish 141"]),
+        (asked(Request::Status), ["answer status"; 6]),
+        (asked(Request::Events), ["follow"; 6]),
+        (asked(Request::Restart), [RENEW, RENEW, RENEW, ON_ITS_WAY, "answer refused: the run is ending", NEW]),
+        (
+            asked(Request::Stop),
+            [
+                "answer stop false; send stop",
+                "answer stop false; send stop",
+                "answer stop false; send stop",
+                "answer stop false; dismiss 2",
+                "answer stop true; send stop",
+                "answer stop false; tell finished; sweep; finish 0",
+            ],
+        ),
+        (
+            asked(Request::Pause),
+            alive_or("send pause true; tell paused; answer pause false", "tell paused; answer pause false"),
+        ),
+        (asked(Request::Resume), ["answer resume true"; 6]),
+        (Input::Key(Key::Restart), ["send stop; fork 2", "send stop; fork 2", "send stop; fork 2", "", "", ""]),
         (Input::Tick, [""; 6]),
     ];
     for (input, expected) in &table {

@@ -9,14 +9,18 @@ mod driver;
 mod facts;
 mod host;
 mod job;
+mod keyboard;
 mod life;
 mod lives;
 mod machine;
+mod picture;
 mod remedies;
+mod server;
 mod signals;
 mod step;
 mod succession;
 mod sweep;
+mod waits;
 
 pub use driver::run;
 pub use host::Host;

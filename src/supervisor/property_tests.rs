@@ -1,11 +1,12 @@
 //! What holds whatever happens, in whatever order.
 
 use super::bench::{
-    Bench, HANGS, changed, degraded, died, exited, fork_failed, from_terminal, handed_over, not_ready, ready, report,
-    restarting, seen, signal, started, stopped, stopping, watching,
+    Bench, HANGS, asked, changed, degraded, died, exited, fork_failed, from_terminal, handed_over, not_ready, ready,
+    report, restarting, seen, signal, started, stopped, stopping, watching,
 };
 use crate::change::ChangeSet;
 use crate::config::OnExit;
+use crate::control::Request;
 use crate::degraded::Degraded;
 use crate::exit_code::ChildEnd;
 use crate::generation::Generation;
@@ -13,6 +14,7 @@ use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::protocol::{Report, Response};
+use crate::supervisor::keyboard::Key;
 use crate::supervisor::life::State;
 use crate::supervisor::machine::{Action, Input};
 use crate::supervisor::signals::Heard;
@@ -58,6 +60,10 @@ fn any_outside_input() -> impl Strategy<Value = Input> {
         1 => any::<bool>().prop_map(|all| Input::Unread { all }),
         1 => Just(Input::Beat(Beat::Steady)),
         1 => Just(Input::Beat(Beat::Failed(Errno::EROFS))),
+        1 => prop::sample::select(vec![Request::Status, Request::Restart, Request::Pause, Request::Resume, Request::Events, Request::Wait])
+            .prop_map(asked),
+        1 => Just(asked(Request::Stop)),
+        1 => prop::sample::select(vec![Key::Restart, Key::Pause, Key::Why, Key::Help, Key::Quit]).prop_map(Input::Key),
         6 => Just(Input::Tick),
     ]
 }
@@ -71,7 +77,7 @@ fn any_rules() -> impl Strategy<Value = (OnExit, bool)> {
 /// Ctrl-C that cannot be said when the command may have got it too.
 fn end_code(input: &Input, shares_terminal: bool) -> Option<u8> {
     match input {
-        Input::Beat(Beat::Removed) => Some(0),
+        Input::Beat(Beat::Removed) | Input::Asked { request: Request::Stop, .. } | Input::Key(Key::Quit) => Some(0),
         Input::Signal(Heard { received: Received { signal: Signal::TERM | Signal::HUP, .. }, .. }) => {
             Some(of_signal(input))
         }

@@ -1,12 +1,16 @@
 //! What the machine is told, and what it answers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::job::{Seen, Step};
+use super::keyboard::Key;
+use super::server::ClientId;
 use super::signals::Heard;
 use super::sweep::Remains;
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
+use crate::control::{Answer, Request};
 use crate::damping::Series;
 use crate::degraded::Loss;
 use crate::event::What;
@@ -54,12 +58,34 @@ pub enum Input {
         /// Nor standard error.
         all: bool,
     },
+    /// A client asks for something.
+    Asked {
+        /// Who.
+        client: ClientId,
+        /// For what.
+        request: Request,
+        /// Whether it descends from us. Only looked up where [`Request::asks_for_sender`] says so.
+        from_tree: bool,
+    },
+    /// A client is gone.
+    ClientGone(ClientId),
+    /// A key was pressed (`--keys`).
+    Key(Key),
     /// The answer to [`Step::Look`]: the command's tree and our children.
     Seen(Vec<Seen>),
     /// The answer to [`Action::Sweep`].
     Swept(Remains),
     /// Time has passed.
     Tick,
+}
+
+/// What the person at the terminal wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The keys.
+    Keys,
+    /// Why what runs runs, and what is watched.
+    Status,
 }
 
 /// Something the supervisor does. What belongs to a generation names the one it was decided in.
@@ -83,6 +109,16 @@ pub enum Action {
     TellSeries(Generation, Series),
     /// Lets go of a child that has said its last word, or is dead.
     Release(Generation),
+    /// Answers a client.
+    Answer(ClientId, Answer),
+    /// Answers a client with how things are.
+    AnswerStatus(ClientId),
+    /// Answers a client whether a change of this path would count.
+    AnswerExplain(ClientId, PathBuf),
+    /// Lets a client follow the events.
+    Follow(ClientId),
+    /// Tells the person at the terminal, and nobody else.
+    Show(Shown),
     /// Ends the line on which the terminal has shown a key.
     EndLine,
     /// Looks at the tree and answers with [`Input::Seen`], signals one process, or stops the supervisor itself.

@@ -288,6 +288,27 @@ impl Succession {
         actions.push(Action::Fork(generation));
     }
 
+    /// The command is ended, and the next generation follows. Says whether that is news: it may be on its way already.
+    pub fn renew(&mut self, stop_timeout: Duration, now: Instant, actions: &mut Vec<Action>) -> bool {
+        let Some(life) = self.lives.newest_mut() else {
+            // Nobody has a child; the next one comes at once, if nothing has to be swept first.
+            return self.pause.as_mut().is_some_and(|until| std::mem::replace(until, now) > now);
+        };
+        if !life.is_up() || life.state == State::Stopping {
+            return false;
+        }
+        let generation = life.generation;
+        life.leaves(State::Renewing, stop_timeout, now);
+        actions.push(Action::Send(generation, Directive::Stop));
+        self.fork_standby(now, actions);
+        true
+    }
+
+    /// The generation that comes next, if no child is lost.
+    pub fn coming(&self) -> Generation {
+        self.generation.next()
+    }
+
     fn dismiss_standby(&mut self, actions: &mut Vec<Action>) {
         actions.extend(self.lives.take_standby().map(|life| Action::Dismiss(life.generation)));
     }

@@ -36,6 +36,11 @@ impl Door {
         self.bell.ring();
     }
 
+    /// Wakes the watcher, for something that it learns in another way.
+    pub fn knock(&self) {
+        self.bell.ring();
+    }
+
     /// Asks for everything that has happened until now to be taken in; it is answered by [`super::Watcher::passed`].
     pub fn mark(&self, mark: Mark) {
         let _ = self.marks.send(mark);

@@ -58,8 +58,7 @@ fn without_a_name_it_is_a_private_file_in_the_runtime_directory() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "sleep", "600"]);
     session.wait_started(1);
-    let files: Vec<_> =
-        fs::read_dir(sandbox.runtime()).expect("it exists").flatten().map(|entry| entry.path()).collect();
+    let files = sandbox.private_files();
     let [file] = &files[..] else { panic!("one file: {files:?}") };
     assert_eq!(content(file)["pid"], session.pid());
     assert_eq!(fs::metadata(file).expect("it exists").permissions().mode() & 0o777, 0o600);
@@ -99,7 +98,7 @@ fn removing_the_lockfile_ends_everything_with_0() {
         let pid = pid_of(&session.wait_started(1));
         let file = match name {
             Some(name) => sandbox.beside().join(name),
-            None => fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile").path(),
+            None => sandbox.private_files().pop().expect("a lockfile"),
         };
         fs::remove_file(&file).expect("it exists");
         let ended = session.wait_end();
@@ -262,17 +261,18 @@ fn the_command_gets_lockfile_generation_and_changes_in_its_environment() {
     let mut session = sandbox.start_with(["--lockfile", &text, "-w", "*.txt", "--", "sh", "-c", script], |command| {
         // For example from an outer reloadrun.
         command.env("RELOADRUN_GENERATION", "99").env("RELOADRUN_CHANGED", "[\"/x\"]").env("RELOADRUN_LOCKFILE", "/x");
+        command.env("RELOADRUN_CONTROL", "/x");
     });
     session.wait_armed(1);
-    let mut expected = format!("3\n{text}|1|[]\n");
+    let mut expected = format!("4\n{text}|1|[]\n");
     session.wait_until("the first environment", || session.stdout() == expected);
     sandbox.write("a.txt", "two");
     session.wait_armed(2);
-    expected += &format!("3\n{text}|2|[\"{}\"]\n", sandbox.path("a.txt").display());
+    expected += &format!("4\n{text}|2|[\"{}\"]\n", sandbox.path("a.txt").display());
     session.wait_until("the second environment", || session.stdout() == expected);
     let odd = sandbox.write("b \"quoted\".txt", "new");
     session.wait_armed(3);
-    expected += &format!("3\n{text}|3|{}\n", serde_json::json!([odd.to_str().expect("plain")]));
+    expected += &format!("4\n{text}|3|{}\n", serde_json::json!([odd.to_str().expect("plain")]));
     session.wait_until("the third environment", || session.stdout() == expected);
     session.stop().assert_code(143);
 }

@@ -15,7 +15,11 @@ const FROM_CLONE: &str = "cargo run --release -- ";
 const README_PORT: &str = "8008";
 
 /// The documents that are written for users, with command lines to copy.
-const FOR_USERS: [&str; 5] = ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/faq.md", "docs/events.md"];
+const FOR_USERS: [&str; 6] =
+    ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/faq.md", "docs/events.md", "docs/control.md"];
+
+/// The verbs that ask a run.
+const VERBS: [&str; 9] = ["list", "status", "restart", "stop", "pause", "resume", "events", "wait", "explain"];
 
 /// A fenced block: its language, and its lines; lines that end in a backslash are joined.
 struct Block {
@@ -230,6 +234,13 @@ fn every_command_line_in_the_documents_is_valid() {
         for line in blocks(&read(document)).into_iter().filter(shell).flat_map(|block| block.lines) {
             let Some(invocation) = invocation(&line) else { continue };
             let mut words = words(&invocation);
+            if words.first().is_some_and(|first| VERBS.contains(&first.as_str())) {
+                // Nothing runs that could be asked; a wrong line would be 2.
+                let output = sandbox.command(&words).output().expect("reloadrun starts");
+                assert!(matches!(output.status.code(), Some(0 | 3)), "{document}: {line}\n{words:?}\n{output:#?}");
+                count += 1;
+                continue;
+            }
             // Directories and files that exist only for the reader.
             for (index, option) in words.clone().iter().enumerate().take_while(|(_, word)| *word != "--") {
                 match option.as_str() {
@@ -397,6 +408,9 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     session.wait_armed(2);
     sandbox.write("reloadrun.toml", "wach = 1\n");
     session.wait_armed(3);
+    for verb in ["pause", "resume"] {
+        assert!(sandbox.command([verb]).output().expect("reloadrun starts").status.success());
+    }
     let ended = session.stop();
     let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
     // `degraded` needs a fault, and `status` a command that sends one; all other events have come.

@@ -268,10 +268,8 @@ fn a_grandchild_that_keeps_stdout_open_does_not_delay_the_end() {
 fn the_next_start_removes_private_lockfiles_of_killed_supervisors_and_keeps_those_in_use() {
     let sandbox = Sandbox::new();
     let files = || {
-        let entries = fs::read_dir(sandbox.runtime()).expect("it exists").flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+        let name = |path: PathBuf| path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        sandbox.private_files().into_iter().map(name).collect::<Vec<String>>()
     };
     for _ in 0..3 {
         let mut dead = sandbox.start(["--", "sleep", "600"]);

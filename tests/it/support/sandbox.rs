@@ -49,6 +49,14 @@ impl Sandbox {
         self.beside().join("runtime")
     }
 
+    /// What lies in the runtime directory, besides the directory of the control sockets.
+    pub fn private_files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.runtime()).expect("it exists").flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = entries.filter(|path| !path.ends_with("reloadrun")).collect();
+        files.sort();
+        files
+    }
+
     /// A path below the root.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join(name)
@@ -85,7 +93,8 @@ impl Sandbox {
     /// Sets the directory and the environment of any command.
     pub fn furnish(&self, command: &mut Command) {
         command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
-        let of_a_caller = ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_LOG"];
+        let of_a_caller =
+            ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_CONTROL", "RELOADRUN_LOG"];
         for name in ["CI", "NO_COLOR"].into_iter().chain(of_a_caller) {
             command.env_remove(name);
         }

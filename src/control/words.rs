@@ -1,0 +1,106 @@
+//! The answers in words, for people.
+
+use std::time::Duration;
+
+use super::message::{State, Status};
+
+/// How things are, a sentence a line.
+pub fn in_words(status: &Status) -> Vec<String> {
+    let Status { generation, .. } = status;
+    let since = rounded(status.for_ms);
+    let exit = status.last_exit.as_deref().unwrap_or("has ended");
+    let mut first = match status.state {
+        State::Starting => format!("generation {generation} is about to start"),
+        State::Running => match status.command_pid {
+            Some(pid) => format!("generation {generation} has been running for {since} (pid {pid})"),
+            None => format!("the command of generation {generation} {exit}"),
+        },
+        State::Stopping => format!("generation {generation} is being stopped, for {since} now"),
+        State::Waiting => format!("the command of generation {generation} {exit} {since} ago; waiting for a change"),
+        State::Delayed => {
+            format!("the command of generation {generation} {exit} {since} ago; it starts again after a delay")
+        }
+        State::Ending => format!("generation {generation} is ending, and the run with it"),
+    };
+    match status.ready {
+        Some(true) => first += ", ready",
+        Some(false) => first += ", not ready yet",
+        None => {}
+    }
+    let name = status.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    let mut lines =
+        vec![format!("{name}{}", status.command), format!("directory {}, pid {}", status.directory, status.pid), first];
+    if status.paused {
+        lines.push("paused: changes are collected, and lead to nothing until it is resumed".to_owned());
+    }
+    lines.extend(status.last_change.as_ref().map(|change| {
+        let paths = change.changes.as_array().into_iter().flatten().filter_map(|change| change["path"].as_str());
+        let shown: Vec<&str> = paths.take(3).collect();
+        let more = match change.count.saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let led_to = match (change.led_to, change.restart_ms) {
+            (Some(generation), Some(took)) => format!("; generation {generation} started {} after it", rounded(took)),
+            (Some(generation), None) => format!("; generation {generation} started because of it"),
+            _ => String::new(),
+        };
+        format!("last change at {}: {}{more} ({}){led_to}", change.time, shown.join(", "), change.action)
+    }));
+    lines.push(match &status.watching {
+        Some(watching) => {
+            let what = match watching.patterns.is_empty() {
+                true => "everything that is not ignored".to_owned(),
+                false => watching.patterns.join("; "),
+            };
+            let polled = match watching.polled {
+                0 => String::new(),
+                polled => format!(", {polled} of them polled"),
+            };
+            format!(
+                "watches {what}: {} files in {} directories below {}, by {}{polled}",
+                watching.files, watching.directories, watching.root, watching.backend
+            )
+        }
+        None => "the watches are not in place yet".to_owned(),
+    });
+    lines.push(match (&status.config.loaded, status.config.mistakes.is_empty()) {
+        (false, _) => format!("no config file ({} is not there)", status.config.path),
+        (true, true) => format!("config {}", status.config.path),
+        (true, false) => {
+            format!("config {}: its newest state cannot be used, the last good one stays", status.config.path)
+        }
+    });
+    lines.extend(status.config.mistakes.iter().cloned());
+    lines.extend(status.degraded.iter().map(|complaint| format!("degraded: {}", complaint.message)));
+    lines
+}
+
+/// A time as people say it.
+fn rounded(milliseconds: f64) -> String {
+    let duration = Duration::from_secs_f64(milliseconds.max(0.0) / 1e3);
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds @ 1..60 => format!("{seconds} s"),
+        seconds => humantime::format_duration(Duration::from_secs(seconds - seconds % 60)).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn a_time_is_said_as_roughly_as_people_say_it() {
+        for (milliseconds, said) in [
+            (0.4, "0 ms"),
+            (999.0, "999 ms"),
+            (1000.0, "1 s"),
+            (59_999.0, "59 s"),
+            (61_000.0, "1m"),
+            (7_290_000.0, "2h 1m"),
+        ] {
+            assert_eq!(rounded(milliseconds), said);
+        }
+    }
+}

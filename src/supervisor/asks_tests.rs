@@ -1,0 +1,179 @@
+//! What clients and keys ask for.
+
+use super::bench::{
+    Bench, asked, changed, died, exited, handed_over, leaving, ready, report, rules, started, stopped, stopping,
+};
+use crate::config::{OnChange, OnExit};
+use crate::control::Request;
+use crate::degraded::Degraded;
+use crate::exit_code::ChildEnd;
+use crate::os::signals::Signal;
+use crate::protocol::{Report, Response};
+use crate::supervisor::keyboard::Key;
+use crate::supervisor::life::TWICE;
+use crate::supervisor::machine::{Action, Input, Rules};
+use crate::supervisor::server::ClientId;
+
+#[test]
+fn a_restart_that_was_asked_for_is_one_generation_however_often_it_is_asked_for() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(asked(Request::Restart)), "send stop; fork 2; answer restart 2 false");
+    // A second stop would mean KILL.
+    assert_eq!(bench.says(asked(Request::Restart)), "answer restart 2 true");
+    assert_eq!(bench.says(stopping()), "tell stopping");
+    assert_eq!(bench.says(stopped()), "tell stopped");
+    assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; start 2");
+    assert_eq!(bench.says(started()), "tell started");
+    assert_eq!(bench.says(asked(Request::Restart)), "send stop; fork 3; answer restart 3 false");
+}
+
+#[test]
+fn a_restart_during_the_stop_for_a_save_is_on_its_way_already_and_the_grace_stays() {
+    let mut bench = Bench::after(OnExit::Wait, &[started(), changed(false, Response::Restart)]);
+    assert_eq!(bench.says(asked(Request::Restart)), "answer restart 2 true");
+    assert_eq!(bench.says(Input::Key(Key::Restart)), "");
+}
+
+#[test]
+fn a_restart_starts_a_command_that_has_ended_and_one_whose_child_was_lost() {
+    let mut bench = Bench::after(OnExit::Wait, &[started(), exited(1)]);
+    assert_eq!(bench.says(asked(Request::Restart)), "send stop; fork 2; answer restart 2 false");
+    assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; start 2");
+    let mut bench = Bench::after(OnExit::Wait, &[started(), died()]);
+    assert_eq!(bench.says(asked(Request::Restart)), "answer restart 2 false");
+    assert_eq!(bench.says(Input::Tick), "fork 2; start 2", "the pause is over");
+}
+
+#[test]
+fn a_pause_outlives_the_child_and_each_child_is_told_once() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(asked(Request::Pause)), "send pause true; tell paused; answer pause false");
+    assert_eq!(bench.says(asked(Request::Pause)), "answer pause true");
+    bench.step(died());
+    bench.pass(std::time::Duration::from_secs(1));
+    bench.step(Input::Tick);
+    assert!(bench.machine.is_paused(), "the next one is told with its start");
+    assert_eq!(bench.says(Input::Key(Key::Pause)), "send pause false; tell resumed");
+    assert_eq!(bench.says(asked(Request::Resume)), "answer resume true");
+}
+
+#[test]
+fn q_ends_and_q_again_kills_and_the_others_only_show() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    assert_eq!(bench.says(Input::Key(Key::Help)), "show Keys");
+    assert_eq!(bench.says(Input::Key(Key::Why)), "show Status");
+    assert_eq!(bench.says(Input::Key(Key::Quit)), "send stop");
+    assert_eq!(bench.says(Input::Key(Key::Quit)), "send stop");
+    assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; tell finished; sweep; finish 0");
+}
+
+#[test]
+fn a_path_is_explained_by_whoever_has_the_filter() {
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    let actions = bench.step(asked(Request::explain("/a b".as_ref())));
+    assert!(matches!(&actions[..], [Action::AnswerExplain(_, path)] if path.as_os_str() == "/a b"), "{actions:?}");
+}
+
+/// Of a run that can show when its command is ready.
+fn with_probe(inputs: &[Input]) -> Bench {
+    let mut bench = Bench::new(OnExit::Wait, false);
+    inputs.iter().for_each(|input| drop(bench.step(input.clone())));
+    bench
+}
+
+fn passed(id: u64) -> Input {
+    report(Report::Passed { id })
+}
+
+#[test]
+fn a_wait_without_a_change_is_answered_when_the_barrier_is_passed() {
+    let mut bench = with_probe(&[started(), ready()]);
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(passed(1)), "answer Live 1");
+    // Nothing can show it.
+    let mut bench = Bench::new(OnExit::Wait, false);
+    bench.machine.adapt(Rules { probes: false, ..rules(OnExit::Wait) });
+    bench.step(started());
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(passed(1)), "answer Started 1");
+}
+
+#[test]
+fn a_wait_for_a_save_is_answered_when_the_next_generation_is_ready() {
+    let mut bench = with_probe(&[started(), ready()]);
+    assert_eq!(bench.says(asked(Request::Wait)), "send barrier 1");
+    assert_eq!(bench.says(changed(false, Response::Restart)), "tell changed");
+    for input in [passed(1), stopping(), stopped(), leaving(ChildEnd::Reload), started()] {
+        let said = bench.says(input.clone());
+        assert!(!said.contains("answer"), "{input:?}: {said}");
+    }
+    assert_eq!(bench.says(ready()), "answer Live 2; tell ready");
+}
+
+#[test]
+fn a_wait_during_a_stop_needs_no_barrier_and_one_whose_child_leaves_before_it_answers_neither() {
+    let mut bench = with_probe(&[started(), changed(false, Response::Restart)]);
+    assert_eq!(bench.says(asked(Request::Wait)), "");
+    let mut lost = with_probe(&[started(), ready()]);
+    assert_eq!(lost.says(asked(Request::Wait)), "send barrier 1");
+    lost.step(died());
+    lost.pass(std::time::Duration::from_secs(1));
+    lost.step(Input::Tick);
+    bench.step(leaving(ChildEnd::Reload));
+    for mut bench in [bench, lost] {
+        assert_eq!(bench.says(started()), "tell started");
+        assert_eq!(bench.says(ready()), "answer Live 2; tell ready");
+    }
+}
+
+#[test]
+fn a_wait_ends_with_whatever_ends_the_generation_or_the_run() {
+    let not_ready = report(Report::Degraded(Degraded::NotReady { timeout: TWICE, reason: "no answer".into() }));
+    for (inputs, answer) in [
+        (&[exited(3)][..], "answer Failed 1; tell exited; tell waiting"),
+        (&[exited(0)], "answer Failed 1; tell exited; tell waiting"),
+        (&[ready(), asked(Request::Wait), exited(0), passed(2)], "answer Live 1"),
+        (&[not_ready], "answer Failed 1; tell degraded"),
+        (&[asked(Request::Pause)], "answer Paused 1; send pause true; tell paused; answer pause false"),
+        (&[asked(Request::Stop), leaving(ChildEnd::Ended)], "answer Ended 1; release; tell finished; sweep; finish 0"),
+    ] {
+        let mut bench = with_probe(&[started()]);
+        bench.step(asked(Request::Wait));
+        assert_eq!(bench.says(passed(1)), "", "it waits for the readiness");
+        let said: Vec<String> = inputs.iter().map(|input| bench.says(input.clone())).collect();
+        assert_eq!(said.last().unwrap(), answer, "{inputs:?}");
+    }
+}
+
+#[test]
+fn a_wait_for_a_save_that_became_a_signal_says_that_it_was_delivered() {
+    let mut bench = Bench::new(OnExit::Wait, false);
+    let on_change = OnChange::Signal(Signal::HUP);
+    bench.machine.adapt(Rules { on_change, ..rules(OnExit::Wait) });
+    bench.step(started());
+    bench.step(ready());
+    bench.step(asked(Request::Wait));
+    assert_eq!(bench.says(passed(1)), "answer Live 1", "nothing was signalled");
+    bench.step(asked(Request::Wait));
+    assert_eq!(bench.says(changed(false, Response::Signal)), "tell changed");
+    assert_eq!(bench.says(passed(2)), "answer Delivered 1");
+}
+
+#[test]
+fn nobody_waits_for_himself_and_nobody_waits_in_a_pause() {
+    let mut bench = with_probe(&[started(), ready()]);
+    let from_tree = Input::Asked { client: ClientId(1), request: Request::Wait, from_tree: true };
+    assert!(bench.says(from_tree).starts_with("answer refused: wait would wait for itself"));
+    bench.step(asked(Request::Pause));
+    assert_eq!(bench.says(asked(Request::Wait)), "answer Paused 1");
+}
+
+#[test]
+fn a_generation_that_runs_on_beside_the_next_one_is_no_answer_for_a_save() {
+    let mut bench = with_probe(&[started(), ready(), asked(Request::Wait)]);
+    bench.step(changed(false, Response::HandOver));
+    assert_eq!(bench.says(passed(1)), "", "the old one is ready, and has not got the save");
+    bench.step(handed_over(true));
+    bench.step(started());
+    assert_eq!(bench.says(ready()).split("; ").next(), Some("answer Live 2"));
+}

@@ -1,0 +1,255 @@
+//! How things are, put together from the events: for whoever asks later. Time is an argument.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::Config;
+use crate::control::{Complaint, ConfigInUse, Greeting, LastChange, State, Status};
+use crate::degraded::Degraded;
+use crate::event::{Effect, Event, WaitingFor, Watching, What};
+use crate::generation::Generation;
+
+/// So many changed files are kept.
+const MOST_CHANGES: usize = 20;
+
+/// So many complaints are kept, the newest.
+const MOST_COMPLAINTS: usize = 20;
+
+/// A complaint about something that may be over when the next generation has started.
+#[derive(Debug)]
+struct Heard {
+    complaint: Complaint,
+    lasts: bool,
+}
+
+/// What is known.
+#[derive(Debug)]
+pub struct Picture {
+    state: State,
+    generation: Generation,
+    since: (SystemTime, Instant),
+    command_pid: Option<i32>,
+    ready: Option<bool>,
+    /// The generation that still ran when the present one started, with its pid (`--overlap`).
+    before: Option<(Generation, i32)>,
+    last_exit: Option<String>,
+    watching: Option<Watching>,
+    last_change: Option<LastChange>,
+    complaints: Vec<Heard>,
+    loaded: bool,
+    mistakes: Vec<String>,
+}
+
+impl Picture {
+    /// Before anything has happened.
+    pub fn new(wall: SystemTime, now: Instant) -> Picture {
+        Picture {
+            state: State::Starting,
+            generation: Generation::FIRST,
+            since: (wall, now),
+            command_pid: None,
+            ready: None,
+            before: None,
+            last_exit: None,
+            watching: None,
+            last_change: None,
+            complaints: Vec::new(),
+            loaded: false,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Takes an event in. `shows_ready`: an event will show when the command is ready. `changes` makes a JSON list of the first of the changed files.
+    pub fn take(
+        &mut self,
+        event: &Event,
+        shows_ready: bool,
+        changes: impl FnOnce(&crate::change::ChangeSet, usize) -> serde_json::Value,
+        wall: SystemTime,
+        now: Instant,
+    ) {
+        let before = self.state;
+        match &event.what {
+            What::Started { pid, restart_ms, changes, .. } => {
+                self.before = self.command_pid.map(|pid| (self.generation, pid));
+                (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
+                self.ready = shows_ready.then_some(false);
+                self.since = (wall, now);
+                self.complaints.retain(|heard| heard.lasts);
+                if let Some(last) =
+                    self.last_change.as_mut().filter(|last| last.led_to.is_none() && !changes.is_empty())
+                {
+                    (last.led_to, last.restart_ms) = (Some(event.generation), *restart_ms);
+                }
+            }
+            // Of another one than the one that is shown.
+            What::Stopping { .. } | What::StillStopping { .. } | What::Stopped { .. } | What::Exited { .. }
+                if event.generation != self.generation => {}
+            What::Degraded(Degraded::NotReplaced { .. }) => {
+                self.hear(event);
+                if let Some((generation, pid)) = self.before.take() {
+                    (self.state, self.generation, self.command_pid) = (State::Running, generation, Some(pid));
+                    self.ready = shows_ready.then_some(true);
+                }
+            }
+            What::Changed { changes: files, action } => {
+                self.last_change = Some(LastChange {
+                    time: rfc3339(wall),
+                    action: action.to_string(),
+                    count: files.len(),
+                    changes: changes(files, MOST_CHANGES),
+                    led_to: None,
+                    restart_ms: None,
+                });
+                if !matches!(action, Effect::Signal(_)) && self.state != State::Ending {
+                    self.state = State::Stopping;
+                }
+            }
+            What::Stopping { .. } | What::StillStopping { .. } if self.state != State::Ending => {
+                self.state = State::Stopping;
+            }
+            What::Ready { .. } => self.ready = Some(true),
+            What::Stopped { .. } => {
+                (self.command_pid, self.ready) = (None, None);
+                if self.state != State::Ending {
+                    self.state = State::Starting;
+                }
+            }
+            What::Exited { status, .. } => {
+                (self.command_pid, self.last_exit, self.ready) = (None, Some(status.to_string()), None);
+            }
+            What::Waiting(WaitingFor::Change) => self.state = State::Waiting,
+            What::Waiting(WaitingFor::Delay(_)) => self.state = State::Delayed,
+            What::Watching(watching) => self.watching = Some(watching.clone()),
+            What::Degraded(_) => self.hear(event),
+            What::ConfigLoaded { .. } => {
+                (self.loaded, self.mistakes) = (true, Vec::new());
+                self.complaints.clear();
+            }
+            What::ConfigRejected { mistakes, .. } => self.mistakes.clone_from(mistakes),
+            What::Finished { .. } => self.state = State::Ending,
+            _ => {}
+        }
+        if self.state != before {
+            self.since = (wall, now);
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let What::Degraded(degraded) = &event.what else { return };
+        let complaint = Complaint { kind: degraded.kind().to_owned(), message: degraded.to_string() };
+        self.complaints.retain(|heard| heard.complaint != complaint);
+        self.complaints.push(Heard { complaint, lasts: degraded.lasts().is_some() });
+        let too_many = self.complaints.len().saturating_sub(MOST_COMPLAINTS);
+        self.complaints.drain(..too_many);
+    }
+
+    /// The answer to whoever asks.
+    pub fn status(&self, greeting: &Greeting, config: &Config, paused: bool, now: Instant) -> Status {
+        Status {
+            version: greeting.reloadrun.clone(),
+            pid: greeting.pid,
+            name: greeting.name.clone(),
+            directory: greeting.directory.clone(),
+            command: crate::escape::quoted(config.words()),
+            state: self.state,
+            generation: self.generation,
+            command_pid: self.command_pid,
+            since: rfc3339(self.since.0),
+            for_ms: milliseconds(now.saturating_duration_since(self.since.1)),
+            ready: self.ready,
+            paused,
+            last_exit: self.last_exit.clone(),
+            watching: self.watching.clone(),
+            last_change: self.last_change.clone(),
+            degraded: self.complaints.iter().map(|heard| heard.complaint.clone()).collect(),
+            config: ConfigInUse {
+                path: config.config_file.display().to_string(),
+                loaded: self.loaded,
+                mistakes: self.mistakes.clone(),
+            },
+        }
+    }
+}
+
+fn rfc3339(wall: SystemTime) -> String {
+    humantime::format_rfc3339_millis(wall).to_string()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Picture;
+    use crate::change::{Change, ChangeSet};
+    use crate::config::tests::config;
+    use crate::control::{Greeting, PROTOCOL, State};
+    use crate::degraded::Degraded;
+    use crate::event::{Effect, Event, StopReason, WaitingFor, What};
+    use crate::exit_code::{CommandStatus, ExitCode};
+    use crate::generation::Generation;
+    use crate::os::signals::Signal;
+    use std::path::Path;
+    use std::time::{Duration, Instant, SystemTime};
+
+    #[test]
+    fn the_events_of_a_life_make_a_picture() {
+        let (wall, start) = (SystemTime::UNIX_EPOCH, Instant::now());
+        let mut picture = Picture::new(wall, start);
+        let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+        let set = ChangeSet::new([Change::unseen("/a.py".into())]);
+        let started = |changes: ChangeSet, ms| What::Started {
+            pid: 7,
+            command: "app".into(),
+            changes,
+            stop_ms: None,
+            restart_ms: ms,
+        };
+        let stopped = What::Stopped { took_ms: 1.0, killed: false };
+        let exited = What::Exited { status: CommandStatus::Exited(3), ran_ms: 1.0 };
+        let finished = What::Finished { code: ExitCode::SUCCESS, reason: "x".into() };
+        let change = |action| What::Changed { changes: set.clone(), action };
+        let lasting = Degraded::NoProc;
+        let passing = Degraded::QueueOverflow;
+        for (second_no, (generation, what, state, pid)) in [
+            (first, started(ChangeSet::default(), None), State::Running, Some(7)),
+            (first, What::Degraded(lasting.clone()), State::Running, Some(7)),
+            (first, What::Degraded(passing), State::Running, Some(7)),
+            (first, change(Effect::Signal(Signal::HUP)), State::Running, Some(7)),
+            (first, change(Effect::Restart), State::Stopping, Some(7)),
+            (first, What::Stopping { signal: Signal::TERM, reason: StopReason::Change }, State::Stopping, Some(7)),
+            (first, stopped, State::Starting, None),
+            (second, started(set.clone(), Some(5.0)), State::Running, Some(7)),
+            (second, exited, State::Running, None),
+            (second, What::Waiting(WaitingFor::Change), State::Waiting, None),
+            (second, finished, State::Ending, None),
+            (second, What::Stopping { signal: Signal::TERM, reason: StopReason::Request }, State::Ending, None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let now = start + Duration::from_secs(second_no as u64);
+            picture.take(&Event { generation, what }, false, |_, _| serde_json::Value::Null, wall, now);
+            assert_eq!(
+                (picture.state, picture.command_pid, picture.generation),
+                (state, pid, generation),
+                "{second_no}"
+            );
+        }
+        let greeting = Greeting {
+            reloadrun: "1".into(),
+            protocol: PROTOCOL,
+            pid: 1,
+            name: Some("web".into()),
+            directory: "/d".into(),
+            command: "app".into(),
+        };
+        let status = picture.status(&greeting, &config(Path::new("/d"), "", ""), true, start + Duration::from_secs(12));
+        assert_eq!(status.degraded.len(), 1, "{status:?}");
+        assert_eq!((status.degraded[0].kind.as_str(), status.for_ms), (lasting.kind(), 2000.0));
+        assert_eq!(status.last_exit.as_deref(), Some("exited with 3"));
+        let last = status.last_change.unwrap();
+        assert_eq!((last.action.as_str(), last.led_to, last.restart_ms), ("restart", Some(second), Some(5.0)));
+    }
+}

@@ -1,0 +1,216 @@
+//! Who waits until every save made before is live (`reloadrun wait`). Pure.
+//!
+//! A wait has two steps. First the child that watches takes in everything that the kernel has queued, and reports what came of
+//! it (the *barrier*). A child that leaves before that need not: the command of the next one starts after those saves.
+//! Then the first line that fits is the answer:
+//!
+//! | the run                                              | answer                       |
+//! |------------------------------------------------------|------------------------------|
+//! | is over                                              | ended                        |
+//! | is paused                                            | paused, without the barrier  |
+//! | has no child, or one that starts, stops or leaves    | none yet                     |
+//! | has a command that ended by itself, with 0           | live                         |
+//! | the same, in another way, or before it was ready     | failed                       |
+//! | has a command that got a signal, not proven          | delivered                    |
+//! | has a command that runs, and nothing could prove it  | started                      |
+//! | the same, about to be proven                         | none yet                     |
+//! | the same, and it cannot be proven any more           | failed                       |
+//! | the same, proven                                     | live                         |
+
+use super::life::{Life, Readiness, State};
+use super::server::ClientId;
+use crate::control::{Outcome, Waited};
+use crate::exit_code::ExitCode;
+use crate::generation::Generation;
+use crate::os::signals::Signal;
+
+/// What is known of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// No command runs, or not for long: the next one will have been started after every save so far.
+    Between,
+    /// The command runs.
+    Running {
+        /// How far it has come.
+        readiness: Readiness,
+        /// The signal that it got for a change and has not answered.
+        signalled: Option<Signal>,
+    },
+    /// The command ended by itself.
+    Exited {
+        /// How.
+        status: String,
+        /// With 0.
+        well: bool,
+    },
+    /// All is over.
+    Over,
+}
+
+impl Standing {
+    /// Of the generation that has all saves so far, and how far it has come.
+    pub fn of(life: &Life, readiness: Readiness) -> Standing {
+        match (life.state, &life.ended) {
+            (State::Waiting | State::Delayed(_), Some(status)) => {
+                let well = status.code() == ExitCode::SUCCESS && readiness != Readiness::Never;
+                Standing::Exited { status: status.to_string(), well }
+            }
+            // Given up on; it is being ended, and another one runs.
+            (State::Waiting, None) if readiness == Readiness::Never => Standing::Running { readiness, signalled: None },
+            (State::Running, _) => Standing::Running { readiness, signalled: life.signalled },
+            _ => Standing::Between,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Wait {
+    client: ClientId,
+    /// The barrier that has not been passed yet, and the generation whose child was asked.
+    barrier: Option<(u64, Generation)>,
+}
+
+/// Everyone who waits.
+#[derive(Debug, Default)]
+pub struct Waits {
+    all: Vec<Wait>,
+    last: u64,
+}
+
+impl Waits {
+    /// One more waits. `of` is the generation whose child watches, unless it is leaving; the barrier that it has to be told is
+    /// returned.
+    pub fn add(&mut self, client: ClientId, of: Option<Generation>) -> Option<(Generation, u64)> {
+        self.last += 1;
+        let barrier = of.map(|of| (self.last, of));
+        self.all.push(Wait { client, barrier });
+        barrier.map(|(id, of)| (of, id))
+    }
+
+    /// A child has passed a barrier, and those before it, and has reported everything before.
+    pub fn passed(&mut self, by: Generation, id: u64) {
+        for wait in &mut self.all {
+            wait.barrier.take_if(|(own, of)| *of == by && *own <= id);
+        }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// A client does not wait any more.
+    pub fn forget(&mut self, client: ClientId) {
+        self.all.retain(|wait| wait.client != client);
+    }
+
+    /// The answers that can be given now. `watches` says whether the child of a generation is there and stays.
+    pub fn answers(
+        &mut self,
+        generation: Generation,
+        standing: &Standing,
+        paused: bool,
+        watches: impl Fn(Generation) -> bool,
+    ) -> Vec<(ClientId, Waited)> {
+        let mut answers = Vec::new();
+        self.all.retain_mut(|wait| {
+            wait.barrier.take_if(|(_, of)| !watches(*of));
+            let told = answer(generation, standing, paused, wait.barrier.is_some());
+            answers.extend(told.clone().map(|waited| (wait.client, waited)));
+            told.is_none()
+        });
+        answers
+    }
+}
+
+fn answer(generation: Generation, standing: &Standing, paused: bool, before_barrier: bool) -> Option<Waited> {
+    let (outcome, message) = match standing {
+        Standing::Over => (Outcome::Ended, "the run has ended".to_owned()),
+        _ if paused => (
+            Outcome::Paused,
+            "the run is paused: changes are collected, and lead to nothing until `reloadrun resume`".to_owned(),
+        ),
+        _ if before_barrier => return None,
+        Standing::Between => return None,
+        Standing::Exited { status, well: true } => {
+            (Outcome::Live, format!("the command of generation {generation} {status}"))
+        }
+        Standing::Exited { status, well: false } => {
+            (Outcome::Failed, format!("the command of generation {generation} {status}"))
+        }
+        Standing::Running { signalled: Some(signal), .. } => {
+            (Outcome::Delivered, format!("{signal} was sent to the command; what it did about it is unknown"))
+        }
+        Standing::Running { readiness: Readiness::Unknown, .. } => (
+            Outcome::Started,
+            format!("generation {generation} has started; whether it is ready is unknown (--ready PROBE shows it)"),
+        ),
+        Standing::Running { readiness: Readiness::NotYet, .. } => return None,
+        Standing::Running { readiness: Readiness::Never, .. } => {
+            (Outcome::Failed, format!("generation {generation} was not ready in time"))
+        }
+        Standing::Running { readiness: Readiness::Ready(_), .. } => {
+            (Outcome::Live, format!("generation {generation} is ready"))
+        }
+    };
+    Some(Waited { outcome, generation, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Readiness, Standing, Waits};
+    use crate::control::Outcome;
+    use crate::generation::Generation;
+    use crate::os::signals::Signal;
+    use crate::supervisor::server::ClientId;
+    use std::time::Duration;
+
+    fn running(readiness: Readiness, signalled: Option<Signal>) -> Standing {
+        Standing::Running { readiness, signalled }
+    }
+
+    #[test]
+    fn every_standing_has_its_answer() {
+        let exited = |well| Standing::Exited { status: "exited".into(), well };
+        for (standing, paused, expected) in [
+            (Standing::Over, false, Some(Outcome::Ended)),
+            (Standing::Over, true, Some(Outcome::Ended)),
+            (Standing::Between, false, None),
+            (Standing::Between, true, Some(Outcome::Paused)),
+            (exited(true), false, Some(Outcome::Live)),
+            (exited(false), false, Some(Outcome::Failed)),
+            (running(Readiness::Ready(Duration::ZERO), None), false, Some(Outcome::Live)),
+            (running(Readiness::Ready(Duration::ZERO), None), true, Some(Outcome::Paused)),
+            (running(Readiness::Ready(Duration::ZERO), Some(Signal::HUP)), false, Some(Outcome::Delivered)),
+            (running(Readiness::Unknown, None), false, Some(Outcome::Started)),
+            (running(Readiness::NotYet, None), false, None),
+            (running(Readiness::Never, None), false, Some(Outcome::Failed)),
+        ] {
+            let mut waits = Waits::default();
+            assert_eq!(waits.add(ClientId(1), None), None);
+            let answers = waits.answers(Generation::FIRST, &standing, paused, |_| true);
+            assert_eq!(answers.first().map(|(_, waited)| waited.outcome), expected, "{standing:?} {paused}");
+            let again = waits.answers(Generation::FIRST, &Standing::Over, false, |_| true);
+            assert_eq!(again.len(), usize::from(expected.is_none()), "each is answered once");
+        }
+    }
+
+    #[test]
+    fn nobody_is_answered_before_his_own_barrier_and_a_child_that_leaves_is_none() {
+        let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+        let ready = running(Readiness::Ready(Duration::ZERO), None);
+        let mut waits = Waits::default();
+        let (_, one) = waits.add(ClientId(1), Some(first)).unwrap();
+        let (_, two) = waits.add(ClientId(2), Some(first)).unwrap();
+        waits.add(ClientId(3), Some(first)).unwrap();
+        assert!(one < two);
+        assert_eq!(waits.answers(first, &ready, false, |_| true), []);
+        waits.passed(second, two);
+        assert_eq!(waits.answers(first, &ready, false, |_| true), []);
+        waits.passed(first, one);
+        let answered = |answers: Vec<(ClientId, _)>| answers.iter().map(|(client, _)| client.0).collect::<Vec<_>>();
+        assert_eq!(answered(waits.answers(first, &ready, false, |_| true)), [1]);
+        waits.forget(ClientId(3));
+        assert_eq!(answered(waits.answers(first, &ready, false, |of| of == second)), [2]);
+    }
+}
