@@ -262,7 +262,7 @@ impl Discovery {
     /// What the next generation must know. Temporary files are gone.
     pub fn keep(&self) -> Kept {
         let matters = |verdict: Verdict| matches!(verdict, Verdict::Counts | Verdict::Own);
-        let kept = self.entries().filter(|(_, entry, verdict)| !(entry.gone && !entry.read) && matters(*verdict));
+        let kept = self.entries().filter(|(_, entry, verdict)| (entry.read || !entry.gone) && matters(*verdict));
         let plain = |path: &Path| path.as_os_str().to_owned();
         Kept {
             entries: kept.map(|(path, entry, _)| (plain(path), entry.role, entry.read, entry.by.clone())).collect(),
