@@ -111,7 +111,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 80] = [
+const GOOD: [(&str, &str, &str, &str); 81] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -196,7 +196,7 @@ const GOOD: [(&str, &str, &str, &str); 80] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 66] = [
+const BAD: [(&str, &str, &str); 69] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
