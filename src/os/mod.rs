@@ -8,6 +8,7 @@ pub mod directory;
 pub mod fd;
 pub mod fs;
 pub mod handed_over;
+pub mod hosts;
 pub mod inotify;
 pub mod listeners;
 pub mod local;
