@@ -4,7 +4,7 @@
 //! or a double fork comes back here, and "no child left" means that the whole tree is gone.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{NulError, OsString};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,14 @@ impl Variables {
         }
         Variables { all: variables, names_own_pid }
     }
+
+    /// A program with this environment.
+    ///
+    /// # Errors
+    /// A NUL byte stands somewhere.
+    pub fn executable(&self, program: &Path, words: &[OsString], directory: &Path) -> Result<Executable, NulError> {
+        Executable::new(program, words, directory, &self.all, self.names_own_pid)
+    }
 }
 
 /// A running command and its tree.
@@ -117,14 +125,27 @@ impl Command {
     /// # Errors
     /// The status of a command that could not begin.
     pub fn prepare(config: &Config, variables: &Variables) -> Result<Executable, CommandStatus> {
-        let Variables { all, names_own_pid } = variables;
-        let path = all.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+        let path = variables.all.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
         let words = config.words();
         let name = words.first().map(OsString::as_os_str).unwrap_or_default();
         let program = program::find(name, &config.directory, path)?;
-        Executable::new(&program, words, &config.directory, all, *names_own_pid).map_err(|_| {
+        variables.executable(&program, words, &config.directory).map_err(|_| {
             CommandStatus::CannotRun("a NUL byte stands in the command, its directory or environment".into())
         })
+    }
+
+    /// The tree of a child that has started no command.
+    pub fn nobody() -> Command {
+        Command {
+            leader: 0,
+            leader_alive: false,
+            group: Group::Own,
+            group_asked: false,
+            asked: HashSet::new(),
+            refused: false,
+            started: Instant::now(),
+            _tether: None,
+        }
     }
 
     /// Starts it.
@@ -149,6 +170,11 @@ impl Command {
         })
     }
 
+    /// Whether the command's first process runs.
+    pub fn runs(&self) -> bool {
+        self.leader_alive
+    }
+
     /// Pid of the command's first process.
     pub fn pid(&self) -> i32 {
         self.leader
@@ -156,7 +182,7 @@ impl Command {
 
     /// The process group that it leads, if it leads one.
     pub fn own_group(&self) -> Option<i32> {
-        (self.group == Group::Own).then_some(self.leader)
+        (self.group == Group::Own && self.leader_alive).then_some(self.leader)
     }
 
     /// How long it has run.
@@ -307,6 +333,11 @@ fn sentence(executable: &Executable, Failure { step, errno }: Failure) -> String
 
 fn named(process: &Process) -> Named {
     Named { pid: process.pid, name: process.name(), owner: process.owner() }
+}
+
+/// Whether all these paths fit into `RELOADRUN_CHANGED`.
+pub fn changes_fit(changes: &ChangeSet) -> bool {
+    changes.paths().map(|path| json_string(path).len() + 1).sum::<usize>() + 2 <= CHANGED_LIMIT
 }
 
 /// A JSON array of the changed paths; of very many, as many as fit.

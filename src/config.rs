@@ -14,7 +14,8 @@ use crate::probe::Probe;
 /// A whole configuration: every path absolute, every pattern compiled, every value in range.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The program and its arguments, which are never empty. `None` where nothing is to be run (`--explain`).
+    /// The program and its arguments, which are never empty. `None` where nothing is to be run (`--explain`), or only what a change leads to
+    /// (`--on-change run:LINE`).
     pub command: Option<Vec<OsString>>,
     /// Working directory of the command, and what is watched when no pattern is given.
     pub directory: PathBuf,
@@ -44,6 +45,8 @@ pub struct Config {
     pub discover_root: Vec<PathBuf>,
     /// What a change leads to.
     pub on_change: OnChange,
+    /// A line for the shell that must succeed before a change leads to anything, and before the first start.
+    pub prepare: Option<String>,
     /// What the command's own end leads to.
     pub on_exit: OnExit,
     /// The first signal of a stop.
@@ -137,20 +140,26 @@ pub enum Discover {
 }
 
 /// What a change leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnChange {
     /// The command is ended and started anew.
     Restart,
     /// The command gets this signal and goes on.
     Signal(Signal),
+    /// The command goes on to its end, and is started anew then.
+    Queue,
+    /// The command goes on, and this line runs in a shell.
+    Run(String),
 }
 
-/// `restart`, `signal:SIGHUP`.
+/// `restart`, `signal:SIGHUP`, `queue`, `run:make`.
 impl fmt::Display for OnChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OnChange::Restart => f.write_str("restart"),
             OnChange::Signal(signal) => write!(f, "signal:{signal}"),
+            OnChange::Queue => f.write_str("queue"),
+            OnChange::Run(line) => write!(f, "run:{line}"),
         }
     }
 }
@@ -236,6 +245,7 @@ pub mod tests {
             discover: if watch.is_empty() { Discover::Add } else { Discover::Off },
             discover_root: Vec::new(),
             on_change: OnChange::Restart,
+            prepare: None,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,

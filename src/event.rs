@@ -59,6 +59,32 @@ pub enum What {
     Watching(Watching),
     /// It is known what the command reads and writes at its start.
     Discovered(Discovered),
+    /// A preparation has begun (`--prepare`).
+    Preparing {
+        /// What it is for; empty before the first start.
+        changes: ChangeSet,
+    },
+    /// It has succeeded.
+    Prepared {
+        /// How long it ran, milliseconds.
+        ran_ms: f64,
+    },
+    /// It has failed.
+    PrepareFailed {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, milliseconds.
+        ran_ms: f64,
+        /// Whether the command runs on.
+        command_runs: bool,
+    },
+    /// The run for a change set has ended (`--on-change run:`).
+    Ran {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, milliseconds.
+        ran_ms: f64,
+    },
     /// Files changed, and this is what it leads to.
     Changed {
         /// The files.
@@ -141,15 +167,21 @@ pub enum Effect {
     Start,
     /// The command got this signal.
     Signal(Signal),
+    /// The command is started again when it has ended.
+    Queue,
+    /// Another command runs for it.
+    Run,
 }
 
-/// The word in the event stream: `restart`, `start`, `signal:SIGHUP`.
+/// The word in the event stream: `restart`, `start`, `signal:SIGHUP`, `queue`, `run`.
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Effect::Restart => f.write_str("restart"),
             Effect::Start => f.write_str("start"),
             Effect::Signal(signal) => write!(f, "signal:{signal}"),
+            Effect::Queue => f.write_str("queue"),
+            Effect::Run => f.write_str("run"),
         }
     }
 }
@@ -250,6 +282,10 @@ impl What {
             What::Started { .. } => "started",
             What::Watching(_) => "watching",
             What::Discovered(_) => "discovered",
+            What::Preparing { .. } => "preparing",
+            What::Prepared { .. } => "prepared",
+            What::PrepareFailed { .. } => "prepare_failed",
+            What::Ran { .. } => "ran",
             What::Changed { .. } => "changed",
             What::Stopping { .. } => "stopping",
             What::StillStopping { .. } => "still_stopping",

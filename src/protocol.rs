@@ -30,10 +30,23 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
+    /// What the child before has left to do.
+    pub carried: Carried,
     /// Whether all of them are, until [`Directive::Pause`] says otherwise.
     pub paused: bool,
     /// Whether the command may be traced.
     pub traced: bool,
+}
+
+/// What one child leaves to the next about changes that nothing was done about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Whether everything that has changed has been prepared.
+    pub prepared: bool,
+    /// The files that the preparation writes.
+    pub outputs: ChangeSet,
+    /// The changes that a run is to follow for.
+    pub unserved: ChangeSet,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.
@@ -114,6 +127,8 @@ pub enum Report {
     HandedOver {
         /// Whether the watch state is whole, so that the next child may take over without a walk.
         whole: bool,
+        /// What is left to do.
+        carried: Carried,
     },
     /// What the command says that it is doing.
     Status {
@@ -139,6 +154,45 @@ pub enum Report {
         quiet: Duration,
         /// What was done about it.
         response: Response,
+    },
+    /// A preparation has begun.
+    Preparing {
+        /// What it is for; nothing before the first start.
+        changes: ChangeSet,
+        /// How long nothing had changed before, since the start.
+        quiet: Duration,
+        /// Whether the command has not been started yet.
+        first: bool,
+    },
+    /// The command is started now that it is prepared, for these changes in all.
+    Starting {
+        /// The files.
+        changes: ChangeSet,
+    },
+    /// The preparation has ended, and what it was for may be acted on unless more has changed meanwhile.
+    Prepared {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, nanoseconds.
+        ran_ns: u64,
+        /// Whether a failure leaves nothing to do but to wait: the command has not been started.
+        nothing_runs: bool,
+    },
+    /// The run for a change set has ended.
+    Ran {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, nanoseconds.
+        ran_ns: u64,
+    },
+    /// The command has ended, and these changes waited for that: it is started again.
+    Dequeued {
+        /// The files.
+        changes: ChangeSet,
+        /// Monotonic time of the first notice, nanoseconds.
+        noticed_ns: i64,
+        /// How long nothing had changed before, since the start.
+        quiet: Duration,
     },
     /// The command ended without having heard the signal for these changes. What is left of it is ended, and the next
     /// generation starts because of them.
@@ -180,6 +234,8 @@ pub enum Report {
         status: CommandStatus,
         /// How long it ran, nanoseconds.
         ran_ns: u64,
+        /// Whether it is started again at once, for changes that waited for its end.
+        again: bool,
     },
     /// The command's first process was stopped: by Ctrl-Z, by a signal, by itself.
     Suspended {
@@ -216,6 +272,8 @@ pub enum Report {
         end: ChildEnd,
         /// Whether the watch state is whole, so that the next child may take over without a walk.
         hands_over: bool,
+        /// What is left to do.
+        carried: Carried,
     },
 }
 
@@ -230,6 +288,10 @@ pub enum Response {
     HandOver,
     /// Nothing was running: it leaves with 3, so that something does.
     Start,
+    /// The command is started again when it has ended.
+    Queue,
+    /// It runs another command.
+    Run,
 }
 
 /// Supervisor to child: what to do.
@@ -357,7 +419,7 @@ mod tests {
                 response: Response::Restart,
             },
             Report::Stopping { reason: StopReason::Change },
-            Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1 },
+            Report::Exited { status: CommandStatus::Exited(3), ran_ns: 1, again: false },
             Report::Degraded(Degraded::LockfileNotTouched { reason: "a\nb".into() }),
             Report::Degraded(Degraded::NoProc),
         ];

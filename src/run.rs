@@ -213,9 +213,11 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
 fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bool, String) {
     let decision = watch::explain(filter, path);
     let place = if path.is_dir() { "in " } else { "of " };
-    let effect = match config.on_change {
+    let effect = match &config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
         OnChange::Signal(signal) if !decision.rule.is_config() => format!("leads to {signal} to the command"),
+        OnChange::Queue if !decision.rule.is_config() => "leads to another start after the command's end".to_owned(),
+        OnChange::Run(line) if !decision.rule.is_config() => format!("leads to a run of `{line}`"),
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);

@@ -3,8 +3,10 @@
 //! The main thread starts the command, because the command is killed when the thread that started it ends; it
 //! waits for everything at one place. The watcher thread rings a bell when it has something to say.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use tracing::debug;
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
+use super::job::{self, Hosted, Job, Refused};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
 use super::pause::Pause;
@@ -22,6 +25,7 @@ use super::tracing::{Tracing, Trial};
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
+use crate::change::{Change, ChangeSet};
 use crate::command::{Command, Variables, out_of_reach};
 use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
@@ -30,15 +34,16 @@ use crate::filter::Filter;
 use crate::generation::Generation;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
+use crate::os::seccomp::Installation;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
-use crate::protocol::{Decoder, Directive, Report, Response, Ties, encode_report};
+use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
 use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{Door, Watcher};
+use crate::watch::{Door, Mark, Watcher};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -61,13 +66,35 @@ pub fn run(config: &Config, filter: &Arc<Filter>, mut ties: Ties, dispositions: 
     }
 }
 
+/// How a child begins.
+enum Begins {
+    /// There is no command.
+    Alone,
+    /// The command is started when it has been prepared.
+    WithPreparation,
+    /// The command was started, or could not be.
+    Started(Result<Command, CommandStatus>),
+}
+
 struct Driver<'a> {
     config: &'a Config,
     reports: OwnedFd,
     directives: OwnedFd,
+    lockfile: Option<PathBuf>,
+    supervisor: i32,
     terminal_group: Option<i32>,
     machine: Machine,
-    command: Option<Command>,
+    /// What led to this generation.
+    request: StartRequest,
+    /// Those of the caller, and what we ask for can arrive.
+    dispositions: Dispositions,
+    /// How the command is traced, until it is started.
+    tracing: Option<Installation>,
+    command: Command,
+    /// What runs beside the command.
+    job: Option<Job>,
+    /// Whether that is a preparation.
+    prepares: Arc<AtomicBool>,
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
@@ -104,7 +131,7 @@ impl<'a> Driver<'a> {
         let prober = readiness::set_up(config, supervisor).map_err(os::reason)?;
         let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
         let variables = Variables::of_command(config, &request, lockfile.as_deref(), supervisor, notify_socket);
-        let prepared = Command::prepare(config, &variables);
+        let executable = Command::prepare(config, &variables);
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
         let live = filter.live().filter(|_| request.traced);
@@ -121,31 +148,59 @@ impl<'a> Driver<'a> {
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let group = terminal_group.map_or(Group::Own, Group::Join);
-        let hold = Hold::new(request.damping.clone(), config.on_change != OnChange::Restart, Instant::now());
+        // The command sees what was saved between two children, but nothing has been prepared or run for it.
+        let missed = ChangeSet::new(watcher.recent().iter().cloned().map(Change::unseen));
+        let missed = if request.generation == Generation::FIRST { ChangeSet::default() } else { missed };
+        let prepares = Arc::new(AtomicBool::new(false));
         let change_signal = match config.on_change {
             OnChange::Signal(signal) => Some(signal),
-            OnChange::Restart => None,
+            OnChange::Restart | OnChange::Queue | OnChange::Run(_) => None,
+        };
+        let signals = change_signal.is_some() && config.prepare.is_none();
+        let hold = Hold::new(request.damping.clone(), signals, Instant::now());
+        let hold = match config.prepare.is_some() || matches!(config.on_change, OnChange::Run(_)) {
+            true => hold.counting(Arc::clone(&prepares)),
+            false => hold,
         };
         // What we ask for must be able to arrive, also where the caller ignored it.
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
-        let started = prepared
-            .and_then(|mut executable| {
-                tracing.into_iter().for_each(|installation| executable.trace(installation));
-                Command::start(&executable, group, &dispositions)
-            })
-            .map_err(|status| advice::explained(status, config));
+        let is_prepared = request.carried.prepared && missed.is_empty();
+        let mut tracing = tracing;
+        let begins = match &config.command {
+            None => Begins::Alone,
+            Some(_) if config.prepare.is_some() && !is_prepared => Begins::WithPreparation,
+            Some(_) => Begins::Started(
+                executable
+                    .and_then(|mut executable| {
+                        tracing.take().into_iter().for_each(|installation| executable.trace(installation));
+                        Command::start(&executable, group, &dispositions)
+                    })
+                    .map_err(|status| advice::explained(status, config)),
+            ),
+        };
         let wait = watcher.wait().map_err(os::reason)?;
         let pause = Pause::new(request.paused, watcher.door());
         let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
+        let machine = Machine::new(config.on_change.clone(), config.on_exit, config.stop_timeout, config.overlap);
         let mut driver = Driver {
             config,
             reports,
             directives,
+            lockfile,
+            supervisor,
             terminal_group,
-            machine: Machine::new(config.on_change, config.on_exit, config.stop_timeout, config.overlap),
-            command: None,
+            machine: match &config.prepare {
+                Some(_) => machine.preparing(&request.carried.outputs),
+                None => machine,
+            },
+            request,
+            dispositions,
+            tracing,
+            command: Command::nobody(),
+            job: None,
+            prepares,
             caches,
             deaths,
             inbox,
@@ -161,18 +216,18 @@ impl<'a> Driver<'a> {
             watcher: Some(watcher.clone()),
             door,
         };
-        driver.begin(started);
-        if let (Some(prober), Some(command)) = (prober, &driver.command) {
-            let (pid, voice) = (command.pid(), voice.clone());
-            let asking = readiness::start(prober, config, variables.all, pid, &dispositions, voice);
+        driver.begin(begins, missed);
+        if let Some(prober) = prober.filter(|_| driver.command.runs()) {
+            let pid = driver.command.pid();
+            let asking = readiness::start(prober, config, variables.all, pid, &driver.dispositions, voice.clone());
             driver.asking = Some(asking.map_err(no_thread)?);
         }
         driver.listen_to_signals(voice.clone())?;
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
-        let strays = Strays::of(driver.command.as_ref().and_then(Command::own_group));
+        let strays = Strays::of(driver.command.own_group());
         let interval = config.interval;
-        let hints = (request.generation == Generation::FIRST || request.changes.has_config())
+        let hints = (driver.request.generation == Generation::FIRST || driver.request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread =
@@ -181,17 +236,86 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
-    fn begin(&mut self, started: Result<Command, CommandStatus>) {
-        let input = match started {
+    /// Nothing here can be the end of this child.
+    fn begin(&mut self, begins: Begins, missed: ChangeSet) {
+        let input = match begins {
+            Begins::Alone => Input::Alone,
+            Begins::WithPreparation => Input::Prepare(self.request.changes.clone().merge(missed.clone())),
+            Begins::Started(started) => self.started(started),
+        };
+        self.feed(input);
+        if matches!(self.config.on_change, OnChange::Run(_)) {
+            let owed = self.request.carried.unserved.clone().merge(missed);
+            self.feed(Input::Owed(owed));
+        }
+    }
+
+    fn started(&mut self, started: Result<Command, CommandStatus>) -> Input {
+        match started {
             Ok(command) => {
                 let pid = command.pid();
-                self.command = Some(command);
+                (self.command, self.tree_told) = (command, false);
                 Input::Started { pid }
             }
             Err(status) => Input::Ended { status, ran: Duration::ZERO },
+        }
+    }
+
+    /// Starts the command after its first preparation.
+    fn start(&mut self, changes: ChangeSet) -> Input {
+        let config = self.config;
+        self.caches.drop_compiled(changes.paths());
+        let request = StartRequest { changes, ..self.request.clone() };
+        let tracing = self.tracing.take();
+        let started = readiness::set_up(config, self.supervisor)
+            .map_err(|error| CommandStatus::CannotRun(os::reason(error)))
+            .and_then(|prober| {
+                let socket = prober.as_ref().and_then(Prober::notify_socket);
+                let lockfile = self.lockfile.as_deref();
+                let variables = Variables::of_command(config, &request, lockfile, self.supervisor, socket);
+                let mut executable = Command::prepare(config, &variables)?;
+                tracing.into_iter().for_each(|installation| executable.trace(installation));
+                let group = self.terminal_group.map_or(Group::Own, Group::Join);
+                let command = Command::start(&executable, group, &self.dispositions)?;
+                Ok((command, prober.map(|prober| (prober, variables))))
+            });
+        let started = started.map(|(command, prober)| {
+            self.asking = prober.and_then(|(prober, Variables { all, .. })| {
+                let (dispositions, voice) = (&self.dispositions, self.voice.clone());
+                let asking = readiness::start(prober, config, all, command.pid(), dispositions, voice);
+                asking.map_err(|error| report::say(&no_thread(error))).ok()
+            });
+            command
+        });
+        self.started(started.map_err(|status| advice::explained(status, config)))
+    }
+
+    fn begin_job(&mut self, kind: job::Kind, changes: ChangeSet) -> Option<Input> {
+        self.prepares.store(kind == job::Kind::Preparation, Ordering::Relaxed);
+        self.job = Some(Job::new(kind, changes));
+        self.go_on_with_job()
+    }
+
+    fn go_on_with_job(&mut self) -> Option<Input> {
+        let mut job = self.job.take()?;
+        if let Some((status, ran)) = job.go_on(|kind, changes| self.host(kind, changes)) {
+            return Some(Input::JobEnded { status, ran });
+        }
+        (self.job, self.tree_told) = (Some(job), false);
+        Some(Input::JobStarted)
+    }
+
+    fn host(&self, kind: job::Kind, changes: &ChangeSet) -> Result<Hosted, Refused> {
+        let request = StartRequest { changes: changes.clone(), ..self.request.clone() };
+        let (config, lockfile) = (self.config, self.lockfile.as_deref());
+        let variables = Variables::of_command(config, &request, lockfile, self.supervisor, None);
+        let (line, arguments) = match (kind, &config.on_change) {
+            (job::Kind::Run, OnChange::Run(line)) => (line.as_str(), job::arguments(changes).collect()),
+            (job::Kind::Run, _) | (job::Kind::Preparation, _) => {
+                (config.prepare.as_deref().unwrap_or_default(), Vec::new())
+            }
         };
-        // Neither can be the end of this child.
-        self.feed(input);
+        job::host(&variables, &config.directory, line, arguments, &self.dispositions)
     }
 
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
@@ -248,7 +372,8 @@ impl<'a> Driver<'a> {
             inputs.push(Input::Tick);
             for input in inputs {
                 // A signal to a command that has ended meanwhile would be lost, and the save with it.
-                let ended = if matches!(input, Input::Settled { .. }) { self.collect() } else { Vec::new() };
+                let acts = matches!(input, Input::Settled { .. } | Input::Passed(_));
+                let ended = if acts { self.collect() } else { Vec::new() };
                 for input in ended.into_iter().chain([input]) {
                     if let Some(end) = self.feed(input) {
                         return end;
@@ -266,24 +391,47 @@ impl<'a> Driver<'a> {
 
     /// Costs nothing before somebody could not be signalled.
     fn look_for_the_rest(&mut self) {
-        if let Some(command) = self.command.as_ref().filter(|command| command.was_refused()) {
-            let out = !command.left_out_of_reach().is_empty();
+        if self.command.was_refused() {
+            let out = !self.command.left_out_of_reach().is_empty();
             // That alone is no reason to leave.
             self.feed(Input::OutOfReach(out));
         }
     }
 
     fn feed(&mut self, input: Input) -> Option<ChildEnd> {
+        let (mut reports, mut end) = (Vec::new(), None);
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            inputs.extend(self.act(input, &mut reports, &mut end));
+        }
+        if let Some(end) = end {
+            // From here on nothing more becomes known: what is told now, the next child reads.
+            let hands_over = self.watcher.as_ref().is_none_or(SharedWatcher::freeze);
+            let carried = self.machine.carried();
+            reports.push(Report::Leaving { end, hands_over, carried });
+        }
+        self.report(&reports);
+        if end.is_some() {
+            self.send_last_reports();
+        }
+        end
+    }
+
+    /// Returns what follows at once.
+    fn act(&mut self, input: Input, reports: &mut Vec<Report>, end: &mut Option<ChildEnd>) -> Vec<Input> {
         if input != Input::Tick {
             debug!(?input, "child");
         }
-        if matches!(input, Input::Ended { .. }) {
-            // There is but one such end.
-            let _ = self.ended.set(Instant::now());
-            self.ask_no_more();
+        match input {
+            Input::Ended { .. } => {
+                // There is but one such end.
+                let _ = self.ended.set(Instant::now());
+                self.ask_no_more();
+            }
+            Input::Passed(Mark::Job) => self.prepares.store(false, Ordering::Relaxed),
+            _ => {}
         }
-        let mut reports = Vec::new();
-        let mut end = None;
+        let mut follow = Vec::new();
         for action in self.machine.step(input, Instant::now()) {
             match action {
                 Action::Report(report) => {
@@ -308,21 +456,14 @@ impl<'a> Driver<'a> {
                 Action::TellSetAside => {
                     let left = self.left();
                     let Config { on_change, on_exit, .. } = self.config;
-                    reports.extend(left_behind::set_aside(&left, self.config.words(), *on_change, *on_exit));
+                    reports.extend(left_behind::set_aside(&left, self.config.words(), on_change, *on_exit));
                 }
-                Action::Leave(how) => end = Some(how),
+                Action::Start(changes) => follow.push(self.start(changes)),
+                Action::Job(kind, changes) => follow.extend(self.begin_job(kind, changes)),
+                Action::Leave(how) => *end = Some(how),
             }
         }
-        if let Some(end) = end {
-            // From here on nothing more becomes known: what is told now, the next child reads.
-            let hands_over = self.watcher.as_ref().is_none_or(SharedWatcher::freeze);
-            reports.push(Report::Leaving { end, hands_over });
-        }
-        self.report(&reports);
-        if end.is_some() {
-            self.send_last_reports();
-        }
-        end
+        follow
     }
 
     /// Nothing more is noticed here. What has been noticed is in the inbox already, and so this comes behind it.
@@ -332,9 +473,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// A command that gets a signal imports anew, and must not find what was compiled from the old sources.
+    /// A command that gets a signal, perhaps from a run, imports anew, and must not find what was compiled from the old
+    /// sources.
     fn before(&self, report: &Report) {
-        if let Report::Changed { changes, response: Response::Signal, .. } = report {
+        if let Report::Changed { changes, response: Response::Signal | Response::Run, .. } = report {
             self.caches.drop_compiled(changes.paths());
         }
     }
@@ -346,15 +488,17 @@ impl<'a> Driver<'a> {
     }
 
     fn left(&self) -> Vec<Process> {
-        self.command.as_ref().map(Command::left).unwrap_or_default()
+        // A job ends by itself.
+        let job = self.job.as_ref().and_then(Job::pid);
+        self.command.left().into_iter().filter(|process| Some(process.group) != job).collect()
     }
 
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {
-        self.command.as_ref()?.signal(signal?).err().map(Report::Degraded)
+        self.command.signal(signal?).err().map(Report::Degraded)
     }
 
     fn stop(&mut self, step: StopAction) -> Option<Report> {
-        let command = self.command.as_mut()?;
+        let command = &mut self.command;
         match step {
             StopAction::AskGroup => command.ask(self.config.stop_signal, self.config.stop_group),
             StopAction::AskRest => command.ask_rest(self.config.stop_signal),
@@ -377,18 +521,28 @@ impl<'a> Driver<'a> {
 
     fn collect(&mut self) -> Vec<Input> {
         while self.deaths.next().is_some() {}
-        let Some(command) = &mut self.command else { return Vec::new() };
-        let collected = command.collect();
-        if let Some(asking) = &self.asking {
-            collected.others.into_iter().for_each(|(pid, status)| asking.collected(pid, status));
+        let collected = self.command.collect();
+        let mut job_ended = false;
+        for (pid, status) in collected.others {
+            if let Some(job) = self.job.as_mut().filter(|job| job.pid() == Some(pid)) {
+                job.ended(status);
+                job_ended = true;
+            } else if let Some(asking) = &self.asking {
+                asking.collected(pid, status);
+            }
         }
+        let command = &self.command;
         let ran = command.ran();
         let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))
             .then_some(Input::TreeGone);
         let suspended = command.was_stopped().then_some(Input::Suspended { pid: command.pid() });
         // In this order nobody looks for a rest that is not there.
-        gone.into_iter().chain(ended).chain(suspended).collect()
+        let mut inputs: Vec<Input> = gone.into_iter().chain(ended).chain(suspended).collect();
+        if job_ended {
+            inputs.extend(self.go_on_with_job());
+        }
+        inputs
     }
 
     fn listen(&mut self) -> Vec<Input> {

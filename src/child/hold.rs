@@ -4,8 +4,11 @@
 //! series lets everything pass at once.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::change::ChangeSet;
 use crate::damping::{Damping, SOON};
 use crate::settle::Settler;
 
@@ -16,6 +19,10 @@ pub struct Hold {
     start: Instant,
     /// Whether a change leads to a signal while the command runs: that is no restart, and does not wait.
     signals: bool,
+    /// Whether what has passed counts as a restart here, because the child goes on.
+    counts: bool,
+    /// Whether a preparation runs. What changes meanwhile is most likely its output; of that, the rollout takes care.
+    preparing: Arc<AtomicBool>,
     pending: Option<Pending>,
 }
 
@@ -42,7 +49,12 @@ pub struct Passed {
 impl Hold {
     /// The command starts now.
     pub fn new(damping: Damping, signals: bool, start: Instant) -> Hold {
-        Hold { damping, start, signals, pending: None }
+        Hold { damping, start, signals, counts: false, preparing: Arc::default(), pending: None }
+    }
+
+    /// The child goes on when changes have passed: then what it does about them counts as a restart.
+    pub fn counting(self, preparing: Arc<AtomicBool>) -> Hold {
+        Hold { counts: true, preparing, ..self }
     }
 
     /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
@@ -57,7 +69,7 @@ impl Hold {
         let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));
         pending.quiet = pending.quiet.max(quiet.unwrap_or_default());
         pending.last = last;
-        let at_once = pending.quiet > SOON || self.signals && ended.is_none();
+        let at_once = pending.quiet > SOON || self.signals && ended.is_none() || self.preparing.load(Ordering::Relaxed);
         let wait = if at_once { None } else { self.damping.wait(settler.changes()) };
         if wait.is_none() && pending.waits {
             pending.noticed = now;
@@ -78,13 +90,19 @@ impl Hold {
         !files.is_empty()
     }
 
-    /// What was pending has passed.
-    pub fn pass(&mut self, now: Instant) -> Passed {
+    /// These were pending, and have passed.
+    pub fn pass(&mut self, changes: &ChangeSet, now: Instant) -> Passed {
         let pending = self.pending.take();
-        Passed {
+        let passed = Passed {
             noticed: pending.map_or(now, |pending| pending.noticed),
             quiet: pending.map_or(Duration::ZERO, |pending| pending.quiet),
+        };
+        if self.counts && !changes.is_empty() && !self.preparing.load(Ordering::Relaxed) {
+            // The supervisor counts too, and tells.
+            self.damping.restart(changes, passed.quiet);
+            self.start = now;
         }
+        passed
     }
 }
 

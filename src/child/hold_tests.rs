@@ -43,7 +43,7 @@ impl Bench {
 
     /// All passes at this time: the notice that it passes for, and the quiet time before, in milliseconds.
     fn pass(&mut self, at: u64) -> (u128, u128) {
-        let passed = self.hold.pass(self.start + millis(at));
+        let passed = self.hold.pass(&ChangeSet::default(), self.start + millis(at));
         (passed.noticed.duration_since(self.start).as_millis(), passed.quiet.as_millis())
     }
 }

@@ -35,7 +35,7 @@ const FOREGROUND: &[(&str, &str)] = &[
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
 
 /// A command has ended well, and these go on.
-pub fn set_aside(left: &[Process], command: &[OsString], on_change: OnChange, on_exit: OnExit) -> Option<Report> {
+pub fn set_aside(left: &[Process], command: &[OsString], on_change: &OnChange, on_exit: OnExit) -> Option<Report> {
     let named = named(left)?;
     let (them, they) = if left.len() == 1 { ("it", "it ends") } else { ("them", "they end") };
     let follows = match (on_exit, on_change) {
@@ -44,7 +44,9 @@ pub fn set_aside(left: &[Process], command: &[OsString], on_change: OnChange, on
         (OnExit::Wait, OnChange::Signal(signal)) => {
             format!("there is nobody to send {signal} to, so a change ends {them} and starts the command again")
         }
-        (OnExit::Wait, OnChange::Restart) => format!("a change ends {them} and starts the command again"),
+        (OnExit::Wait, OnChange::Restart | OnChange::Queue | OnChange::Run(_)) => {
+            format!("a change ends {them} and starts the command again")
+        }
     };
     let how = remedy(left, command).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
     let message = format!(

@@ -2,9 +2,14 @@
 //!
 //! | state    | whole save      | settled            | command ended                 | tree gone     | stop, signal, supervisor lost |
 //! |----------|-----------------|--------------------|-------------------------------|---------------|-------------------------------|
-//! | running  | stop (restart)  | stop or signal     | report, idle; or stop the rest | -             | stop                          |
-//! | idle     | -               | stop the rest      | -                             | -             | stop the rest                 |
+//! | before   | -               | see the rollout    | -                             | -             | stop the rest                 |
+//! | running  | stop (restart)  | see the rollout    | report, idle; or stop the rest | -             | stop                          |
+//! | idle     | -               | see the rollout    | -                             | -             | stop the rest                 |
 //! | stopping | -               | merge, maybe leave | ask the rest                  | maybe leave   | escalate                      |
+//!
+//! *Before*: the command waits for its first preparation. What a change set leads to is in [`super::rollout`]: a job first, or
+//! at once the end of the command, a signal, or its start. At the end of a job, and with `--on-change queue` at that of the
+//! command, the watcher is asked for everything that has changed before it, and its answer is waited for.
 //!
 //! With `--overlap`, a running command that is ready is not stopped for a change: the watching is handed over, and this child
 //! only hosts the command until it is told to leave. A command that is not ready when its time is over is ended on demand;
@@ -27,12 +32,15 @@
 //! The end of a command that ended well and left others behind is reported when they are gone, when something else happens,
 //! or 200 ms later; then who they are is told too.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::job;
+use super::rollout::{Batch, Goal, Rollout, Step};
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
-use crate::protocol::{Directive, Report, Response, StopReason};
+use crate::protocol::{Carried, Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
 use crate::watch::Mark;
 
@@ -60,6 +68,21 @@ pub enum Input {
     },
     /// The command ended, or could not begin.
     Ended {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran.
+        ran: Duration,
+    },
+    /// There is no command, and never will be.
+    Alone,
+    /// Nothing has been prepared: begin with that, before the command is started.
+    Prepare(ChangeSet),
+    /// The child before has left these to be run for.
+    Owed(ChangeSet),
+    /// A process of a job runs.
+    JobStarted,
+    /// The job is over.
+    JobEnded {
         /// How.
         status: CommandStatus,
         /// How long it ran.
@@ -119,6 +142,10 @@ pub enum Action {
     Say(&'static str),
     /// A step of the stop sequence.
     Stop(StopAction),
+    /// Starts the command, which was prepared for these changes.
+    Start(ChangeSet),
+    /// Starts a job for these changes.
+    Job(job::Kind, ChangeSet),
     /// Ends the watching, and comes back with [`Input::HandedOver`].
     HandOver,
     /// Sends the command a signal by number.
@@ -139,6 +166,7 @@ pub enum Action {
 
 #[derive(Debug)]
 enum State {
+    Before,
     Running,
     Idle,
     Stopping { sequence: StopSequence, reason: StopReason, asked_again: bool },
@@ -159,6 +187,14 @@ struct Signalled {
 #[derive(Debug)]
 pub struct Machine {
     on_change: OnChange,
+    rollout: Rollout,
+    /// How the job ended, until it is known what had changed before.
+    job_ended: Option<Report>,
+    /// How a command ended that is started again if something has changed, until that is known. Then, whether the watcher
+    /// has answered.
+    queue_ended: Option<(Report, bool)>,
+    /// What changed during the stop.
+    late: ChangeSet,
     /// Whether the end of the command leads to nothing but waiting.
     waits: bool,
     grace: Duration,
@@ -186,7 +222,11 @@ impl Machine {
     /// A child whose command is about to start.
     pub fn new(on_change: OnChange, on_exit: OnExit, grace: Duration, overlaps: bool) -> Machine {
         Machine {
+            rollout: Rollout::new(goal(&on_change), false, BTreeSet::new()),
             on_change,
+            job_ended: None,
+            queue_ended: None,
+            late: ChangeSet::default(),
             waits: on_exit == OnExit::Wait,
             grace,
             overlaps,
@@ -203,6 +243,12 @@ impl Machine {
         }
     }
 
+    /// Each change is prepared. The preparation is known to write these files.
+    pub fn preparing(self, outputs: &ChangeSet) -> Machine {
+        let outputs = outputs.paths().map(Into::into).collect();
+        Machine { rollout: Rollout::new(goal(&self.on_change), true, outputs), ..self }
+    }
+
     /// When it wants a tick.
     pub fn due(&self) -> Option<Instant> {
         match &self.state {
@@ -216,7 +262,24 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Started { pid } => actions.push(Action::Report(Report::Started { pid })),
+            Input::Started { pid } => {
+                self.tree_gone = false;
+                self.rollout.command_started();
+                actions.push(Action::Report(Report::Started { pid }));
+            }
+            Input::Alone => self.tree_gone = true,
+            Input::Prepare(changes) => {
+                (self.state, self.tree_gone) = (State::Before, true);
+                let batch = Batch { changes, noticed_ns: 0, quiet: Duration::ZERO };
+                let step = self.rollout.first(batch);
+                self.proceed(step, now, &mut actions);
+            }
+            Input::Owed(changes) => {
+                let batch = Batch { changes, noticed_ns: 0, quiet: Duration::ZERO };
+                self.roll(batch, now, &mut actions);
+            }
+            Input::JobStarted => self.tree_gone = false,
+            Input::JobEnded { status, ran } => self.job_over(status, ran, &mut actions),
             Input::Ended { status, ran } => self.ended(status, ran, now, &mut actions),
             // During a stop it is no news: the stop continues it.
             Input::Suspended { pid } if matches!(self.state, State::Running) => {
@@ -231,7 +294,9 @@ impl Machine {
                     actions.push(Action::Report(Report::Ready { after }));
                 }
             }
-            Input::HandedOver { whole } => actions.push(Action::Report(Report::HandedOver { whole })),
+            Input::HandedOver { whole } => {
+                actions.push(Action::Report(Report::HandedOver { whole, carried: self.carried() }));
+            }
             Input::OutOfReach(out) => {
                 if let State::Stopping { sequence, .. } = &mut self.state {
                     sequence.out_of_reach(out, now);
@@ -240,7 +305,7 @@ impl Machine {
             Input::Certain => {
                 self.settled = false;
                 // The stop takes time, the save is over in a moment: begin, and learn of the rest meanwhile.
-                if matches!(self.state, State::Running) && self.on_change == OnChange::Restart && !self.hosts() {
+                if matches!(self.state, State::Running) && self.rollout.stops_at_once() && !self.hosts() {
                     self.begin_stop(StopReason::Change, now, &mut actions);
                 }
             }
@@ -253,7 +318,8 @@ impl Machine {
             Input::Told(Directive::EndCommand) => self.end_command(now, &mut actions),
             Input::Told(Directive::Barrier { id }) => actions.push(Action::Mark(Mark::Asked(id))),
             Input::Passed(Mark::Asked(id)) => actions.push(Action::Report(Report::Passed { id })),
-            Input::Passed(Mark::Job) => {}
+            Input::Passed(Mark::Job) => self.job_decided(now, &mut actions),
+            Input::Passed(Mark::Ended) => self.queue_decided(now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
             Input::Told(Directive::Pause { on }) => actions.push(Action::Pause(on)),
@@ -324,7 +390,8 @@ impl Machine {
             }
             State::Running => {
                 self.state = State::Idle;
-                self.tree_gone |= !status.ran();
+                // A job may run beside it.
+                self.tree_gone |= !status.ran() && !self.rollout.is_busy();
                 if let Some(Signalled { changes, noticed_ns, .. }) = self.unheard(&status, now) {
                     self.reported = true;
                     actions.push(Action::Report(Report::Unheard { changes, noticed_ns }));
@@ -332,20 +399,125 @@ impl Machine {
                     return self.begin_stop(StopReason::Change, now, actions);
                 }
                 let ended_well = status == CommandStatus::Exited(0);
-                let exited = Report::Exited { status, ran_ns: nanoseconds(ran) };
+                let exited = Report::Exited { status, ran_ns: nanoseconds(ran), again: false };
+                if self.rollout.queues() {
+                    self.queue_ended = Some((exited, false));
+                    return actions.push(Action::Mark(Mark::Ended));
+                }
+                // Nothing waits for it.
+                self.rollout.command_ended();
                 if ended_well && !self.tree_gone {
                     self.left = Some((now + SET_ASIDE, exited));
                 } else {
                     actions.push(Action::Report(exited));
                 }
             }
-            State::Stopping { .. } | State::Idle | State::Left => {}
+            State::Before | State::Stopping { .. } | State::Idle | State::Left => {}
         }
+    }
+
+    fn job_over(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
+        let ran_ns = nanoseconds(ran);
+        self.job_ended = Some(match self.rollout.prepares_now() {
+            true => Report::Prepared { status, ran_ns, nothing_runs: false },
+            false => Report::Ran { status, ran_ns },
+        });
+        if matches!(self.state, State::Stopping { .. } | State::Left) {
+            // It was ended with the tree.
+            return;
+        }
+        actions.push(Action::Mark(Mark::Job));
+    }
+
+    /// The job has ended, and all that had changed before is known.
+    fn job_decided(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if matches!(self.state, State::Stopping { .. } | State::Left) {
+            return;
+        }
+        let Some(mut report) = self.job_ended.take() else { return };
+        let (Report::Prepared { status, .. } | Report::Ran { status, .. }) = &report else { return };
+        let succeeded = *status == CommandStatus::Exited(0);
+        let step = self.rollout.job_ended(succeeded);
+        if let Report::Prepared { nothing_runs, .. } = &mut report {
+            *nothing_runs = !succeeded && step.is_none() && matches!(self.state, State::Before);
+        }
+        actions.push(Action::Report(report));
+        self.proceed(step, now, actions);
+    }
+
+    /// The command has ended, and all that had changed before is known.
+    fn queue_decided(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if let Some((_, answered)) = &mut self.queue_ended {
+            *answered = true;
+            let step = self.rollout.command_ended();
+            self.proceed(step, now, actions);
+        }
+    }
+
+    /// Files have changed, or are owed.
+    fn roll(&mut self, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
+        let step = self.rollout.changed(batch);
+        self.proceed(step, now, actions);
+    }
+
+    fn proceed(&mut self, step: Option<Step>, now: Instant, actions: &mut Vec<Action>) {
+        let starts = matches!(step, Some(Step::Apply(_) | Step::Dequeue(_)));
+        if starts || !self.rollout.is_busy() {
+            self.tell_queue_end(starts, actions);
+        }
+        match step {
+            None => {}
+            Some(Step::Prepare(Batch { changes, quiet, .. })) => {
+                let first = matches!(self.state, State::Before);
+                let told = changes.clone();
+                actions.push(Action::Report(Report::Preparing { changes: told, quiet, first }));
+                actions.push(Action::Job(job::Kind::Preparation, changes));
+            }
+            Some(Step::Run(batch)) => {
+                let changes = batch.changes.clone();
+                self.tell_changed(batch, Response::Run, actions);
+                actions.push(Action::Job(job::Kind::Run, changes));
+            }
+            Some(Step::Queue(batch)) => self.tell_changed(batch, Response::Queue, actions),
+            Some(Step::Dequeue(Batch { changes, noticed_ns, quiet })) => {
+                self.reported = true;
+                actions.push(Action::Report(Report::Dequeued { changes, noticed_ns, quiet }));
+                self.begin_stop(StopReason::Change, now, actions);
+            }
+            Some(Step::Apply(Batch { changes, .. })) if matches!(self.state, State::Before) => {
+                self.state = State::Running;
+                actions.push(Action::Report(Report::Starting { changes: changes.clone() }));
+                actions.push(Action::Start(changes));
+            }
+            Some(Step::Apply(batch)) => self.apply(batch, now, actions),
+        }
+    }
+
+    fn tell_changed(&self, batch: Batch, response: Response, actions: &mut Vec<Action>) {
+        let Batch { changes, noticed_ns, quiet } = batch;
+        actions.push(Action::Report(Report::Changed { changes, noticed_ns, quiet, response }));
+    }
+
+    /// What a command that ended while changes may have waited for that leads to.
+    fn tell_queue_end(&mut self, again: bool, actions: &mut Vec<Action>) {
+        let Some((exited, _)) = self.queue_ended.take_if(|(_, answered)| *answered) else { return };
+        let Report::Exited { status, ran_ns, .. } = exited else { return };
+        actions.push(Action::Report(Report::Exited { status, ran_ns, again }));
+    }
+
+    /// What the next child must know.
+    pub fn carried(&self) -> Carried {
+        let mut carried = self.rollout.carried();
+        carried.prepared &= self.late.is_empty();
+        if matches!(self.on_change, OnChange::Run(_)) {
+            carried.unserved = carried.unserved.merge(self.late.clone());
+        }
+        carried
     }
 
     /// What the command got a signal for and cannot have taken in, since it ended.
     fn unheard(&mut self, status: &CommandStatus, now: Instant) -> Option<Signalled> {
-        let OnChange::Signal(change_signal) = self.on_change else { return None };
+        let OnChange::Signal(change_signal) = &self.on_change else { return None };
         let number = change_signal.number();
         let signalled = self.signalled.take()?;
         let within = |time: Duration| now <= signalled.last + time;
@@ -391,46 +563,61 @@ impl Machine {
     ) {
         self.settled = true;
         self.tell_end(actions);
-        let response = match &self.state {
-            _ if changes.is_empty() => None,
-            State::Left => None,
+        let batch = Batch { changes, noticed_ns, quiet };
+        match &mut self.state {
+            _ if batch.changes.is_empty() => {}
+            State::Left => {}
             // Noticed before the watching ended here.
-            _ if self.handed_over => Some(Response::HandOver),
-            State::Idle => Some(Response::Start),
-            State::Running if self.hosts() => Some(Response::HandOver),
-            State::Running if self.on_change != OnChange::Restart && !changes.has_config() => Some(Response::Signal),
-            State::Running | State::Stopping { .. } => Some(Response::Restart),
-        };
-        if let Some(response) = response {
-            self.reported |= matches!(response, Response::Start | Response::Restart);
-            if response == Response::Signal {
-                self.remember(changes.clone(), noticed_ns, now);
+            _ if self.handed_over => {
+                self.late = std::mem::take(&mut self.late).merge(batch.changes.clone());
+                self.tell_changed(batch, Response::HandOver, actions);
             }
-            actions.push(Action::Report(Report::Changed { changes, noticed_ns, quiet, response }));
-            if response == Response::Signal {
-                actions.push(Action::SignalChange);
+            State::Stopping { reason, .. } => {
+                if *reason == StopReason::NotReady {
+                    // From here on it is the stop for this change.
+                    *reason = StopReason::Change;
+                }
+                self.reported = true;
+                self.late = std::mem::take(&mut self.late).merge(batch.changes.clone());
+                self.tell_changed(batch, Response::Restart, actions);
             }
-        }
-        if response == Some(Response::HandOver) && !std::mem::replace(&mut self.handed_over, true) {
-            actions.push(Action::HandOver);
-        }
-        if let (Some(Response::Restart), State::Stopping { reason: reason @ StopReason::NotReady, .. }) =
-            (response, &mut self.state)
-        {
-            // From here on it is the stop for this change.
-            *reason = StopReason::Change;
+            State::Before | State::Running | State::Idle => self.roll(batch, now, actions),
         }
         // Whatever was held back has had its reason now, or will have none.
         actions.extend(self.held.drain(..).map(Action::Report));
-        if matches!(response, Some(Response::Start | Response::Restart)) && !self.is_stopping() {
-            self.begin_stop(StopReason::Change, now, actions);
+    }
+
+    /// Acts on changes that are prepared, as far as that is wanted.
+    fn apply(&mut self, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
+        let response = match &self.state {
+            State::Before | State::Stopping { .. } | State::Left => return,
+            State::Idle => Response::Start,
+            State::Running if matches!(self.on_change, OnChange::Signal(_)) && !batch.changes.has_config() => {
+                Response::Signal
+            }
+            State::Running if self.hosts() => Response::HandOver,
+            State::Running => Response::Restart,
+        };
+        if response == Response::HandOver {
+            self.handed_over = true;
+            self.tell_changed(batch, response, actions);
+            return actions.push(Action::HandOver);
         }
+        if response == Response::Signal {
+            self.remember(batch.changes.clone(), batch.noticed_ns, now);
+            self.tell_changed(batch, response, actions);
+            return actions.push(Action::SignalChange);
+        }
+        self.reported = true;
+        self.tell_changed(batch, response, actions);
+        self.begin_stop(StopReason::Change, now, actions);
     }
 
     fn stop(&mut self, reason: StopReason, now: Instant, actions: &mut Vec<Action>) {
         self.tell_end(actions);
+        actions.extend(self.queue_ended.take().map(|(exited, _)| Action::Report(exited)));
         match &mut self.state {
-            State::Running | State::Idle => self.begin_stop(reason, now, actions),
+            State::Before | State::Running | State::Idle => self.begin_stop(reason, now, actions),
             State::Stopping { sequence, reason: current, asked_again } => {
                 // A request that follows a stop of our own is the first request; only one more of them escalates.
                 if current.is_our_own() && !*asked_again {
@@ -452,7 +639,7 @@ impl Machine {
                 *reason = StopReason::Supervisor;
                 sequence.hurry(now + ABANDONED);
             }
-            State::Running | State::Idle => {
+            State::Before | State::Running | State::Idle => {
                 self.grace = self.grace.min(ABANDONED);
                 self.stop(StopReason::Supervisor, now, actions);
             }
@@ -461,7 +648,7 @@ impl Machine {
     }
 
     fn begin_stop(&mut self, reason: StopReason, now: Instant, actions: &mut Vec<Action>) {
-        let leader_gone = matches!(self.state, State::Idle);
+        let leader_gone = matches!(self.state, State::Idle | State::Before);
         let (sequence, first) = StopSequence::begin(self.grace, now);
         let first = if leader_gone { StopAction::AskRest } else { first };
         self.state = State::Stopping { sequence, reason, asked_again: false };
@@ -505,6 +692,15 @@ impl Machine {
         };
         actions.push(Action::Leave(end));
         self.state = State::Left;
+    }
+}
+
+fn goal(on_change: &OnChange) -> Goal {
+    match on_change {
+        OnChange::Restart => Goal::Restart,
+        OnChange::Signal(_) => Goal::Signal,
+        OnChange::Queue => Goal::Queue,
+        OnChange::Run(_) => Goal::Run,
     }
 }
 

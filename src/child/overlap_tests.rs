@@ -34,7 +34,7 @@ fn a_ready_command_runs_on_at_a_change_and_the_watching_is_handed_over_with_all_
     assert_eq!(machine.step(Input::Certain, now), []);
     assert_eq!(machine.step(settled(set(false)), now), [changed(Response::HandOver)], "it passed before that");
     let over = machine.step(Input::HandedOver { whole: true }, now);
-    assert_eq!(over, [Action::Report(Report::HandedOver { whole: true })]);
+    assert_eq!(over, [Action::Report(Report::HandedOver { whole: true, carried: machine.carried() })]);
     let retire = machine.step(Input::Told(Directive::Retire), now);
     assert_eq!(retire, [Action::Stop(StopAction::AskGroup), stopping(StopReason::Replaced)]);
     assert_eq!(machine.step(Input::Told(Directive::Retire), now), [], "to be told twice is no escalation");

@@ -8,10 +8,10 @@
 //! | at rest   | prepare, or apply | -                                    | -                                     | -             |
 //! | preparing | keep              | kept some: prepare again; else apply | kept some: prepare again; else rest   | -             |
 //! | running   | keep              | kept some: prepare, or run again     | the same                              | -             |
-//! | prepared  | prepare, or keep  | -                                    | -                                     | apply         |
+//! | prepared  | prepare, or keep  | -                                    | -                                     | dequeue       |
 //!
 //! *Prepared* exists with `--on-change queue` only: the command is to finish before it starts again. A change set that
-//! could not be prepared is kept, and the next change set is merged into it.
+//! could not be prepared is kept, and the next change set is merged into it. Where no command runs, to apply is to start it.
 //!
 //! What a preparation writes must not lead to the next preparation for ever:
 //!
@@ -25,7 +25,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::change::ChangeSet;
+use crate::change::{Change, ChangeSet};
+use crate::protocol::Carried;
 
 /// After this many preparations in a row for the same files, the preparation itself writes them.
 const MOST_IN_A_ROW: u32 = 3;
@@ -58,11 +59,15 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Start the preparation for these changes.
-    Prepare(ChangeSet),
+    Prepare(Batch),
     /// Restart or signal the command.
     Apply(Batch),
     /// Start the run for these changes.
     Run(Batch),
+    /// Nothing yet: these wait for the end of the command.
+    Queue(Batch),
+    /// Start the command again, which has ended; that these wait has been told.
+    Dequeue(Batch),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +85,14 @@ pub struct Rollout {
     goal: Goal,
     phase: Phase,
     command_runs: bool,
+    /// Whether a command was started, or does not wait for a preparation.
+    has_started: bool,
     /// What has not been applied: the changes of a preparation, and what has come since a run began.
     pending: Option<Batch>,
+    /// What of it nobody has been told yet; for [`Goal::Queue`].
+    untold: ChangeSet,
+    /// What the present run is for.
+    serving: Option<ChangeSet>,
     /// What changed during the present preparation.
     kept: Option<Batch>,
     /// How many preparations have followed each other, and the paths that changed during each of them.
@@ -101,7 +112,10 @@ impl Rollout {
             goal,
             phase: Phase::AtRest,
             command_runs: true,
+            has_started: true,
             pending: None,
+            untold: ChangeSet::default(),
+            serving: None,
             kept: None,
             in_a_row: 0,
             in_each: BTreeSet::new(),
@@ -110,14 +124,43 @@ impl Rollout {
         }
     }
 
-    /// Files that the preparation writes, for the next generation.
-    pub fn outputs(&self) -> &BTreeSet<PathBuf> {
-        &self.outputs
+    /// What the next generation must know.
+    pub fn carried(&self) -> Carried {
+        let owed = self.serving.clone().unwrap_or_default();
+        let owed =
+            [&self.pending, &self.kept].into_iter().flatten().fold(owed, |owed, b| owed.merge(b.changes.clone()));
+        Carried {
+            prepared: self.pending.is_none() && self.kept.is_none(),
+            outputs: ChangeSet::new(self.outputs.iter().cloned().map(Change::unseen)),
+            unserved: if self.goal == Goal::Run { owed } else { ChangeSet::default() },
+        }
+    }
+
+    /// Nothing has been prepared yet: begins with that, before the command starts. These changes led to the start.
+    pub fn first(&mut self, batch: Batch) -> Option<Step> {
+        (self.command_runs, self.has_started) = (false, false);
+        self.pending = Some(batch);
+        self.begin()
+    }
+
+    /// The command runs.
+    pub fn command_started(&mut self) {
+        (self.command_runs, self.has_started) = (true, true);
+    }
+
+    /// Whether it matters what had changed before the end of the command.
+    pub fn queues(&self) -> bool {
+        self.goal == Goal::Queue
     }
 
     /// Whether a job runs.
     pub fn is_busy(&self) -> bool {
         matches!(self.phase, Phase::Preparing | Phase::Running)
+    }
+
+    /// Whether the job is a preparation.
+    pub fn prepares_now(&self) -> bool {
+        self.phase == Phase::Preparing
     }
 
     /// Whether the command may be stopped before the change set is known: only a restart without a preparation.
@@ -154,7 +197,10 @@ impl Rollout {
     pub fn job_ended(&mut self, succeeded: bool) -> Option<Step> {
         match std::mem::replace(&mut self.phase, Phase::AtRest) {
             Phase::Preparing => self.prepared(succeeded),
-            Phase::Running => self.begin(),
+            Phase::Running => {
+                self.serving = None;
+                self.begin()
+            }
             phase @ (Phase::AtRest | Phase::Prepared) => {
                 self.phase = phase;
                 None
@@ -165,7 +211,11 @@ impl Rollout {
     /// The command has ended by itself.
     pub fn command_ended(&mut self) -> Option<Step> {
         self.command_runs = false;
-        if self.phase == Phase::Prepared { self.apply() } else { None }
+        if self.phase != Phase::Prepared {
+            return None;
+        }
+        self.phase = Phase::AtRest;
+        self.pending.take().map(Step::Dequeue)
     }
 
     fn prepared(&mut self, succeeded: bool) -> Option<Step> {
@@ -195,6 +245,9 @@ impl Rollout {
     }
 
     fn keep(&mut self, batch: Batch) {
+        if self.goal == Goal::Queue {
+            self.untold = std::mem::take(&mut self.untold).merge(batch.changes.clone());
+        }
         self.pending = Some(merged(self.pending.take(), batch));
     }
 
@@ -203,26 +256,40 @@ impl Rollout {
         if !self.prepares {
             return self.apply();
         }
+        let changes = self.without_outputs(pending.changes.clone());
+        let batch = Batch { changes, ..*pending };
         self.phase = Phase::Preparing;
-        Some(Step::Prepare(pending.changes.clone()))
+        Some(Step::Prepare(batch))
     }
 
     fn apply(&mut self) -> Option<Step> {
+        let untold = std::mem::take(&mut self.untold);
         if self.goal == Goal::Queue && self.command_runs {
             self.phase = Phase::Prepared;
-            return None;
+            let untold = self.without_outputs(untold);
+            let (noticed_ns, quiet) = self.pending.as_ref().map(|pending| (pending.noticed_ns, pending.quiet))?;
+            return (!untold.is_empty()).then_some(Step::Queue(Batch { changes: untold, noticed_ns, quiet }));
         }
         let Batch { changes, noticed_ns, quiet } = self.pending.take()?;
-        // What the preparation has written is no reason to tell anybody, unless there is no other.
-        let told = ChangeSet::new(changes.iter().filter(|change| !self.outputs.contains(&change.path)).cloned());
-        let changes = if told.is_empty() { changes } else { told };
-        let batch = Batch { changes, noticed_ns, quiet };
-        // Nothing less than a restart takes a new configuration in.
-        if self.goal == Goal::Run && !batch.changes.has_config() {
-            self.phase = Phase::Running;
-            return Some(Step::Run(batch));
+        let batch = Batch { changes: self.without_outputs(changes), noticed_ns, quiet };
+        if self.goal == Goal::Run && self.command_runs {
+            self.serving = Some(batch.changes.clone());
+            // Nothing less than a restart takes a new configuration in. The run for the rest is left to the next generation.
+            if !batch.changes.has_config() {
+                self.phase = Phase::Running;
+                return Some(Step::Run(batch));
+            }
         }
         Some(Step::Apply(batch))
+    }
+
+    /// What the preparation has written is no reason to tell anybody, unless there is no other.
+    fn without_outputs(&self, changes: ChangeSet) -> ChangeSet {
+        if !changes.paths().any(|path| self.outputs.contains(path)) {
+            return changes;
+        }
+        let told = ChangeSet::new(changes.iter().filter(|change| !self.outputs.contains(&change.path)).cloned());
+        if told.is_empty() && self.has_started { changes } else { told }
     }
 }
 

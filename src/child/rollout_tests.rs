@@ -20,9 +20,11 @@ fn batch(paths: &[&str]) -> Batch {
 fn paths(step: Option<Step>) -> (&'static str, Vec<String>) {
     let (name, changes) = match step {
         None => return ("nothing", Vec::new()),
-        Some(Step::Prepare(changes)) => ("prepare", changes),
+        Some(Step::Prepare(batch)) => ("prepare", batch.changes),
         Some(Step::Apply(batch)) => ("apply", batch.changes),
         Some(Step::Run(batch)) => ("run", batch.changes),
+        Some(Step::Queue(batch)) => ("queue", batch.changes),
+        Some(Step::Dequeue(batch)) => ("dequeue", batch.changes),
     };
     (name, changes.paths().map(|path| path.display().to_string()).collect())
 }
@@ -68,7 +70,7 @@ fn what_two_preparations_in_a_row_wrote_is_their_output_and_is_not_told() {
     assert_eq!(paths(rollout.job_ended(true)).0, "prepare");
     rollout.changed(batch(&["a.js"]));
     assert_eq!(paths(rollout.job_ended(true)), ("apply", vec!["a.ts".into()]));
-    assert_eq!(rollout.outputs().len(), 1);
+    assert_eq!(rollout.carried().outputs.len(), 1);
     // From then on, one preparation is enough.
     rollout.changed(batch(&["a.ts"]));
     rollout.changed(batch(&["a.js"]));
@@ -128,14 +130,41 @@ fn a_changed_config_file_restarts_in_every_mode_after_the_run_has_ended() {
 fn queued_changes_are_applied_when_the_command_has_ended_and_were_prepared_before() {
     let mut rollout = rollout(Goal::Queue, true);
     assert_eq!(paths(rollout.changed(batch(&["a"]))).0, "prepare");
-    assert_eq!(paths(rollout.job_ended(true)), ("nothing", vec![]), "the command still runs");
+    assert_eq!(paths(rollout.job_ended(true)), ("queue", vec!["a".into()]), "the command still runs");
     assert_eq!(paths(rollout.changed(batch(&["b"]))).0, "prepare");
     assert_eq!(paths(rollout.command_ended()), ("nothing", vec![]), "the preparation still runs");
     assert_eq!(paths(rollout.job_ended(true)), ("apply", vec!["a".into(), "b".into()]));
     let mut rollout = self::rollout(Goal::Queue, false);
-    assert_eq!(paths(rollout.changed(batch(&["a"]))), ("nothing", vec![]));
-    assert_eq!(paths(rollout.changed(batch(&["b"]))), ("nothing", vec![]));
-    assert_eq!(paths(rollout.command_ended()), ("apply", vec!["a".into(), "b".into()]));
+    assert_eq!(paths(rollout.changed(batch(&["a"]))), ("queue", vec!["a".into()]));
+    assert_eq!(paths(rollout.changed(batch(&["b"]))), ("queue", vec!["b".into()]));
+    assert_eq!(paths(rollout.command_ended()), ("dequeue", vec!["a".into(), "b".into()]));
+    assert_eq!(paths(rollout.changed(batch(&["c"]))), ("apply", vec!["c".into()]), "nothing runs");
+}
+
+#[test]
+fn the_first_preparation_starts_the_command_in_every_mode_and_a_failed_one_waits() {
+    for goal in [Goal::Restart, Goal::Signal, Goal::Queue, Goal::Run] {
+        let mut rollout = rollout(goal, true);
+        assert_eq!(paths(rollout.first(batch(&[]))), ("prepare", vec![]));
+        assert_eq!(paths(rollout.job_ended(false)), ("nothing", vec![]));
+        assert!(!rollout.carried().prepared);
+        assert_eq!(paths(rollout.changed(batch(&["a"]))), ("prepare", vec!["a".into()]));
+        assert_eq!(paths(rollout.job_ended(true)), ("apply", vec!["a".into()]));
+        assert!(rollout.carried().prepared);
+    }
+}
+
+#[test]
+fn a_run_that_is_cut_off_and_what_came_meanwhile_is_owed_by_the_next_generation() {
+    let mut rollout = rollout(Goal::Run, false);
+    rollout.changed(batch(&["a"]));
+    rollout.changed(batch(&["b"]));
+    assert_eq!(rollout.carried().unserved.len(), 2);
+    rollout.job_ended(true);
+    assert_eq!(rollout.carried().unserved.len(), 1);
+    rollout.changed(batch(&["c", "reloadrun.toml"]));
+    assert_eq!(paths(rollout.job_ended(true)).0, "apply");
+    assert_eq!(rollout.carried().unserved.len(), 2);
 }
 
 proptest! {
@@ -147,7 +176,7 @@ proptest! {
         let names = ["a", "b", "c", "d", "e"];
         let mut rollout = rollout(Goal::Run, false);
         let mut unserved: BTreeMap<PathBuf, u32> = BTreeMap::new();
-        let mut runs = |step: Option<Step>, unserved: &mut BTreeMap<PathBuf, u32>| {
+        let runs = |step: Option<Step>, unserved: &mut BTreeMap<PathBuf, u32>| {
             if let Some(Step::Run(batch)) = step {
                 for path in batch.changes.paths() {
                     assert!(unserved.remove(path).is_some(), "{} did not change since the last run", path.display());
@@ -180,15 +209,16 @@ proptest! {
         let mut rollout = rollout(goal, true);
         let (mut unprepared, mut unapplied) = (BTreeSet::new(), BTreeSet::new());
         let take = |step: Option<Step>, unprepared: &mut BTreeSet<PathBuf>, unapplied: &mut BTreeSet<PathBuf>| match step {
-            Some(Step::Prepare(changes)) => {
-                changes.paths().for_each(|path| drop(unprepared.remove(path)));
+            Some(Step::Prepare(batch)) => {
+                unprepared.retain(|path: &PathBuf| !batch.changes.paths().any(|prepared| prepared == path));
                 assert!(unprepared.is_empty(), "{unprepared:?}");
             }
             Some(Step::Apply(batch) | Step::Run(batch)) => {
                 assert!(unprepared.is_empty(), "{unprepared:?}");
-                batch.changes.paths().for_each(|path| drop(unapplied.remove(path)));
+                unapplied.retain(|path: &PathBuf| !batch.changes.paths().any(|applied| applied == path));
                 assert!(unapplied.is_empty(), "{unapplied:?}");
             }
+            Some(Step::Queue(_) | Step::Dequeue(_)) => panic!("nothing is queued"),
             None => {}
         };
         for (number, (jobs, succeeds)) in saves.into_iter().enumerate() {

@@ -199,7 +199,7 @@ impl WatchThread {
         if cut && !changes.is_empty() {
             self.voice.report(never_quiet(&changes));
         }
-        let Passed { noticed, quiet } = self.hold.pass(now);
+        let Passed { noticed, quiet } = self.hold.pass(&changes, now);
         let since = i64::try_from(noticed.elapsed().as_nanos()).unwrap_or(0);
         self.voice.input(Input::Settled { changes, noticed_ns: os::clock::monotonic_ns() - since, quiet });
         true

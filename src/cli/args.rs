@@ -125,11 +125,20 @@ pub struct Args {
     #[arg(long, value_name = "WHAT", help_heading = "What to watch")]
     pub compare: Option<String>,
 
-    /// What a change does: restart, or signal:NAME [default: restart]
+    /// What a change does: restart, signal:NAME, queue or run:COMMAND [default: restart]
     ///
-    /// signal:HUP sends HUP to the running command, and starts a command that is not running.
+    /// signal:HUP sends HUP to the running command, and starts a command that is not running. queue lets the command
+    /// finish, then starts it again. run:COMMAND runs COMMAND in a shell, once for all files that changed together, with
+    /// their paths as "$@"; one at a time, and none is left out. Then no other command is needed.
     #[arg(long, value_name = "ACTION", help_heading = "What to do")]
     pub on_change: Option<String>,
+
+    /// Shell command that must succeed before a change does anything, and before the first start
+    ///
+    /// A build, a test of the configuration, a migration. The command keeps running meanwhile, and also if it fails.
+    /// Files that it writes itself cause no restart.
+    #[arg(long, value_name = "COMMAND", help_heading = "What to do")]
+    pub prepare: Option<String>,
 
     /// What to do when the command exits: wait, exit or restart [default: wait]
     ///

@@ -91,7 +91,7 @@ fn described(command: Command) -> Command {
     let signals = || Signal::names().map(|name| &*format!("signal:{name}").leak());
     command
         .mut_arg("on_change", |option| {
-            option.value_parser(PossibleValuesParser::new(["restart"].into_iter().chain(signals())))
+            option.value_parser(PossibleValuesParser::new(["restart", "queue"].into_iter().chain(signals())))
         })
         .mut_arg("stop_signal", |option| option.value_parser(PossibleValuesParser::new(Signal::names())))
         .mut_arg("command", |words| {

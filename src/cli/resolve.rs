@@ -142,7 +142,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
-        let (command, from_file) = self.command(needs_command);
+        let on_change = self.on_change();
+        let may_lack = matches!(on_change, OnChange::Run(_));
+        let (command, from_file) = self.command(needs_command && !may_lack);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
         let (env_files, variables) = self.env_files();
@@ -187,7 +189,8 @@ impl Resolver<'_> {
                 &[("time", Compare::Time), ("content", Compare::Content)],
             ),
             no_follow: args.no_follow || self.flag("no-follow"),
-            on_change: self.on_change(),
+            on_change,
+            prepare: self.prepare(),
             on_exit: self.choice(
                 "on-exit",
                 args.on_exit.as_ref(),
@@ -234,6 +237,9 @@ impl Resolver<'_> {
             environment: caller.environment.clone(),
         };
         self.mistakes.extend(together::mistakes(&config));
+        if needs_command && config.command.is_none() && may_lack {
+            self.ensure_nothing_concerns_a_command();
+        }
         (self.mistakes.is_empty()).then_some(config)
     }
 
@@ -378,11 +384,42 @@ impl Resolver<'_> {
         if entry.value == "restart" {
             return OnChange::Restart;
         }
-        match entry.value.strip_prefix("signal:") {
-            Some(name) => OnChange::Signal(self.signal(&entry, name)),
-            None => {
-                self.wrong(&entry, "must be restart or signal:NAME, as in signal:HUP");
+        if entry.value == "queue" {
+            return OnChange::Queue;
+        }
+        match entry.value.split_once(':') {
+            Some(("signal", name)) => OnChange::Signal(self.signal(&entry, name)),
+            Some(("run", line)) if !line.trim().is_empty() => OnChange::Run(line.to_owned()),
+            _ if entry.value.trim_end_matches([' ', ':']) == "run" => {
+                self.wrong(&entry, "expected a command after run:, as in run:'make test'");
                 OnChange::Restart
+            }
+            _ => {
+                let names = ["restart", "signal", "queue", "run"].into_iter();
+                let meant = meant(entry.value.split(':').next().unwrap_or_default(), names);
+                self.wrong(
+                    &entry,
+                    &format!("must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND{meant}"),
+                );
+                OnChange::Restart
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Option<String> {
+        let entry = self.flag_or_text("prepare", self.args.prepare.as_ref())?;
+        if entry.value.trim().is_empty() {
+            self.wrong(&entry, "expected a command, as in --prepare 'nginx -t'");
+        }
+        Some(entry.value)
+    }
+
+    /// Without a command, what is said of one is a mistake.
+    fn ensure_nothing_concerns_a_command(&mut self) {
+        let given = [("on-exit", self.args.on_exit.as_ref()), ("ready", self.args.ready.as_ref())];
+        for (key, given) in given {
+            if let Some(entry) = self.flag_or_text(key, given) {
+                self.wrong(&entry, "there is no command; give one after --, or leave this out");
             }
         }
     }

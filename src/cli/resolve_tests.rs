@@ -77,6 +77,7 @@ fn shown(config: &Config, key: &str) -> String {
         "discover" => format!("{:?}", config.discover),
         "discover-root" => config.discover_root.iter().map(|root| name(root)).collect::<Vec<_>>().join(" "),
         "on-change" => config.on_change.to_string(),
+        "prepare" => config.prepare.clone().unwrap_or_else(|| "none".to_owned()),
         "on-exit" => format!("{:?}", config.on_exit),
         "stop-signal" => config.stop_signal.to_string(),
         "stop-group" => format!("{:?}", config.stop_group),
@@ -111,7 +112,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 81] = [
+const GOOD: [(&str, &str, &str, &str); 84] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -161,6 +162,9 @@ const GOOD: [(&str, &str, &str, &str); 81] = [
     ("on-change", "signal:SIGUSR1", "signal:SIGUSR1", "restart"),
     ("on-change", "signal:usr2", "signal:SIGUSR2", "restart"),
     ("on-change", "signal:1", "signal:SIGHUP", "restart"),
+    ("on-change", "queue", "queue", "restart"),
+    ("on-change", "run:ruff check \"$@\"", "run:ruff check \"$@\"", "queue"),
+    ("prepare", "nginx -t", "nginx -t", "make"),
     ("on-exit", "wait", "Wait", "exit"),
     ("on-exit", "exit", "Exit", "wait"),
     ("on-exit", "restart", "Restart", "wait"),
@@ -196,7 +200,7 @@ const GOOD: [(&str, &str, &str, &str); 81] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 69] = [
+const BAD: [(&str, &str, &str); 75] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -249,8 +253,14 @@ const BAD: [(&str, &str, &str); 69] = [
     ("ready-timeout", "soon", "expected a duration"),
     ("stop-timeout", "never", "expected a duration"),
     ("stop-timeout", "2d", "at most one day"),
-    ("on-change", "", "must be restart or signal:NAME"),
-    ("on-change", "HUP", "must be restart or signal:NAME"),
+    ("on-change", "", "must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND"),
+    ("on-change", "HUP", "must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND"),
+    ("on-change", "sginal:HUP", "did you mean signal?"),
+    ("on-change", "run", "expected a command after run:"),
+    ("on-change", "run:", "expected a command after run:"),
+    ("on-change", "run:  ", "expected a command after run:"),
+    ("prepare", "", "expected a command"),
+    ("prepare", " ", "expected a command"),
     ("on-change", "signal:", "unknown signal"),
     ("on-change", "signal:FOO", "unknown signal"),
     ("on-change", "signal:HUPP", "unknown signal; did you mean HUP?"),
@@ -471,6 +481,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("discover", "Add"),
         ("discover-root", ""),
         ("on-change", "restart"),
+        ("prepare", "none"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),

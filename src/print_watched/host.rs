@@ -21,7 +21,7 @@ use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_gro
 use crate::os::seccomp::{Found, Received, Receiver, Untraceable, leave_with, prepare, trial};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
-use crate::protocol::StartRequest;
+use crate::protocol::{Carried, StartRequest};
 use crate::report;
 
 /// The signals that ask for the end, and those that are passed on.
@@ -68,6 +68,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         generation: Generation::FIRST,
         changes: ChangeSet::default(),
         damping: Damping::default(),
+        carried: Carried::default(),
         paused: false,
         traced: true,
     };

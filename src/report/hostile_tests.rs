@@ -50,6 +50,15 @@ fn every_event() -> Vec<What> {
         What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
         What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
         What::Changed { changes: changes(), action: Effect::Restart },
+        What::Changed { changes: changes(), action: Effect::Queue },
+        What::Changed { changes: changes(), action: Effect::Run },
+        What::Preparing { changes: changes() },
+        What::Preparing { changes: ChangeSet::default() },
+        What::Prepared { ran_ms: 1.0 },
+        What::PrepareFailed { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0, command_runs: true },
+        What::PrepareFailed { status: CommandStatus::Exited(1), ran_ms: 1.0, command_runs: false },
+        What::Ran { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0 },
+        What::Ran { status: CommandStatus::Exited(0), ran_ms: 1.0 },
         What::Stopping { signal: Signal::TERM, reason: StopReason::Change },
         What::Stopped { took_ms: 1.0, killed: true },
         What::Stopped { took_ms: 1.0, killed: false },
@@ -96,15 +105,19 @@ fn number(what: &What) -> usize {
         What::Listening { .. } => 13,
         What::Ready { .. } => 14,
         What::Status { .. } => 15,
-        What::Discovered(_) => 16,
-        What::Paused => 17,
-        What::Resumed => 18,
+        What::Preparing { .. } => 16,
+        What::Prepared { .. } => 17,
+        What::PrepareFailed { .. } => 18,
+        What::Ran { .. } => 19,
+        What::Discovered(_) => 20,
+        What::Paused => 21,
+        What::Resumed => 22,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 19];
+    let mut seen = [false; 23];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -7,6 +7,7 @@ use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
 use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::os::signals::Signal;
 
@@ -121,6 +122,13 @@ impl Human {
             }
             What::Degraded(degraded) => (Tone::Bad, degraded.to_string()),
             What::Exited { status, .. } if !status.ran() => (Tone::Bad, format!("the command {status}")),
+            What::PrepareFailed { status, ran_ms, command_runs } => {
+                let then = if *command_runs { "; the command runs on as it is" } else { "" };
+                (Tone::Bad, format!("the preparation {status} after {}{then}", milliseconds(*ran_ms)))
+            }
+            What::Ran { status, ran_ms } if status.code() != ExitCode::SUCCESS => {
+                (Tone::Bad, format!("the run for the change {status} after {}", milliseconds(*ran_ms)))
+            }
             _ if self.verbosity == Verbosity::Quiet => return None,
             What::Hint { message } => (Tone::Plain, message.clone()),
             What::Paused => {
@@ -136,6 +144,10 @@ impl Human {
                 self.unsaid = None;
                 self.command = Some(command.clone());
                 if changes.is_empty() && number.number() == 1 {
+                    if self.watched == Some(number) {
+                        let config = self.config_in_use();
+                        return Some(self.line(Tone::Good, &format!("{config}running {command} (pid {pid})")));
+                    }
                     self.first = Some((command.clone(), *pid));
                     return None;
                 }
@@ -165,11 +177,21 @@ impl Human {
                     Tone::Good,
                     format!("{}; sent {signal} to the command (generation {number})", self.reason(changes)),
                 ),
+                Effect::Queue => {
+                    (Tone::Good, format!("{}; the command is started again when it has ended", self.reason(changes)))
+                }
+                Effect::Run => (Tone::Good, format!("{}; a run for it begins", self.reason(changes))),
                 Effect::Restart | Effect::Start => {
                     self.unsaid = Some(self.what_changed(changes));
                     return None;
                 }
             },
+            What::Preparing { changes } if changes.is_empty() => (Tone::Plain, "preparing the first start".to_owned()),
+            What::Preparing { changes } => (Tone::Plain, format!("{}; preparing", self.reason(changes))),
+            What::Prepared { ran_ms } if verbose => (Tone::Plain, format!("prepared in {}", milliseconds(*ran_ms))),
+            What::Ran { ran_ms, .. } if verbose => {
+                (Tone::Plain, format!("the run has succeeded after {}", milliseconds(*ran_ms)))
+            }
             What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => {
                 let why = match self.unsaid.take() {
                     None if *reason == StopReason::Change => "a watched file is being written; ".to_owned(),
@@ -201,6 +223,7 @@ impl Human {
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
+            What::Prepared { .. } | What::Ran { .. } => return None,
             What::Waiting(_) | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }

@@ -26,7 +26,7 @@ pub fn line(event: &Event, monotonic_ns: i64, wall: SystemTime, left_out: u64) -
     if let Value::Object(details) = details(&event.what) {
         object.extend(details.into_iter().map(|(key, value)| (key, Field::Value(value))));
     }
-    if let What::Started { changes, .. } | What::Changed { changes, .. } = &event.what {
+    if let What::Started { changes, .. } | What::Changed { changes, .. } | What::Preparing { changes } = &event.what {
         object.insert("changes".into(), Field::Changes(Changes(changes)));
     }
     let json = serde_json::to_string(&object).expect("events are plain data") + "\n";
@@ -58,13 +58,14 @@ fn details(what: &What) -> Value {
             "signal": signal.to_string(), "reason": reason, "took_ms": took_ms, "kill_in_ms": kill_in_ms, "main_ended": main_ended,
         }),
         What::Stopped { took_ms, killed } => json!({ "took_ms": took_ms, "killed": killed }),
-        What::Exited { status, ran_ms } => {
-            let mut object = json!({ "code": status.code(), "status": status.to_string(), "ran_ms": ran_ms });
-            if let CommandStatus::Signaled { name, .. } = status {
-                object["signal"] = name.clone().into();
-            }
+        What::Preparing { changes: _ } => json!({}),
+        What::Prepared { ran_ms } => json!({ "ran_ms": ran_ms }),
+        What::PrepareFailed { status, ran_ms, command_runs } => {
+            let mut object = ended(status, *ran_ms);
+            object["command_runs"] = (*command_runs).into();
             object
         }
+        What::Exited { status, ran_ms } | What::Ran { status, ran_ms } => ended(status, *ran_ms),
         What::Waiting(WaitingFor::Change) => json!({ "for": "change", "delay_ms": null }),
         What::Waiting(WaitingFor::Delay(delay)) => json!({ "for": "delay", "delay_ms": delay.as_secs_f64() * 1e3 }),
         What::Paused | What::Resumed => json!({}),
@@ -73,6 +74,14 @@ fn details(what: &What) -> Value {
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
+}
+
+fn ended(status: &CommandStatus, ran_ms: f64) -> Value {
+    let mut object = json!({ "code": status.code(), "status": status.to_string(), "ran_ms": ran_ms });
+    if let CommandStatus::Signaled { name, .. } = status {
+        object["signal"] = name.clone().into();
+    }
+    object
 }
 
 /// The first of these changes as in an event.

@@ -10,7 +10,7 @@ use crate::generation::Generation;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::os::tree::Process;
-use crate::protocol::{Directive, Report, Response, StopReason};
+use crate::protocol::{Carried, Directive, Report, Response, StopReason};
 use crate::supervisor::job::{OwnStop, Seen, Step};
 use crate::supervisor::machine::{Action, Input, Machine, Rules};
 use crate::supervisor::server::ClientId;
@@ -26,6 +26,7 @@ pub const HANGS: Duration = Duration::from_secs(17);
 pub fn rules(on_exit: OnExit) -> Rules {
     Rules {
         command: "app".into(),
+        has_command: true,
         on_change: OnChange::Restart,
         on_exit,
         stop_signal: Signal::TERM,
@@ -77,7 +78,7 @@ pub fn stopped() -> Input {
 }
 
 pub fn exited(code: u8) -> Input {
-    report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5 })
+    report(Report::Exited { status: CommandStatus::Exited(code), ran_ns: 5, again: false })
 }
 
 pub fn ready() -> Input {
@@ -85,7 +86,7 @@ pub fn ready() -> Input {
 }
 
 pub fn handed_over(whole: bool) -> Input {
-    report(Report::HandedOver { whole })
+    report(Report::HandedOver { whole, carried: Carried::default() })
 }
 
 pub fn not_ready() -> Input {
@@ -105,7 +106,7 @@ pub fn suspended() -> Input {
 }
 
 pub fn leaving(end: ChildEnd) -> Input {
-    report(Report::Leaving { end, hands_over: true })
+    report(Report::Leaving { end, hands_over: true, carried: Carried::default() })
 }
 
 pub fn died() -> Input {
@@ -125,7 +126,7 @@ pub fn from_terminal(signal: Signal) -> Input {
 }
 
 pub fn ends(status: CommandStatus) -> Input {
-    report(Report::Exited { status, ran_ns: 5 })
+    report(Report::Exited { status, ran_ns: 5, again: false })
 }
 
 pub fn killed_by(signal: Signal) -> CommandStatus {

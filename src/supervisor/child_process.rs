@@ -219,7 +219,7 @@ mod tests {
     use crate::change::ChangeSet;
     use crate::damping::Damping;
     use crate::generation::Generation;
-    use crate::protocol::{Decoder, Directive, StartRequest};
+    use crate::protocol::{Carried, Decoder, Directive, StartRequest};
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
@@ -227,6 +227,7 @@ mod tests {
             generation: Generation::FIRST,
             changes: ChangeSet::default(),
             damping: Damping::default(),
+            carried: Carried::default(),
             paused: false,
             traced: true,
         };

@@ -471,6 +471,7 @@ impl Driver<'_> {
             generation,
             changes,
             damping: self.machine.damping().clone(),
+            carried: self.machine.carried().clone(),
             paused: self.machine.is_paused(),
             traced: self.machine.traces(),
         };
@@ -532,7 +533,8 @@ fn greeting(config: &Config) -> Greeting {
 fn rules(config: &Config) -> Rules {
     Rules {
         command: quoted(config.words()),
-        on_change: config.on_change,
+        has_command: config.command.is_some(),
+        on_change: config.on_change.clone(),
         on_exit: config.on_exit,
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,

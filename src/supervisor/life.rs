@@ -146,6 +146,13 @@ impl Life {
         }
     }
 
+    /// The child is at work, and no command has started.
+    pub fn prepares(&mut self) {
+        if self.state == State::Starting {
+            self.state = State::Running;
+        }
+    }
+
     /// The child ends the command for a change, and leaves.
     pub fn stops_for_change(&mut self) {
         if self.is_up() && self.state != State::Hosting {

@@ -26,7 +26,7 @@ fn the_policy_decides_what_the_commands_own_end_leads_to() {
         (not_found, 127),
         (cannot_run, 126),
     ] {
-        let input = report(Report::Exited { status, ran_ns: 5 });
+        let input = report(Report::Exited { status, ran_ns: 5, again: false });
         let mut bench = Bench::after(OnExit::Exit, &[started()]);
         assert_eq!(bench.says(input.clone()), "tell exited; send stop", "what it left behind is ended first");
         assert_eq!(bench.says(leaving(ChildEnd::Ended)), format!("release; tell finished; sweep; finish {code}"));

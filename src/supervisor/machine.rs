@@ -49,7 +49,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::reason;
 use crate::os::signals::{Received, Signal};
-use crate::protocol::{Directive, Report, Response};
+use crate::protocol::{Carried, Directive, Report, Response};
 use crate::restart::{AfterExit, Backoff, after_exit};
 
 /// The same signal again within this time is one request: `timeout` and many runtimes signal the process and then
@@ -111,6 +111,11 @@ impl Machine {
     /// What is known of the present series of restarts.
     pub fn damping(&self) -> &Damping {
         &self.succession.damping
+    }
+
+    /// What the child before has left to do.
+    pub fn carried(&self) -> &Carried {
+        &self.succession.carried
     }
 
     /// Whether changes are collected, and lead to nothing.
@@ -196,7 +201,13 @@ impl Machine {
                 self.succession.ever_ran = true;
                 actions.push(tell(self.succession.behind.started(pid, self.rules.command.clone(), monotonic_ns)));
             }
-            Report::Watching(watching) => actions.push(tell(What::Watching(watching))),
+            Report::Watching(watching) => {
+                if !self.rules.has_command {
+                    life.prepares();
+                    self.succession.ever_ran = true;
+                }
+                actions.push(tell(What::Watching(watching)));
+            }
             Report::Discovered(discovered) => actions.push(tell(What::Discovered(discovered))),
             Report::Came(files) => self.succession.damping.came(files.paths()),
             // Put together before it comes here.
@@ -204,27 +215,57 @@ impl Machine {
             Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 life.keys.outlived(now);
-                let action = match (response, self.rules.on_change) {
-                    (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(signal),
+                let action = match (response, &self.rules.on_change) {
+                    (Response::Signal, OnChange::Signal(signal)) => Effect::Signal(*signal),
                     (Response::Signal | Response::Restart | Response::HandOver, _) => Effect::Restart,
                     (Response::Start, _) => Effect::Start,
+                    (Response::Queue, _) => Effect::Queue,
+                    (Response::Run, _) => Effect::Run,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
                 if let Effect::Signal(signal) = action {
                     life.signalled = Some(signal);
                 }
-                if response != Response::Signal {
-                    if response != Response::HandOver {
+                match response {
+                    Response::Signal | Response::Queue => {}
+                    Response::Run => self.succession.count(of, &changes, quiet, actions),
+                    Response::HandOver => self.succession.is_behind(of, changes, noticed_ns, quiet, actions),
+                    Response::Restart | Response::Start => {
                         life.stops_for_change();
+                        self.succession.is_behind(of, changes, noticed_ns, quiet, actions);
                     }
-                    if self.succession.behind.changes.is_empty() {
-                        let series = self.succession.damping.restart(&changes, quiet);
-                        actions.extend(series.map(|series| Action::TellSeries(of, series)));
-                    } else {
-                        self.succession.damping.join(&changes);
-                    }
-                    self.succession.behind.add(changes, noticed_ns);
                 }
+            }
+            Report::Preparing { changes, quiet, first } => {
+                life.prepares();
+                actions.push(tell(What::Preparing { changes: changes.clone() }));
+                if !first {
+                    self.succession.count(of, &changes, quiet, actions);
+                    self.succession.is_counted = true;
+                }
+            }
+            Report::Starting { changes } => self.succession.behind.changes = changes,
+            Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
+                actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
+            }
+            Report::Prepared { status, ran_ns, nothing_runs } => {
+                let (ran_ms, command_runs) = (ran_ns as f64 / 1e6, life.command_runs);
+                actions.push(tell(What::PrepareFailed { status: status.clone(), ran_ms, command_runs }));
+                let is_up = life.is_up();
+                if nothing_runs
+                    && is_up
+                    && !self.stays_instead(of, format!("could not be prepared ({status})"), actions)
+                {
+                    self.policy(of, "the preparation", &status, Duration::from_nanos(ran_ns), now, actions);
+                }
+            }
+            Report::Ran { status, ran_ns } => {
+                actions.push(tell(What::Ran { status, ran_ms: ran_ns as f64 / 1e6 }));
+            }
+            // They were told when they came.
+            Report::Dequeued { changes, noticed_ns, quiet } => {
+                life.stops_for_change();
+                self.succession.is_behind(of, changes, noticed_ns, quiet, actions);
             }
             // It was told when the signal was sent.
             Report::Unheard { changes, noticed_ns } => {
@@ -255,7 +296,9 @@ impl Machine {
                 }
                 actions.push(tell(What::Stopped { took_ms: took_ns as f64 / 1e6, killed }));
             }
-            Report::Exited { status, ran_ns } => self.exited(of, status, Duration::from_nanos(ran_ns), now, actions),
+            Report::Exited { status, ran_ns, again } => {
+                self.exited(of, status, Duration::from_nanos(ran_ns), again, now, actions);
+            }
             Report::Suspended { pid } => {
                 if self.shares_terminal && life.is_up() {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
@@ -288,7 +331,8 @@ impl Machine {
                     self.succession.retire_host(self.rules.stop_timeout, now, actions);
                 }
             }
-            Report::HandedOver { whole } => {
+            Report::HandedOver { whole, carried } => {
+                self.succession.carried = carried;
                 self.succession.handed_over(of, whole, self.rules.stop_timeout, now, actions);
             }
             Report::Status { message } => actions.push(tell(What::Status { message })),
@@ -300,7 +344,12 @@ impl Machine {
             }
             // Nobody has asked.
             Report::Passed { id } => self.waits.passed(of, id),
-            Report::Leaving { end, hands_over } => self.succession.left(of, end, hands_over, now, actions),
+            Report::Leaving { end, hands_over, carried } => {
+                if of == self.succession.generation {
+                    self.succession.carried = carried;
+                }
+                self.succession.left(of, end, hands_over, now, actions);
+            }
         }
     }
 
@@ -309,6 +358,7 @@ impl Machine {
         of: Generation,
         status: CommandStatus,
         ran: Duration,
+        again: bool,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -329,7 +379,7 @@ impl Machine {
             // Nothing runs any more where the newest has failed. Else that one may become ready.
             let failed = self.succession.lives.newest().filter(|newest| newest.state == State::Waiting);
             if let Some(generation) = failed.map(|newest| newest.generation) {
-                self.policy(generation, &status, ran, now, actions);
+                self.policy(generation, "the command", &status, ran, now, actions);
             }
             return;
         }
@@ -339,25 +389,32 @@ impl Machine {
         if let Some(signal) = key {
             return self.end(ExitCode::of_signal(signal.number()), format!("{signal} from the terminal"), now, actions);
         }
-        self.policy(of, &status, ran, now, actions);
+        if again && !self.unread {
+            if let Some(life) = self.succession.lives.find(of) {
+                life.stops_for_change();
+            }
+            return self.succession.fork_standby(now, actions);
+        }
+        self.policy(of, "the command", &status, ran, now, actions);
     }
 
-    /// What the end of a command leads to, where nothing else runs.
+    /// What the end of a command leads to, or of the preparation before it, where nothing else runs.
     fn policy(
         &mut self,
         of: Generation,
+        who: &str,
         status: &CommandStatus,
         ran: Duration,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         if self.unread {
-            return self.end(status.code(), format!("the command {status}, and nobody reads its output"), now, actions);
+            return self.end(status.code(), format!("{who} {status}, and nobody reads its output"), now, actions);
         }
         let after = after_exit(self.rules.on_exit, status, ran, &mut self.backoff);
         let Some(life) = self.succession.lives.find(of) else { return };
         let waiting_for = match after {
-            AfterExit::Finish(code) => return self.end(code, format!("the command {status}"), now, actions),
+            AfterExit::Finish(code) => return self.end(code, format!("{who} {status}"), now, actions),
             AfterExit::Wait => {
                 life.state = State::Waiting;
                 WaitingFor::Change

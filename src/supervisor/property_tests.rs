@@ -13,7 +13,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
-use crate::protocol::{Report, Response};
+use crate::protocol::{Carried, Report, Response};
 use crate::supervisor::keyboard::Key;
 use crate::supervisor::life::State;
 use crate::supervisor::machine::{Action, Input};
@@ -42,7 +42,7 @@ fn any_child_input() -> impl Strategy<Value = Input> {
         2 => any::<bool>().prop_map(handed_over),
         3 => (0..3usize, any::<bool>()).prop_map(|(end, hands_over)| {
             let end = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed][end];
-            report(Report::Leaving { end, hands_over })
+            report(Report::Leaving { end, hands_over, carried: Carried::default() })
         }),
         1 => Just(died()),
     ]

@@ -11,7 +11,7 @@ use crate::generation::Generation;
 use crate::heartbeat::Beat;
 use crate::os::Errno;
 use crate::os::signals::Signal;
-use crate::protocol::{Report, Response, StopReason};
+use crate::protocol::{Carried, Report, Response, StopReason};
 use crate::supervisor::machine::{Action, Input};
 
 #[test]
@@ -35,7 +35,7 @@ fn the_next_child_is_forked_when_the_stop_for_a_change_begins_and_starts_when_th
 fn a_standby_is_not_used_where_the_next_child_must_not_go_on_from_here() {
     let stopping = [started(), restarting()];
     let mut bench = Bench::after(OnExit::Wait, &stopping);
-    let last = report(Report::Leaving { end: ChildEnd::Reload, hands_over: false });
+    let last = report(Report::Leaving { end: ChildEnd::Reload, hands_over: false, carried: Carried::default() });
     assert_eq!(bench.says(last), "dismiss 2; forget watches; release; fork 2; start 2");
     let mut bench = Bench::after(OnExit::Wait, &stopping);
     bench.step(changed(true, Response::Restart));
@@ -72,7 +72,10 @@ fn a_standby_that_dies_or_cannot_be_had_is_replaced_without_a_word() {
     let second = Generation::FIRST.next();
     for loss in [
         Input::ChildDied(second, Loss::NoAnswer),
-        Input::Report(second, Report::Leaving { end: ChildEnd::Failed, hands_over: false }),
+        Input::Report(
+            second,
+            Report::Leaving { end: ChildEnd::Failed, hands_over: false, carried: Carried::default() },
+        ),
     ] {
         let mut bench = Bench::after(OnExit::Wait, &[started(), restarting()]);
         assert_eq!(short(&bench.step_of(loss)), "dismiss 2");

@@ -26,6 +26,8 @@ use crate::protocol::{Directive, Report};
 pub struct Rules {
     /// The command as one line.
     pub command: String,
+    /// Whether there is a command; else there are only runs.
+    pub has_command: bool,
     /// What a change leads to.
     pub on_change: OnChange,
     /// What the command's own end leads to.

@@ -15,7 +15,7 @@ use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
 use crate::os::{Errno, reason};
-use crate::protocol::Directive;
+use crate::protocol::{Carried, Directive};
 use crate::restart::Backoff;
 
 /// The first child is tried for until the delay between two attempts is longer than this; later ones for ever.
@@ -34,6 +34,10 @@ pub struct Succession {
     pub said: Said,
     /// The present series of restarts.
     pub damping: Damping,
+    /// Whether what changed was counted when its preparation began.
+    pub is_counted: bool,
+    /// What the last child has left to do.
+    pub carried: Carried,
     /// Whether a command was ever started.
     pub ever_ran: bool,
     /// Nobody has a child: the next one comes then.
@@ -79,6 +83,8 @@ impl Succession {
             behind: Behind::default(),
             said: Said::default(),
             damping: Damping::default(),
+            is_counted: false,
+            carried: Carried::default(),
             ever_ran: false,
             pause: None,
             end: None,
@@ -121,6 +127,29 @@ impl Succession {
             actions.push(Action::Dismiss(generation));
             self.start_anew(generation, actions);
         }
+    }
+
+    /// The next generation starts because of these changes.
+    pub fn is_behind(
+        &mut self,
+        of: Generation,
+        changes: ChangeSet,
+        noticed_ns: i64,
+        quiet: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        if !std::mem::take(&mut self.is_counted) && self.behind.changes.is_empty() {
+            self.count(of, &changes, quiet, actions);
+        } else {
+            self.damping.join(&changes);
+        }
+        self.behind.add(changes, noticed_ns);
+    }
+
+    /// Something is done about these changes that may change files again.
+    pub fn count(&mut self, of: Generation, changes: &ChangeSet, quiet: Duration, actions: &mut Vec<Action>) {
+        let series = self.damping.restart(changes, quiet);
+        actions.extend(series.map(|series| Action::TellSeries(of, series)));
     }
 
     /// A child has said its last word.
@@ -201,6 +230,7 @@ impl Succession {
         let watched = generation == self.generation;
         if watched {
             self.dismiss_standby(actions);
+            self.carried = Carried::default();
             actions.push(Action::ForgetWatches);
         }
         let lived = now.saturating_duration_since(life.since);
@@ -335,6 +365,8 @@ impl Succession {
 
     /// Starts a generation with a config that is read for it, and with a watch state of its own.
     fn start_anew(&mut self, generation: Generation, actions: &mut Vec<Action>) {
+        // Another preparation may be configured.
+        (self.carried.prepared, self.carried.outputs) = (false, ChangeSet::default());
         actions.extend([Action::ForgetWatches, Action::ReadConfig(generation), Action::Fork(generation)]);
         actions.push(Action::Start(generation, self.behind.changes.clone()));
     }

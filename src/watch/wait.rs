@@ -22,8 +22,9 @@ pub struct Door {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// The child's: a job has ended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "jobs come next"))]
     Job,
+    /// The child's: the command has ended, and changes may have waited for that.
+    Ended,
     /// The supervisor's, by its number.
     Asked(u64),
 }

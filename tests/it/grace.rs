@@ -22,7 +22,8 @@ const DRAINS: &str =
 /// Starts that server, and waits until it handles TERM.
 fn draining(sandbox: &Sandbox, arguments: &[&str]) -> Session {
     sandbox.write("app.txt", "one");
-    let mut session = sandbox.start(arguments.iter().chain(&["--", "sh", "-c", DRAINS]));
+    // The command looks for a file outside of the directory, and reloadrun would find out that it counts.
+    let mut session = sandbox.start(arguments.iter().chain(&["--discover", "off", "--", "sh", "-c", DRAINS]));
     session.wait_armed(1);
     session.wait_until("the trap", || session.stdout() == "ready\n");
     session

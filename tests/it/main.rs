@@ -47,6 +47,7 @@ mod ranks;
 mod readiness;
 mod readme;
 mod restart;
+mod rollout;
 mod saves;
 mod series;
 mod signals;

@@ -381,6 +381,19 @@ fn every_event_is_documented_with_an_example_that_has_the_documented_keys() {
     assert_eq!(seen, events, "the sections of docs/events.md, and the events there are");
 }
 
+/// Those of a preparation that fails and one that succeeds, and of a run.
+fn events_of_jobs() -> Vec<serde_json::Value> {
+    let sandbox = Sandbox::new();
+    let options = ["-w", "*.txt", "--prepare", "test -e fine.txt || kill -KILL $$", "--on-change", "run:kill -KILL $$"];
+    let mut session = sandbox.start(options.iter().chain(&["--", "sleep", "600"]));
+    session.wait("prepare_failed");
+    sandbox.write("fine.txt", "");
+    session.wait("started");
+    sandbox.write("more.txt", "");
+    session.wait("ran");
+    session.stop().events
+}
+
 #[test]
 fn the_keys_of_real_events_are_the_documented_ones() {
     let page = read("docs/events.md");
@@ -411,11 +424,12 @@ fn the_keys_of_real_events_are_the_documented_ones() {
     for verb in ["pause", "resume"] {
         assert!(sandbox.command([verb]).output().expect("reloadrun starts").status.success());
     }
-    let ended = session.stop();
-    let kinds: BTreeSet<&str> = ended.events.iter().filter_map(|event| event["event"].as_str()).collect();
+    let mut all = session.stop().events;
+    all.extend(events_of_jobs());
+    let kinds: BTreeSet<&str> = all.iter().filter_map(|event| event["event"].as_str()).collect();
     // `degraded` needs a fault, and `status` a command that sends one; all other events have come.
     assert_eq!(kinds.len(), events().len() - 2, "{kinds:?}");
-    for event in &ended.events {
+    for event in &all {
         let name = event["event"].as_str().expect("every event has a name");
         let section =
             page.split("\n## `").find(|section| section.starts_with(&format!("{name}`"))).expect("it is documented");
