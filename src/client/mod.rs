@@ -117,17 +117,17 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
             report::complain(&["the run has ended".to_owned()]);
             return Ok(ExitCode::NOT_LIVE);
         }
-        Heard::Nothing if let Verb::Wait(timeout) = order.verb => {
+        Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
+        Heard::Nothing => {
+            let Verb::Wait(timeout) = order.verb else {
+                return Err(Error::own(format!(
+                    "the run with pid {} does not answer; is it stopped? (`kill -CONT {0}` continues it)",
+                    greeting.pid
+                )));
+            };
             let timeout = humantime::format_duration(timeout);
             report::complain(&[format!("the saves are not live after {timeout} (--timeout)")]);
             return Ok(ExitCode::TIME_IS_UP);
-        }
-        Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
-        Heard::Nothing => {
-            return Err(Error::own(format!(
-                "the run with pid {} does not answer; is it stopped? (`kill -CONT {0}` continues it)",
-                greeting.pid
-            )));
         }
     };
     let Ok(understood) = serde_json::from_str::<Answer>(&answer) else {
