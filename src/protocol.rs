@@ -177,6 +177,8 @@ pub enum Report {
         ran_ns: u64,
         /// Whether a failure leaves nothing to do but to wait: the command has not been started.
         nothing_runs: bool,
+        /// Whether more has changed, so that another job begins at once.
+        goes_on: bool,
     },
     /// The run for a change set has ended.
     Ran {
@@ -184,6 +186,8 @@ pub enum Report {
         status: CommandStatus,
         /// How long it ran, nanoseconds.
         ran_ns: u64,
+        /// Whether more has changed, so that another job begins at once, or the next generation.
+        goes_on: bool,
     },
     /// The command has ended, and these changes waited for that: it is started again.
     Dequeued {

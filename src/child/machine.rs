@@ -419,8 +419,8 @@ impl Machine {
     fn job_over(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
         let ran_ns = nanoseconds(ran);
         self.job_ended = Some(match self.rollout.prepares_now() {
-            true => Report::Prepared { status, ran_ns, nothing_runs: false },
-            false => Report::Ran { status, ran_ns },
+            true => Report::Prepared { status, ran_ns, nothing_runs: false, goes_on: false },
+            false => Report::Ran { status, ran_ns, goes_on: false },
         });
         if matches!(self.state, State::Stopping { .. } | State::Left) {
             // It was ended with the tree.
@@ -438,6 +438,9 @@ impl Machine {
         let (Report::Prepared { status, .. } | Report::Ran { status, .. }) = &report else { return };
         let succeeded = *status == CommandStatus::Exited(0);
         let step = self.rollout.job_ended(succeeded);
+        if let Report::Prepared { goes_on, .. } | Report::Ran { goes_on, .. } = &mut report {
+            *goes_on = step.is_some();
+        }
         if let Report::Prepared { nothing_runs, .. } = &mut report {
             *nothing_runs = !succeeded && step.is_none() && matches!(self.state, State::Before);
         }

@@ -1,18 +1,19 @@
 //! What clients and keys ask for.
 
 use super::bench::{
-    Bench, asked, changed, died, exited, handed_over, leaving, ready, report, rules, started, stopped, stopping,
+    Bench, asked, changed, died, exited, handed_over, leaving, ready, report, rules, set, started, stopped, stopping,
 };
 use crate::config::{OnChange, OnExit};
 use crate::control::Request;
 use crate::degraded::Degraded;
-use crate::exit_code::ChildEnd;
+use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::os::signals::Signal;
 use crate::protocol::{Report, Response};
 use crate::supervisor::keyboard::Key;
 use crate::supervisor::life::TWICE;
 use crate::supervisor::machine::{Action, Input, Rules};
 use crate::supervisor::server::ClientId;
+use std::time::Duration;
 
 #[test]
 fn a_restart_that_was_asked_for_is_one_generation_however_often_it_is_asked_for() {
@@ -117,7 +118,7 @@ fn a_wait_during_a_stop_needs_no_barrier_and_one_whose_child_leaves_before_it_an
     let mut lost = with_probe(&[started(), ready()]);
     assert_eq!(lost.says(asked(Request::Wait)), "send barrier 1");
     lost.step(died());
-    lost.pass(std::time::Duration::from_secs(1));
+    lost.pass(Duration::from_secs(1));
     lost.step(Input::Tick);
     bench.step(leaving(ChildEnd::Reload));
     for mut bench in [bench, lost] {
@@ -176,4 +177,75 @@ fn a_generation_that_runs_on_beside_the_next_one_is_no_answer_for_a_save() {
     bench.step(handed_over(true));
     bench.step(started());
     assert!(bench.says(ready()).ends_with("; answer Live 2"));
+}
+
+fn preparing(first: bool) -> Input {
+    report(Report::Preparing { changes: set(false), quiet: Duration::ZERO, first })
+}
+
+fn prepared(code: u8, nothing_runs: bool, goes_on: bool) -> Input {
+    report(Report::Prepared { status: CommandStatus::Exited(code), ran_ns: 5, nothing_runs, goes_on })
+}
+
+fn ran(code: u8, goes_on: bool) -> Input {
+    report(Report::Ran { status: CommandStatus::Exited(code), ran_ns: 5, goes_on })
+}
+
+#[test]
+fn a_wait_is_not_answered_between_a_preparation_or_a_run_and_what_follows_it() {
+    for (before, job, after, answer) in [
+        (&[started(), ready()][..], &[preparing(false), prepared(0, false, false)][..], None, ""),
+        (&[started(), ready()], &[preparing(false), prepared(1, false, true)], Some(preparing(false)), ""),
+        (&[started(), ready()], &[preparing(false), prepared(1, false, false)], None, "Failed"),
+        // What ended before says nothing about a change that has come since.
+        (&[started(), exited(0)], &[preparing(false)], Some(prepared(0, false, false)), ""),
+        (&[started(), exited(0)], &[preparing(false), prepared(1, false, false)], None, "Failed"),
+        // The command has never started.
+        (&[preparing(true)], &[prepared(1, true, false)], None, "Failed"),
+        (
+            &[started(), ready()],
+            &[changed(false, Response::Run), ran(0, true)],
+            Some(changed(false, Response::Run)),
+            "",
+        ),
+        (&[started(), ready()], &[changed(false, Response::Run), ran(0, false)], None, "Live"),
+        (&[started(), ready()], &[changed(false, Response::Run), ran(1, false)], None, "Failed"),
+        (&[started(), exited(1)], &[changed(false, Response::Run), ran(0, false)], None, "Failed"),
+    ] {
+        let mut bench = with_probe(before);
+        bench.step(asked(Request::Wait));
+        let (begins, ends) = job.split_first().unwrap();
+        bench.step(begins.clone());
+        let mut said = bench.says(passed(1));
+        for input in ends.iter().cloned().chain(after) {
+            said += &bench.says(input);
+        }
+        let answered = said.split("answer ").nth(1).unwrap_or_default();
+        assert!(answered.starts_with(answer) && answered.is_empty() == answer.is_empty(), "{job:?}: {said}");
+    }
+}
+
+#[test]
+fn a_command_that_starts_after_a_preparation_that_failed_before_runs_and_is_waited_for() {
+    let failed = [preparing(true), prepared(1, true, false), preparing(true), prepared(0, true, false)];
+    let mut bench = with_probe(&failed);
+    bench.step(report(Report::Starting { changes: set(false) }));
+    bench.step(asked(Request::Wait));
+    assert_eq!(bench.says(passed(1)), "");
+    assert_eq!(bench.says(started()), "tell started");
+    assert_eq!(bench.says(ready()), "tell ready; answer Live 1");
+    // And it stays: no delay of the time before starts it anew.
+    let mut bench = Bench::after(OnExit::Restart, &failed);
+    bench.step(report(Report::Starting { changes: set(false) }));
+    bench.step(started());
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.says(Input::Tick), "");
+}
+
+#[test]
+fn a_wait_for_a_generation_whose_command_cannot_begin_is_answered() {
+    let mut bench = with_probe(&[started(), ready(), changed(false, Response::Restart), stopped()]);
+    bench.step(asked(Request::Wait));
+    bench.step(leaving(ChildEnd::Reload));
+    assert_eq!(bench.says(exited(127)), "tell exited; tell waiting; answer Failed 2");
 }

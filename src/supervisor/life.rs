@@ -78,6 +78,19 @@ pub enum Readiness {
     Never,
 }
 
+/// What is done about a change beside the command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing, or the command has it.
+    Nothing,
+    /// It is being prepared, waits for the end of the command, or a run for it is under way.
+    UnderWay,
+    /// It could not be prepared.
+    Unprepared(CommandStatus),
+    /// The run for it has ended.
+    Ran(CommandStatus),
+}
+
 /// One generation.
 #[derive(Debug)]
 pub struct Life {
@@ -91,10 +104,8 @@ pub struct Life {
     pub command_runs: bool,
     /// The signal that it got for a change, whose effect is unknown.
     pub signalled: Option<Signal>,
-    /// Whether a change is on its way: it is being prepared, waits for the end of the command, or a run for it is under way.
-    pub has_work: bool,
-    /// How the last preparation failed, until the next one.
-    pub unprepared: Option<CommandStatus>,
+    /// What is done about the last change beside the command.
+    pub work: Work,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
     /// Whether it is ready; `NotYet` also where there is no probe.
@@ -114,8 +125,7 @@ impl Life {
             since: now,
             leader: None,
             command_runs: false,
-            has_work: false,
-            unprepared: None,
+            work: Work::Nothing,
             signalled: None,
             ended: None,
             readiness: Readiness::NotYet,
@@ -156,6 +166,14 @@ impl Life {
     pub fn prepares(&mut self) {
         if self.state == State::Starting {
             self.state = State::Running;
+        }
+    }
+
+    /// What was prepared is started now.
+    pub fn command_starts(&mut self) {
+        self.work = Work::Nothing;
+        if self.is_up() {
+            self.state = State::Starting;
         }
     }
 

@@ -32,7 +32,7 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
-use super::life::{Life, Readiness, State};
+use super::life::{Life, Readiness, State, Work};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
@@ -209,10 +209,10 @@ impl Machine {
                     life.signalled = Some(signal);
                 }
                 match response {
-                    Response::Signal => {}
-                    Response::Queue => life.has_work = true,
+                    Response::Signal => life.work = Work::Nothing,
+                    Response::Queue => life.work = Work::UnderWay,
                     Response::Run => {
-                        life.has_work = true;
+                        life.work = Work::UnderWay;
                         self.succession.count(of, &changes, quiet, actions);
                     }
                     Response::HandOver => self.succession.is_behind(of, changes, noticed_ns, quiet, actions),
@@ -224,20 +224,25 @@ impl Machine {
             }
             Report::Preparing { changes, quiet, first } => {
                 life.prepares();
-                (life.has_work, life.unprepared) = (true, None);
+                life.work = Work::UnderWay;
                 actions.push(tell(What::Preparing { changes: changes.clone() }));
                 if !first {
                     self.succession.count(of, &changes, quiet, actions);
                     self.succession.is_counted = true;
                 }
             }
-            Report::Starting { changes } => self.succession.behind.changes = changes,
+            Report::Starting { changes } => {
+                life.command_starts();
+                self.succession.behind.changes = changes;
+            }
+            // The command does not have it yet.
             Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
-                life.has_work = false;
                 actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
             }
-            Report::Prepared { status, ran_ns, nothing_runs } => {
-                (life.has_work, life.unprepared) = (false, Some(status.clone()));
+            Report::Prepared { status, ran_ns, nothing_runs, goes_on } => {
+                if !goes_on {
+                    life.work = Work::Unprepared(status.clone());
+                }
                 let (ran_ms, command_runs) = (ran_ns as f64 / 1e6, life.command_runs);
                 actions.push(tell(What::PrepareFailed { status: status.clone(), ran_ms, command_runs }));
                 let is_up = life.is_up();
@@ -248,8 +253,10 @@ impl Machine {
                     self.policy(of, "the preparation", &status, Duration::from_nanos(ran_ns), now, actions);
                 }
             }
-            Report::Ran { status, ran_ns } => {
-                life.has_work = false;
+            Report::Ran { status, ran_ns, goes_on } => {
+                if !goes_on {
+                    life.work = Work::Ran(status.clone());
+                }
                 actions.push(tell(What::Ran { status, ran_ms: ran_ns as f64 / 1e6 }));
             }
             // They were told when they came.

@@ -11,6 +11,8 @@
 //! | has no child, or one that starts, stops or leaves    | none yet                     |
 //! | prepares a change, or runs something for it          | none yet                     |
 //! | could not prepare the last change                    | failed                       |
+//! | ran something for it that did not end with 0         | failed                       |
+//! | the same, with 0, and no command could be proven     | live                         |
 //! | has a command that ended by itself, with 0           | live                         |
 //! | the same, in another way, or before it was ready     | failed                       |
 //! | has a command that got a signal, not proven          | delivered                    |
@@ -19,7 +21,7 @@
 //! | the same, and it cannot be proven any more           | failed                       |
 //! | the same, proven                                     | live                         |
 
-use super::life::{Life, Readiness, State};
+use super::life::{Life, Readiness, State, Work};
 use super::server::ClientId;
 use crate::control::{Outcome, Waited};
 use crate::exit_code::ExitCode;
@@ -45,6 +47,18 @@ pub enum Standing {
         /// With 0.
         well: bool,
     },
+    /// The last change could not be prepared.
+    Unprepared {
+        /// How the preparation ended.
+        status: String,
+    },
+    /// The run for the last change has ended.
+    Ran {
+        /// How.
+        status: String,
+        /// With 0.
+        well: bool,
+    },
     /// All is over.
     Over,
 }
@@ -52,6 +66,19 @@ pub enum Standing {
 impl Standing {
     /// Of the generation that has all saves so far, and how far it has come.
     pub fn of(life: &Life, readiness: Readiness) -> Standing {
+        let is_here = matches!(life.state, State::Running | State::Waiting | State::Delayed(_));
+        match &life.work {
+            Work::UnderWay => return Standing::Between,
+            Work::Unprepared(status) if is_here => return Standing::Unprepared { status: status.to_string() },
+            Work::Ran(status) if is_here => {
+                let well = status.code() == ExitCode::SUCCESS;
+                // Else the command has the last word.
+                if !well || (readiness == Readiness::Unknown && life.ended.is_none()) {
+                    return Standing::Ran { status: status.to_string(), well };
+                }
+            }
+            Work::Nothing | Work::Unprepared(_) | Work::Ran(_) => {}
+        }
         match (life.state, &life.ended) {
             (State::Waiting | State::Delayed(_), Some(status)) => {
                 let well = status.code() == ExitCode::SUCCESS && readiness != Readiness::Never;
@@ -59,14 +86,6 @@ impl Standing {
             }
             // Given up on; it is being ended, and another one runs.
             (State::Waiting, None) if readiness == Readiness::Never => Standing::Running { readiness, signalled: None },
-            (State::Running, _) if life.has_work => Standing::Between,
-            (State::Running, _) if life.unprepared.is_some() => {
-                let status = life.unprepared.as_ref().map(ToString::to_string).unwrap_or_default();
-                Standing::Exited {
-                    status: format!("is as before: the change could not be prepared ({status})"),
-                    well: false,
-                }
-            }
             (State::Running, _) => Standing::Running { readiness, signalled: life.signalled },
             _ => Standing::Between,
         }
@@ -148,6 +167,13 @@ fn answer(generation: Generation, standing: &Standing, paused: bool, before_barr
         Standing::Exited { status, well: false } => {
             (Outcome::Failed, format!("the command of generation {generation} {status}"))
         }
+        Standing::Unprepared { status } => {
+            (Outcome::Failed, format!("generation {generation}: the change could not be prepared ({status})"))
+        }
+        Standing::Ran { status, well } => {
+            let outcome = if *well { Outcome::Live } else { Outcome::Failed };
+            (outcome, format!("generation {generation}: the run for the change {status}"))
+        }
         Standing::Running { signalled: Some(signal), .. } => {
             (Outcome::Delivered, format!("{signal} was sent to the command; what it did about it is unknown"))
         }
@@ -193,6 +219,9 @@ mod tests {
             (running(Readiness::Ready(Duration::ZERO), None), true, Some(Outcome::Paused)),
             (running(Readiness::Ready(Duration::ZERO), Some(Signal::HUP)), false, Some(Outcome::Delivered)),
             (running(Readiness::Unknown, None), false, Some(Outcome::Started)),
+            (Standing::Unprepared { status: "exited".into() }, false, Some(Outcome::Failed)),
+            (Standing::Ran { status: "exited".into(), well: true }, false, Some(Outcome::Live)),
+            (Standing::Ran { status: "exited".into(), well: false }, false, Some(Outcome::Failed)),
             (running(Readiness::NotYet, None), false, None),
             (running(Readiness::Never, None), false, Some(Outcome::Failed)),
         ] {

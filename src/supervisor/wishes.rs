@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::keyboard::Key;
-use super::life::Readiness;
+use super::life::{Readiness, State};
 use super::server::ClientId;
 use super::step::{Action, Shown};
 use super::succession::Succession;
@@ -123,7 +123,7 @@ impl Wishes {
         let standing = match newest {
             _ if succession.is_over() => Standing::Over,
             // They lead to a generation that has not started.
-            Some(_) if !succession.behind.changes.is_empty() => Standing::Between,
+            Some(life) if life.state == State::Running && !succession.behind.changes.is_empty() => Standing::Between,
             Some(life) => Standing::of(life, readiness),
             None => Standing::Between,
         };

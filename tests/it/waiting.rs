@@ -153,6 +153,34 @@ fn a_command_that_ended_well_has_had_its_saves() {
 }
 
 #[test]
+fn a_wait_during_a_preparation_or_a_run_is_for_what_comes_after_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.txt", "0");
+    sandbox.write("live.txt", "-");
+    let prepare = "cp app.txt built.txt && sleep 0.3 && ! grep bad built.txt";
+    let command = ["--", "sh", "-c", "cp built.txt live.txt; exec sleep 100"];
+    let mut session = sandbox.start(["-w", "app.txt", "--prepare", prepare].iter().chain(&command));
+    session.wait("started");
+    sandbox.write("app.txt", "1");
+    assert!(answer(&sandbox, &["wait"], 4).starts_with("generation 2 has started"));
+    sandbox.write("app.txt", "bad");
+    assert!(answer(&sandbox, &["wait"], 1).contains("could not be prepared (exited with 1)"));
+    session.stop().assert_code(143);
+    let run = "run:cp app.txt live.txt; sleep 0.3; ! grep bad live.txt";
+    let mut session = sandbox.start(["-w", "app.txt", "--on-change", run]);
+    session.wait("watching");
+    sandbox.write("app.txt", "2");
+    assert!(answer(&sandbox, &["wait"], 0).contains("the run for the change exited with 0"));
+    session.wait("changed");
+    sandbox.write("app.txt", "3");
+    session.wait("changed");
+    sandbox.write("app.txt", "bad");
+    assert!(answer(&sandbox, &["wait"], 1).contains("the run for the change exited with 1"));
+    assert_eq!(sandbox.read("live.txt"), "bad");
+    session.stop().assert_code(143);
+}
+
+#[test]
 fn in_a_pause_and_after_a_signal_it_says_so_at_once() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start([
