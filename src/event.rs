@@ -259,6 +259,15 @@ pub struct Watching {
     pub polled: usize,
 }
 
+impl Watching {
+    /// How much is watched: `1 file in 3 directories`.
+    pub fn extent(&self) -> String {
+        let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let (files, directories) = (self.files, self.directories);
+        format!("{} in {}", plural(files, "file", "files"), plural(directories, "directory", "directories"))
+    }
+}
+
 /// What was found out about the files of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discovered {

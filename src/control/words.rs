@@ -57,10 +57,7 @@ pub fn in_words(status: &Status) -> Vec<String> {
                 0 => String::new(),
                 polled => format!(", {polled} of them polled"),
             };
-            format!(
-                "watches {what}: {} files in {} directories below {}, by {}{polled}",
-                watching.files, watching.directories, watching.root, watching.backend
-            )
+            format!("watches {what}: {} below {}, by {}{polled}", watching.extent(), watching.root, watching.backend)
         }
         None => "the watches are not in place yet".to_owned(),
     });

@@ -275,7 +275,7 @@ impl Human {
 }
 
 fn watched(watching: &Watching) -> String {
-    let Watching { patterns, root, directories, files, backend, polled } = watching;
+    let Watching { patterns, root, directories, backend, polled, .. } = watching;
     let what = match patterns.as_slice() {
         [] => format!("everything in {root}"),
         patterns => format!("'{}'", patterns.join(";")),
@@ -285,12 +285,7 @@ fn watched(watching: &Watching) -> String {
         all if all == directories => ", polled".to_owned(),
         some => format!(", {some} of them polled"),
     };
-    let plural = |count: &usize, one: &str, many: &str| format!("{count} {}", if *count == 1 { one } else { many });
-    format!(
-        "watching {what}: {} in {} ({backend}{polled})",
-        plural(files, "file", "files"),
-        plural(directories, "directory", "directories"),
-    )
+    format!("watching {what}: {} ({backend}{polled})", watching.extent())
 }
 
 fn said_first(change: Option<String>) -> String {
