@@ -43,7 +43,7 @@ use crate::ready::{Asking, Prober};
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
-use crate::watch::{Door, Mark, Watcher};
+use crate::watch::{Door, Watcher};
 
 /// So long the start of the command waits for its watches at the most. A small tree is armed in a fraction of it
 /// and then has no gap; of a large one the rest is armed while the command starts.
@@ -187,6 +187,7 @@ impl<'a> Driver<'a> {
         let door = watcher.door();
         let watcher = SharedWatcher::new(watcher);
         let machine = Machine::new(config.on_change.clone(), config.on_exit, config.stop_timeout, config.overlap);
+        let machine = machine.paused(request.paused);
         let mut driver = Driver {
             config,
             reports,
@@ -425,14 +426,10 @@ impl<'a> Driver<'a> {
         if input != Input::Tick {
             debug!(?input, "child");
         }
-        match input {
-            Input::Ended { .. } => {
-                // There is but one such end.
-                let _ = self.ended.set(Instant::now());
-                self.ask_no_more();
-            }
-            Input::Passed(Mark::Job) => self.prepares.store(false, Ordering::Relaxed),
-            _ => {}
+        if let Input::Ended { .. } = input {
+            // There is but one such end.
+            let _ = self.ended.set(Instant::now());
+            self.ask_no_more();
         }
         let mut follow = Vec::new();
         for action in self.machine.step(input, Instant::now()) {
@@ -479,8 +476,13 @@ impl<'a> Driver<'a> {
     /// A command that gets a signal, perhaps from a run, imports anew, and must not find what was compiled from the old
     /// sources.
     fn before(&self, report: &Report) {
-        if let Report::Changed { changes, response: Response::Signal | Response::Run, .. } = report {
-            self.caches.drop_compiled(changes.paths());
+        match report {
+            Report::Changed { changes, response: Response::Signal | Response::Run, .. } => {
+                self.caches.drop_compiled(changes.paths());
+            }
+            // What changes from here on is no output any more.
+            Report::Prepared { .. } => self.prepares.store(false, Ordering::Relaxed),
+            _ => {}
         }
     }
 

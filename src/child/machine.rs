@@ -203,6 +203,8 @@ pub struct Machine {
     ready: bool,
     /// Whether the watching has ended here.
     handed_over: bool,
+    /// Whether changes are collected, and lead to nothing.
+    paused: bool,
     state: State,
     signalled: Option<Signalled>,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
@@ -232,6 +234,7 @@ impl Machine {
             overlaps,
             ready: false,
             handed_over: false,
+            paused: false,
             state: State::Running,
             signalled: None,
             left: None,
@@ -247,6 +250,11 @@ impl Machine {
     pub fn preparing(self, outputs: &ChangeSet) -> Machine {
         let outputs = outputs.paths().map(Into::into).collect();
         Machine { rollout: Rollout::new(goal(&self.on_change), true, outputs), ..self }
+    }
+
+    /// In a pause from the start.
+    pub fn paused(self, paused: bool) -> Machine {
+        Machine { paused, ..self }
     }
 
     /// When it wants a tick.
@@ -279,7 +287,7 @@ impl Machine {
                 self.roll(batch, now, &mut actions);
             }
             Input::JobStarted => self.tree_gone = false,
-            Input::JobEnded { status, ran } => self.job_over(status, ran, &mut actions),
+            Input::JobEnded { status, ran } => self.job_over(status, ran, now, &mut actions),
             Input::Ended { status, ran } => self.ended(status, ran, now, &mut actions),
             // During a stop it is no news: the stop continues it.
             Input::Suspended { pid } if matches!(self.state, State::Running) => {
@@ -322,7 +330,13 @@ impl Machine {
             Input::Passed(Mark::Ended) => self.queue_decided(now, &mut actions),
             Input::Told(Directive::Stop) => self.stop(StopReason::Request, now, &mut actions),
             Input::Told(Directive::Signal { number }) => actions.push(Action::Signal(number)),
-            Input::Told(Directive::Pause { on }) => actions.push(Action::Pause(on)),
+            Input::Told(Directive::Pause { on }) => {
+                self.paused = on;
+                actions.push(Action::Pause(on));
+                if on {
+                    self.queue_decided(now, &mut actions);
+                }
+            }
             Input::SupervisorGone => {
                 self.abandon("the supervisor is gone; ending the command", now, &mut actions);
             }
@@ -402,6 +416,10 @@ impl Machine {
                 let exited = Report::Exited { status, ran_ns: nanoseconds(ran), again: false };
                 if self.rollout.queues() {
                     self.queue_ended = Some((exited, false));
+                    // What changes in a pause is collected, and would hold up the answer until the pause is over.
+                    if self.paused {
+                        return self.queue_decided(now, actions);
+                    }
                     return actions.push(Action::Mark(Mark::Ended));
                 }
                 // Nothing waits for it.
@@ -416,7 +434,7 @@ impl Machine {
         }
     }
 
-    fn job_over(&mut self, status: CommandStatus, ran: Duration, actions: &mut Vec<Action>) {
+    fn job_over(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
         let ran_ns = nanoseconds(ran);
         self.job_ended = Some(match self.rollout.prepares_now() {
             true => Report::Prepared { status, ran_ns, nothing_runs: false, goes_on: false },
@@ -425,6 +443,10 @@ impl Machine {
         if matches!(self.state, State::Stopping { .. } | State::Left) {
             // It was ended with the tree.
             return;
+        }
+        // In a pause the answer would wait for its end. A command that runs can wait for that too.
+        if self.paused && (matches!(self.state, State::Before) || !self.rollout.prepares_now()) {
+            return self.job_decided(now, actions);
         }
         actions.push(Action::Mark(Mark::Job));
     }
@@ -450,7 +472,7 @@ impl Machine {
 
     /// The command has ended, and all that had changed before is known.
     fn queue_decided(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if let Some((_, answered)) = &mut self.queue_ended {
+        if let Some((_, answered @ false)) = &mut self.queue_ended {
             *answered = true;
             let step = self.rollout.command_ended();
             self.proceed(step, now, actions);

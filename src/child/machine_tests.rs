@@ -441,3 +441,33 @@ fn a_barrier_is_passed_on_to_the_watcher_and_its_answer_to_the_supervisor_in_eve
 
 #[path = "overlap_tests.rs"]
 mod overlap;
+
+/// In a pause the watcher collects, and answers when the pause is over.
+#[test]
+fn in_a_pause_nothing_that_ends_waits_for_the_watcher_unless_it_would_lead_to_something() {
+    let job_ended = |code| Input::JobEnded { status: CommandStatus::Exited(code), ran: Duration::ZERO };
+    let (mut machine, now) = running(OnChange::Queue);
+    machine.step(Input::Told(Directive::Pause { on: true }), now);
+    let exited = Report::Exited { status: CommandStatus::Exited(7), ran_ns: 1_000_000_000, again: false };
+    assert_eq!(machine.step(ended(7), now), [Action::Report(exited.clone())]);
+    // The pause comes while the answer is on its way.
+    let (mut machine, now) = running(OnChange::Queue);
+    assert_eq!(machine.step(ended(7), now), [Action::Mark(Mark::Ended)]);
+    let paused = machine.step(Input::Told(Directive::Pause { on: true }), now);
+    assert_eq!(paused, [Action::Pause(true), Action::Report(exited)]);
+    assert_eq!(machine.step(Input::Passed(Mark::Ended), now), []);
+    // A run is over; a preparation while the command runs leads to a restart, and the next start to nothing else.
+    let (mut machine, now) = running(OnChange::Run("true".into()));
+    machine.step(settled(set(false)), now);
+    machine.step(Input::Told(Directive::Pause { on: true }), now);
+    let ran = Report::Ran { status: CommandStatus::Exited(0), ran_ns: 0, goes_on: false };
+    assert_eq!(machine.step(job_ended(0), now), [Action::Report(ran)]);
+    let new = || Machine::new(OnChange::Restart, OnExit::Wait, GRACE, false).preparing(&ChangeSet::default());
+    let mut machine = new().paused(true);
+    machine.step(Input::Prepare(set(false)), now);
+    assert!(machine.step(job_ended(0), now).contains(&Action::Start(set(false))));
+    let mut machine = new().paused(true);
+    machine.step(Input::Started { pid: 7 }, now);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(job_ended(0), now), [Action::Mark(Mark::Job)]);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::control::answer;
 use crate::support::watched::{names, run};
 use crate::support::{Sandbox, Session};
 
@@ -158,6 +159,28 @@ fn in_ci_a_queued_command_ends_reloadrun_unless_something_changed_while_it_ran()
     let ended = session.wait_end();
     ended.assert_code(6);
     assert_eq!((ended.count("started"), ended.count("exited"), ended.count("waiting")), (3, 3, 0));
+}
+
+#[test]
+fn in_a_pause_a_queued_command_ends_reloadrun_and_a_restart_starts_what_was_prepared() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.py", "0");
+    let line = "until [ -e go ]; do sleep 0.02; done; exit 7";
+    let mut session =
+        sandbox.start(["-w", "*.py", "--on-change", "queue", "--on-exit", "exit", "--", "sh", "-c", line]);
+    session.wait_armed(1);
+    answer(&sandbox, &["pause"], 0);
+    sandbox.write("app.py", "1");
+    sandbox.write("go", "");
+    session.wait_end().assert_code(7);
+    let prepare = "date +%N > built.py; sleep 0.2";
+    let mut session = sandbox.start(["-w", "*.py", "--prepare", prepare, "--", "sleep", "100"]);
+    session.wait_started(1);
+    answer(&sandbox, &["pause"], 0);
+    sandbox.write("app.py", "2");
+    answer(&sandbox, &["restart"], 0);
+    session.wait_started(2);
+    session.stop().assert_code(143);
 }
 
 #[test]
