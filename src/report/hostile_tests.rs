@@ -71,6 +71,7 @@ fn every_event() -> Vec<What> {
         What::Hint { message: hostile() },
         What::Listening { address: hostile(), descriptor: 3 },
         What::Ready { after_ms: 412.0 },
+        What::MainProcess { pid: 4720 },
         What::Status { message: hostile() },
         What::StillStopping {
             signal: Signal::TERM,
@@ -112,6 +113,7 @@ fn number(what: &What) -> usize {
         What::Discovered(_) => 20,
         What::Paused => 21,
         What::Resumed => 22,
+        What::MainProcess { .. } => 23,
     }
 }
 

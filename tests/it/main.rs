@@ -36,6 +36,7 @@ mod overlap;
 mod overlap_servers;
 mod own_outputs;
 mod patterns;
+mod pid_files;
 mod print_watched;
 mod print_watched_faults;
 mod print_watched_strace;
