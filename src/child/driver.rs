@@ -588,11 +588,12 @@ impl<'a> Driver<'a> {
         let elsewhere = || pid_file.ended_elsewhere().then_some(CommandStatus::Exited(0));
         let main_ended = collected.or_else(elsewhere);
         let mut inputs = Vec::new();
-        if let Some(status) = first {
-            inputs.extend(self.follow(main_process::Input::FirstEnded(status)));
-        }
+        // The first process, if it is the parent of the main one, has waited for that.
         if let Some(status) = main_ended {
             inputs.extend(self.follow(main_process::Input::MainEnded(status)));
+        }
+        if let Some(status) = first {
+            inputs.extend(self.follow(main_process::Input::FirstEnded(status)));
         }
         if gone {
             inputs.extend(self.follow(main_process::Input::TreeGone));

@@ -18,7 +18,8 @@ if len(sys.argv) == 1:
     if os.fork(): os._exit(0)
     while not pathlib.Path('go').exists(): time.sleep(0.005)
 def renew(*_):
-    if os.fork() == 0: os.execv(sys.executable, [sys.executable, 'daemon.py', str(os.getppid())])
+    old = os.getpid()
+    if os.fork() == 0: os.execv(sys.executable, [sys.executable, 'daemon.py', str(old)])
     os._exit(0)
 signal.signal(signal.SIGHUP, lambda *_: print(g, 'heard', os.getpid(), flush=True))
 signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
