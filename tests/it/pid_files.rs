@@ -187,6 +187,22 @@ fn a_command_that_fails_before_it_moves_to_the_background_ends_with_its_code() {
 }
 
 #[test]
+fn a_save_is_not_lost_when_the_command_ends_before_its_main_process_is_known() {
+    for on_exit in ["wait", "exit"] {
+        let sandbox = Sandbox::new();
+        let options = ["-w", "a.txt", "--on-change", "signal:HUP", "--pidfile", "app.pid", "--on-exit", on_exit];
+        let line = "while ! test -e go; do sleep 0.01; done; exit 1";
+        let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", line]));
+        session.wait_armed(1);
+        sandbox.write("a.txt", "1");
+        session.wait("changed");
+        sandbox.write("go", "");
+        session.wait_started(2);
+        assert_eq!(session.wait("exited")["generation"], 2);
+    }
+}
+
+#[test]
 fn a_command_that_stays_in_the_foreground_gets_the_signal_where_the_file_says() {
     let sandbox = Sandbox::new();
     sandbox.write("go", "");
