@@ -67,6 +67,10 @@ pub struct Config {
     pub ready: Option<Probe>,
     /// So long after the start it is too late to become ready.
     pub ready_timeout: Duration,
+    /// The files that `variables` came from. They are watched like the config file.
+    pub env_files: Vec<PathBuf>,
+    /// Variables for the command, unless reloadrun was started with others of the same names.
+    pub variables: Vec<(OsString, OsString)>,
     /// Whether the next generation starts beside the old one, which stays until the next is ready.
     pub overlap: bool,
     /// Where the lockfile goes; `None` is a private one.
@@ -86,6 +90,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The files that it was read from, whether they exist or not: the config file, and those with variables.
+    pub fn sources(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.config_file).chain(&self.env_files)
+    }
+
     /// The words of the command; none where there is none.
     pub fn words(&self) -> &[OsString] {
         self.command.as_deref().unwrap_or_default()
@@ -249,6 +258,8 @@ pub mod tests {
             listen: Vec::new(),
             ready: None,
             ready_timeout: Duration::from_secs(60),
+            env_files: Vec::new(),
+            variables: Vec::new(),
             overlap: false,
             lockfile: None,
             events: None,

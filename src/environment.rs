@@ -12,9 +12,9 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process. Without `HOME`, the home directory is the one in the user database.
-    pub fn of_process() -> Environment {
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
+    /// That of this process, with the home directory of its user.
+    pub fn of_process(home: Option<PathBuf>) -> Environment {
+        let home = home.filter(|home| home.is_absolute());
         Environment { variables: Arc::new(std::env::vars_os().collect()), home }
     }
 

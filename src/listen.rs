@@ -17,7 +17,7 @@ use crate::os::handed_over::{self, FIRST};
 use crate::os::listeners::{holder, is_ending_or_has, on_port, on_unix};
 use crate::os::spawn::LISTEN_PID;
 use crate::os::tree::Process;
-use crate::os::way::own_user;
+use crate::os::user::own_user;
 use crate::os::{Errno, reason, socket};
 
 /// The variables of the protocol, except LISTEN_PID, which is known only after the fork.

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::address::{Address, Listen};
@@ -11,6 +11,7 @@ use crate::advice;
 use crate::change::{Look, seen_from};
 use crate::child;
 use crate::cli::args::{Args, Parsed, parse};
+use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::client;
@@ -20,7 +21,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::{Filter, OwnFiles, Rule};
+use crate::filter::{Filter, OwnFiles};
 use crate::heartbeat::Heartbeat;
 use crate::listen;
 use crate::os;
@@ -44,7 +45,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
-        Parsed::Ask(order) => client::run(&order, &Environment::of_process()),
+        Parsed::Init(init) => begin(&init),
+        Parsed::Ask(order) => client::run(&order, &Environment::of_process(os::user::home())),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
         Parsed::Wrong(text) => Err(Error::Words(text)),
     };
@@ -64,6 +66,12 @@ fn end_on_panic() {
         report::say(&format!("this is a bug in reloadrun: {panic}"));
         os::process::leave_at_once(ExitCode::OWN_FAILURE)
     }));
+}
+
+/// Writes a config file to start from.
+fn begin(init: &Init) -> Result<ExitCode> {
+    let wrote = init.write()?;
+    print(&format!("{}\n", escaped(&wrote))).map(|()| ExitCode::SUCCESS)
 }
 
 fn complain(error: &Error) {
@@ -167,8 +175,8 @@ fn supervise(
     let mut own = own_files(&config, heartbeat.path());
     socket.into_iter().for_each(|path| own.add_path(path.into()));
     let filter = Arc::new(Filter::new(&config, own.clone()));
-    let config_look = look(&config.config_file);
-    let mut invocation = Invocation { args, caller, config, listen_given, config_look, own, filter, dispositions };
+    let looks = looks(&config);
+    let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
     supervisor::run(&mut invocation, heartbeat, control)
 }
 
@@ -207,15 +215,17 @@ fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bo
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match &config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
-        OnChange::Signal(signal) if decision.rule != Rule::ConfigFile => format!("leads to {signal} to the command"),
-        OnChange::Queue if decision.rule != Rule::ConfigFile => {
-            "leads to another start after the command's end".to_owned()
-        }
-        OnChange::Run(line) if decision.rule != Rule::ConfigFile => format!("leads to a run of `{line}`"),
+        OnChange::Signal(signal) if !decision.rule.is_config() => format!("leads to {signal} to the command"),
+        OnChange::Queue if !decision.rule.is_config() => "leads to another start after the command's end".to_owned(),
+        OnChange::Run(line) if !decision.rule.is_config() => format!("leads to a run of `{line}`"),
         _ => "leads to a restart".to_owned(),
     };
     let rule = decision.rule.seen_from(&config.directory);
     (decision.counts, format!("a change {place}{} {effect}: {rule}", shown.display()))
+}
+
+fn looks(config: &Config) -> Vec<(PathBuf, Look)> {
+    config.sources().map(|path| (path.clone(), look(path))).collect()
 }
 
 /// Keeps the descriptor free by which the command tells that it is ready.
@@ -265,8 +275,8 @@ struct Invocation {
     config: Config,
     /// The sockets that were asked for; in the config they have the ports that the kernel chose.
     listen_given: Vec<Listen>,
-    /// How the config file looked before it was last read.
-    config_look: Look,
+    /// How the files of the config looked before they were last read.
+    looks: Vec<(PathBuf, Look)>,
     /// The files that reloadrun writes itself.
     own: OwnFiles,
     filter: Arc<Filter>,
@@ -279,31 +289,35 @@ impl Host for Invocation {
     }
 
     fn reload(&mut self) -> std::result::Result<(), Vec<String>> {
-        self.config_look = look(&self.config.config_file);
+        self.looks = looks(&self.config);
         let config = resolve(&self.args, &self.caller, true)?;
         if config.ready != self.config.ready {
             reserve(&config).map_err(|mistake| vec![mistake])?;
         }
-        // Those are open; a new place for them counts from the next start of reloadrun.
-        let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        let keys = self.config.keys;
-        let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
         if config.overlap != self.config.overlap {
             return Err(vec![
                 "overlap cannot be changed while reloadrun runs; start reloadrun anew for that".to_owned(),
             ]);
         }
+        // Those are open; a new place for them counts from the next start of reloadrun.
+        let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
+        let keys = self.config.keys;
+        let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
         if config.listen != self.listen_given {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
         self.config = Config { lockfile, events, listen, keys, hints, ..config };
         add_pid_files(&self.config, &mut self.own);
+        let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
+        let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
+        self.looks = looks.collect();
         self.filter = Arc::new(Filter::new(&self.config, self.own.clone()));
         Ok(())
     }
 
-    fn config_moved_on(&self) -> bool {
-        look(&self.config.config_file).stamp != self.config_look.stamp
+    fn source_moved_on(&self) -> Option<PathBuf> {
+        let moved = self.looks.iter().find(|(path, then)| look(path).stamp != then.stamp);
+        moved.map(|(path, _)| path.clone())
     }
 
     fn counts(&self, path: &Path) -> bool {

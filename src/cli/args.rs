@@ -4,6 +4,9 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, CommandFactory, Parser};
 
+use super::init::{self, Init};
+use super::keys::{PAGES, keys_of};
+use super::pages::page;
 use super::{verbs, words};
 use crate::client::Order;
 use crate::escape::{escaped, escaped_lines};
@@ -45,7 +48,7 @@ Every option is also a key of reloadrun.toml, with the same name; a flag wins ov
     version,
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
-    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)",
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)",
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -202,6 +205,13 @@ pub struct Args {
     #[arg(long, help_heading = "What to do")]
     pub overlap: bool,
 
+    /// Give the command the variables in this file; repeatable
+    ///
+    /// NAME=value lines, as dotenv tools read them. A variable that reloadrun was started with keeps its value; of two
+    /// files, the later wins. The files are watched, and a change to one restarts the command with what it holds then.
+    #[arg(long, value_name = "FILE", help_heading = "What to do", action = ArgAction::Append)]
+    pub env_file: Vec<OsString>,
+
     /// Clear the terminal before each start
     #[arg(long, help_heading = "Output")]
     pub clear: bool,
@@ -253,6 +263,12 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "Other")]
     pub lockfile: Option<OsString>,
 
+    /// Print the man page, the completions for a shell, or the schema
+    ///
+    /// man, complete-bash, complete-zsh, complete-fish, or schema: the JSON schema of reloadrun.toml.
+    #[arg(long, value_name = "PAGE", help_heading = "Other")]
+    pub generate: Option<String>,
+
     /// Print help; --help is longer than -h
     #[arg(short, long, action = ArgAction::Help, help_heading = "Other")]
     help: Option<bool>,
@@ -271,6 +287,8 @@ pub struct Args {
 pub enum Parsed {
     /// A command line.
     Args(Box<Args>),
+    /// `reloadrun init`.
+    Init(Box<Init>),
     /// A question to a run.
     Ask(Order),
     /// Text that the user asked for: help or the version.
@@ -281,24 +299,35 @@ pub enum Parsed {
 
 /// Reads a command line; the first word is the program's own name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
-    use clap::error::ErrorKind;
     let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = match verbs::is_verb(&words) {
-        true => verbs::parse(&words).map(Parsed::Ask),
-        false => Args::try_parse_from(&words).map(|args| Parsed::Args(Box::new(args))),
-    };
-    match parsed {
-        Ok(parsed) => parsed,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Parsed::Text(error.to_string())
-        }
-        Err(mut error) => {
-            let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            let tip = tip(&error, &words);
-            escape_words(&mut error);
-            Parsed::Wrong(with_tip(&error, tip.map(|tip| escaped_lines(&tip))))
-        }
+    if init::is_asked(&words) {
+        return init::parse(&words).map_or_else(|error| outcome(error, &words), |init| Parsed::Init(Box::new(init)));
     }
+    if verbs::is_verb(&words) {
+        return verbs::parse(&words).map_or_else(|error| outcome(error, &words), Parsed::Ask);
+    }
+    match Args::try_parse_from(&words) {
+        Ok(Args { generate: Some(kind), .. }) => match page(&kind, Args::command(), EXAMPLES, MORE) {
+            Some(text) => Parsed::Text(text),
+            None => Parsed::Wrong(
+                escaped(&format!("--generate '{kind}': must be one of {}", PAGES.join(", "))).into_owned(),
+            ),
+        },
+        Ok(args) => Parsed::Args(Box::new(args)),
+        Err(error) => outcome(error, &words),
+    }
+}
+
+/// What clap reports as an error: help that was asked for, or a mistake.
+fn outcome(mut error: clap::Error, words: &[OsString]) -> Parsed {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Parsed::Text(error.to_string());
+    }
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let tip = tip(&error, &words);
+    escape_words(&mut error);
+    Parsed::Wrong(with_tip(&error, tip.map(|tip| escaped_lines(&tip))))
 }
 
 /// Escapes the user's words in clap's error. Line ends in the message are clap's own; a line end inside a user's word
@@ -347,7 +376,7 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     match error.kind() {
-        ErrorKind::UnknownArgument if verbs::VERBS.contains(&word.as_str()) => {
+        ErrorKind::UnknownArgument if word == "init" || verbs::VERBS.contains(&word.as_str()) => {
             Some(format!("a verb comes first: reloadrun {word}; a command comes after --"))
         }
         // Usually a pattern that the shell expanded, or a command without `--`.
@@ -362,14 +391,7 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     }
 }
 
-/// All keys of the config file: the long names of the options, and `command`.
+/// All keys of the config file.
 pub fn keys() -> Vec<String> {
-    let command = Args::command();
-    let names = command.get_arguments().filter_map(|argument| argument.get_long());
-    let mut keys: Vec<String> = names
-        .filter(|name| !["help", "version", "config", "explain", "print-watched"].contains(name))
-        .map(str::to_owned)
-        .collect();
-    keys.push("command".to_owned());
-    keys
+    keys_of(&Args::command())
 }

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::keys;
+use super::keys::Kind;
 use super::shell::becoming_its_command;
 
 /// A value and its place in the file.
@@ -29,9 +30,6 @@ pub struct File {
     /// Keys with true or false.
     pub flags: Vec<(String, Entry<bool>)>,
 }
-
-const LISTS: [&str; 4] = ["watch", "ignore", "discover-root", "listen"];
-const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
 
 /// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;
@@ -71,47 +69,39 @@ impl File {
     fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, place: &str, known: &[String]) -> Result<(), String> {
         let place = place.to_owned();
         let wrong = |expected: &str| format!(" must be {expected}, not {}", described(value.get_ref()));
-        match value.get_ref() {
-            _ if !known.iter().any(|known| known == key) => return Err(unknown(key, known)),
-            DeValue::Boolean(flag) if FLAGS.contains(&key) => {
+        if !known.iter().any(|known| known == key) {
+            return Err(unknown(key, known));
+        }
+        let mut text = |value: String| self.texts.push((key.to_owned(), Entry { value, place: place.clone() }));
+        match (Kind::of(key), value.get_ref()) {
+            (Kind::Flag, DeValue::Boolean(flag)) => {
                 self.flags.push((key.to_owned(), Entry { value: *flag, place }));
             }
-            _ if FLAGS.contains(&key) => return Err(wrong("true or false")),
-            DeValue::Array(items) if LISTS.contains(&key) || key == "command" => {
+            (Kind::List | Kind::Command, DeValue::Array(items)) => {
                 let texts: Option<Vec<String>> =
                     items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
                 let value = texts.ok_or_else(|| " must be a list of strings".to_owned())?;
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
-            DeValue::String(text) if LISTS.contains(&key) => {
+            (Kind::List, DeValue::String(text)) => {
                 self.lists.push((key.to_owned(), Entry { value: vec![text.to_string()], place }));
             }
-            DeValue::String(text) if key == "command" => {
+            (Kind::Command, DeValue::String(text)) => {
                 // A line for the shell. With `exec`, a single program gets the signals directly.
                 let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), becoming_its_command(text)];
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
-            _ if LISTS.contains(&key) => return Err(wrong("a string or a list of strings")),
-            _ if key == "command" => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
-            DeValue::String(text) => self.texts.push((key.to_owned(), Entry { value: text.to_string(), place })),
-            DeValue::Integer(number) if is_duration(key) => {
-                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
-            }
-            DeValue::Float(number) if is_duration(key) => {
-                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
-            }
-            DeValue::Integer(number) if key == "stop-signal" => {
-                self.texts.push((key.to_owned(), Entry { value: number.to_string(), place }));
-            }
-            _ if is_duration(key) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
-            _ => return Err(wrong("a string")),
+            (Kind::Text | Kind::Duration | Kind::Signal, DeValue::String(value)) => text(value.to_string()),
+            (Kind::Duration | Kind::Signal, DeValue::Integer(number)) => text(number.to_string()),
+            (Kind::Duration, DeValue::Float(number)) => text(number.to_string()),
+            (Kind::Flag, _) => return Err(wrong("true or false")),
+            (Kind::List, _) => return Err(wrong("a string or a list of strings")),
+            (Kind::Command, _) => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
+            (Kind::Duration, _) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
+            (Kind::Signal | Kind::Text, _) => return Err(wrong("a string")),
         }
         Ok(())
     }
-}
-
-fn is_duration(key: &str) -> bool {
-    matches!(key, "interval" | "debounce" | "stop-timeout" | "ready-timeout")
 }
 
 fn described(value: &DeValue<'_>) -> &'static str {

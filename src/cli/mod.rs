@@ -2,9 +2,14 @@
 
 pub mod args;
 mod duration;
+mod env_file;
 mod file;
+pub mod init;
+mod keys;
 pub mod logging;
+mod pages;
 pub mod resolve;
+mod schema;
 mod shell;
 mod together;
 pub mod trust;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::args::Args;
 use super::duration::parse_duration;
+use super::env_file;
 use super::file::{Entry, File, nearest};
 use super::together;
 use super::trust::{self, CONFIG_FILE};
@@ -18,6 +19,7 @@ use crate::os::fs::{identity, same_file};
 use crate::os::process::is_init;
 use crate::os::reason;
 use crate::os::signals::Signal;
+use crate::os::user::home;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 use crate::probe::Probe;
 
@@ -40,7 +42,7 @@ impl Caller {
     pub fn of_process() -> Result<Caller, Vec<String>> {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
-        Ok(Caller { current, environment: Environment::of_process(), is_init: is_init() })
+        Ok(Caller { current, environment: Environment::of_process(home()), is_init: is_init() })
     }
 
     /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
@@ -145,6 +147,7 @@ impl Resolver<'_> {
         let (command, from_file) = self.command(needs_command && !may_lack);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
+        let (env_files, variables) = self.env_files();
         let watch = self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory);
         let config = Config {
             command,
@@ -218,6 +221,8 @@ impl Resolver<'_> {
                 Duration::from_millis(1),
             ),
             listen: self.listen(),
+            env_files,
+            variables,
             overlap: args.overlap || self.flag("overlap"),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
@@ -331,13 +336,7 @@ impl Resolver<'_> {
 
     /// The directories of the flags, else those of the key.
     fn discover_root(&mut self) -> Vec<PathBuf> {
-        let given = &self.args.discover_root;
-        let (texts, place, base) = match self.list("discover-root") {
-            Some(entry) if given.is_empty() => {
-                (entry.value.iter().map(OsString::from).collect(), entry.place, self.home)
-            }
-            _ => (given.clone(), "--discover-root".to_owned(), self.here),
-        };
+        let (texts, place, base) = self.flag_or_paths("discover-root", &self.args.discover_root);
         let directory = |text: &OsString| match normalized(&base.join(self.caller.expanded(text))) {
             _ if text.is_empty() => Err(format!("{place} '': expected a directory")),
             // It need not exist yet.
@@ -459,6 +458,15 @@ impl Resolver<'_> {
         self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
     }
 
+    /// The files with variables, and what they hold.
+    fn env_files(&mut self) -> (Vec<PathBuf>, Vec<(OsString, OsString)>) {
+        let (texts, place, base) = self.flag_or_paths("env-file", &self.args.env_file);
+        let named = |text: &OsString| canonical_name(&base.join(self.caller.expanded(text)));
+        let files: Vec<PathBuf> = texts.iter().map(named).collect();
+        let variables = env_file::read_all(&files, &self.caller.current);
+        (files, variables.map_err(|sentence| self.mistakes.push(format!("{place} {sentence}"))).unwrap_or_default())
+    }
+
     fn ready(&mut self) -> Option<Probe> {
         let base = if self.args.ready.is_some() { self.here } else { self.home };
         let entry = self.flag_or_text("ready", self.args.ready.as_ref())?;
@@ -524,6 +532,16 @@ impl Resolver<'_> {
 
     fn flag_or_text(&self, key: &str, given: Option<&String>) -> Option<Entry<String>> {
         given.map(|value| Entry { value: value.clone(), place: format!("--{key}") }).or_else(|| self.text(key))
+    }
+
+    /// Paths of a repeatable flag or of its key, what to call it in a message, and where relative ones begin.
+    fn flag_or_paths(&self, key: &str, given: &[OsString]) -> (Vec<OsString>, String, PathBuf) {
+        match self.list(key) {
+            Some(entry) if given.is_empty() => {
+                (entry.value.into_iter().map(OsString::from).collect(), entry.place, self.home.to_owned())
+            }
+            _ => (given.to_vec(), format!("--{key}"), self.here.to_owned()),
+        }
     }
 
     fn text(&self, key: &str) -> Option<Entry<String>> {

@@ -98,6 +98,7 @@ fn shown(config: &Config, key: &str) -> String {
         }),
         "ready-timeout" => format!("{:?}", config.ready_timeout),
         "pidfile" => name(config.pidfile.as_deref().unwrap_or(Path::new("none"))),
+        "env-file" => config.env_files.iter().map(|file| name(file)).collect::<Vec<_>>().join(" "),
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
             Some(EventsTarget::File(path)) => name(path),
@@ -112,7 +113,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 84] = [
+const GOOD: [(&str, &str, &str, &str); 85] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -182,6 +183,7 @@ const GOOD: [(&str, &str, &str, &str); 84] = [
     ("listen", "tcp:127.0.0.1:8000", "tcp:127.0.0.1:8000", "tcp:[::1]:80"),
     ("listen", "tcp:[::1]:8000,name=web", "tcp:[::1]:8000 as web", "unix:a.sock"),
     ("listen", "unix:sub/../app.sock", "unix:app.sock", "tcp:127.0.0.1:0"),
+    ("env-file", "sub/../file", "file", "vars"),
     ("ready", "http://localhost:8000/health", "http://localhost:8000/health", "notify"),
     ("ready", "tcp:[::1]:80", "tcp:[::1]:80", "notify"),
     ("ready", "unix:app.sock", "unix:app.sock", "notify"),
@@ -200,7 +202,7 @@ const GOOD: [(&str, &str, &str, &str); 84] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 72] = [
+const BAD: [(&str, &str, &str); 75] = [
     ("directory", "missing", "no such directory"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
@@ -242,6 +244,9 @@ const BAD: [(&str, &str, &str); 72] = [
     ("stop-group", "mian", "did you mean main?"),
     ("stop-group", "mixed", "must be one of all, main"),
     ("stop-group", "MAIN", "must be one of all, main; did you mean main?"),
+    ("env-file", "none", "no such file"),
+    ("env-file", "sub", "not a file"),
+    ("env-file", "", "not a file"),
     ("listen", "8000", "did you mean tcp:127.0.0.1:8000?"),
     ("listen", "", "expected an address"),
     ("ready", "8000", "did you mean tcp:localhost:8000?"),
@@ -276,7 +281,7 @@ const BAD: [(&str, &str, &str); 72] = [
 ];
 
 fn place(config_file: &str) -> Place {
-    Place::with(&[("sub/", ""), ("file", ""), ("reloadrun.toml", config_file)])
+    Place::with(&[("sub/", ""), ("file", ""), ("vars", "A=b"), ("reloadrun.toml", config_file)])
 }
 
 #[test]

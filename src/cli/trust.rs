@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::os::fs::FileId;
 use crate::os::reason;
-use crate::os::way::{UserId, Way, own_user, user_shown};
+use crate::os::user::{self, UserId, own_user};
+use crate::os::way::Way;
 
 /// The name that is searched for in the start directory and above.
 pub const CONFIG_FILE: &str = "reloadrun.toml";
@@ -65,7 +66,7 @@ fn read(file: std::io::Result<File>, shown: &str) -> Result<String, String> {
     file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read {shown}: {}", reason(error)))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("{shown}: larger than 1 MiB; is this the right config file?"));
+        return Err(format!("{shown}: larger than 1 MiB; is this the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let line =
@@ -112,7 +113,7 @@ fn judge(shown: &str, facts: &Facts) -> Result<Option<String>, String> {
     let stranger = |owner: UserId| {
         format!(
             "belongs to {}, not to you, root or the owner of the current directory, so it is not used; if you trust it, pass it with -c {shown}",
-            user_shown(owner)
+            user::shown(owner)
         )
     };
     if let Some(owner) = facts.link_owners.iter().find(|owner| !facts.trusts(**owner)) {

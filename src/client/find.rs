@@ -9,7 +9,7 @@ use crate::control::{Greeting, VARIABLE, directories, pid_of};
 use crate::environment::Environment;
 use crate::os::fd::{Wanted, wait_for_any};
 use crate::os::local::{Connection, Peer, PrivateDirectory, connect};
-use crate::os::way::own_user;
+use crate::os::user::own_user;
 
 /// A full queue of a run that is busy is tried again after this time,
 const AGAIN: Duration = Duration::from_millis(5);

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::os::local::PrivateDirectory;
 use crate::os::lock::random;
 use crate::os::process::{exists, own_pid};
-use crate::os::way::own_user;
+use crate::os::user::own_user;
 
 /// Its name in the runtime directory, which belongs to one user.
 const IN_RUNTIME: &str = "reloadrun";
@@ -90,7 +90,7 @@ mod tests {
     use super::{directories, directory_for_socket, may_be_dead, new_name, pid_of};
     use crate::environment::tests::environment;
     use crate::os::process::own_pid;
-    use crate::os::way::own_user;
+    use crate::os::user::own_user;
 
     #[test]
     fn only_the_exact_form_of_a_name_is_a_socket() {

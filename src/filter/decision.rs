@@ -14,6 +14,8 @@ pub enum Rule {
     Own,
     /// It is the config file.
     ConfigFile,
+    /// `--env-file` names it.
+    EnvFile,
     /// A watch pattern names or matches it: `-w '*.py'`.
     Pattern(Arc<str>),
     /// No pattern was given, so everything counts.
@@ -37,6 +39,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Whether the configuration was read from it, so that a change of it is taken in by a restart alone.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Rule::ConfigFile | Rule::EnvFile)
+    }
+
     /// As people read it from a directory: an ignore file near it by its relative path.
     pub fn seen_from(self, directory: &Path) -> Rule {
         match self {
@@ -51,6 +58,7 @@ impl fmt::Display for Rule {
         match self {
             Rule::Own => f.write_str("reloadrun or the command writes it"),
             Rule::ConfigFile => f.write_str("the config file"),
+            Rule::EnvFile => f.write_str("an env file"),
             Rule::Pattern(rule) | Rule::Ignored(rule) => f.write_str(rule),
             Rule::Everything => f.write_str("everything that is not ignored"),
             Rule::IgnoreFile(file, line) => write!(f, "'{line}' in {}", file.display()),

@@ -83,6 +83,7 @@ struct Reach<'a> {
 #[derive(Debug)]
 pub struct Filter {
     config_file: PathBuf,
+    env_files: Vec<PathBuf>,
     own: OwnFiles,
     /// The directory that relative patterns and `-i` names begin at.
     directory: PathBuf,
@@ -122,11 +123,12 @@ impl Filter {
         roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
         let bases = roots.clone();
         let git = ignore_files::Environment::among(config.environment.variables());
-        roots.push(config.config_file.clone());
+        roots.extend(config.sources().cloned());
         roots.sort();
         roots.dedup();
         Filter {
             config_file: config.config_file.clone(),
+            env_files: config.env_files.clone(),
             own,
             directory: config.directory.clone(),
             watch: config.watch.iter().map(Known::of).collect(),
@@ -180,6 +182,9 @@ impl Filter {
         }
         if path == self.config_file {
             return Decision::yes(Rule::ConfigFile);
+        }
+        if self.env_files.iter().any(|file| file == path) {
+            return Decision::yes(Rule::EnvFile);
         }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
             let others = self.reaches(path).filter_map(|reach| reach.pattern);
@@ -288,7 +293,8 @@ impl Filter {
     /// Whether a path that counts is merely swept in with its directory: neither named nor matched by a pattern that says
     /// something of its name (`*.py`).
     pub fn is_swept(&self, path: &Path) -> bool {
-        let named = path == self.config_file || self.literals.iter().any(|(literal, _)| literal.path == path);
+        let is_source = path == self.config_file || self.env_files.iter().any(|file| file == path);
+        let named = is_source || self.literals.iter().any(|(literal, _)| literal.path == path);
         let looked_for = || {
             self.live.as_ref().is_some_and(|live| live.standing(path).depends.is_some_and(|role| role != Role::Listed))
         };

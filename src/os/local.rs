@@ -16,7 +16,7 @@ use nix::sys::socket::{
 
 use super::fd::{Wanted, wait_ready};
 use super::fs::FileId;
-use super::way::own_user;
+use super::user::own_user;
 
 /// A directory that this process has opened, so that nobody can put another one in its place.
 #[derive(Debug)]
@@ -304,7 +304,7 @@ impl AsFd for Connection {
 #[cfg(test)]
 mod tests {
     use super::{Got, PrivateDirectory, connect};
-    use crate::os::way::own_user;
+    use crate::os::user::own_user;
     use std::io::ErrorKind;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::path::Path;

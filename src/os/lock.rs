@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 
 use super::fs::mtime_ns;
 use super::memory;
-use super::way::own_user;
+use super::user::own_user;
 
 /// Why the file cannot be locked.
 #[derive(Debug)]

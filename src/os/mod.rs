@@ -8,6 +8,7 @@ pub mod directory;
 pub mod fd;
 pub mod fs;
 pub mod handed_over;
+pub mod hosts;
 pub mod inotify;
 pub mod listeners;
 pub mod local;
@@ -24,6 +25,7 @@ pub mod spawn;
 pub mod tether;
 pub mod tree;
 pub mod tty;
+pub mod user;
 pub mod way;
 
 pub use nix::errno::Errno;

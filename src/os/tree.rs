@@ -12,6 +12,7 @@ use nix::libc;
 use super::pidfd;
 use super::process::own_pid;
 use super::signals::Signal;
+use super::user;
 
 /// A process that is running, stopped, or a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +110,7 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
         let Some(real) = real else { return "another user".to_owned() };
-        // getpwuid(3) is not used, because it may ask a server on the network.
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let name = users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1) == Some(real)).then(|| name.to_owned())
-        });
+        let name = real.parse().ok().and_then(user::name);
         name.unwrap_or_else(|| format!("user {real}"))
     }
 

@@ -11,15 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fstat};
-use nix::unistd::{Uid, User, geteuid};
 
 use super::fs::FileId;
+use super::user::UserId;
 
 /// The most symlinks followed, the same as in the kernel.
 const MOST_LINKS: usize = 40;
-
-/// A user ID.
-pub type UserId = u32;
 
 /// An opened file and the facts about its path. All facts come from open descriptors, not from names, so no other
 /// process can replace the file between the check and the read.
@@ -128,23 +125,11 @@ fn place(directory: impl AsFd) -> io::Result<Place> {
     Ok(Place { id, mode: stat.st_mode & 0o7777 })
 }
 
-/// The effective user ID of this process.
-pub fn own_user() -> UserId {
-    geteuid().as_raw()
-}
-
-/// `alice (uid 1000)`, or `uid 1000` if it has no name.
-pub fn user_shown(user: UserId) -> String {
-    match User::from_uid(Uid::from_raw(user)) {
-        Ok(Some(known)) => format!("{} (uid {user})", known.name),
-        _ => format!("uid {user}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Way, own_user};
+    use super::Way;
     use crate::os::fs::FileId;
+    use crate::os::user::own_user;
     use std::io::Read;
     use std::os::unix::fs::symlink;
 

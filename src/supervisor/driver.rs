@@ -413,7 +413,7 @@ impl Driver<'_> {
     fn start(&mut self, generation: Generation, changes: ChangeSet) -> Option<ExitCode> {
         // It could not be forked, and that was told.
         self.child(generation)?;
-        if self.host.config_moved_on() {
+        if self.host.source_moved_on().is_some() {
             // Saved while no child was there to see it.
             return self.feed(Input::ConfigMovedOn(generation));
         }
@@ -453,7 +453,8 @@ impl Driver<'_> {
     }
 
     fn read_config(&mut self, generation: Generation) {
-        let path = self.host.config().config_file.display().to_string();
+        let path = self.host.source_moved_on().unwrap_or_else(|| self.host.config().config_file.clone());
+        let path = path.display().to_string();
         match self.host.reload() {
             Ok(()) => {
                 self.machine.adapt(rules(self.host.config()));

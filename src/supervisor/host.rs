@@ -1,6 +1,6 @@
 //! What lies above the supervisor.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::exit_code::ChildEnd;
@@ -18,8 +18,8 @@ pub trait Host {
     /// What is wrong with it, one sentence each; then the one before stays in force.
     fn reload(&mut self) -> std::result::Result<(), Vec<String>>;
 
-    /// Whether the config file is not as it was when it was last read.
-    fn config_moved_on(&self) -> bool;
+    /// The file of the configuration (the config file, an env file) that is not as it was when it was last read.
+    fn source_moved_on(&self) -> Option<PathBuf>;
 
     /// Whether a change of this file counts.
     fn counts(&self, path: &Path) -> bool;

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use crate::control::{self, Answer, Greeting, LONGEST_LINE, Request, line, request};
 use crate::os::fd::Wanted;
 use crate::os::local::{Connection, Got, Listener, Peer};
-use crate::os::way::own_user;
+use crate::os::user::own_user;
 
 /// So many clients are served at a time.
 const MOST_CLIENTS: usize = 32;

@@ -21,7 +21,7 @@ use super::start::Start;
 use super::walk::Bounds;
 use crate::change::{Change, ChangeKind, ChangeSet, Look, Stamp};
 use crate::config;
-use crate::filter::{Filter, Rule};
+use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
 use crate::settle::{Progress, Settler};
@@ -139,7 +139,7 @@ impl Ledger {
         let waits = emptied || self.is_fresh(path);
         let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
         info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
-        let config = decision.rule == Rule::ConfigFile;
+        let config = decision.rule.is_config();
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
         self.settler.push(change, progress, since);

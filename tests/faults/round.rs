@@ -500,7 +500,9 @@ impl Round {
     }
 
     fn private_lockfiles(&self) -> usize {
-        fs::read_dir(self.top.join("runtime")).map_or(0, Iterator::count)
+        // Beside them is the directory of the control sockets.
+        let entries = fs::read_dir(self.top.join("runtime")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).count()
     }
 
     fn children(&self) -> usize {

@@ -102,6 +102,7 @@ fn a_file_with_mistakes_is_reported_and_the_last_good_one_stays_until_it_is_repa
     save(&sandbox, "command = [\n");
     session.wait("config_rejected");
     session.wait_armed(3);
+    session.wait_until("the last good command again", || session.stdout() == "good\ngood\ngood\n");
     save(&sandbox, "command = 'echo better; exec sleep 600'\n");
     session.wait("config_loaded");
     session.wait_armed(4);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::ends::{pid_of, wrapped};
 use crate::support::session::DEADLINE;
@@ -153,6 +154,12 @@ fn a_socket_file_that_is_left_over_is_replaced_and_a_new_one_of_somebody_else_st
     let sandbox = Sandbox::new();
     let path = sandbox.path("app.sock");
     drop(UnixListener::bind(&path).expect("fresh"));
+    // A process that another test forks at this moment has the socket until it executes its program.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while UnixStream::connect(&path).is_ok() {
+        assert!(Instant::now() < deadline, "somebody still listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert!(path.exists(), "it is left over");
     let mut session = start(&sandbox, &["unix:app.sock"], &["sleep", "600"]);
     session.wait_armed(1);

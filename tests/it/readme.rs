@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::sandbox::MARK;
 use crate::support::{Sandbox, Session, apps};
 
 /// How the README starts the program from a fresh clone.
@@ -16,7 +15,8 @@ const FROM_CLONE: &str = "cargo run --release -- ";
 const README_PORT: &str = "8008";
 
 /// The documents that are written for users, with command lines to copy.
-const FOR_USERS: [&str; 5] = ["README.md", "docs/guide.md", "docs/faq.md", "docs/events.md", "docs/control.md"];
+const FOR_USERS: [&str; 6] =
+    ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/faq.md", "docs/events.md", "docs/control.md"];
 
 /// The verbs that ask a run.
 const VERBS: [&str; 9] = ["list", "status", "restart", "stop", "pause", "resume", "events", "wait", "explain"];
@@ -36,9 +36,10 @@ fn read(name: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
-/// README.md and everything in docs/.
+/// What lies at the root, and everything in docs/.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![repository().join("README.md")];
+    let mut found: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| repository().join(name)).into();
     let mut ahead = vec![repository().join("docs")];
     while let Some(directory) = ahead.pop() {
         for entry in fs::read_dir(&directory).expect("docs can be listed") {
@@ -141,15 +142,49 @@ fn is_variable(name: &str) -> bool {
 fn the_session_in_the_readme_runs_as_printed() {
     let sandbox = Sandbox::new();
     apps::copy_fixture("hello", &sandbox.path("fixtures/hello"));
+    run_session("README.md", &sandbox);
+}
+
+#[test]
+fn the_tutorial_runs_as_printed() {
+    run_session("docs/tutorial.md", &Sandbox::new());
+}
+
+/// A shell that finds reloadrun in its path.
+fn shell(sandbox: &Sandbox, line: &str) -> Command {
+    let bin = sandbox.beside().join("bin");
+    if !bin.is_dir() {
+        fs::create_dir(&bin).expect("a fresh directory");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_reloadrun"), bin.join("reloadrun")).expect("it can be made");
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    sandbox.furnish(&mut shell);
+    shell.args(["-c", &format!("exec 2>&1; {line}")]).env("PATH", path);
+    shell
+}
+
+/// Types the blocks of a document in their order. Those of `console` are one session with one running reloadrun; each command
+/// of `console,once` ends, and prints exactly what stands below it.
+fn run_session(document: &str, sandbox: &Sandbox) {
     let port = apps::free_port().to_string();
-    let lines: Vec<String> = blocks(&read("README.md"))
+    let (once, lines): (Vec<bool>, Vec<String>) = blocks(&read(document))
         .into_iter()
-        .filter(|block| block.language == "console")
-        .flat_map(|block| block.lines)
-        .collect();
+        .filter(|block| block.language.starts_with("console"))
+        .flat_map(|block| block.lines.into_iter().map(move |line| (block.language == "console,once", line)))
+        .unzip();
     let mut session: Option<Session> = None;
     let (mut of_ours, mut of_command, mut edits) = (Vec::new(), Vec::new(), 0);
     for (index, line) in lines.iter().enumerate() {
+        if once[index] {
+            let Some(command) = line.strip_prefix("$ ") else { continue };
+            let below = lines.iter().zip(&once).skip(index + 1);
+            let below = below.take_while(|(line, once)| **once && !line.starts_with("$ "));
+            let expected: String = below.map(|(line, _)| line.to_owned() + "\n").collect();
+            let output = shell(sandbox, command).output().expect("there is a shell");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{command}");
+            continue;
+        }
         if let Some(command) = line.strip_prefix("$ ") {
             match (invocation(line), &session) {
                 (Some(invocation), None) => {
@@ -160,7 +195,7 @@ fn the_session_in_the_readme_runs_as_printed() {
                     running.wait_armed(1);
                     session = Some(running);
                 }
-                (Some(_), Some(_)) => panic!("the README starts a second reloadrun while the first one runs"),
+                (Some(_), Some(_)) => panic!("{document} starts a second reloadrun while the first one runs"),
                 (None, _) => {
                     let status = Command::new("sh").args(["-c", command]).current_dir(sandbox.root()).status();
                     assert!(status.is_ok_and(|status| status.success()), "{command}");
@@ -171,11 +206,12 @@ fn the_session_in_the_readme_runs_as_printed() {
             let line = masked(line, README_PORT);
             if line.starts_with("reloadrun: ") { of_ours.push(line) } else { of_command.push(line) }
         }
-        let next_is_command = lines.get(index + 1).is_none_or(|next| next.starts_with("$ "));
+        let next = lines.get(index + 1).zip(once.get(index + 1));
+        let next_is_command = next.is_none_or(|(next, once)| *once || next.starts_with("$ "));
         if let Some(session) = session.as_ref().filter(|_| next_is_command) {
             of_command.sort();
             let what = format!(
-                "the README's lines, before its line {:?}:\n{of_ours:#?}\n{of_command:#?}\n",
+                "the lines of {document}, before its line {:?}:\n{of_ours:#?}\n{of_command:#?}\n",
                 lines.get(index + 1)
             );
             session.wait_until(&what, || {
@@ -185,8 +221,8 @@ fn the_session_in_the_readme_runs_as_printed() {
             assert_eq!(said(session, &port), (of_ours.clone(), of_command.clone()), "{what}");
         }
     }
-    assert!(edits >= 3, "the README's session has become thin: {edits} edits");
-    session.expect("the README starts reloadrun").stop().assert_code(143);
+    assert!(edits >= 3, "the session in {document} has become thin: {edits} edits");
+    session.expect("it starts reloadrun").stop().assert_code(143);
 }
 
 #[test]
@@ -211,7 +247,7 @@ fn every_command_line_in_the_documents_is_valid() {
                     "-C" | "--directory" => {
                         fs::create_dir_all(sandbox.path(&words[index + 1])).expect("it can be made")
                     }
-                    "-c" | "--config" => drop(sandbox.write(&words[index + 1], "")),
+                    "-c" | "--config" | "--env-file" => drop(sandbox.write(&words[index + 1], "")),
                     _ => {}
                 }
             }
@@ -230,10 +266,6 @@ fn every_command_line_in_the_documents_is_valid() {
 #[test]
 fn the_exit_codes_are_those_on_the_page() {
     let sandbox = Sandbox::new();
-    let bin = sandbox.beside().join("bin");
-    fs::create_dir(&bin).expect("a fresh directory");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_reloadrun"), bin.join("reloadrun")).expect("it can be made");
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let page = blocks(&read("docs/exit-codes.md"));
     let block = page.iter().find(|block| block.language == "console").expect("the page has a session");
     let mut count = 0;
@@ -241,10 +273,7 @@ fn the_exit_codes_are_those_on_the_page() {
         let expected = block.lines[index + 1..].iter().take_while(|line| !line.starts_with("$ "));
         Some((line.strip_prefix("$ ")?, expected.map(|line| line.to_owned() + "\n").collect::<String>()))
     }) {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec 2>&1; {command}")]).current_dir(sandbox.root());
-        shell.env("PATH", &path).env("XDG_RUNTIME_DIR", sandbox.runtime()).env(MARK, "1");
-        let output = shell.output().expect("there is a shell");
+        let output = shell(&sandbox, command).output().expect("there is a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{command}");
         count += 1;
     }
@@ -277,7 +306,7 @@ fn every_config_file_in_the_documents_is_valid() {
 }
 
 /// The long names of all options, from `--help`.
-fn flags() -> BTreeSet<String> {
+pub fn flags() -> BTreeSet<String> {
     let output = Sandbox::new().command(["--help"]).output().expect("reloadrun starts");
     let help = String::from_utf8(output.stdout).expect("the help is UTF-8");
     let options = help.lines().filter(|line| line.trim_start().starts_with('-'));
@@ -300,10 +329,11 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
         "--app",
         "--debug",
         "--fd",
+        "--from",
         "--init",
         "--no-reload",
         "--noreload",

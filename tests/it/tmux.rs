@@ -12,14 +12,14 @@ use crate::support::session::{DEADLINE, is_alive};
 const STEP: Duration = Duration::from_millis(20);
 
 /// A window with an interactive shell in it, with `$R` for reloadrun and its options.
-struct Window {
+pub struct Window {
     sandbox: Sandbox,
     server: i32,
 }
 
 impl Window {
     /// `None`, with a message, if one of these programs is missing.
-    fn new(needed: &[&str]) -> Option<Window> {
+    pub fn new(needed: &[&str]) -> Option<Window> {
         for program in ["tmux"].iter().chain(needed) {
             if !Command::new("which").arg(program).output().is_ok_and(|found| found.status.success()) {
                 left_out(&format!("{} in a real terminal: {program} is not installed", needed.join(", ")));
@@ -56,21 +56,21 @@ impl Window {
     }
 
     /// Presses keys by their names.
-    fn press(&self, keys: &[&str]) {
+    pub fn press(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
     /// Types a line.
-    fn line(&self, line: &str) {
+    pub fn line(&self, line: &str) {
         self.tmux(&["send-keys", "-l", line]);
         self.press(&["Enter"]);
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    fn wait_until(&self, what: &str, fact: impl Fn() -> bool) {
+    pub fn wait_until(&self, what: &str, fact: impl Fn() -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !fact() {
             let events = fs::read_to_string(self.sandbox.events()).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Window {
         }
     }
 
-    fn wait_screen(&self, what: &str) {
+    pub fn wait_screen(&self, what: &str) {
         self.wait_until(&format!("{what:?}"), || self.screen().contains(what));
     }
 
@@ -89,7 +89,7 @@ impl Window {
     }
 
     /// Waits until the shell executes a command again.
-    fn wait_prompt(&self, word: &str) {
+    pub fn wait_prompt(&self, word: &str) {
         self.line(&format!("echo '{word}'!"));
         self.wait_screen(&format!("{word}!"));
     }

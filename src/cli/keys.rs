@@ -1,0 +1,62 @@
+//! What the options and the keys of `reloadrun.toml` take. The reader of the file, its schema and the completions go by it.
+
+use clap::Command;
+
+/// The pages that can be generated.
+pub const PAGES: [&str; 5] = ["man", "complete-bash", "complete-zsh", "complete-fish", "schema"];
+
+/// The options with a fixed set of values. A test compares them with the values that are accepted.
+pub const CHOICES: [(&str, &[&str]); 7] = [
+    ("discover", &["add", "only", "off"]),
+    ("backend", &["auto", "inotify", "notify", "poll"]),
+    ("compare", &["time", "content"]),
+    ("on_exit", &["wait", "exit", "restart"]),
+    ("stop_group", &["all", "main"]),
+    ("color", &["auto", "always", "never"]),
+    ("generate", &PAGES),
+];
+
+const LISTS: [&str; 5] = ["watch", "ignore", "discover-root", "listen", "env-file"];
+const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
+
+/// What a key takes. The JSON schema is made of the same (`schema.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// True or false.
+    Flag,
+    /// A string or a list of strings.
+    List,
+    /// A list of strings, or a line for the shell.
+    Command,
+    /// A string or a number of seconds.
+    Duration,
+    /// A name or a number.
+    Signal,
+    /// A string.
+    Text,
+}
+
+impl Kind {
+    /// That of a known key.
+    pub fn of(key: &str) -> Kind {
+        match key {
+            "command" => Kind::Command,
+            "stop-signal" => Kind::Signal,
+            "interval" | "debounce" | "stop-timeout" | "ready-timeout" => Kind::Duration,
+            _ if FLAGS.contains(&key) => Kind::Flag,
+            _ if LISTS.contains(&key) => Kind::List,
+            _ => Kind::Text,
+        }
+    }
+}
+
+/// All keys of the config file: the long names of the options, and `command`.
+pub fn keys_of(command: &Command) -> Vec<String> {
+    let names = command.get_arguments().filter_map(|argument| argument.get_long());
+    let mut keys: Vec<String> = names
+        .filter(|name| !["help", "version", "config", "explain", "print-watched", "generate"].contains(name))
+        .map(str::to_owned)
+        .collect();
+    keys.push("command".to_owned());
+    keys
+}
