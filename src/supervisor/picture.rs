@@ -247,7 +247,7 @@ mod tests {
             directory: "/d".into(),
             command: "app".into(),
         };
-        let status = picture.status(&greeting, &config(Path::new("/d"), "", ""), true, start + Duration::from_secs(12));
+        let status = picture.status(&greeting, &config(Path::new("/d"), "", ""), true, start + Duration::from_secs(13));
         assert_eq!(status.degraded.len(), 1, "{status:?}");
         assert_eq!((status.degraded[0].kind.as_str(), status.for_ms), (lasting.kind(), 2000.0));
         assert_eq!(status.last_exit.as_deref(), Some("exited with 3"));
