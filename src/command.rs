@@ -97,6 +97,8 @@ impl Variables {
 pub struct Command {
     leader: i32,
     leader_alive: bool,
+    /// The main process of a command that has set itself aside.
+    main: Option<Process>,
     /// The group that hears the stop signal; never our own.
     group: Group,
     group_asked: bool,
@@ -139,6 +141,7 @@ impl Command {
         Command {
             leader: 0,
             leader_alive: false,
+            main: None,
             group: Group::Own,
             group_asked: false,
             asked: HashSet::new(),
@@ -161,6 +164,7 @@ impl Command {
         Ok(Command {
             leader,
             leader_alive: true,
+            main: None,
             group,
             group_asked: false,
             asked: HashSet::new(),
@@ -190,11 +194,23 @@ impl Command {
         self.started.elapsed()
     }
 
-    /// Sends a signal to the command's first process alone: servers pass it on to their workers as they see fit.
+    /// From now on this is the process that signals go to.
+    pub fn follow(&mut self, main: Option<Process>) {
+        self.main = main.filter(|process| process.pid != self.leader);
+    }
+
+    /// Sends a signal to the command's main process alone, which is its first one unless [`Command::follow`] says otherwise:
+    /// servers pass it on to their workers as they see fit.
     ///
     /// # Errors
     /// It may not be signalled.
     pub fn signal(&self, signal: Signal) -> Result<(), Degraded> {
+        if let Some(main) = &self.main {
+            return match main.signal(signal) {
+                Err(Errno::EPERM) => Err(Degraded::SignalRefused { signal: signal.to_string(), process: named(main) }),
+                _ => Ok(()),
+            };
+        }
         // Until it is collected, its number is nobody else's. It may have ended this very moment.
         if self.leader_alive && send(self.leader, signal) == Err(Errno::EPERM) {
             let gone = Named { pid: self.leader, name: String::new(), owner: String::new() };
@@ -233,7 +249,11 @@ impl Command {
     /// The others hear nothing of it until the leader has ended: it may want their work to be done first.
     fn ask_leader(&mut self, signal: Signal) {
         if !self.leader_alive {
-            return self.ask_rest(signal);
+            // Whoever set itself aside ends its workers itself.
+            return match self.main.filter(|main| self.asked.insert(main.pid)) {
+                Some(main) => self.ask_one(&main, signal),
+                None => self.ask_rest(signal),
+            };
         }
         let _ = send(self.leader, signal);
         // Stopped, it would hear nothing; and it may wait for others that are stopped.

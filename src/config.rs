@@ -47,6 +47,8 @@ pub struct Config {
     pub on_change: OnChange,
     /// A line for the shell that must succeed before a change leads to anything, and before the first start.
     pub prepare: Option<String>,
+    /// The file that names the main process of a command that sets itself aside.
+    pub pidfile: Option<PathBuf>,
     /// What the command's own end leads to.
     pub on_exit: OnExit,
     /// The first signal of a stop.
@@ -246,6 +248,7 @@ pub mod tests {
             discover_root: Vec::new(),
             on_change: OnChange::Restart,
             prepare: None,
+            pidfile: None,
             on_exit: OnExit::Wait,
             stop_signal: Signal::TERM,
             stop_group: StopGroup::All,

@@ -126,6 +126,11 @@ pub enum What {
         /// How long it ran, milliseconds.
         ran_ms: f64,
     },
+    /// The pid file names another process as the command's main one (`--pidfile`).
+    MainProcess {
+        /// Its pid.
+        pid: i32,
+    },
     /// The command is ready (`--ready`).
     Ready {
         /// So long after its start, milliseconds.
@@ -300,6 +305,7 @@ impl What {
             What::StillStopping { .. } => "still_stopping",
             What::Stopped { .. } => "stopped",
             What::Exited { .. } => "exited",
+            What::MainProcess { .. } => "main_process",
             What::Ready { .. } => "ready",
             What::Status { .. } => "status",
             What::Waiting(_) => "waiting",

@@ -246,6 +246,11 @@ pub enum Report {
         /// Its pid.
         pid: i32,
     },
+    /// The pid file names this process as the command's main one.
+    MainProcess {
+        /// Its pid.
+        pid: i32,
+    },
     /// Something is not as good as it should be.
     Degraded(Degraded),
     /// What the command reads and writes, once it names nothing new.

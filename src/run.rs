@@ -247,6 +247,7 @@ fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
         Some(EventsTarget::Stderr) | None => {}
     }
     lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
+    add_pid_files(config, &mut own);
     for listen in &config.listen {
         if let Address::Unix(path) = &listen.address {
             own.add_path(path.clone());
@@ -254,6 +255,17 @@ fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
     }
     descriptors.into_iter().filter_map(FileId::of_descriptor).for_each(|file| own.add_file(file));
     own
+}
+
+/// The pid file, and where gunicorn and nginx put it while they replace themselves.
+fn add_pid_files(config: &Config, own: &mut OwnFiles) {
+    if let Some(path) = &config.pidfile {
+        for end in ["", ".2", ".oldbin"] {
+            let mut name = path.clone().into_os_string();
+            name.push(end);
+            own.add_path(name.into());
+        }
+    }
 }
 
 /// One run: what was typed, and what it means now.
@@ -295,6 +307,7 @@ impl Host for Invocation {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
         self.config = Config { lockfile, events, listen, keys, hints, ..config };
+        add_pid_files(&self.config, &mut self.own);
         let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
         let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
         self.looks = looks.collect();

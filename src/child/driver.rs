@@ -18,7 +18,9 @@ use super::inbox::{Inbox, Voice, Word};
 use super::job::{self, Hosted, Job, Refused};
 use super::left_behind;
 use super::machine::{Action, Input, Machine};
+use super::main_process;
 use super::pause::Pause;
+use super::pid_file::PidFile;
 use super::readiness;
 use super::standby::{Orders, Standby};
 use super::tracing::{Tracing, Trial};
@@ -91,6 +93,8 @@ struct Driver<'a> {
     /// How the command is traced, until it is started.
     tracing: Option<Installation>,
     command: Command,
+    /// Says which process is the command's main one.
+    pid_file: Option<PidFile>,
     /// What runs beside the command.
     job: Option<Job>,
     /// Whether that is a preparation.
@@ -203,6 +207,7 @@ impl<'a> Driver<'a> {
             dispositions,
             tracing,
             command: Command::nobody(),
+            pid_file: None,
             job: None,
             prepares,
             caches,
@@ -259,6 +264,7 @@ impl<'a> Driver<'a> {
             Ok(command) => {
                 let pid = command.pid();
                 (self.command, self.tree_told) = (command, false);
+                self.pid_file = self.config.pidfile.as_ref().map(|path| PidFile::new(path, pid));
                 Input::Started { pid }
             }
             Err(status) => Input::Ended { status, ran: Duration::ZERO },
@@ -351,15 +357,18 @@ impl<'a> Driver<'a> {
                 true => (self.deaths.as_fd(), Wanted::ToRead),
                 false => (self.reports.as_fd(), Wanted::ToWrite),
             };
+            let main_end = self.pid_file.as_ref().and_then(PidFile::end).unwrap_or(self.deaths.as_fd());
             let read = |descriptor| (descriptor, Wanted::ToRead);
-            let waited = [read(directives), read(self.deaths.as_fd()), read(self.inbox.as_fd()), unsent];
-            let ready = wait_ready(waited, self.machine.due());
-            let Ok([told, died, rung, _]) = ready else { return ChildEnd::Failed };
+            let waited =
+                [read(directives), read(self.deaths.as_fd()), read(self.inbox.as_fd()), unsent, read(main_end)];
+            let ready = wait_ready(waited, self.due());
+            let Ok([told, died, rung, _, main_died]) = ready else { return ChildEnd::Failed };
             self.send_reports();
             let mut inputs = Vec::new();
-            if died {
+            if died || main_died {
                 inputs.extend(self.collect());
             }
+            inputs.extend(self.look_at_pid_file());
             if rung {
                 for word in self.inbox.words() {
                     match word {
@@ -442,17 +451,25 @@ impl<'a> Driver<'a> {
                 Action::Stop(step) => {
                     self.ask_no_more();
                     reports.extend(self.stop(step));
+                    follow.extend(self.follow(main_process::Input::Stop));
                 }
                 Action::HandOver => self.hand_over(),
-                Action::Signal(number) => reports.extend(self.signal(Signal::from_number(number))),
+                Action::Signal(number) => {
+                    follow.extend(self.look_now());
+                    reports.extend(self.signal(Signal::from_number(number)));
+                }
                 Action::Pause(on) => self.pause.set(on),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
-                        reports.extend(self.signal(Some(signal)));
+                        match self.pid_file.is_some() {
+                            true => follow.extend(self.signal_main()),
+                            false => reports.extend(self.signal(Some(signal))),
+                        }
                     }
                 }
                 Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
+                Action::TellSetAside if self.pid_file.as_ref().is_some_and(PidFile::is_unknown) => {}
                 Action::TellSetAside => {
                     let left = self.left();
                     let Config { on_change, on_exit, .. } = self.config;
@@ -498,6 +515,94 @@ impl<'a> Driver<'a> {
         self.command.left().into_iter().filter(|process| Some(process.group) != job).collect()
     }
 
+    fn due(&self) -> Option<Instant> {
+        self.machine.due().into_iter().chain(self.pid_file.as_ref().and_then(PidFile::due)).min()
+    }
+
+    /// Where a pid file says which process is the main one: tells what happened, and does what follows.
+    fn follow(&mut self, input: main_process::Input) -> Vec<Input> {
+        let Some(pid_file) = &mut self.pid_file else { return Vec::new() };
+        let mut inputs = Vec::new();
+        for output in pid_file.step(input) {
+            match output {
+                main_process::Output::Follow(pid) => {
+                    self.command.follow(Process::of(pid));
+                    self.report(&[Report::MainProcess { pid }]);
+                }
+                main_process::Output::Deliver => {
+                    if let OnChange::Signal(signal) = self.config.on_change
+                        && let Some(refused) = self.signal(Some(signal))
+                    {
+                        self.report(&[refused]);
+                    }
+                }
+                main_process::Output::Unknown { found, first_runs } => {
+                    let why = self.pid_file.as_ref().map(|pid_file| pid_file.why(&found)).unwrap_or_default();
+                    let Config { on_change, on_exit, .. } = self.config;
+                    let told = match first_runs {
+                        true => left_behind::signals_first(&why, on_change),
+                        false => left_behind::without_main(&why, &self.left(), on_change, *on_exit),
+                    };
+                    self.report(&[told]);
+                }
+                main_process::Output::Undelivered => inputs.push(Input::Undelivered),
+                main_process::Output::Ended(status) => {
+                    self.command.follow(None);
+                    inputs.push(Input::Ended { status, ran: self.command.ran() });
+                }
+            }
+        }
+        inputs
+    }
+
+    fn look_at_pid_file(&mut self) -> Vec<Input> {
+        let due = self.pid_file.as_ref().and_then(PidFile::due).is_some_and(|due| due <= Instant::now());
+        if due { self.look_now() } else { Vec::new() }
+    }
+
+    fn look_now(&mut self) -> Vec<Input> {
+        let Some(pid_file) = &self.pid_file else { return Vec::new() };
+        let found = pid_file.look(&self.left());
+        self.follow(main_process::Input::Found(found))
+    }
+
+    /// Sends the signal for a change to the main process, as soon as it is known.
+    fn signal_main(&mut self) -> Vec<Input> {
+        let mut inputs = self.follow(main_process::Input::Signal);
+        inputs.extend(self.look_now());
+        inputs
+    }
+
+    /// Of what has ended, the end of the command.
+    fn end_of_command(
+        &mut self,
+        first: Option<CommandStatus>,
+        others: &[(i32, CommandStatus)],
+        gone: bool,
+    ) -> Vec<Input> {
+        let Some(pid_file) = &self.pid_file else {
+            let ran = self.command.ran();
+            return first.map(|status| Input::Ended { status, ran }).into_iter().collect();
+        };
+        let main = pid_file.main();
+        let collected = others.iter().find(|(pid, _)| Some(*pid) == main).map(|(_, status)| status.clone());
+        // Its parent lives, and has collected it or will: how it ended is not known here.
+        let elsewhere = || pid_file.ended_elsewhere().then_some(CommandStatus::Exited(0));
+        let main_ended = collected.or_else(elsewhere);
+        let mut inputs = Vec::new();
+        // The first process, if it is the parent of the main one, has waited for that.
+        if let Some(status) = main_ended {
+            inputs.extend(self.follow(main_process::Input::MainEnded(status)));
+        }
+        if let Some(status) = first {
+            inputs.extend(self.follow(main_process::Input::FirstEnded(status)));
+        }
+        if gone {
+            inputs.extend(self.follow(main_process::Input::TreeGone));
+        }
+        inputs
+    }
+
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {
         self.command.signal(signal?).err().map(Report::Degraded)
     }
@@ -528,6 +633,7 @@ impl<'a> Driver<'a> {
         while self.deaths.next().is_some() {}
         let collected = self.command.collect();
         let mut job_ended = false;
+        let ended = self.end_of_command(collected.leader, &collected.others, collected.tree_gone);
         for (pid, status) in collected.others {
             if let Some(job) = self.job.as_mut().filter(|job| job.pid() == Some(pid)) {
                 job.ended(status);
@@ -537,8 +643,6 @@ impl<'a> Driver<'a> {
             }
         }
         let command = &self.command;
-        let ran = command.ran();
-        let ended = collected.leader.map(|status| Input::Ended { status, ran });
         let gone = (collected.tree_gone && !std::mem::replace(&mut self.tree_told, collected.tree_gone))
             .then_some(Input::TreeGone);
         let suspended = command.was_stopped().then_some(Input::Suspended { pid: command.pid() });

@@ -37,8 +37,38 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
 /// A command has ended well, and these go on.
 pub fn set_aside(left: &[Process], command: &[OsString], on_change: &OnChange, on_exit: OnExit) -> Option<Report> {
     let named = named(left)?;
+    let follows = follows(left, on_change, on_exit);
+    let how = remedy(left, command).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+    let message = format!(
+        "the command ended and left {named} behind; {follows}. Run it in the foreground{how}, so that its end is seen"
+    );
+    Some(Report::Advice { about: "set aside".to_owned(), message })
+}
+
+/// A command has ended well, and no file says which of these is its main process; why, as the beginning of a sentence.
+pub fn without_main(why: &str, left: &[Process], on_change: &OnChange, on_exit: OnExit) -> Report {
+    let message = match named(left) {
+        Some(named) => {
+            format!("{why}; the command counts as ended and left {named} behind; {}", follows(left, on_change, on_exit))
+        }
+        None => format!("{why}; the command counts as ended"),
+    };
+    Report::Advice { about: format!("main process: {why}"), message }
+}
+
+/// A command runs whose first process has set nothing aside, and no file names its main process; why, as above.
+pub fn signals_first(why: &str, on_change: &OnChange) -> Report {
+    let signal = match on_change {
+        OnChange::Signal(signal) => signal.to_string(),
+        OnChange::Restart | OnChange::Queue | OnChange::Run(_) => "a signal".to_owned(),
+    };
+    let message = format!("{why}; {signal} goes to the command's first process");
+    Report::Advice { about: format!("main process: {why}"), message }
+}
+
+fn follows(left: &[Process], on_change: &OnChange, on_exit: OnExit) -> String {
     let (them, they) = if left.len() == 1 { ("it", "it ends") } else { ("them", "they end") };
-    let follows = match (on_exit, on_change) {
+    match (on_exit, on_change) {
         (OnExit::Exit, _) => format!("{they} with it"),
         (OnExit::Restart, _) => format!("{they} before the command is started again"),
         (OnExit::Wait, OnChange::Signal(signal)) => {
@@ -47,12 +77,7 @@ pub fn set_aside(left: &[Process], command: &[OsString], on_change: &OnChange, o
         (OnExit::Wait, OnChange::Restart | OnChange::Queue | OnChange::Run(_)) => {
             format!("a change ends {them} and starts the command again")
         }
-    };
-    let how = remedy(left, command).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
-    let message = format!(
-        "the command ended and left {named} behind; {follows}. Run it in the foreground{how}, so that its end is seen"
-    );
-    Some(Report::Advice { about: "set aside".to_owned(), message })
+    }
 }
 
 /// The signal for a change has ended the first process of the command; these were there too.

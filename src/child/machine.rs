@@ -93,6 +93,8 @@ pub enum Input {
         /// Its pid.
         pid: i32,
     },
+    /// The signal for the last change has reached nobody, and the command has ended.
+    Undelivered,
     /// Nothing is left of the command's tree.
     TreeGone,
     /// The command is ready, so long after its start.
@@ -207,6 +209,8 @@ pub struct Machine {
     paused: bool,
     state: State,
     signalled: Option<Signalled>,
+    /// Whether that signal has reached nobody.
+    undelivered: bool,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
     left: Option<(Instant, Report)>,
     /// Whether the command's first process has ended.
@@ -237,6 +241,7 @@ impl Machine {
             paused: false,
             state: State::Running,
             signalled: None,
+            undelivered: false,
             left: None,
             main_ended: false,
             tree_gone: false,
@@ -294,6 +299,7 @@ impl Machine {
                 actions.push(Action::Report(Report::Suspended { pid }));
             }
             Input::Suspended { .. } => {}
+            Input::Undelivered => self.undelivered = true,
             Input::TreeGone => self.gone(now, &mut actions),
             Input::Ready(after) => {
                 // What is told while the command is ended comes too late.
@@ -547,6 +553,7 @@ impl Machine {
         let signalled = self.signalled.take()?;
         let within = |time: Duration| now <= signalled.last + time;
         let unheard = match status {
+            _ if self.undelivered => true,
             CommandStatus::Signaled { signal, .. } => *signal == number,
             CommandStatus::CannotRun(_) | CommandStatus::NotFound(_) => false,
             CommandStatus::Exited(_) if status.code() == ExitCode::of_signal(number) && within(AFTERMATH) => true,

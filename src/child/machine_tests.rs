@@ -365,6 +365,16 @@ fn nothing_is_lost_when_the_signal_ends_a_command_between_two_saves() {
 }
 
 #[test]
+fn a_signal_that_reached_nobody_causes_a_start_however_the_command_ended() {
+    for on_exit in [OnExit::Wait, OnExit::Exit, OnExit::Restart] {
+        let (mut machine, now) = signalling(on_exit, Duration::ZERO);
+        machine.step(settled(set(false)), now);
+        assert_eq!(machine.step(Input::Undelivered, now), []);
+        assert_eq!(machine.step(ended(0), now)[0], unheard(set(false)));
+    }
+}
+
+#[test]
 fn a_second_signal_may_come_to_a_command_that_the_first_has_broken() {
     let long = Duration::from_secs(60);
     let (soon, late) = (Duration::from_secs(1), Duration::from_secs(6));

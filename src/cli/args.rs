@@ -140,6 +140,13 @@ pub struct Args {
     #[arg(long, value_name = "COMMAND", help_heading = "What to do")]
     pub prepare: Option<String>,
 
+    /// File in which a command that moves to the background writes the pid of its main process
+    ///
+    /// The command ends with that process, and signals of --on-change signal:NAME go to it. It must be a process that the
+    /// command started.
+    #[arg(long, value_name = "PATH", help_heading = "What to do")]
+    pub pidfile: Option<OsString>,
+
     /// What to do when the command exits: wait, exit or restart [default: wait]
     ///
     /// wait for a change, then start it again; exit with its exit code (the default as PID 1 and where CI is set);

@@ -191,6 +191,7 @@ impl Resolver<'_> {
             no_follow: args.no_follow || self.flag("no-follow"),
             on_change,
             prepare: self.prepare(),
+            pidfile: self.path("pidfile", args.pidfile.as_ref()),
             on_exit: self.choice(
                 "on-exit",
                 args.on_exit.as_ref(),
@@ -416,7 +417,9 @@ impl Resolver<'_> {
 
     /// Without a command, what is said of one is a mistake.
     fn ensure_nothing_concerns_a_command(&mut self) {
-        let given = [("on-exit", self.args.on_exit.as_ref()), ("ready", self.args.ready.as_ref())];
+        let pidfile = self.args.pidfile.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let (on_exit, ready) = (self.args.on_exit.as_ref(), self.args.ready.as_ref());
+        let given = [("on-exit", on_exit), ("ready", ready), ("pidfile", pidfile.as_ref())];
         for (key, given) in given {
             if let Some(entry) = self.flag_or_text(key, given) {
                 self.wrong(&entry, "there is no command; give one after --, or leave this out");

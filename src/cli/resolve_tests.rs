@@ -97,6 +97,7 @@ fn shown(config: &Config, key: &str) -> String {
             probe => probe.to_string(),
         }),
         "ready-timeout" => format!("{:?}", config.ready_timeout),
+        "pidfile" => name(config.pidfile.as_deref().unwrap_or(Path::new("none"))),
         "env-file" => config.env_files.iter().map(|file| name(file)).collect::<Vec<_>>().join(" "),
         "lockfile" => name(config.lockfile.as_deref().unwrap_or(Path::new("none"))),
         "events" => match &config.events {
@@ -112,7 +113,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 84] = [
+const GOOD: [(&str, &str, &str, &str); 85] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -165,6 +166,7 @@ const GOOD: [(&str, &str, &str, &str); 84] = [
     ("on-change", "queue", "queue", "restart"),
     ("on-change", "run:ruff check \"$@\"", "run:ruff check \"$@\"", "queue"),
     ("prepare", "nginx -t", "nginx -t", "make"),
+    ("pidfile", "run/app.pid", "app.pid", "other.pid"),
     ("on-exit", "wait", "Wait", "exit"),
     ("on-exit", "exit", "Exit", "wait"),
     ("on-exit", "restart", "Restart", "wait"),
@@ -440,10 +442,10 @@ fn every_key_has_a_line_in_these_tables() {
     let good: BTreeSet<String> =
         GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(["command".to_owned()]).collect();
     assert_eq!(good, keys().into_iter().collect());
-    // Any text is the name of a lockfile.
+    // Any text is the name of a file.
     let bad: BTreeSet<String> = BAD.iter().map(|line| line.0.to_owned()).collect();
     let with_values: BTreeSet<String> =
-        GOOD.iter().map(|line| line.0.to_owned()).filter(|key| key != "lockfile").collect();
+        GOOD.iter().map(|line| line.0.to_owned()).filter(|key| key != "lockfile" && key != "pidfile").collect();
     assert_eq!(bad, with_values);
 }
 
@@ -482,6 +484,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("discover-root", ""),
         ("on-change", "restart"),
         ("prepare", "none"),
+        ("pidfile", "none"),
         ("on-exit", "Wait"),
         ("stop-signal", "SIGTERM"),
         ("stop-group", "All"),
@@ -725,6 +728,7 @@ fn two_generations_at_a_time_need_a_probe_that_can_tell_them_apart() {
             &["--overlap", "--ready", "notify", "--on-change", "signal:HUP"],
             "with --on-change signal:SIGHUP there is no next one",
         ),
+        (&["--overlap", "--ready", "notify", "--pidfile", "a.pid"], "would write their pid into the same file"),
     ] {
         let mistakes = place("").try_resolve("", flags).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{flags:?}: {mistakes:?}");

@@ -7,10 +7,15 @@ use crate::probe::Probe;
 
 /// One sentence for each combination that makes no sense.
 pub fn mistakes(config: &Config) -> Vec<String> {
-    [ready_on_a_held_socket(config), ready_on_a_held_descriptor(config), overlap_without_proof(config)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        ready_on_a_held_socket(config),
+        ready_on_a_held_descriptor(config),
+        overlap_without_proof(config),
+        overlap_with_a_pid_file(config),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A connection to a socket that reloadrun holds succeeds whether the command accepts it or not.
@@ -29,6 +34,14 @@ fn ready_on_a_held_descriptor(config: &Config) -> Option<String> {
     let Some(Probe::Descriptor(number)) = config.ready else { return None };
     let taken = (FIRST..).take(config.listen.len()).any(|taken| taken == number);
     taken.then(|| format!("--ready fd:{number}: a socket of --listen has this descriptor; use a higher one"))
+}
+
+/// Two generations would write the same file.
+fn overlap_with_a_pid_file(config: &Config) -> Option<String> {
+    (config.overlap && config.pidfile.is_some()).then(|| {
+        "--overlap with --pidfile: both generations would write their pid into the same file; leave one of them out"
+            .to_owned()
+    })
 }
 
 /// What `--overlap` needs, and what makes no sense with it.

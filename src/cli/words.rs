@@ -221,7 +221,9 @@ fn other_tools(option: &str, value: Option<&str>) -> Option<String> {
         "-I" | "--no-stdin" | "--interactive" | "--stdin-quit" => {
             "the command reads from the terminal; to prevent it, append: < /dev/null".to_owned()
         }
-        "--pid-file" | "--pidfile" => "--lockfile PATH contains the pid, in one line of JSON".to_owned(),
+        "--pid-file" => {
+            "--pidfile PATH names the file in which the command writes its pid; that of reloadrun is in --lockfile PATH".to_owned()
+        }
         _ => return None,
     };
     Some(text)

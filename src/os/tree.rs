@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -129,6 +130,11 @@ impl Process {
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
+}
+
+/// A descriptor that becomes readable when this process ends. `None` before Linux 5.3, or when it has ended.
+pub fn end_of(pid: i32) -> Option<OwnedFd> {
+    pidfd::open(pid).ok()
 }
 
 /// The state of a thread of this process that has not ended.

@@ -71,6 +71,7 @@ fn every_event() -> Vec<What> {
         What::Hint { message: hostile() },
         What::Listening { address: hostile(), descriptor: 3 },
         What::Ready { after_ms: 412.0 },
+        What::MainProcess { pid: 4720 },
         What::Status { message: hostile() },
         What::StillStopping {
             signal: Signal::TERM,
@@ -112,12 +113,13 @@ fn number(what: &What) -> usize {
         What::Discovered(_) => 20,
         What::Paused => 21,
         What::Resumed => 22,
+        What::MainProcess { .. } => 23,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 23];
+    let mut seen = [false; 24];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -135,6 +135,7 @@ impl Human {
                 (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
             }
             What::Resumed => (Tone::Plain, "resumed".into()),
+            What::MainProcess { pid } => (Tone::Plain, format!("the main process is {pid}")),
             What::Ready { after_ms } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
             What::Status { message } => (Tone::Plain, format!("the command says: {message}")),
             What::Listening { address, descriptor } => {

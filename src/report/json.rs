@@ -70,6 +70,7 @@ fn details(what: &What) -> Value {
         What::Waiting(WaitingFor::Delay(delay)) => json!({ "for": "delay", "delay_ms": delay.as_secs_f64() * 1e3 }),
         What::Paused | What::Resumed => json!({}),
         What::Degraded(degraded) => json!({ "kind": degraded.kind(), "message": degraded.to_string() }),
+        What::MainProcess { pid } => json!({ "pid": pid }),
         What::Ready { after_ms } => json!({ "after_ms": after_ms }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),

@@ -301,6 +301,7 @@ impl Machine {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
                 }
             }
+            Report::MainProcess { pid } => actions.push(tell(What::MainProcess { pid })),
             Report::Degraded(Degraded::NotReady { timeout, reason }) => {
                 life.is_not_ready_in_time();
                 let shown = humantime::format_duration(timeout);

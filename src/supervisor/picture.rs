@@ -107,6 +107,7 @@ impl Picture {
             What::Stopping { .. } | What::StillStopping { .. } if self.state != State::Ending => {
                 self.state = State::Stopping;
             }
+            What::MainProcess { pid } => self.command_pid = Some(*pid),
             What::Ready { .. } => self.ready = Some(true),
             What::Stopped { .. } => {
                 (self.command_pid, self.ready) = (None, None);
@@ -221,6 +222,7 @@ mod tests {
             (first, What::Stopping { signal: Signal::TERM, reason: StopReason::Change }, State::Stopping, Some(7)),
             (first, stopped, State::Starting, None),
             (second, started(set.clone(), Some(5.0)), State::Running, Some(7)),
+            (second, What::MainProcess { pid: 70 }, State::Running, Some(70)),
             (second, exited, State::Running, None),
             (second, What::Waiting(WaitingFor::Change), State::Waiting, None),
             (second, finished, State::Ending, None),
@@ -245,7 +247,7 @@ mod tests {
             directory: "/d".into(),
             command: "app".into(),
         };
-        let status = picture.status(&greeting, &config(Path::new("/d"), "", ""), true, start + Duration::from_secs(12));
+        let status = picture.status(&greeting, &config(Path::new("/d"), "", ""), true, start + Duration::from_secs(13));
         assert_eq!(status.degraded.len(), 1, "{status:?}");
         assert_eq!((status.degraded[0].kind.as_str(), status.for_ms), (lasting.kind(), 2000.0));
         assert_eq!(status.last_exit.as_deref(), Some("exited with 3"));

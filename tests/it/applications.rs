@@ -209,6 +209,32 @@ fn gunicorn_as_a_daemon_is_reported_and_restarted() {
 }
 
 #[test]
+fn gunicorn_as_a_daemon_gets_hup_by_its_pid_file_and_ends_with_reloadrun() {
+    const DAEMON: Server = Server { command: &["gunicorn", "-D", "-p", "app.pid"], ..GUNICORN };
+    with_python_packages(&DAEMON, all_workers_of_a_daemon_take_each_save_on_hup);
+}
+
+#[test]
+fn uwsgi_as_a_daemon_gets_hup_by_its_pid_file_and_ends_with_reloadrun() {
+    const DAEMON: Server =
+        Server { command: &["uwsgi", "uwsgi.ini", "--daemonize", "app.log", "--pidfile", "app.pid"], ..UWSGI_PREFORK };
+    with_python_packages(&DAEMON, all_workers_of_a_daemon_take_each_save_on_hup);
+}
+
+#[test]
+fn each_save_replaces_gunicorn_as_a_daemon() {
+    const DAEMON: Server = Server { command: &["gunicorn", "-D", "-p", "app.pid"], ..GUNICORN };
+    with_python_packages(&DAEMON, |server, bin| {
+        under_reloadrun(server, bin, &["-w", server.watch, "--pidfile", "app.pid"], |running| {
+            running.wait_for_workers("one", "hello");
+            running.save_restarts(server.code_file, "\"one\"", "\"three\"");
+            running.wait_for_workers("three", "hello");
+            running.command = pid(&running.session.wait_where("main_process", |event| event["generation"] == 2));
+        });
+    });
+}
+
+#[test]
 fn a_module_that_django_imports_late_restarts_it_before_its_first_import_and_after() {
     with_python_packages(&DJANGO, |server, bin| {
         under_reloadrun(server, bin, &["-w", server.watch], |running| {
@@ -311,6 +337,25 @@ fn all_workers_take_each_save_on_hup(server: &Server, bin: &Path) {
         running.wait_for_new_workers("one", "welcome");
         running.save_signals(server.code_file, "\"one\"", "\"three\"");
         running.wait_for_new_workers("three", "welcome");
+    });
+}
+
+/// The same for a master that has moved to the background.
+fn all_workers_of_a_daemon_take_each_save_on_hup(server: &Server, bin: &Path) {
+    let options = ["-w", server.watch, "--on-change", "signal:HUP", "--pidfile", "app.pid"];
+    under_reloadrun(server, bin, &options, |running| {
+        running.command = pid(&running.session.wait("main_process"));
+        running.wait_for_workers("one", "hello");
+        let mut old = "hello".to_owned();
+        for number in 1..=5 {
+            let new = format!("{old}{number}");
+            running.save_signals("app.toml", &old, &new);
+            running.wait_for_new_workers("one", &new);
+            old = new;
+        }
+        running.save_signals(server.code_file, "\"one\"", "\"three\"");
+        running.wait_for_new_workers("three", &old);
+        assert_eq!(running.session.events().iter().filter(|event| event["event"] == "exited").count(), 0);
     });
 }
 

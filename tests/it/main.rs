@@ -39,6 +39,7 @@ mod overlap_servers;
 mod own_outputs;
 mod pages;
 mod patterns;
+mod pid_files;
 mod print_watched;
 mod print_watched_faults;
 mod print_watched_strace;
