@@ -271,7 +271,8 @@ fn a_newline_on_a_descriptor_is_ready_and_its_end_without_one_is_not() {
     for generation in 1..=3 {
         let ready = session.wait("ready");
         assert_eq!(ready["generation"], generation);
-        assert!(after(&ready) >= 600.0, "{ready}");
+        // The child looks at the clock a moment after the command has started.
+        assert!(after(&ready) >= 500.0, "{ready}");
         sandbox.write("app.txt", generation.to_string());
     }
     session.wait_started(4);
