@@ -113,7 +113,7 @@ fn a_run_says_what_it_does_what_it_watches_and_what_the_last_change_led_to() {
         "web: sleep 600",
         "generation 2 has been running for ",
         "app.py (restart); generation 2 started ",
-        "watches *.py: 1 files",
+        "watches *.py: 1 file in",
     ] {
         assert!(words.contains(expected), "{expected} in\n{words}");
     }
@@ -570,7 +570,7 @@ fn single_keys_restart_pause_explain_and_quit_and_the_terminal_is_as_before() {
     sandbox.write("app.txt", "two");
     terminal.press("w");
     terminal.wait_shown("generation 2 has been running for ", 1);
-    terminal.wait_shown("watches app.txt: 1 files", 1);
+    terminal.wait_shown("watches app.txt: 1 file in", 1);
     assert_eq!(session.starts(), 2);
     terminal.press("P");
     session.wait("resumed");
