@@ -329,11 +329,12 @@ fn every_flag_is_in_the_guide() {
 
 /// Whether this is an option of reloadrun and not of a program in the guide.
 fn is_own_option(word: &str) -> bool {
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 12] = [
         "--app",
         "--debug",
         "--fd",
         "--from",
+        "--ini",
         "--init",
         "--no-reload",
         "--noreload",
@@ -391,7 +392,13 @@ fn events_of_jobs() -> Vec<serde_json::Value> {
     session.wait("started");
     sandbox.write("more.txt", "");
     session.wait("ran");
-    session.stop().events
+    let mut events = session.stop().events;
+    let options = ["-w", "app.txt", "--pidfile", "app.pid"];
+    let daemon = "setsid sh -c 'echo $$ > new.pid; mv new.pid app.pid; exec sleep 600' & exit 0";
+    let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", daemon]));
+    session.wait("main_process");
+    events.extend(session.stop().events);
+    events
 }
 
 #[test]

@@ -449,8 +449,9 @@ fn with_nohup_it_survives_the_terminal_and_with_setsid_it_has_none() {
             // TERM ends the outer setsid alone.
             let supervisor: i32 = {
                 let started = session.events();
-                let lockfile =
-                    fs::read_dir(sandbox.runtime()).expect("it exists").flatten().next().expect("a lockfile");
+                // Beside it is the directory of the control sockets.
+                let mut entries = fs::read_dir(sandbox.runtime()).expect("it exists").flatten();
+                let lockfile = entries.find(|entry| entry.path().is_file()).expect("a lockfile");
                 let content: serde_json::Value =
                     serde_json::from_slice(&fs::read(lockfile.path()).expect("it exists")).expect("JSON");
                 assert!(!started.is_empty());
