@@ -30,12 +30,26 @@ pub struct StartRequest {
     pub changes: ChangeSet,
     /// Which changes are to wait.
     pub damping: Damping,
-    /// What the child before has left to do.
-    pub carried: Carried,
     /// Whether all of them are, until [`Directive::Pause`] says otherwise.
     pub paused: bool,
+    /// What the child before has left to do.
+    pub carried: Carried,
     /// Whether the command may be traced.
     pub traced: bool,
+}
+
+impl StartRequest {
+    /// That of a first child: nothing has led to it, and nothing is to wait.
+    pub fn first() -> StartRequest {
+        StartRequest {
+            generation: Generation::FIRST,
+            changes: ChangeSet::default(),
+            damping: Damping::default(),
+            paused: false,
+            carried: Carried::default(),
+            traced: true,
+        }
+    }
 }
 
 /// What one child leaves to the next about changes that nothing was done about.

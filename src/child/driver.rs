@@ -146,7 +146,7 @@ impl<'a> Driver<'a> {
         let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
-        let tracing = live.and_then(|live| {
+        let mut tracing = live.and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
             let narrows = config.discover == Discover::Only;
             let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
@@ -173,7 +173,6 @@ impl<'a> Driver<'a> {
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
         let is_prepared = request.carried.prepared && missed.is_empty();
-        let mut tracing = tracing;
         let begins = match &config.command {
             None => Begins::Alone,
             Some(_) if config.prepare.is_some() && !is_prepared => Begins::WithPreparation,

@@ -92,7 +92,7 @@ mod tests {
     use crate::damping::Damping;
     use crate::generation::Generation;
     use crate::os::fd::{pipe, write_some};
-    use crate::protocol::{Carried, Directive, StartRequest, encode};
+    use crate::protocol::{Directive, StartRequest, encode};
     use std::path::PathBuf;
 
     #[test]
@@ -100,14 +100,7 @@ mod tests {
         let changes = ChangeSet::new((0..5000).map(|number| Change::unseen(PathBuf::from(format!("/a/{number}.py")))));
         let mut damping = Damping::default();
         damping.restart(&changes, std::time::Duration::ZERO);
-        let request = StartRequest {
-            generation: Generation::FIRST.next(),
-            changes,
-            damping,
-            carried: Carried::default(),
-            paused: false,
-            traced: true,
-        };
+        let request = StartRequest { generation: Generation::FIRST.next(), changes, damping, ..StartRequest::first() };
         let mut bytes = Vec::new();
         encode(&Directive::Start(request.clone()), &mut bytes);
         encode(&Directive::Stop, &mut bytes);

@@ -216,23 +216,12 @@ impl ChildProcess {
 #[cfg(test)]
 mod tests {
     use super::Outbox;
-    use crate::change::ChangeSet;
-    use crate::damping::Damping;
-    use crate::generation::Generation;
-    use crate::protocol::{Carried, Decoder, Directive, StartRequest};
+    use crate::protocol::{Decoder, Directive, StartRequest};
 
     #[test]
     fn a_child_is_told_to_start_before_anything_else() {
-        let request = StartRequest {
-            generation: Generation::FIRST,
-            changes: ChangeSet::default(),
-            damping: Damping::default(),
-            carried: Carried::default(),
-            paused: false,
-            traced: true,
-        };
         let mut outbox = Outbox::default();
-        let start = Directive::Start(request);
+        let start = Directive::Start(StartRequest::first());
         let barrier = |id| Directive::Barrier { id };
         for directive in [barrier(1), Directive::Signal { number: 10 }, Directive::Stop, start.clone(), barrier(2)] {
             outbox.add(directive);

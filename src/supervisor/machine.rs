@@ -36,7 +36,7 @@ use super::life::{Life, Readiness, State, Work};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
-use super::wishes::{Outcome, Wishes};
+use super::wishes::{Consequence, Wishes};
 use crate::config::OnChange;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
@@ -156,13 +156,13 @@ impl Machine {
             Input::Unread { all } => self.unread(all, now, &mut actions),
             Input::Asked { client, request, from_tree } => {
                 let asked = (client, request, from_tree);
-                let leads = self.wishes.asked(asked, &mut self.succession, stop_timeout, now, &mut actions);
-                self.follow(leads, now, &mut actions);
+                let consequence = self.wishes.asked(asked, &mut self.succession, stop_timeout, now, &mut actions);
+                self.follow(consequence, now, &mut actions);
             }
             Input::ClientGone(client) => self.wishes.forget(client),
             Input::Key(key) => {
-                let leads = self.wishes.key(key, &mut self.succession, stop_timeout, now, &mut actions);
-                self.follow(leads, now, &mut actions);
+                let consequence = self.wishes.key(key, &mut self.succession, stop_timeout, now, &mut actions);
+                self.follow(consequence, now, &mut actions);
             }
             Input::Seen(tree) => {
                 let awaits_command = self.succession.lives.newest().is_some_and(|life| life.state == State::Starting);
@@ -488,11 +488,11 @@ impl Machine {
         }
     }
 
-    fn follow(&mut self, leads: Outcome, now: Instant, actions: &mut Vec<Action>) {
-        match leads {
-            Outcome::Nothing => {}
-            Outcome::Restart => self.backoff.reset(),
-            Outcome::End(reason) => self.end(ExitCode::SUCCESS, reason.to_owned(), now, actions),
+    fn follow(&mut self, consequence: Consequence, now: Instant, actions: &mut Vec<Action>) {
+        match consequence {
+            Consequence::Nothing => {}
+            Consequence::Restart => self.backoff.reset(),
+            Consequence::End(reason) => self.end(ExitCode::SUCCESS, reason.to_owned(), now, actions),
         }
     }
 

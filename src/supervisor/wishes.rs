@@ -15,7 +15,7 @@ use crate::protocol::Directive;
 
 /// What a wish leads to beyond what was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Consequence {
     /// Nothing.
     Nothing,
     /// The command starts anew because somebody wanted it.
@@ -52,20 +52,20 @@ impl Wishes {
         stop_timeout: Duration,
         now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Outcome {
-        let mut leads = Outcome::Nothing;
+    ) -> Consequence {
+        let mut consequence = Consequence::Nothing;
         let answer = match request {
             Request::Status => Action::AnswerStatus(client),
             Request::Events => Action::Follow(client),
             Request::Explain { path, bytes } => Action::AnswerExplain(client, Request::path(path, bytes)),
             Request::Restart => {
                 let answer = restart(succession, stop_timeout, now, actions);
-                leads = Outcome::Restart;
+                consequence = Consequence::Restart;
                 Action::Answer(client, answer)
             }
             // It is answered before the end, which may come at once.
             Request::Stop => {
-                leads = Outcome::End("asked to stop");
+                consequence = Consequence::End("asked to stop");
                 Action::Answer(client, Answer::Stop { again: succession.is_ending() })
             }
             Request::Pause => Action::Answer(client, Answer::Pause { already: !self.pause(true, succession, actions) }),
@@ -80,11 +80,11 @@ impl Wishes {
                 let watching = succession.lives.newest().filter(|life| life.watches() && !self.paused);
                 let barrier = self.waits.add(client, watching.map(|life| life.generation));
                 actions.extend(barrier.map(|(of, id)| Action::Send(of, Directive::Barrier { id })));
-                return leads;
+                return consequence;
             }
         };
         actions.push(answer);
-        leads
+        consequence
     }
 
     /// A key was pressed.
@@ -95,18 +95,18 @@ impl Wishes {
         stop_timeout: Duration,
         now: Instant,
         actions: &mut Vec<Action>,
-    ) -> Outcome {
+    ) -> Consequence {
         match key {
             Key::Restart => {
                 restart(succession, stop_timeout, now, actions);
-                return Outcome::Restart;
+                return Consequence::Restart;
             }
             Key::Pause => _ = self.pause(!self.paused, succession, actions),
             Key::Why => actions.push(Action::Show(Shown::Status)),
             Key::Help => actions.push(Action::Show(Shown::Keys)),
-            Key::Quit => return Outcome::End("q was pressed"),
+            Key::Quit => return Consequence::End("q was pressed"),
         }
-        Outcome::Nothing
+        Consequence::Nothing
     }
 
     /// A child has passed a barrier.
