@@ -25,7 +25,7 @@
 //! 3 filter listen settle stop restart remedy protocol control
 //! 2 config event damping discover ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
-//! 0 address change environment escape generation exit_code error
+//! 0 address change environment escape generation exit_code error jitter
 //! ```
 //!
 //! # Words
@@ -54,6 +54,7 @@ mod filter;
 mod generation;
 mod heartbeat;
 mod ignore_files;
+mod jitter;
 mod listen;
 mod os;
 mod pattern;

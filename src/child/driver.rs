@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::digest;
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
@@ -34,6 +35,7 @@ use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
+use crate::jitter::share;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
 use crate::os::seccomp::Installation;
@@ -112,6 +114,9 @@ struct Driver<'a> {
     watcher: Option<SharedWatcher>,
     door: Door,
     supervisor_gone: bool,
+    /// Whether everything is watched, and whether the command was started with it, or need not be.
+    armed: bool,
+    took_in: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
     /// When the command ended by itself.
@@ -164,7 +169,11 @@ impl<'a> Driver<'a> {
             OnChange::Restart | OnChange::Queue | OnChange::Run(_) => None,
         };
         let signals = change_signal.is_some() && config.prepare.is_none();
-        let hold = Hold::new(request.damping.clone(), signals, Instant::now());
+        let jitter = match config.jitter.is_zero() {
+            true => Duration::ZERO,
+            false => share(config.jitter, &os::hosts::own_name(), config.name.as_deref()),
+        };
+        let hold = Hold::new(request.damping.clone(), signals, Instant::now()).spread(jitter);
         let hold = match config.prepare.is_some() || matches!(config.on_change, OnChange::Run(_)) {
             true => hold.counting(Arc::clone(&prepares)),
             false => hold,
@@ -217,6 +226,8 @@ impl<'a> Driver<'a> {
             early: more,
             tree_told: false,
             supervisor_gone: false,
+            armed: false,
+            took_in: false,
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
@@ -247,7 +258,10 @@ impl<'a> Driver<'a> {
     /// Nothing here can be the end of this child.
     fn begin(&mut self, begins: Begins, missed: ChangeSet) {
         let input = match begins {
-            Begins::Alone => Input::Alone,
+            Begins::Alone => {
+                self.took_in = true;
+                Input::Alone
+            }
             Begins::WithPreparation => Input::Prepare(self.request.changes.clone().merge(missed.clone())),
             Begins::Started(started) => self.started(started),
         };
@@ -263,6 +277,10 @@ impl<'a> Driver<'a> {
             Ok(command) => {
                 let pid = command.pid();
                 (self.command, self.tree_told) = (command, false);
+                self.took_in = true;
+                if self.armed {
+                    self.tell_digest();
+                }
                 self.pid_file = self.config.pidfile.as_ref().map(|path| PidFile::new(path, pid));
                 Input::Started { pid }
             }
@@ -374,7 +392,14 @@ impl<'a> Driver<'a> {
                         Word::Input(input) => inputs.push(input),
                         // It was told while the command was ended.
                         Word::Report(Report::Status { .. }) if self.asking.is_none() => {}
-                        Word::Report(report) => self.report(&[report]),
+                        Word::Report(report) => {
+                            self.armed |= matches!(report, Report::Watching(_));
+                            let is_time = matches!(report, Report::Watching(_)) && self.took_in;
+                            self.report(&[report]);
+                            if is_time {
+                                self.tell_digest();
+                            }
+                        }
                     }
                 }
             }
@@ -465,6 +490,7 @@ impl<'a> Driver<'a> {
                             false => reports.extend(self.signal(Some(signal))),
                         }
                     }
+                    self.tell_digest();
                 }
                 Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
@@ -498,7 +524,15 @@ impl<'a> Driver<'a> {
             }
             // What changes from here on is no output any more.
             Report::Prepared { .. } => self.prepares.store(false, Ordering::Relaxed),
+            Report::Ran { status: CommandStatus::Exited(0), goes_on: false, .. } => self.tell_digest(),
             _ => {}
+        }
+    }
+
+    /// The command has taken in what changed.
+    fn tell_digest(&self) {
+        if let Some(watcher) = &self.watcher {
+            digest::tell(self.config, watcher, &self.voice);
         }
     }
 

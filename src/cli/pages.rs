@@ -12,7 +12,7 @@ use super::schema::schema;
 use crate::os::signals::Signal;
 
 /// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 14] = [
+const HINTS: [(&str, ValueHint); 15] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
     ("directory", ValueHint::DirPath),
@@ -24,6 +24,7 @@ const HINTS: [(&str, ValueHint); 14] = [
     // A duration; the shell has nothing to offer.
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
+    ("jitter", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
     ("ready_timeout", ValueHint::Other),
     // Addresses, and the words of a probe.

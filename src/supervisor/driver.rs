@@ -12,6 +12,7 @@ use super::host::Host;
 use super::job::{OwnStop, Step};
 use super::keyboard::KEYS;
 use super::machine::{Action, Input, Machine, Rules};
+use super::parent::Parent;
 use super::reception::Reception;
 use super::remedies::Remedies;
 use super::signals::{Heard, asks_for_sender, awaited};
@@ -49,6 +50,7 @@ pub fn run(
     host: &mut dyn Host,
     heartbeat: Heartbeat,
     control: std::result::Result<Listener, String>,
+    parent: Parent,
 ) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let reporter = Reporter::open(host.config())?;
@@ -57,7 +59,8 @@ pub fn run(
     // Of two generations at a time, neither can have it.
     let shares_terminal = tty::is_stdin() && !host.config().overlap;
     let now = Instant::now();
-    let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    let (mut machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    machine.reload_on_hup(parent.is_told() && !tty::is_controlled());
     let (listener, no_control) = match control {
         Ok(listener) => (Some(listener), None),
         Err(sentence) => (None, Some(sentence)),
@@ -78,6 +81,7 @@ pub fn run(
         listen_was_named: false,
         watch_state: None,
         reception: Reception::open(listener, host.config()),
+        parent,
         host,
     };
     driver.tell_keys();
@@ -94,6 +98,9 @@ pub fn run(
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
     }
     if let Some(message) = no_control {
+        driver.tell(Generation::FIRST, What::Hint { message });
+    }
+    if let Some(message) = driver.parent.complaint() {
         driver.tell(Generation::FIRST, What::Hint { message });
     }
     driver.drive(first)
@@ -119,6 +126,7 @@ struct Driver<'a> {
     to_tidy: bool,
     remedies: Remedies,
     reception: Reception,
+    parent: Parent,
 }
 
 impl Driver<'_> {
@@ -134,17 +142,20 @@ impl Driver<'_> {
                     code = self.feed(input);
                 }
             }
+            self.tell_parent();
         }
         if let Some(terminal) = &self.terminal {
             terminal.leave_keys();
         }
         self.reporter.finish();
+        self.parent.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 
     /// The only wait: for signals (a child's death among them), reports, clients, keys and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
         let mut until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
+        until = self.parent.due().map_or(until, |due| due.min(until));
         if !self.later.is_empty() || self.reception.server.has_backlog() {
             until = Instant::now();
         }
@@ -182,6 +193,7 @@ impl Driver<'_> {
             inputs.insert(0, Input::Unread { all: error_is_unread() });
         }
         let now = Instant::now();
+        self.parent.beat(now);
         if now >= self.next_beat {
             let beat = self.heartbeat.beat();
             let interval = self.host.config().interval;
@@ -360,6 +372,12 @@ impl Driver<'_> {
         let event = Event { generation, what };
         self.reporter.tell(&event);
         self.reception.tell(&event, self.host.config());
+        self.tell_parent();
+    }
+
+    fn tell_parent(&mut self) {
+        let Driver { parent, reception, machine, host, .. } = self;
+        parent.tell(|| reception.truth(host.config(), machine.is_ending()));
     }
 
     fn tell_keys(&mut self) {
