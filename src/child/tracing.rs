@@ -8,7 +8,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::inbox::Voice;
-use super::machine::Input;
+use super::step::Input;
 use crate::degraded::Degraded;
 use crate::discover::{Learned, Live, Summary, missed, needs_rights, untraceable};
 use crate::event::Discovered;
