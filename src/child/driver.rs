@@ -23,7 +23,7 @@ use super::pause::Pause;
 use super::pid_file::PidFile;
 use super::readiness;
 use super::standby::{Orders, Standby};
-use super::tracing::{Tracing, Trial};
+use super::tracing::Tracing;
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
@@ -142,15 +142,13 @@ impl<'a> Driver<'a> {
             live.forget();
         }
         let live = filter.live().filter(|_| request.traced);
-        // Once a run; it takes as long as the arming.
-        let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
         let mut tracing = live.and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
             let narrows = config.discover == Discover::Only;
             let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
-            tracing.begin(trial, &ties.deposit)
+            tracing.begin(&ties.deposit)
         });
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
