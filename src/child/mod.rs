@@ -8,6 +8,7 @@ mod frozen;
 mod hold;
 mod inbox;
 mod job;
+mod launcher;
 mod left_behind;
 mod machine;
 mod main_process;
@@ -15,7 +16,9 @@ mod pause;
 mod pid_file;
 mod readiness;
 mod rollout;
+mod signalled;
 mod standby;
+mod step;
 mod tracing;
 mod watch_thread;
 

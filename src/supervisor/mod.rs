@@ -13,6 +13,7 @@ mod keyboard;
 mod life;
 mod lives;
 mod machine;
+mod outlet_process;
 mod parent;
 mod picture;
 mod reception;
@@ -28,6 +29,6 @@ mod waits;
 mod wishes;
 
 pub use driver::run;
-pub use host::Host;
+pub use host::{Host, OutletTies};
 pub use parent::Parent;
 pub use signals::settle as settle_signals;
