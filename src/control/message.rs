@@ -214,8 +214,8 @@ pub struct Status {
 pub struct Restarts {
     /// In all.
     pub total: u64,
-    /// For each cause.
-    pub by_cause: BTreeMap<Cause, u64>,
+    /// For each reason.
+    pub by_reason: BTreeMap<Cause, u64>,
 }
 
 /// A reload: an attempt to bring a new state live.
@@ -224,7 +224,7 @@ pub struct LastReload {
     /// Whether the new state is live.
     pub success: bool,
     /// What it was for: `change`, `config` or `asked`.
-    pub cause: Cause,
+    pub reason: Cause,
     /// The generation in which that was known.
     pub generation: Generation,
     /// From the notice of the change to the end.

@@ -49,7 +49,7 @@ fn details(what: &What) -> Value {
         What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
         What::Serving { option, url } => json!({ "option": option, "url": url }),
         What::Started { pid, command, stop_ms, restart_ms, cause, changes: _ } => json!({
-            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms, "cause": cause,
+            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms, "reason": cause,
         }),
         What::Digest { digest, files } => json!({ "digest": digest, "files": files }),
         What::Postponed { path, delay_ms } => json!({ "path": path, "delay_ms": delay_ms }),

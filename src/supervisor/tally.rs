@@ -159,7 +159,7 @@ impl Tally {
         };
         self.last = Some(LastReload {
             success: well && !rejected,
-            cause,
+            reason: cause,
             generation: of,
             took_ms: milliseconds(took),
             time: humantime::format_rfc3339_millis(wall).to_string(),
@@ -178,8 +178,8 @@ impl Tally {
     /// How often the command was started again, and why.
     pub fn restarts(&self) -> Restarts {
         let of = |cause: &Cause| (*cause, self.restarts.get(cause).copied().unwrap_or_default());
-        let by_cause: BTreeMap<Cause, u64> = Cause::OF_RESTARTS.iter().map(of).collect();
-        Restarts { total: by_cause.values().sum(), by_cause }
+        let by_reason: BTreeMap<Cause, u64> = Cause::OF_RESTARTS.iter().map(of).collect();
+        Restarts { total: by_reason.values().sum(), by_reason }
     }
 
     /// The last stop, start and way to being ready.

@@ -110,7 +110,7 @@ fn restarts_are_counted_by_their_causes_and_the_first_start_is_none() {
         }
     }
     let restarts = tally(false, &events).restarts();
-    let counts: Vec<u64> = Cause::OF_RESTARTS.iter().map(|cause| restarts.by_cause[cause]).collect();
+    let counts: Vec<u64> = Cause::OF_RESTARTS.iter().map(|cause| restarts.by_reason[cause]).collect();
     assert_eq!((counts, restarts.total), (vec![1, 2, 3, 4, 5, 6, 7], 28));
     assert_eq!(tally(false, &events).times().stop_ms, Some(7.0));
 }

@@ -12,7 +12,7 @@ use crate::support::{Sandbox, Session};
 /// The count of one cause, and that of all.
 fn restarts(sandbox: &Sandbox, cause: &str) -> (u64, u64) {
     let restarts = &status(sandbox)["restarts"];
-    (restarts["by_cause"][cause].as_u64().expect("a number"), restarts["total"].as_u64().expect("a number"))
+    (restarts["by_reason"][cause].as_u64().expect("a number"), restarts["total"].as_u64().expect("a number"))
 }
 
 /// The digest of the last event, and that of `status`, which is the same.
@@ -30,26 +30,26 @@ fn restarts_are_counted_by_their_causes() {
     let script = "sleep 600 & echo $! > pid; wait $!; exit $(cat code)";
     sandbox.write("code", "1");
     let mut session = sandbox.start(["--", "sh", "-c", script]);
-    assert_eq!(session.wait_armed(1)["cause"], "first");
+    assert_eq!(session.wait_armed(1)["reason"], "first");
     let first = status(&sandbox);
     assert_eq!((&first["restarts"]["total"], &first["last_reload"]), (&json!(0), &Value::Null));
     sandbox.write("a.txt", "two");
-    assert_eq!(session.wait_armed(2)["cause"], "change");
+    assert_eq!(session.wait_armed(2)["reason"], "change");
     sandbox.write("reloadrun.toml", "watch = 'a.txt'\non-exit = 'restart'\n# another\n");
-    assert_eq!(session.wait_armed(3)["cause"], "config");
+    assert_eq!(session.wait_armed(3)["reason"], "config");
     answer(&sandbox, &["restart"], 0);
-    assert_eq!(session.wait_armed(4)["cause"], "asked");
+    assert_eq!(session.wait_armed(4)["reason"], "asked");
     for (generation, code, cause) in [(5, "1", "crash"), (6, "0", "exit")] {
         sandbox.write("code", code);
         session.wait_until("the pid", || sandbox.read("pid").ends_with('\n'));
         signal(sandbox.read("pid").trim().parse().expect("a pid"), "KILL");
-        assert_eq!(session.wait_armed(generation)["cause"], cause, "{}", session.account());
+        assert_eq!(session.wait_armed(generation)["reason"], cause, "{}", session.account());
     }
     signal(session.child_pid(), "KILL");
-    assert_eq!(session.wait_armed(7)["cause"], "child_died");
+    assert_eq!(session.wait_armed(7)["reason"], "child_died");
     let restarts = status(&sandbox)["restarts"].clone();
-    let by_cause = json!({"change": 1, "config": 1, "asked": 1, "crash": 1, "exit": 1, "child_died": 1, "rights": 0});
-    assert_eq!(restarts, json!({"total": 6, "by_cause": by_cause}));
+    let by_reason = json!({"change": 1, "config": 1, "asked": 1, "crash": 1, "exit": 1, "child_died": 1, "rights": 0});
+    assert_eq!(restarts, json!({"total": 6, "by_reason": by_reason}));
     session.stop();
 }
 
@@ -66,7 +66,7 @@ fn the_last_reload_says_whether_the_new_state_is_live_and_how_long_that_took() {
     assert!(serving(&sandbox));
     let outcome = |sandbox: &Sandbox| {
         let status = status(sandbox);
-        (status["last_reload"]["success"].as_bool(), status["last_reload"]["cause"].clone())
+        (status["last_reload"]["success"].as_bool(), status["last_reload"]["reason"].clone())
     };
     sandbox.write("a.txt", "refused");
     session.wait("prepare_failed");

@@ -70,7 +70,7 @@ fn a_restart_that_was_asked_for_does_not_wait_and_takes_in_what_does() {
     assert!(delay(&postponed) > 60_000.0, "{postponed}");
     answer(&sandbox, &["restart"], 0);
     let started = session.wait_armed(2);
-    assert_eq!(started["cause"], "asked");
+    assert_eq!(started["reason"], "asked");
     // The command has it already: nothing is left that waits. Of the next change it would be the first.
     sandbox.write("fence", "");
     assert_eq!(session.wait("postponed")["path"].as_str(), sandbox.path("fence").to_str());
@@ -96,7 +96,7 @@ fn a_change_of_the_config_file_waits_too_and_the_share_of_the_new_one_counts_fro
     sandbox.write("reloadrun.toml", "watch = 'a.txt'\n");
     let postponed = session.wait("postponed");
     assert!((500.0..1019.0).contains(&delay(&postponed)), "{postponed}");
-    assert_eq!(session.wait_armed(2)["cause"], "config");
+    assert_eq!(session.wait_armed(2)["reason"], "config");
     sandbox.write("a.txt", "two");
     session.wait_armed(3);
     assert_eq!(session.stop().count("postponed"), 1);
