@@ -31,6 +31,7 @@ use crate::change::{Change, ChangeSet};
 use crate::command::{Command, Variables, out_of_reach};
 use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
+use crate::discover::Live;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
@@ -92,13 +93,19 @@ struct Driver<'a> {
     dispositions: Dispositions,
     /// How the command is traced, until it is started.
     tracing: Option<Installation>,
+    /// Who traces the preparations, if they are traced.
+    tracer: Option<Tracing>,
     command: Command,
     /// Says which process is the command's main one.
     pid_file: Option<PidFile>,
     /// What runs beside the command.
     job: Option<Job>,
+    /// What it was begun for.
+    prepared_for: ChangeSet,
     /// Whether that is a preparation.
     prepares: Arc<AtomicBool>,
+    /// Whether it is a run for a change.
+    runs: Arc<AtomicBool>,
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
@@ -111,6 +118,8 @@ struct Driver<'a> {
     /// `None` once the watching has been handed over.
     watcher: Option<SharedWatcher>,
     door: Door,
+    /// What is known of the files of the command.
+    live: Option<Arc<Live>>,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -149,9 +158,12 @@ impl<'a> Driver<'a> {
         let mut tracing = live.and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
             let narrows = config.discover == Discover::Only;
-            let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
-            tracing.begin(trial, &ties.deposit)
+            let prepares = config.prepare.is_some();
+            let tracing = Tracing { live, directory, narrows, prepares, door: watcher.door(), voice: voice.clone() };
+            tracing.begin(trial, &ties.deposit).map(|installation| (tracing, installation))
         });
+        let (tracer, mut tracing) = tracing.take().unzip();
+        let narrows = config.discover == Discover::Only && tracing.is_some();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         let group = terminal_group.map_or(Group::Own, Group::Join);
@@ -169,6 +181,8 @@ impl<'a> Driver<'a> {
             true => hold.counting(Arc::clone(&prepares)),
             false => hold,
         };
+        let runs = Arc::new(AtomicBool::new(false));
+        let hold = hold.without_rest(config.on_change == OnChange::Queue, Arc::clone(&runs));
         // What we ask for must be able to arrive, also where the caller ignored it.
         let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
         let dispositions = dispositions.letting_through(&ours);
@@ -205,10 +219,13 @@ impl<'a> Driver<'a> {
             request,
             dispositions,
             tracing,
+            tracer: tracer.filter(|tracer| tracer.prepares),
             command: Command::nobody(),
             pid_file: None,
             job: None,
+            prepared_for: ChangeSet::default(),
             prepares,
+            runs,
             caches,
             deaths,
             inbox,
@@ -223,6 +240,7 @@ impl<'a> Driver<'a> {
             pause: pause.clone(),
             watcher: Some(watcher.clone()),
             door,
+            live: filter.live().map(Arc::clone),
         };
         driver.begin(begins, missed);
         if let Some(prober) = prober.filter(|_| driver.command.runs()) {
@@ -238,8 +256,21 @@ impl<'a> Driver<'a> {
         let hints = (driver.request.generation == Generation::FIRST || driver.request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread =
-            WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
+        let thread = WatchThread {
+            watcher,
+            wait,
+            hold,
+            pause,
+            ended,
+            pulse,
+            strays,
+            interval,
+            voice,
+            hints,
+            patterns,
+            root,
+            narrows,
+        };
         thread.start().map_err(no_thread)?;
         Ok(driver)
     }
@@ -301,6 +332,8 @@ impl<'a> Driver<'a> {
 
     fn begin_job(&mut self, kind: job::Kind, changes: ChangeSet) -> Option<Input> {
         self.prepares.store(kind == job::Kind::Preparation, Ordering::Relaxed);
+        self.runs.store(kind == job::Kind::Run, Ordering::Relaxed);
+        self.prepared_for = changes.clone();
         self.job = Some(Job::new(kind, changes));
         self.go_on_with_job()
     }
@@ -324,7 +357,10 @@ impl<'a> Driver<'a> {
                 (config.prepare.as_deref().unwrap_or_default(), Vec::new())
             }
         };
-        job::host(&variables, &config.directory, line, arguments, &self.dispositions)
+        // What a run reads is no reason to start the command anew.
+        let tracing = self.tracer.as_ref().filter(|_| kind == job::Kind::Preparation);
+        let tracing = tracing.and_then(Tracing::begin_preparation);
+        job::host(&variables, &config.directory, line, arguments, tracing, &self.dispositions)
     }
 
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
@@ -453,6 +489,11 @@ impl<'a> Driver<'a> {
                     follow.extend(self.follow(main_process::Input::Stop));
                 }
                 Action::HandOver => self.hand_over(),
+                Action::PrepareUntraced => {
+                    self.tracer = None;
+                    let changes = self.prepared_for.clone();
+                    self.job.iter_mut().for_each(|job| job.begin_anew(changes.clone()));
+                }
                 Action::Signal(number) => {
                     follow.extend(self.look_now());
                     reports.extend(self.signal(Signal::from_number(number)));
@@ -465,6 +506,10 @@ impl<'a> Driver<'a> {
                             false => reports.extend(self.signal(Some(signal))),
                         }
                     }
+                }
+                Action::Recall => {
+                    let known = self.live.as_ref().map(|live| Box::new(live.keep())).unwrap_or_default();
+                    reports.push(Report::Recalled { known });
                 }
                 Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
@@ -498,6 +543,7 @@ impl<'a> Driver<'a> {
             }
             // What changes from here on is no output any more.
             Report::Prepared { .. } => self.prepares.store(false, Ordering::Relaxed),
+            Report::Ran { .. } => self.runs.store(false, Ordering::Relaxed),
             _ => {}
         }
     }

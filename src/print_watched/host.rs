@@ -95,6 +95,9 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         match hand_over.get() {
             Some(Ok(no_new_privileges)) => {
                 let no_new_privileges = *no_new_privileges;
+                if let Some(live) = filter.live() {
+                    live.take_over(&discovery);
+                }
                 print::print(&Trace { discovery: &discovery, config, filter, began, no_new_privileges }, format);
             }
             Some(Err(why)) => report::complain(&[print::untraceable(*why)]),

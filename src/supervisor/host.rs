@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::discover::Kept;
 use crate::exit_code::ChildEnd;
 use crate::os::signals::Signal;
 use crate::protocol::Ties;
@@ -24,8 +25,9 @@ pub trait Host {
     /// Whether a change of this file counts.
     fn counts(&self, path: &Path) -> bool;
 
-    /// Whether a change of this path would count, and what it leads to, in words. May take long.
-    fn explain(&self, path: &Path) -> (bool, String);
+    /// Whether a change of this path would count, and what it leads to, in words, with what is known of the files of the
+    /// command. May take long, and is for a process that does nothing else.
+    fn explain(&self, path: &Path, known: Kept) -> (bool, String);
 
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;

@@ -221,3 +221,12 @@ fn a_command_that_stays_in_the_foreground_gets_the_signal_where_the_file_says() 
     assert_eq!(session.starts(), 1);
     session.stop().assert_code(143);
 }
+
+#[test]
+fn without_a_command_there_is_nobody_who_could_write_a_pid() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.command(["--pidfile", "app.pid", "--on-change", "run:true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("reloadrun: --pidfile 'app.pid': there is no command; give one after --"), "{said}");
+}
