@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub variables: Vec<(OsString, OsString)>,
     /// Whether the next generation starts beside the old one, which stays until the next is ready.
     pub overlap: bool,
+    /// Where reloadrun itself answers probes.
+    pub http: Option<SocketAddr>,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -261,6 +264,7 @@ pub mod tests {
             env_files: Vec::new(),
             variables: Vec::new(),
             overlap: false,
+            http: None,
             lockfile: None,
             events: None,
             clear: false,

@@ -205,6 +205,12 @@ pub struct Args {
     #[arg(long, help_heading = "What to do")]
     pub overlap: bool,
 
+    /// Answer probes over HTTP at this address: /live
+    ///
+    /// An IP address and a port, as in 127.0.0.1:9000; a port alone is on the loopback interface.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Output")]
+    pub http: Option<String>,
+
     /// Give the command the variables in this file; repeatable
     ///
     /// NAME=value lines, as dotenv tools read them. A variable that reloadrun was started with keeps its value; of two

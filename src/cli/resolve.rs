@@ -1,6 +1,7 @@
 //! Builds the Config from the command line, the config file and the environment. The only place that knows defaults.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::env_file;
 use super::file::{Entry, File, nearest};
 use super::together;
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Listen, duplicate};
+use crate::address::{Listen, duplicate, of_outlet};
 use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::control;
 use crate::environment::Environment;
@@ -124,6 +125,10 @@ fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Op
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
+/// What is said of an option whose part of the program was left out.
+const WITHOUT_OUTLET: &str =
+    "this reloadrun was built without its feature `outlet`; leave this out, or install one that has it";
+
 /// The most patterns accepted, `watch` and `ignore` together: each file is matched against all of them.
 const MOST_PATTERNS: usize = 10_000;
 
@@ -224,6 +229,7 @@ impl Resolver<'_> {
             env_files,
             variables,
             overlap: args.overlap || self.flag("overlap"),
+            http: self.http(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -494,6 +500,15 @@ impl Resolver<'_> {
             self.mistakes.push(format!("{place}: {twice} is given twice"));
         }
         listens
+    }
+
+    fn http(&mut self) -> Option<SocketAddr> {
+        let entry = self.flag_or_text("http", self.args.http.as_ref())?;
+        if !cfg!(feature = "outlet") {
+            self.wrong(&entry, WITHOUT_OUTLET);
+            return None;
+        }
+        of_outlet(&entry.value, None).map_err(|sentence| self.wrong(&entry, &sentence)).ok()
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

@@ -416,6 +416,8 @@ fn the_keys_of_real_events_are_the_documented_ones() {
         "800ms",
         "--listen",
         "tcp:127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
         "--ready",
         "exec:true",
         "--discover",
