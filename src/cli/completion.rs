@@ -129,7 +129,10 @@ fn zsh(generated: &str, verbs: &[Command]) -> String {
             }
         }
         let path = if names_path(verb) { " ':PATH:_files'" } else { "" };
-        cases += &format!("        {}) shift words; (( CURRENT-- )); _arguments -s -S{specs}{path}; return ;;\n", verb.get_name());
+        cases += &format!(
+            "        {}) shift words; (( CURRENT-- )); _arguments -s -S{specs}{path}; return ;;\n",
+            verb.get_name()
+        );
     }
     let functions = include_str!("complete.zsh").replace("VERBS\n", &described).replace("CASES\n", &cases);
     let calls = "    _reloadrun_verb && return\n";

@@ -12,7 +12,7 @@ use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
 use crate::support::session::{DEADLINE, Session};
 use crate::support::terminal::Terminal;
-use crate::support::watched::names;
+use crate::support::watched::{is_installed, names};
 
 /// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
 fn shell(sandbox: &Sandbox, options: &[&str], at_start: &str, on_go: &str) -> Session {
@@ -397,4 +397,33 @@ fn the_first_line_says_what_counts_and_nothing_more_is_said_to_one_who_types() {
     let session = sandbox.start(["--discover", "only", "--", "sh", "-c", "cat read.txt; exec sleep 600"]);
     session.wait_until("the second line", || session.stderr().contains("watching 1 file that sh -c "));
     session.stop();
+}
+
+#[test]
+fn sudo_works_and_the_preparation_with_sudo_too() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("sudo in a traced command: only root can try it as another user");
+    };
+    if !is_installed("sudo", "sudo in a traced command") {
+        return;
+    }
+    let events = sandbox.events().display().to_string();
+    let [user, groups] = as_user();
+    // That user has no password, and so sudo says that it needs one. Without its rights it would say that.
+    let asks = "sudo -n true 2>> ../said";
+    let cases = [
+        vec!["--".to_owned(), "sh".to_owned(), "-c".to_owned(), format!("{asks}; exec sleep 600")],
+        ["--prepare", &format!("{asks}; true"), "--", "sleep", "600"].map(str::to_owned).to_vec(),
+    ];
+    for (number, words) in cases.iter().enumerate() {
+        let inner = sandbox.command([&["--events".to_owned(), events.clone()], &words[..]].concat());
+        let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+        let told = session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+        assert!(told["message"].as_str().unwrap().starts_with("sudo needs its rights: discovery is off"), "{told}");
+        session.wait_started(2 - number as u64);
+        let said = || fs::read_to_string(sandbox.beside().join("said")).unwrap_or_default();
+        session.wait_until("its word", || said().lines().count() > number);
+        assert!(!said().contains("no new privileges"), "{}", said());
+        assert_eq!(session.stop().count("degraded"), 1);
+    }
 }
