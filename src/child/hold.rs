@@ -25,6 +25,10 @@ pub struct Hold {
     jitter: Duration,
     /// Whether a preparation runs. What changes meanwhile is most likely its output; of that, the rollout takes care.
     preparing: Arc<AtomicBool>,
+    /// Whether the command is started again when it has ended.
+    queues: bool,
+    /// Whether a run for a change is under way, which is followed by another one.
+    running: Arc<AtomicBool>,
     pending: Option<Pending>,
 }
 
@@ -53,8 +57,18 @@ pub struct Passed {
 impl Hold {
     /// The command starts now.
     pub fn new(damping: Damping, signals: bool, start: Instant) -> Hold {
-        let jitter = Duration::ZERO;
-        Hold { damping, start, signals, counts: false, jitter, preparing: Arc::default(), pending: None }
+        let (preparing, running) = (Arc::default(), Arc::default());
+        Hold {
+            damping,
+            start,
+            signals,
+            counts: false,
+            jitter: Duration::ZERO,
+            preparing,
+            queues: false,
+            running,
+            pending: None,
+        }
     }
 
     /// Everything waits at least so long (`--jitter`).
@@ -67,13 +81,20 @@ impl Hold {
         Hold { counts: true, preparing, ..self }
     }
 
+    /// Between two commands of a queue, or two runs, there is no rest, however long one takes: what changes meanwhile follows at
+    /// once.
+    pub fn without_rest(self, queues: bool, running: Arc<AtomicBool>) -> Hold {
+        Hold { queues, running, ..self }
+    }
+
     /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
     pub fn until(&mut self, settler: &Settler, ended: Option<Instant>, now: Instant) -> Option<Instant> {
         let Some(last) = settler.last() else {
             self.pending = None;
             return None;
         };
-        let quiet = now.saturating_duration_since(self.start);
+        let is_busy = self.queues && ended.is_none() || self.running.load(Ordering::Relaxed);
+        let quiet = if is_busy { Duration::ZERO } else { now.saturating_duration_since(self.start) };
         let pending =
             self.pending.get_or_insert(Pending { first: now, last, noticed: now, quiet, waits: false, told: false });
         // While the command runs it may just be slow. After its end, quiet is quiet.

@@ -1,6 +1,7 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+mod completion;
 mod duration;
 mod env_file;
 mod file;
