@@ -7,7 +7,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use super::init::{self, Init};
 use super::keys::{PAGES, keys_of};
 use super::pages::page;
-use super::{verbs, words};
+use super::{ci, verbs, words};
 use crate::client::Order;
 use crate::escape::{escaped, escaped_lines};
 use crate::print_watched::Format;
@@ -205,6 +205,32 @@ pub struct Args {
     #[arg(long, help_heading = "What to do")]
     pub overlap: bool,
 
+    /// Run COMMAND in a shell when the server is ready, end both, and exit with its exit code (a smoke run, for CI)
+    ///
+    /// Needs --ready. COMMAND finds the server's address in RELOADRUN_URL and RELOADRUN_ADDRESS. The run fails if the server
+    /// ends or is restarted meanwhile, if its port answered before the start, and if something is left in the end.
+    #[arg(long, value_name = "COMMAND", help_heading = "Smoke run")]
+    pub smoke: Option<String>,
+
+    /// Before that, touch PATH and demand a new generation that becomes ready; repeatable
+    ///
+    /// The file gets its bytes, mode and times back in the end. With --listen or --overlap, no request to the probe may fail
+    /// meanwhile.
+    #[arg(long, value_name = "PATH", help_heading = "Smoke run", action = ArgAction::Append)]
+    pub prove_reload: Vec<OsString>,
+
+    /// How long all of it may take, from the start to the end of COMMAND [default: 10m]
+    #[arg(long, value_name = "DURATION", help_heading = "Smoke run")]
+    pub deadline: Option<String>,
+
+    /// Write a report to junit:PATH or json:PATH; repeatable
+    #[arg(long, value_name = "REPORT", help_heading = "Smoke run", action = ArgAction::Append)]
+    pub report: Vec<OsString>,
+
+    /// Whether this is `reloadrun ci`: the keys of a smoke run in the config file count.
+    #[arg(skip)]
+    pub ci: bool,
+
     /// Give the command the variables in this file; repeatable
     ///
     /// NAME=value lines, as dotenv tools read them. A variable that reloadrun was started with keeps its value; of two
@@ -302,6 +328,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     let words: Vec<OsString> = words.into_iter().collect();
     if init::is_asked(&words) {
         return init::parse(&words).map_or_else(|error| outcome(error, &words), |init| Parsed::Init(Box::new(init)));
+    }
+    if ci::is_asked(&words) {
+        return match ci::parse(&words) {
+            Ok(args) => Parsed::Args(Box::new(args)),
+            Err(error) => outcome(error, &words),
+        };
     }
     if verbs::is_verb(&words) {
         return verbs::parse(&words).map_or_else(|error| outcome(error, &words), Parsed::Ask);

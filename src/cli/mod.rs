@@ -1,6 +1,7 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+mod ci;
 mod duration;
 mod env_file;
 mod file;
@@ -11,6 +12,7 @@ mod pages;
 pub mod resolve;
 mod schema;
 mod shell;
+mod smoke;
 mod together;
 pub mod trust;
 mod verbs;

@@ -12,7 +12,7 @@ use super::schema::schema;
 use crate::os::signals::Signal;
 
 /// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 14] = [
+const HINTS: [(&str, ValueHint); 18] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
     ("directory", ValueHint::DirPath),
@@ -26,6 +26,11 @@ const HINTS: [(&str, ValueHint); 14] = [
     ("debounce", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
     ("ready_timeout", ValueHint::Other),
+    ("deadline", ValueHint::Other),
+    ("prove_reload", ValueHint::FilePath),
+    // Lines for the shell, and the forms of a report.
+    ("smoke", ValueHint::Other),
+    ("report", ValueHint::Other),
     // Addresses, and the words of a probe.
     ("listen", ValueHint::Other),
     ("ready", ValueHint::Other),

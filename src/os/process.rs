@@ -57,6 +57,11 @@ pub fn continue_at_parents_end() {
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGCONT);
 }
 
+/// When the parent ends, this process gets TERM. The parent must have a single thread, or start this one from its main thread.
+pub fn end_at_parents_end() {
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+}
+
 /// The pid of the parent: another one than before when that has ended.
 pub fn parent_pid() -> i32 {
     Pid::parent().as_raw()

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -97,6 +98,16 @@ impl Process {
     fn confirm(&self) -> Result<(), Errno> {
         let same = Process::of(self.pid).is_some_and(|now| now.started == self.started);
         if same { Ok(()) } else { Err(Errno::ESRCH) }
+    }
+
+    /// When it was started, by the wall clock; to the second, because the boot is known no better.
+    pub fn since(&self) -> Option<SystemTime> {
+        // SAFETY: integers only.
+        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        let ticks = u64::try_from(ticks).ok().filter(|ticks| *ticks > 0)?;
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot + self.started / ticks))
     }
 
     /// The name, as `ps -o comm` shows it; empty when the process has ended.
