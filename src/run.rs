@@ -15,7 +15,7 @@ use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::client;
-use crate::config::{Config, EventsTarget, OnChange, Smoke};
+use crate::config::{Config, Discover, EventsTarget, OnChange, Smoke};
 use crate::control;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -156,6 +156,7 @@ fn check(
     (smoke, probe): (&Smoke, &Probe),
     dispositions: Dispositions,
 ) -> Result<ExitCode> {
+    ensure_touching_restarts(config, smoke)?;
     let mut supervise = |events| {
         let smoke = Some(Smoke { events: config.events.clone(), ..smoke.clone() });
         let config = Config { events: Some(events), smoke, ..config.clone() };
@@ -166,6 +167,22 @@ fn check(
         })
     };
     smoke::run(config, smoke, probe, &dispositions, &mut supervise)
+}
+
+/// What the command reads is not known yet, but without discovery the patterns say it all.
+fn ensure_touching_restarts(config: &Config, smoke: &Smoke) -> Result<()> {
+    if config.discover != Discover::Off {
+        return Ok(());
+    }
+    let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
+    for path in &smoke.prove_reload {
+        let shown = seen_from(&config.directory, path);
+        let (counts, sentence) = explained(config, &filter, &identity(path, &config.directory), &shown);
+        if !counts {
+            return Err(Error::usage(format!("--prove-reload {}: {sentence}", shown.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Binds the sockets before anything is opened, because they need the first descriptors.

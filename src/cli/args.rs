@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::init::{self, Init};
 use super::keys::{PAGES, keys_of};
@@ -48,7 +48,7 @@ Every option is also a key of reloadrun.toml, with the same name; a flag wins ov
     version,
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
-    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)",
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)\n       reloadrun ci [OPTIONS]              (a smoke run by reloadrun.toml)",
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -330,8 +330,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
         return init::parse(&words).map_or_else(|error| outcome(error, &words), |init| Parsed::Init(Box::new(init)));
     }
     if ci::is_asked(&words) {
-        return match ci::parse(&words) {
-            Ok(args) => Parsed::Args(Box::new(args)),
+        let matches = ci::command(Args::command()).try_get_matches_from(&words[1..]);
+        return match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
+            Ok(args) => Parsed::Args(Box::new(Args { ci: true, ..args })),
             Err(error) => outcome(error, &words),
         };
     }

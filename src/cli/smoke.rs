@@ -12,7 +12,7 @@ use super::trust::CONFIG_FILE;
 use crate::config::{Config, OnExit, ReportFormat, Smoke};
 use crate::os::reason;
 
-/// GitHub Actions sends KILL 7.5 s after it has asked for the end, so a stop may not take longer there.
+/// A job of GitHub Actions that is cancelled gets TERM 7.5 s after INT, so a stop may not take longer there.
 const STOP_ON_GITHUB: Duration = Duration::from_secs(5);
 
 /// The mistakes of a command line that has no check.

@@ -58,7 +58,8 @@ fn reload_that_is_no_restart(config: &Config) -> Option<String> {
         ));
     }
     (config.compare == Compare::Content).then(|| {
-        "--prove-reload touches the file, and with --compare content that is no change; leave one of them out".to_owned()
+        "--prove-reload touches the file, and with --compare content that is no change; leave one of them out"
+            .to_owned()
     })
 }
 

@@ -137,6 +137,22 @@ impl Process {
         matches!(self.state, 'Z' | 'X')
     }
 
+    /// Whether it is a zombie, or on its way there: it exits, or a signal that kills it is on its way.
+    pub fn is_ending(&self) -> bool {
+        /// include/linux/sched.h
+        const PF_EXITING: u64 = 0x4;
+        const KILL: u64 = 1 << (libc::SIGKILL - 1);
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let after_name = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 1);
+        let fields = String::from_utf8_lossy(&stat[after_name..]).into_owned();
+        let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse().ok()).unwrap_or(PF_EXITING);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        // The kernel turns any signal that kills into a pending KILL of each thread.
+        let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+        let mut pending = pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        self.is_dead() || flags & PF_EXITING != 0 || pending.any(|mask| mask & KILL != 0)
+    }
+
     /// Whether it is stopped by a job-control signal or by a debugger.
     pub fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
@@ -279,6 +295,19 @@ mod tests {
         process.signal(Signal::TERM).unwrap();
         assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::TERM.number()));
         assert_eq!(process.signal(Signal::KILL), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_ending_at_once_although_it_is_not_dead_yet() {
+        for _ in 0..20 {
+            let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+            let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+            assert!(!process.is_ending());
+            process.signal(Signal::KILL).unwrap();
+            assert!(process.is_ending());
+            sleeper.wait().unwrap();
+            assert!(process.is_ending());
+        }
     }
 
     #[test]

@@ -125,13 +125,7 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
 }
 
 /// Sends the request, and gives back the code in the first line of the answer; `None` if it is not in HTTP.
-pub fn ask(
-    mut stream: &TcpStream,
-    host: &Host,
-    port: u16,
-    path: &str,
-    limit: Duration,
-) -> io::Result<Option<u16>> {
+pub fn ask(mut stream: &TcpStream, host: &Host, port: u16, path: &str, limit: Duration) -> io::Result<Option<u16>> {
     let until = Instant::now() + limit;
     let port = if port == 80 { String::new() } else { format!(":{port}") };
     let request = format!(

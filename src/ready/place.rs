@@ -51,7 +51,7 @@ pub fn stranger_at(address: SocketAddr, own: &HashSet<u64>, tree: &[i32]) -> Opt
         Some(process) if tree.contains(&process.pid) => None,
         Some(process) => Some(format!("{} listens at {address}", named(&process))),
         None if hidden => None,
-        None => Some(format!("a process of {} listens at {address}", user::shown(one.uid.into()))),
+        None => Some(format!("a process of {} listens at {address}", user::shown(one.uid))),
     }
 }
 
@@ -90,9 +90,8 @@ pub fn place(probe: &Probe, tree: &[i32]) -> Place {
     if let Probe::Unix(path) = probe {
         return Place { address: Some(path.display().to_string()), url: None };
     }
-    let ours = |address: &&SocketAddr| {
-        accepting(&on_port(address.port()), **address).iter().any(|inode| own.contains(inode))
-    };
+    let ours =
+        |address: &&SocketAddr| accepting(&on_port(address.port()), **address).iter().any(|inode| own.contains(inode));
     let probed = addresses(probe);
     let chosen = probed.iter().find(ours).or(probed.first()).copied();
     let chosen = chosen.or_else(|| {

@@ -142,7 +142,8 @@ impl Human {
                 (Tone::Good, format!("the reload works: ready again after {}{requests}", milliseconds(*took_ms)))
             }
             What::CheckStarted { command, address } => {
-                let address = address.as_ref().map(|address| format!("the server at {address} with ")).unwrap_or_default();
+                let address =
+                    address.as_ref().map(|address| format!("the server at {address} with ")).unwrap_or_default();
                 (Tone::Plain, format!("checking {address}`{command}`"))
             }
             What::CheckEnded { status, ran_ms } => {

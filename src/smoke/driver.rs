@@ -293,7 +293,7 @@ impl Driver<'_> {
     fn look(&mut self) -> Sight {
         let tree = self.tree();
         let command = self.run.as_ref().and_then(|run| run.command);
-        let alive = command.is_some_and(|pid| Process::of(pid).is_some_and(|process| !process.is_dead()));
+        let alive = command.is_some_and(|pid| Process::of(pid).is_some_and(|process| !process.is_ending()));
         if self.run.is_some() {
             self.place = place(self.probe, &tree);
         }
@@ -306,7 +306,7 @@ impl Driver<'_> {
             self.say_to_github(&github::group(&quoted(self.config.words())));
         }
         let supervise = &mut self.supervise;
-        match Supervised::fork(output, |events| supervise(events)) {
+        match Supervised::fork(output, supervise) {
             Ok(run) => self.run = Some(run),
             Err(errno) => {
                 self.broken("no process can be started", errno);
@@ -345,7 +345,10 @@ impl Driver<'_> {
         for touched in self.touched.drain(..).rev() {
             if let Err(error) = touched.restore() {
                 let path = touched.path().display();
-                complain(&[format!("{path} cannot be given back what it had before it was touched: {}", os::reason(error))]);
+                complain(&[format!(
+                    "{path} cannot be given back what it had before it was touched: {}",
+                    os::reason(error)
+                )]);
             }
         }
     }
@@ -365,7 +368,8 @@ impl Driver<'_> {
         }
         self.rest = None;
         let names: Vec<String> = left.iter().map(|process| format!("{} ({})", process.pid, process.name())).collect();
-        let processes = (!names.is_empty()).then(|| format!("processes that cannot be ended are left: {}", names.join(", ")));
+        let processes =
+            (!names.is_empty()).then(|| format!("processes that cannot be ended are left: {}", names.join(", ")));
         let port = port.map(|who| format!("the address of the server is not free after its end: {who}"));
         let sentences: Vec<String> = processes.into_iter().chain(port).collect();
         Some(Input::Left((!sentences.is_empty()).then(|| sentences.join("; "))))

@@ -174,7 +174,11 @@ pub fn summary(
     if !tail.is_empty() {
         let count = tail.lines().count();
         let lines = if count == 1 { "line".to_owned() } else { format!("{count} lines") };
-        let _ = write!(text, "\n<details><summary>The last {lines} of the output</summary>\n\n{}\n\n</details>\n", fenced(tail));
+        let _ = write!(
+            text,
+            "\n<details><summary>The last {lines} of the output</summary>\n\n{}\n\n</details>\n",
+            fenced(tail)
+        );
     }
     text.push('\n');
     text
@@ -243,10 +247,7 @@ mod tests {
     fn lines_pass_as_they_are_and_commands_are_stopped_around_what_may_be_one() {
         let mut log = Log::default();
         let out = run(&mut log, &[b"\x1b[32mone\x1b[0m\n:", b":error::x\ntwo\nreloadrun: ours\nthr", b"ee"]);
-        assert_eq!(
-            out,
-            "\x1b[32mone\x1b[0m\n::stop-commands::t1\n::error::x\n::t1::\ntwo\nreloadrun: ours\nthree\n"
-        );
+        assert_eq!(out, "\x1b[32mone\x1b[0m\n::stop-commands::t1\n::error::x\n::t1::\ntwo\nreloadrun: ours\nthree\n");
         assert_eq!(log.tail(), "one\n::error::x\ntwo\nthree\n");
     }
 

@@ -28,8 +28,14 @@ pub const LAST_WORDS: Duration = Duration::from_secs(5);
 /// So long the watcher may take to notice what was touched, beside its interval and the debounce.
 const NOTICE: Duration = Duration::from_secs(10);
 
+/// So long after the check's end the server is looked at: what the check has led to needs a moment.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// A dead server's end is told within this time.
 const CONFIRM: Duration = Duration::from_secs(2);
+
+/// The same signal again within this time is one request: `timeout` signals the process and then its whole group.
+const ONE_REQUEST: Duration = Duration::from_millis(200);
 
 /// What is left of a stop that takes longer than it may is asked again, and then killed, after this time each.
 const IMPATIENCE: Duration = Duration::from_millis(1000);
@@ -66,6 +72,8 @@ pub enum News {
     Ended(&'static str, CommandStatusText),
     /// Files changed, and that leads to a restart: which.
     Restarts(String),
+    /// It is being stopped because somebody has asked for that.
+    Stopping,
     /// Its tree is gone.
     Stopped,
     /// Changes lead to nothing any more.
@@ -212,9 +220,10 @@ enum State {
         looked: bool,
     },
     Checking {
-        /// When the server's end was noticed, the check is ended.
+        /// The server has ended: so long the check may go on.
         until: Option<Instant>,
-        looked: bool,
+        /// The check has ended: then the server is looked at.
+        look_at: Option<Instant>,
     },
     Confirming(Instant),
     Ending {
@@ -235,6 +244,8 @@ pub struct Machine {
     /// The generation that is ready, as long as it is.
     ready: Option<Generation>,
     failure: Option<(Reason, String)>,
+    /// The last signal that asked for the end.
+    asked: Option<(Signal, Instant)>,
     /// The exit code that stands above all others.
     code: Option<ExitCode>,
     /// The code of the command's own end.
@@ -244,6 +255,8 @@ pub struct Machine {
     check_runs: bool,
     check_is_ended: bool,
     run_runs: bool,
+    /// Whether the run has begun to stop the server, as it was asked to.
+    stopping: bool,
     /// Whether the check itself has let changes lead to something again.
     resumed: bool,
     steps: Vec<Step>,
@@ -266,12 +279,14 @@ impl Machine {
             generation: Generation::FIRST,
             ready: None,
             failure: None,
+            asked: None,
             code: None,
             command: None,
             check: None,
             check_runs: false,
             check_is_ended: false,
             run_runs: false,
+            stopping: false,
             resumed: false,
             steps,
             step_began: now,
@@ -298,7 +313,7 @@ impl Machine {
     pub fn due(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Reloading { notice_by, .. } => *notice_by,
-            State::Checking { until, .. } => *until,
+            State::Checking { until, look_at } => look_at.or(*until),
             State::Confirming(until) => Some(*until),
             State::Ending { asked, pressure, .. } => asked.map(|asked| asked + self.patience(*pressure)),
             State::Before | State::Starting | State::Asking(_) | State::Pausing { .. } | State::Done => None,
@@ -349,6 +364,7 @@ impl Machine {
                 self.ready = Some(of);
                 self.became_ready(of, now, actions);
             }
+            News::Stopping => self.stopping = true,
             News::Stopped => {
                 if let State::Reloading { from, replaced, .. } = &mut self.state
                     && of == *from
@@ -371,29 +387,32 @@ impl Machine {
             }
             News::Restarts(what) => match &mut self.state {
                 State::Reloading { notice_by, .. } => *notice_by = None,
-                State::Checking { until, .. } if !self.resumed && until.is_none() => {
-                    *until = Some(now + LAST_WORDS);
+                State::Checking { .. } if !self.resumed => {
                     let message = format!("the server was restarted during the check, because {what}");
-                    self.note(Reason::DiedDuringCheck, message, now);
+                    self.died_during_check(message, now, actions);
                 }
                 _ => {}
             },
             News::Ended(what, CommandStatusText { words, code }) => {
                 self.ready = None;
-                if self.is_ending() {
+                // The answer to a stop is another event.
+                let by_itself =
+                    !self.is_ending() || (!self.stopping && self.failure.is_none() && self.state != State::Done);
+                if !by_itself {
                     return;
                 }
                 if code != ExitCode::SUCCESS {
                     self.command.get_or_insert(code);
                 }
                 match &mut self.state {
-                    State::Checking { until, .. } => {
-                        until.get_or_insert(now + LAST_WORDS);
-                        self.note(Reason::DiedDuringCheck, format!("{what} {words} during the check"), now);
+                    State::Checking { .. } | State::Confirming(_) => {
+                        self.died_during_check(format!("{what} {words} during the check"), now, actions);
                     }
-                    State::Confirming(_) => {
-                        let message = format!("{what} {words} during the check");
-                        self.fail(Reason::DiedDuringCheck, message, now, actions);
+                    State::Ending { .. } => {
+                        let check = self.steps.len() - 2;
+                        self.steps[check].passed = Some(false);
+                        let message = format!("{what} {words} at the end of the check");
+                        self.failure = Some((Reason::DiedDuringCheck, message));
                     }
                     State::Pausing { .. } => {
                         let message = format!("{what} {words} before the check began");
@@ -405,6 +424,17 @@ impl Machine {
                     }
                 }
             }
+        }
+    }
+
+    /// The check may say its last words, if it has not.
+    fn died_during_check(&mut self, message: String, now: Instant, actions: &mut Vec<Action>) {
+        self.note(Reason::DiedDuringCheck, message, now);
+        match &mut self.state {
+            State::Checking { until, .. } if self.check_runs => {
+                until.get_or_insert(now + LAST_WORDS);
+            }
+            _ => self.end(now, actions),
         }
     }
 
@@ -508,7 +538,7 @@ impl Machine {
             }
             (State::Pausing { looked, .. }, None) if !sight.alive => *looked = false,
             (State::Pausing { .. }, None) => {
-                self.state = State::Checking { until: None, looked: false };
+                self.state = State::Checking { until: None, look_at: None };
                 self.step_began = now;
                 self.check_runs = true;
                 actions.push(Action::Check);
@@ -546,10 +576,7 @@ impl Machine {
         }
         match &mut self.state {
             State::Checking { until: Some(_), .. } => self.end(now, actions),
-            State::Checking { looked, .. } => {
-                *looked = true;
-                actions.push(Action::Look);
-            }
+            State::Checking { look_at, .. } => *look_at = Some(now + SETTLE),
             State::Ending { .. } => self.go_on_ending(actions),
             _ => {}
         }
@@ -568,7 +595,7 @@ impl Machine {
         }
         if self.failure.is_some() {
             // The server's own end, which was told before.
-            if !matches!(self.state, State::Checking { .. }) {
+            if !self.check_runs {
                 self.end(now, actions);
             }
             return;
@@ -620,6 +647,11 @@ impl Machine {
     }
 
     fn signal(&mut self, signal: Signal, now: Instant, actions: &mut Vec<Action>) {
+        let again = self.asked.is_some_and(|(asked, at)| asked == signal && now < at + ONE_REQUEST);
+        self.asked = Some((signal, now));
+        if again {
+            return;
+        }
         if let State::Ending { asked, pressure, .. } = &mut self.state {
             // A second request is one for KILL.
             if self.run_runs && *pressure == Pressure::Ask && asked.is_some() {
@@ -654,10 +686,15 @@ impl Machine {
         match self.state.clone() {
             State::Reloading { index, notice_by: Some(notice_by), .. } if now >= notice_by => {
                 let path = &self.plan.reloads[index];
-                let message = format!("{path} was touched, and no restart followed; `reloadrun --explain {path}` says why");
+                let message =
+                    format!("{path} was touched, and no restart followed; `reloadrun --explain {path}` says why");
                 self.fail(Reason::ReloadFailed, message, now, actions);
             }
-            State::Checking { until: Some(until), .. } if now >= until && self.check_runs => self.end(now, actions),
+            State::Checking { look_at: Some(at), .. } if now >= at => {
+                self.state = State::Checking { until: None, look_at: None };
+                actions.push(Action::Look);
+            }
+            State::Checking { until: Some(until), .. } if now >= until => self.end(now, actions),
             State::Confirming(until) if now >= until => {
                 let message = "the server's process ended during the check".to_owned();
                 self.fail(Reason::DiedDuringCheck, message, now, actions);

@@ -101,7 +101,8 @@ fn as_junit(about: &About, verdict: &Verdict) -> String {
     let open = verdict.failure.is_some() && count(Some(false)) == 0;
     let (tests, failures) = (tests + usize::from(open), count(Some(false)) + usize::from(open));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let totals = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" time=\"{:.3}\"", about.took.as_secs_f64());
+    let totals =
+        format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" time=\"{:.3}\"", about.took.as_secs_f64());
     let time = humantime::format_rfc3339_seconds(about.began).to_string();
     let name = escaped(&format!("reloadrun: {}", about.command));
     let _ = writeln!(xml, "<testsuites name=\"reloadrun\" {totals}>");
@@ -113,7 +114,8 @@ fn as_junit(about: &About, verdict: &Verdict) -> String {
     let failure = |xml: &mut String| {
         if let Some((reason, message)) = &verdict.failure {
             let message = escaped(message);
-            let _ = writeln!(xml, "      <failure type=\"{reason}\" message=\"{message}\">{reason}: {message}</failure>");
+            let _ =
+                writeln!(xml, "      <failure type=\"{reason}\" message=\"{message}\">{reason}: {message}</failure>");
         }
     };
     for step in &verdict.steps {
@@ -216,6 +218,9 @@ mod tests {
 
     #[test]
     fn what_xml_cannot_hold_is_replaced() {
-        assert_eq!(escaped("a\0\u{8}\u{b}\u{1f}\u{7f}\u{fffe}é😀\t\n\r"), "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}é😀\t&#10;\u{fffd}");
+        assert_eq!(
+            escaped("a\0\u{8}\u{b}\u{1f}\u{7f}\u{fffe}é😀\t\n\r"),
+            "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}é😀\t&#10;\u{fffd}"
+        );
     }
 }

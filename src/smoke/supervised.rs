@@ -132,6 +132,7 @@ fn news(event: &Value, directory: &Path) -> Option<News> {
             let more = if changes.len() > 1 { format!(" and {} more", changes.len() - 1) } else { String::new() };
             News::Restarts(format!("{first}{more} changed"))
         }
+        "stopping" if event["reason"] == "request" => News::Stopping,
         "stopped" => News::Stopped,
         "paused" => News::Paused,
         "resumed" => News::Resumed,
@@ -154,10 +155,16 @@ mod tests {
             (json!({ "event": "started", "pid": 7 }), Some(News::Started)),
             (json!({ "event": "ready", "after_ms": 1.0 }), Some(News::Ready)),
             (json!({ "event": "degraded", "kind": "not_ready", "message": "m" }), Some(News::NotReady("m".into()))),
-            (json!({ "event": "degraded", "kind": "answered_by_other", "message": "m" }), Some(News::Foreign("m".into()))),
+            (
+                json!({ "event": "degraded", "kind": "answered_by_other", "message": "m" }),
+                Some(News::Foreign("m".into())),
+            ),
             (json!({ "event": "degraded", "kind": "watch_limit", "message": "m" }), None),
             (json!({ "event": "exited", "status": "exited", "code": 7 }), Some(News::Ended("the server", end(7)))),
-            (json!({ "event": "prepare_failed", "status": "exited", "code": 1 }), Some(News::Ended("the preparation", end(1)))),
+            (
+                json!({ "event": "prepare_failed", "status": "exited", "code": 1 }),
+                Some(News::Ended("the preparation", end(1))),
+            ),
             (
                 json!({ "event": "changed", "action": "restart", "changes": [change("/app/a.py"), change("/b")] }),
                 Some(News::Restarts("a.py and 1 more changed".into())),

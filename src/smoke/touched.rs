@@ -78,7 +78,7 @@ mod tests {
             touched.restore().unwrap();
             let (mode, inode, times) = of(&path);
             assert_eq!((mode, times), (before.0, before.2), "{number}");
-            assert_eq!(inode == before.1, number != 3);
+            assert!(inode == before.1 || number == 3, "{number}: it is the same file");
             assert_eq!(fs::read(&path).unwrap(), b"one\r\n\xff", "{number}");
         }
     }

@@ -55,6 +55,7 @@ mod saves;
 mod series;
 mod signals;
 mod signals_for_changes;
+mod smoke;
 mod standby;
 mod support;
 mod terminal;
