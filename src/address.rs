@@ -77,6 +77,37 @@ fn tcp(rest: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Reads where reloadrun itself answers: `127.0.0.1:9000`, `[::1]:9000`, `localhost:9000`, a port alone (on the loopback
+/// interface), or, with a port to fall back on, an IP address alone.
+///
+/// # Errors
+/// What is wrong and what was expected, to follow the text itself.
+pub fn of_outlet(text: &str, port: Option<u16>) -> Result<SocketAddr, String> {
+    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let bare = text.strip_prefix("tcp:").unwrap_or(text);
+    if let Ok(address) = bare.parse() {
+        return Ok(address);
+    }
+    if let Ok(port) = bare.parse() {
+        return Ok(loopback(port));
+    }
+    if let (Some(port), Ok(ip)) = (port, bare.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>()) {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let shown = port.unwrap_or(9000);
+    match bare.split_once(':') {
+        None if bare == "localhost" && port.is_some() => Ok(loopback(shown)),
+        Some(("localhost", digits)) if digits.parse::<u16>().is_ok() => Ok(loopback(digits.parse().unwrap_or(shown))),
+        Some(("" | "*", digits)) if digits.parse::<u16>().is_ok() => Err(format!(
+            "the address is missing; write 127.0.0.1:{digits} for this machine alone, or 0.0.0.0:{digits} for all"
+        )),
+        Some(("unix", _)) => {
+            Err("a unix socket cannot be used here; expected an address like 127.0.0.1:9000".to_owned())
+        }
+        _ => Err(format!("expected an IP address and a port, like 127.0.0.1:{shown}")),
+    }
+}
+
 /// A guess at what was meant by an address without `tcp:` or without an IP address.
 fn meant(text: &str) -> String {
     let text = text.trim_start_matches("//");
@@ -182,6 +213,38 @@ mod tests {
         for (text, address, name) in table {
             let listen = read(text).unwrap_or_else(|mistake| panic!("{text}: {mistake}"));
             assert_eq!((listen.address.to_string().as_str(), listen.name.as_deref()), (address, name), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_outlet_is_on_the_loopback_interface_unless_an_address_says_otherwise() {
+        for (text, port, expected) in [
+            ("9000", None, Ok("127.0.0.1:9000")),
+            ("localhost:9000", None, Ok("127.0.0.1:9000")),
+            ("0.0.0.0:9000", None, Ok("0.0.0.0:9000")),
+            ("[::1]:9000", None, Ok("[::1]:9000")),
+            ("tcp:127.0.0.1:0", None, Ok("127.0.0.1:0")),
+            ("0.0.0.0", Some(7), Ok("0.0.0.0:7")),
+            ("::1", Some(7), Ok("[::1]:7")),
+            ("[::]", Some(7), Ok("[::]:7")),
+            ("localhost", Some(7), Ok("127.0.0.1:7")),
+            (":9000", None, Err("127.0.0.1:9000 for this machine alone")),
+            ("*:9000", Some(7), Err("0.0.0.0:9000 for all")),
+            ("0.0.0.0", None, Err("expected an IP address and a port")),
+            ("localhost", None, Err("expected an IP address and a port")),
+            ("localhost:x", None, Err("expected an IP address and a port")),
+            ("localhost:99999", None, Err("expected an IP address and a port")),
+            ("99999", None, Err("expected an IP address and a port")),
+            ("http://127.0.0.1:9000", None, Err("expected an IP address and a port")),
+            ("example.com:80", None, Err("expected an IP address and a port")),
+            ("unix:a.sock", None, Err("a unix socket cannot be used here")),
+            ("", Some(7), Err("expected an IP address and a port, like 127.0.0.1:7")),
+        ] {
+            match (super::of_outlet(text, port), expected) {
+                (Ok(address), Ok(expected)) => assert_eq!(address.to_string(), expected, "{text}"),
+                (Err(mistake), Err(part)) => assert!(mistake.contains(part), "{text}: {mistake}"),
+                (read, _) => panic!("{text}: {read:?}"),
+            }
         }
     }
 

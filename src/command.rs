@@ -12,6 +12,7 @@ use crate::change::{ChangeSet, json_string};
 use crate::config::{Config, StopGroup};
 use crate::degraded::{Degraded, Named};
 use crate::exit_code::CommandStatus;
+use crate::generation::Generation;
 use crate::listen;
 use crate::os::fd::pipe;
 use crate::os::fs::same_file;
@@ -22,7 +23,6 @@ use crate::os::tether::Tether;
 use crate::os::tree::{Process, descendants};
 use crate::os::{Errno, reason};
 use crate::program;
-use crate::protocol::StartRequest;
 
 /// `RELOADRUN_CHANGED` is cut to so many bytes: Linux takes 128 KiB for one variable (MAX_ARG_STRLEN).
 const CHANGED_LIMIT: usize = 96 * 1024;
@@ -46,7 +46,8 @@ impl Variables {
     /// The caller's, with what reloadrun tells.
     pub fn of_command(
         config: &Config,
-        request: &StartRequest,
+        generation: Generation,
+        changes: &ChangeSet,
         lockfile: Option<&Path>,
         supervisor: i32,
         notify_socket: Option<String>,
@@ -58,8 +59,8 @@ impl Variables {
             ("PWD", Some(shown.into())),
             // Where there is none, one of a reloadrun around this one must not be taken for ours.
             ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
-            ("RELOADRUN_GENERATION", Some(request.generation.to_string().into())),
-            ("RELOADRUN_CHANGED", Some(changed_variable(&request.changes).into())),
+            ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
+            ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
         let mut variables: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
         let inherited: HashSet<&OsString> = config.environment.variables().iter().map(|(key, _)| key).collect();
@@ -172,11 +173,6 @@ impl Command {
             started: Instant::now(),
             _tether: tether,
         })
-    }
-
-    /// Whether the command's first process runs.
-    pub fn runs(&self) -> bool {
-        self.leader_alive
     }
 
     /// Pid of the command's first process.

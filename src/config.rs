@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub overlap: bool,
     /// What is made of the run in CI: started, proven, checked and ended.
     pub smoke: Option<Smoke>,
+    /// Where reloadrun itself answers probes.
+    pub http: Option<SocketAddr>,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -299,6 +302,7 @@ pub mod tests {
             variables: Vec::new(),
             overlap: false,
             smoke: None,
+            http: None,
             lockfile: None,
             events: None,
             clear: false,

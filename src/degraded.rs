@@ -160,6 +160,8 @@ pub enum Degraded {
         /// Whether the command is ended for it.
         starts_again: bool,
     },
+    /// The process that answers for the run (`--http`) has ended, or cannot be started; how, to follow its name.
+    OutletEnded { how: String, delay: Duration },
     /// The event file takes nothing. This is told on standard error alone.
     NoRoomForEvents { kept: usize },
 }
@@ -237,6 +239,7 @@ impl Degraded {
             Degraded::Untraced { .. } => "untraced",
             Degraded::TraceGap { .. } => "trace_gap",
             Degraded::NeedsRights { .. } => "needs_rights",
+            Degraded::OutletEnded { .. } => "outlet_ended",
             Degraded::NoRoomForEvents { .. } => "no_room_for_events",
         }
     }
@@ -273,6 +276,7 @@ impl Degraded {
             | Degraded::NotReady { .. }
             | Degraded::AnsweredByOther { .. }
             | Degraded::SurvivedKill { .. }
+            | Degraded::OutletEnded { .. }
             | Degraded::HiddenProcesses => return None,
             Degraded::WatchRefused { directory, .. }
             | Degraded::Polled { directory, .. }
@@ -449,6 +453,11 @@ impl fmt::Display for Degraded {
                 let again = if *starts_again { "; the command is started again" } else { ", from the next start on" };
                 write!(f, "{name} needs its rights: discovery is off for this command{again} (--discover off does not try)")
             }
+            Degraded::OutletEnded { how, delay } => write!(
+                f,
+                "the process of reloadrun that answers HTTP requests {how}; it is started again in {}, and the command runs on",
+                shown(*delay)
+            ),
             Degraded::NoRoomForEvents { kept } => write!(
                 f,
                 "there is no room for the events (a full disk, or ulimit -f); up to {} KiB of them wait until there is",

@@ -43,6 +43,13 @@ pub enum What {
         /// The command's descriptor of it.
         descriptor: i32,
     },
+    /// reloadrun itself answers here (`--http`).
+    Serving {
+        /// The option that asked for it.
+        option: &'static str,
+        /// `http://127.0.0.1:9000`, with the port that the kernel chose.
+        url: String,
+    },
     /// The command runs.
     Started {
         /// Pid of the command.
@@ -329,6 +336,7 @@ impl What {
             What::ConfigLoaded { .. } => "config_loaded",
             What::ConfigRejected { .. } => "config_rejected",
             What::Listening { .. } => "listening",
+            What::Serving { .. } => "serving",
             What::Started { .. } => "started",
             What::Watching(_) => "watching",
             What::Discovered(_) => "discovered",

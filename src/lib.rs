@@ -21,6 +21,7 @@
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
 //! 5 client          asks a run
+//! 5 outlet          answers HTTP requests about a run, in a process of its own
 //! 5 print_watched   runs a command once and prints the files it names
 //! 4 advice command bytecode heartbeat ready strays watch report
 //! 3 filter listen settle stop restart remedy protocol control
@@ -57,6 +58,8 @@ mod heartbeat;
 mod ignore_files;
 mod listen;
 mod os;
+#[cfg(feature = "outlet")]
+mod outlet;
 mod pattern;
 mod print_watched;
 mod probe;

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,7 +48,9 @@ pub fn bind(listens: &[Listen], say: &dyn Fn(&str)) -> Result<Held> {
         let before = listens[..index].iter().map(|before| &before.address).find(|one| overlap(one, &listen.address));
         // It is our own that is in the way, or somebody who may be gone soon.
         let bound = if before.is_some() { bind_one(&listen.address) } else { bind_patiently(&listen.address, say) };
-        let bound = bound.map_err(|error| Error::own(cannot_bind(&listen.address, before, &error)))?;
+        let bound = bound.map_err(|error| {
+            Error::own(cannot_bind(&format!("--listen {}", listen.address), &listen.address, before, &error))
+        })?;
         if let Address::Unix(path) = &listen.address {
             files.push(SocketFile::of(path));
         }
@@ -66,6 +69,46 @@ pub fn bind(listens: &[Listen], say: &dyn Fn(&str)) -> Result<Held> {
         ))
     })?;
     Ok(Held { addresses, files })
+}
+
+/// What a socket of the outlet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Probes (`--http`).
+    Http,
+}
+
+impl Purpose {
+    /// The name of its option.
+    pub fn option(self) -> &'static str {
+        match self {
+            Purpose::Http => "http",
+        }
+    }
+}
+
+/// A socket at which reloadrun itself answers. The supervisor keeps it; its outlet uses it.
+#[derive(Debug)]
+pub struct OutletSocket {
+    /// What for.
+    pub purpose: Purpose,
+    /// Where it really listens.
+    pub address: SocketAddr,
+    /// The socket. No other process of ours has it, and the command neither.
+    pub socket: OwnedFd,
+}
+
+/// Binds a socket for the outlet.
+///
+/// # Errors
+/// Our own failure, with who listens there.
+pub fn bind_for_outlet(purpose: Purpose, address: SocketAddr, say: &dyn Fn(&str)) -> Result<OutletSocket> {
+    let wanted = Address::Tcp(address);
+    let given = format!("--{} {address}", purpose.option());
+    let bound = bind_patiently(&wanted, say);
+    let socket = bound.map_err(|error| Error::own(cannot_bind(&given, &wanted, None, &error)))?;
+    let address = socket::local_address(&socket).unwrap_or(address);
+    Ok(OutletSocket { purpose, address, socket })
 }
 
 fn numbers(count: usize) -> std::ops::Range<i32> {
@@ -124,8 +167,8 @@ const MOMENT: Duration = Duration::from_millis(300);
 /// Between two attempts meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The name of a reloadrun's child.
-const CHILD: &str = "reload-child";
+/// The names of what a supervisor forks.
+const FORKED: [&str; 2] = ["reload-child", "reload-outlet"];
 
 fn bind_patiently(address: &Address, say: &dyn Fn(&str)) -> io::Result<OwnedFd> {
     let began = Instant::now();
@@ -155,7 +198,7 @@ fn is_worth_waiting(address: &Address, waited: Duration) -> bool {
     let holds = process.as_ref().map(|process| process.pid);
     while let Some(one) = process {
         let parent = Process::of(one.parent);
-        if one.name() == CHILD {
+        if FORKED.contains(&one.name().as_str()) {
             return parent.is_none_or(|parent| parent.name() != "reloadrun");
         }
         process = parent;
@@ -201,9 +244,9 @@ fn bind_one(address: &Address) -> io::Result<OwnedFd> {
     }
 }
 
-/// Why an address cannot be bound, and who listens there.
-fn cannot_bind(address: &Address, before: Option<&Address>, error: &io::Error) -> String {
-    let start = format!("--listen {address}: ");
+/// Why an address cannot be bound, as it was `given`, and who listens there.
+fn cannot_bind(given: &str, address: &Address, before: Option<&Address>, error: &io::Error) -> String {
+    let start = format!("{given}: ");
     match (socket::errno(error), address) {
         (Errno::EADDRINUSE, _) if before.is_some() => {
             let before = before.map(Address::to_string).unwrap_or_default();

@@ -38,6 +38,7 @@ pub struct StartRequest {
     pub traced: bool,
 }
 
+#[cfg(test)]
 impl StartRequest {
     /// That of a first child: nothing has led to it, and nothing is to wait.
     pub fn first() -> StartRequest {

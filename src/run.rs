@@ -23,17 +23,19 @@ use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::filter::{Filter, OwnFiles};
 use crate::heartbeat::Heartbeat;
-use crate::listen;
+use crate::listen::{self, OutletSocket, Purpose, bind_for_outlet};
 use crate::os;
 use crate::os::fs::{FileId, identity, look};
 use crate::os::local::Listener;
 use crate::os::signals::{Dispositions, Signal};
+#[cfg(feature = "outlet")]
+use crate::outlet;
 use crate::print_watched::{self, Format};
 use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
 use crate::smoke;
-use crate::supervisor::{self, Host};
+use crate::supervisor::{self, Host, OutletTies};
 use crate::watch;
 
 /// Runs with these words, the program's name first, and says how it ended.
@@ -199,9 +201,16 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
     let ended = reserve(&config)
         .map_err(Error::Usage)
         .and_then(|()| logging::begin(&config))
-        .and_then(|()| supervise(args, caller, config, given, dispositions));
+        .and_then(|()| bind_outlet(&config))
+        .and_then(|outlet| supervise(args, caller, config, given, outlet, dispositions));
     held.remove_files();
     ended
+}
+
+/// The sockets at which reloadrun itself answers.
+fn bind_outlet(config: &Config) -> Result<Vec<OutletSocket>> {
+    let wanted = config.http.map(|address| (Purpose::Http, address));
+    wanted.into_iter().map(|(purpose, address)| bind_for_outlet(purpose, address, &report::say)).collect()
 }
 
 fn supervise(
@@ -209,6 +218,7 @@ fn supervise(
     mut caller: Caller,
     mut config: Config,
     listen_given: Vec<Listen>,
+    outlet: Vec<OutletSocket>,
     dispositions: Dispositions,
 ) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
@@ -222,7 +232,7 @@ fn supervise(
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let looks = looks(&config);
     let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
-    supervisor::run(&mut invocation, heartbeat, control)
+    supervisor::run(&mut invocation, heartbeat, control, outlet)
 }
 
 /// # Errors
@@ -352,12 +362,15 @@ impl Host for Invocation {
         }
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        let keys = self.config.keys;
+        let (keys, http) = (self.config.keys, self.config.http);
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
         if config.listen != self.listen_given {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
-        self.config = Config { lockfile, events, listen, keys, hints, ..config };
+        if config.http != http {
+            hints.push("http was changed; reloadrun answers where it did until it is started anew".to_owned());
+        }
+        self.config = Config { lockfile, events, listen, keys, http, hints, ..config };
         add_pid_files(&self.config, &mut self.own);
         let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
         let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
@@ -386,6 +399,19 @@ impl Host for Invocation {
 
     fn be_child(&self, ties: Ties) -> ChildEnd {
         child::run(&self.config, &self.filter, ties, &self.dispositions)
+    }
+
+    #[cfg(feature = "outlet")]
+    fn be_outlet(&self, ties: OutletTies<'_>) -> ExitCode {
+        outlet::run(ties.connection, ties.sockets)
+    }
+
+    #[cfg(not(feature = "outlet"))]
+    fn be_outlet(&self, ties: OutletTies<'_>) -> ExitCode {
+        // Nobody could ask for one.
+        let OutletTies { connection, sockets } = ties;
+        drop((connection, sockets));
+        ExitCode::OWN_FAILURE
     }
 }
 

@@ -15,20 +15,21 @@ use tracing::debug;
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
-use super::job::{self, Hosted, Job, Refused};
+use super::job::{self, Job};
+use super::launcher::{Launch, Launched, Launcher, no_thread};
 use super::left_behind;
-use super::machine::{Action, Input, Machine};
+use super::machine::Machine;
 use super::main_process;
 use super::pause::Pause;
 use super::pid_file::PidFile;
-use super::readiness;
 use super::standby::{Orders, Standby};
-use super::tracing::{Tracing, Trial};
+use super::step::{Action, Input};
+use super::tracing::Tracing;
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
 use crate::change::{Change, ChangeSet};
-use crate::command::{Command, Variables, out_of_reach};
+use crate::command::{Command, out_of_reach};
 use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
@@ -41,7 +42,7 @@ use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
 use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
-use crate::ready::{Asking, Prober};
+use crate::ready::Asking;
 use crate::report;
 use crate::stop::StopAction;
 use crate::strays::Strays;
@@ -68,28 +69,12 @@ pub fn run(config: &Config, filter: &Arc<Filter>, mut ties: Ties, dispositions: 
     }
 }
 
-/// How a child begins.
-enum Begins {
-    /// There is no command.
-    Alone,
-    /// The command is started when it has been prepared.
-    WithPreparation,
-    /// The command was started, or could not be.
-    Started(Result<Command, CommandStatus>),
-}
-
 struct Driver<'a> {
     config: &'a Config,
+    launcher: Launcher<'a>,
     reports: OwnedFd,
     directives: OwnedFd,
-    lockfile: Option<PathBuf>,
-    supervisor: i32,
-    terminal_group: Option<i32>,
     machine: Machine,
-    /// What led to this generation.
-    request: StartRequest,
-    /// Those of the caller, and what we ask for can arrive.
-    dispositions: Dispositions,
     /// How the command is traced, until it is started.
     tracing: Option<Installation>,
     command: Command,
@@ -102,7 +87,6 @@ struct Driver<'a> {
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
-    voice: Voice,
     decoder: Decoder,
     /// Directives that came together with the start.
     early: Vec<Directive>,
@@ -132,78 +116,53 @@ impl<'a> Driver<'a> {
         let Standby { deaths, inbox, voice, pulse } = standby;
         let Orders { request, more, decoder } = orders;
         let Ties { reports, directives, watch_state, lockfile, supervisor, terminal_group, .. } = ties;
-        let prober = readiness::set_up(config, supervisor).map_err(os::reason)?;
-        let notify_socket = prober.as_ref().and_then(Prober::notify_socket);
-        let variables = Variables::of_command(config, &request, lockfile.as_deref(), supervisor, notify_socket);
-        let executable = Command::prepare(config, &variables);
+        let is_first = request.generation == Generation::FIRST;
+        let launcher = Launcher {
+            config,
+            generation: request.generation,
+            lockfile,
+            supervisor,
+            group: terminal_group.map_or(Group::Own, Group::Join),
+            // What we ask for must be able to arrive, also where the caller ignored it.
+            dispositions: dispositions.letting_through(&asked_for(config)),
+            voice: voice.clone(),
+        };
+        let starts_at_once = config.command.is_some() && (config.prepare.is_none() || request.carried.prepared);
+        let launch = starts_at_once.then(|| launcher.load(&request.changes));
         let mut watcher =
             Watcher::new(config, Arc::clone(filter), &request.changes, watch_state).map_err(os::reason)?;
         if let Some(live) = filter.live().filter(|_| !request.traced) {
             live.forget();
         }
-        let live = filter.live().filter(|_| request.traced);
-        // Once a run; it takes as long as the arming.
-        let trial = live.filter(|_| request.generation == Generation::FIRST).and_then(|_| Trial::begin());
         watcher.arm(Instant::now() + HEAD_START, LARGE);
         watcher.command_starts();
-        let mut tracing = live.and_then(|live| {
+        let tracing = filter.live().filter(|_| request.traced).and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
             let narrows = config.discover == Discover::Only;
             let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
-            tracing.begin(trial, &ties.deposit)
+            tracing.begin(&ties.deposit)
         });
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
-        let group = terminal_group.map_or(Group::Own, Group::Join);
         // The command sees what was saved between two children, but nothing has been prepared or run for it.
         let missed = ChangeSet::new(watcher.recent().iter().cloned().map(Change::unseen));
-        let missed = if request.generation == Generation::FIRST { ChangeSet::default() } else { missed };
+        let missed = if is_first { ChangeSet::default() } else { missed };
         let prepares = Arc::new(AtomicBool::new(false));
-        let change_signal = match config.on_change {
-            OnChange::Signal(signal) => Some(signal),
-            OnChange::Restart | OnChange::Queue | OnChange::Run(_) => None,
-        };
-        let signals = change_signal.is_some() && config.prepare.is_none();
-        let hold = Hold::new(request.damping.clone(), signals, Instant::now());
-        let hold = match config.prepare.is_some() || matches!(config.on_change, OnChange::Run(_)) {
-            true => hold.counting(Arc::clone(&prepares)),
-            false => hold,
-        };
-        // What we ask for must be able to arrive, also where the caller ignored it.
-        let ours: Vec<Signal> = [config.stop_signal].into_iter().chain(change_signal).collect();
-        let dispositions = dispositions.letting_through(&ours);
-        let is_prepared = request.carried.prepared && missed.is_empty();
-        let begins = match &config.command {
-            None => Begins::Alone,
-            Some(_) if config.prepare.is_some() && !is_prepared => Begins::WithPreparation,
-            Some(_) => Begins::Started(
-                executable
-                    .and_then(|mut executable| {
-                        tracing.take().into_iter().for_each(|installation| executable.trace(installation));
-                        Command::start(&executable, group, &dispositions)
-                    })
-                    .map_err(|status| advice::explained(status, config)),
-            ),
-        };
+        let hold = hold(config, &request, &prepares);
         let wait = watcher.wait().map_err(os::reason)?;
-        let pause = Pause::new(request.paused, watcher.door());
-        let door = watcher.door();
+        let (door, pause) = (watcher.door(), Pause::new(request.paused, watcher.door()));
         let watcher = SharedWatcher::new(watcher);
         let machine = Machine::new(config.on_change.clone(), config.on_exit, config.stop_timeout, config.overlap);
         let machine = machine.paused(request.paused);
         let mut driver = Driver {
             config,
+            launcher,
             reports,
             directives,
-            lockfile,
-            supervisor,
-            terminal_group,
             machine: match &config.prepare {
                 Some(_) => machine.preparing(&request.carried.outputs),
                 None => machine,
             },
-            request,
-            dispositions,
             tracing,
             command: Command::nobody(),
             pid_file: None,
@@ -212,7 +171,6 @@ impl<'a> Driver<'a> {
             caches,
             deaths,
             inbox,
-            voice: voice.clone(),
             decoder,
             early: more,
             tree_told: false,
@@ -224,18 +182,13 @@ impl<'a> Driver<'a> {
             watcher: Some(watcher.clone()),
             door,
         };
-        driver.begin(begins, missed);
-        if let Some(prober) = prober.filter(|_| driver.command.runs()) {
-            let pid = driver.command.pid();
-            let asking = readiness::start(prober, config, variables.all, pid, &driver.dispositions, voice.clone());
-            driver.asking = Some(asking.map_err(no_thread)?);
-        }
+        driver.begin(launch, &request, missed);
         driver.listen_to_signals(voice.clone())?;
         let patterns = config.watch.iter().map(|pattern| pattern.text.clone()).collect();
         let root = config.directory.display().to_string();
         let strays = Strays::of(driver.command.own_group());
         let interval = config.interval;
-        let hints = (driver.request.generation == Generation::FIRST || driver.request.changes.has_config())
+        let hints = (is_first || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
         let thread =
@@ -244,25 +197,29 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
-    /// Nothing here can be the end of this child.
-    fn begin(&mut self, begins: Begins, missed: ChangeSet) {
-        let input = match begins {
-            Begins::Alone => Input::Alone,
-            Begins::WithPreparation => Input::Prepare(self.request.changes.clone().merge(missed.clone())),
-            Begins::Started(started) => self.started(started),
+    /// Nothing here can be the end of this child. `launch`: what is started at once.
+    fn begin(&mut self, launch: Option<Result<Launch, CommandStatus>>, request: &StartRequest, missed: ChangeSet) {
+        let input = match launch {
+            // What was prepared is not all that the command would see.
+            Some(Ok(_)) if self.config.prepare.is_some() && !missed.is_empty() => {
+                Input::Prepare(request.changes.clone().merge(missed.clone()))
+            }
+            Some(launch) => self.start(launch),
+            None if self.config.command.is_some() => Input::Prepare(request.changes.clone().merge(missed.clone())),
+            None => Input::Alone,
         };
         self.feed(input);
         if matches!(self.config.on_change, OnChange::Run(_)) {
-            let owed = self.request.carried.unserved.clone().merge(missed);
-            self.feed(Input::Owed(owed));
+            self.feed(Input::Owed(request.carried.unserved.clone().merge(missed)));
         }
     }
 
-    fn started(&mut self, started: Result<Command, CommandStatus>) -> Input {
-        match started {
-            Ok(command) => {
+    fn start(&mut self, launch: Result<Launch, CommandStatus>) -> Input {
+        let tracing = self.tracing.take();
+        match launch.and_then(|launch| self.launcher.start(launch, tracing)) {
+            Ok(Launched { command, asking }) => {
                 let pid = command.pid();
-                (self.command, self.tree_told) = (command, false);
+                (self.command, self.asking, self.tree_told) = (command, asking, false);
                 self.pid_file = self.config.pidfile.as_ref().map(|path| PidFile::new(path, pid));
                 Input::Started { pid }
             }
@@ -271,32 +228,9 @@ impl<'a> Driver<'a> {
     }
 
     /// Starts the command after its first preparation.
-    fn start(&mut self, changes: ChangeSet) -> Input {
-        let config = self.config;
+    fn start_prepared(&mut self, changes: &ChangeSet) -> Input {
         self.caches.drop_compiled(changes.paths());
-        let request = StartRequest { changes, ..self.request.clone() };
-        let tracing = self.tracing.take();
-        let started = readiness::set_up(config, self.supervisor)
-            .map_err(|error| CommandStatus::CannotRun(os::reason(error)))
-            .and_then(|prober| {
-                let socket = prober.as_ref().and_then(Prober::notify_socket);
-                let lockfile = self.lockfile.as_deref();
-                let variables = Variables::of_command(config, &request, lockfile, self.supervisor, socket);
-                let mut executable = Command::prepare(config, &variables)?;
-                tracing.into_iter().for_each(|installation| executable.trace(installation));
-                let group = self.terminal_group.map_or(Group::Own, Group::Join);
-                let command = Command::start(&executable, group, &self.dispositions)?;
-                Ok((command, prober.map(|prober| (prober, variables))))
-            });
-        let started = started.map(|(command, prober)| {
-            self.asking = prober.and_then(|(prober, Variables { all, .. })| {
-                let (dispositions, voice) = (&self.dispositions, self.voice.clone());
-                let asking = readiness::start(prober, config, all, command.pid(), dispositions, voice);
-                asking.map_err(|error| report::say(&no_thread(error))).ok()
-            });
-            command
-        });
-        self.started(started.map_err(|status| advice::explained(status, config)))
+        self.start(self.launcher.load(changes))
     }
 
     fn begin_job(&mut self, kind: job::Kind, changes: ChangeSet) -> Option<Input> {
@@ -307,24 +241,11 @@ impl<'a> Driver<'a> {
 
     fn go_on_with_job(&mut self) -> Option<Input> {
         let mut job = self.job.take()?;
-        if let Some((status, ran)) = job.go_on(|kind, changes| self.host(kind, changes)) {
+        if let Some((status, ran)) = job.go_on(|kind, changes| self.launcher.start_job(kind, changes)) {
             return Some(Input::JobEnded { status, ran });
         }
         (self.job, self.tree_told) = (Some(job), false);
         Some(Input::JobStarted)
-    }
-
-    fn host(&self, kind: job::Kind, changes: &ChangeSet) -> Result<Hosted, Refused> {
-        let request = StartRequest { changes: changes.clone(), ..self.request.clone() };
-        let (config, lockfile) = (self.config, self.lockfile.as_deref());
-        let variables = Variables::of_command(config, &request, lockfile, self.supervisor, None);
-        let (line, arguments) = match (kind, &config.on_change) {
-            (job::Kind::Run, OnChange::Run(line)) => (line.as_str(), job::arguments(changes).collect()),
-            (job::Kind::Run, _) | (job::Kind::Preparation, _) => {
-                (config.prepare.as_deref().unwrap_or_default(), Vec::new())
-            }
-        };
-        job::host(&variables, &config.directory, line, arguments, &self.dispositions)
     }
 
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
@@ -335,7 +256,7 @@ impl<'a> Driver<'a> {
         })?;
         // In the terminal's group they come from the terminal, or from a command that signals its group, and mean the
         // command and the supervisor.
-        if self.terminal_group != Some(os::process::FOREIGN_GROUP) {
+        if self.launcher.group != Group::Join(os::process::FOREIGN_GROUP) {
             os::signals::unblock(&[Signal::INT, Signal::TERM, Signal::HUP]);
         }
         Ok(())
@@ -474,7 +395,7 @@ impl<'a> Driver<'a> {
                     let Config { on_change, on_exit, .. } = self.config;
                     reports.extend(left_behind::set_aside(&left, self.config.words(), on_change, *on_exit));
                 }
-                Action::Start(changes) => follow.push(self.start(changes)),
+                Action::Start(changes) => follow.push(self.start_prepared(&changes)),
                 Action::Job(kind, changes) => follow.extend(self.begin_job(kind, changes)),
                 Action::Leave(how) => *end = Some(how),
             }
@@ -485,7 +406,7 @@ impl<'a> Driver<'a> {
     /// Nothing more is noticed here. What has been noticed is in the inbox already, and so this comes behind it.
     fn hand_over(&mut self) {
         if let Some(watcher) = self.watcher.take() {
-            self.voice.input(Input::HandedOver { whole: watcher.freeze() });
+            self.launcher.voice.input(Input::HandedOver { whole: watcher.freeze() });
         }
     }
 
@@ -691,6 +612,21 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn no_thread(error: std::io::Error) -> String {
-    format!("no thread can be had ({}); is the limit of processes reached (ulimit -u)?", os::reason(error))
+/// The signals that the command hears from us.
+fn asked_for(config: &Config) -> Vec<Signal> {
+    let change_signal = match config.on_change {
+        OnChange::Signal(signal) => Some(signal),
+        OnChange::Restart | OnChange::Queue | OnChange::Run(_) => None,
+    };
+    [config.stop_signal].into_iter().chain(change_signal).collect()
+}
+
+/// Which changes are to wait.
+fn hold(config: &Config, request: &StartRequest, prepares: &Arc<AtomicBool>) -> Hold {
+    let signals = matches!(config.on_change, OnChange::Signal(_)) && config.prepare.is_none();
+    let hold = Hold::new(request.damping.clone(), signals, Instant::now());
+    match config.prepare.is_some() || matches!(config.on_change, OnChange::Run(_)) {
+        true => hold.counting(Arc::clone(prepares)),
+        false => hold,
+    }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::machine::Input;
+use super::step::Input;
 use crate::os;
 use crate::os::fd::Bell;
 use crate::protocol::Report;

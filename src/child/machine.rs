@@ -18,14 +18,8 @@
 //! A stop for a change is left with 3 when the tree is gone *and* the save has settled, whichever comes last. A save
 //! during a stop never shortens the grace: only whoever asks a second time does.
 //!
-//! A running command that ends without having heard the signal for a change is stopped for that change, see `unheard`:
-//!
-//! | how it ended               | when, after the signal | what follows                                          |
-//! |----------------------------|------------------------|-------------------------------------------------------|
-//! | killed by that signal      | at any time            | stop the rest: it had no handler                      |
-//! | exited with 128+n          | within 10 s            | the same: its parent, a shell or tini, says so        |
-//! | exited with another code   | within 5 s             | with `--on-exit wait` the same, if there was another signal within 5 s before it: the first may have broken it |
-//! | in another way             | at any other time      | report, idle                                          |
+//! A running command that ends without having heard the signal for a change is stopped for that change, see
+//! [`super::signalled`].
 //!
 //! A traced command that executes a set-uid program is stopped as for a change, and the next generation is not traced.
 //!
@@ -37,9 +31,11 @@ use std::time::{Duration, Instant};
 
 use super::job;
 use super::rollout::{Batch, Goal, Rollout, Step};
+use super::signalled::Signals;
+use super::step::{Action, Input};
 use crate::change::ChangeSet;
 use crate::config::{OnChange, OnExit};
-use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
+use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::protocol::{Carried, Directive, Report, Response, StopReason};
 use crate::stop::{StopAction, StopSequence};
 use crate::watch::Mark;
@@ -47,124 +43,8 @@ use crate::watch::Mark;
 /// Without a supervisor the whole grace is too long: a second later nothing may be left (P3).
 const ABANDONED: Duration = Duration::from_millis(600);
 
-/// A command that exits with 128+n so soon after the signal n for a change has ended of it: what forwards the signal may
-/// take a while.
-const AFTERMATH: Duration = Duration::from_secs(10);
-
-/// A command that exits so soon after two changes may have been ending when the second came: a master whose workers fail
-/// to boot takes a while to give up.
-const GIVING_UP: Duration = Duration::from_secs(5);
-
 /// Whatever is alive so long after the end of the command's first process has been set aside.
 const SET_ASIDE: Duration = Duration::from_millis(200);
-
-/// Something that happened to a child.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// The command runs.
-    Started {
-        /// Its pid.
-        pid: i32,
-    },
-    /// The command ended, or could not begin.
-    Ended {
-        /// How.
-        status: CommandStatus,
-        /// How long it ran.
-        ran: Duration,
-    },
-    /// There is no command, and never will be.
-    Alone,
-    /// Nothing has been prepared: begin with that, before the command is started.
-    Prepare(ChangeSet),
-    /// The child before has left these to be run for.
-    Owed(ChangeSet),
-    /// A process of a job runs.
-    JobStarted,
-    /// The job is over.
-    JobEnded {
-        /// How.
-        status: CommandStatus,
-        /// How long it ran.
-        ran: Duration,
-    },
-    /// The command's first process was stopped.
-    Suspended {
-        /// Its pid.
-        pid: i32,
-    },
-    /// The signal for the last change has reached nobody, and the command has ended.
-    Undelivered,
-    /// Nothing is left of the command's tree.
-    TreeGone,
-    /// The command is ready, so long after its start.
-    Ready(Duration),
-    /// The watching has ended here, and everything that was noticed before has been told.
-    HandedOver {
-        /// Whether the next child may take over without a walk.
-        whole: bool,
-    },
-    /// Whether all that is left of it may not be signalled.
-    OutOfReach(bool),
-    /// The watcher saw a whole save; more may belong to it.
-    Certain,
-    /// The watcher saw something that has yet to settle.
-    Unsettled,
-    /// It is quiet: this is what changed since the last time; empty when it came to nothing.
-    Settled {
-        /// The changes.
-        changes: ChangeSet,
-        /// Monotonic time of the first notice, nanoseconds.
-        noticed_ns: i64,
-        /// How long nothing had changed before, since the start.
-        quiet: Duration,
-    },
-    /// Everything that had happened before this request has been said.
-    Passed(Mark),
-    /// The supervisor said something.
-    Told(Directive),
-    /// The supervisor is gone.
-    SupervisorGone,
-    /// The supervisor's heart stands still.
-    PulseLost,
-    /// The command executes a program that needs rights, and is traced.
-    RightsNeeded,
-    /// The child itself got INT, TERM or HUP.
-    Interrupted,
-    /// Time has passed.
-    Tick,
-}
-
-/// Something a child does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Tells the supervisor.
-    Report(Report),
-    /// Tells people directly: there is nobody left to tell it.
-    Say(&'static str),
-    /// A step of the stop sequence.
-    Stop(StopAction),
-    /// Starts the command, which was prepared for these changes.
-    Start(ChangeSet),
-    /// Starts a job for these changes.
-    Job(job::Kind, ChangeSet),
-    /// Ends the watching, and comes back with [`Input::HandedOver`].
-    HandOver,
-    /// Sends the command a signal by number.
-    Signal(i32),
-    /// Collects changes and does nothing about them, or goes on.
-    Pause(bool),
-    /// Sends the command the signal configured for changes.
-    SignalChange,
-    /// Asks the watcher for everything that has happened until now.
-    Mark(Mark),
-    /// Tells that this end of the command's first process is to be put down to it.
-    TellUnheard(CommandStatus),
-    /// Tells who is left of a command that ended well.
-    TellSetAside,
-    /// Leaves.
-    Leave(ChildEnd),
-}
 
 #[derive(Debug)]
 enum State {
@@ -173,16 +53,6 @@ enum State {
     Idle,
     Stopping { sequence: StopSequence, reason: StopReason, asked_again: bool },
     Left,
-}
-
-/// The changes that the command got a signal for.
-#[derive(Debug)]
-struct Signalled {
-    changes: ChangeSet,
-    noticed_ns: i64,
-    /// Of signals that follow each other soon, the first.
-    first: Instant,
-    last: Instant,
 }
 
 /// The decisions of one child.
@@ -197,8 +67,6 @@ pub struct Machine {
     queue_ended: Option<(Report, bool)>,
     /// What changed during the stop.
     late: ChangeSet,
-    /// Whether the end of the command leads to nothing but waiting.
-    waits: bool,
     grace: Duration,
     /// Whether the next generation starts beside this one, once this one is ready.
     overlaps: bool,
@@ -208,9 +76,7 @@ pub struct Machine {
     /// Whether changes are collected, and lead to nothing.
     paused: bool,
     state: State,
-    signalled: Option<Signalled>,
-    /// Whether that signal has reached nobody.
-    undelivered: bool,
+    signals: Signals,
     /// The end of a command that ended well and left others behind, and when to tell it: most of them are about to end.
     left: Option<(Instant, Report)>,
     /// Whether the command's first process has ended.
@@ -229,19 +95,17 @@ impl Machine {
     pub fn new(on_change: OnChange, on_exit: OnExit, grace: Duration, overlaps: bool) -> Machine {
         Machine {
             rollout: Rollout::new(goal(&on_change), false, BTreeSet::new()),
+            signals: Signals::new(&on_change, on_exit == OnExit::Wait),
             on_change,
             job_ended: None,
             queue_ended: None,
             late: ChangeSet::default(),
-            waits: on_exit == OnExit::Wait,
             grace,
             overlaps,
             ready: false,
             handed_over: false,
             paused: false,
             state: State::Running,
-            signalled: None,
-            undelivered: false,
             left: None,
             main_ended: false,
             tree_gone: false,
@@ -299,7 +163,7 @@ impl Machine {
                 actions.push(Action::Report(Report::Suspended { pid }));
             }
             Input::Suspended { .. } => {}
-            Input::Undelivered => self.undelivered = true,
+            Input::Undelivered => self.signals.undelivered(),
             Input::TreeGone => self.gone(now, &mut actions),
             Input::Ready(after) => {
                 // What is told while the command is ended comes too late.
@@ -412,7 +276,7 @@ impl Machine {
                 self.state = State::Idle;
                 // A job may run beside it.
                 self.tree_gone |= !status.ran() && !self.rollout.is_busy();
-                if let Some(Signalled { changes, noticed_ns, .. }) = self.unheard(&status, now) {
+                if let Some((changes, noticed_ns)) = self.signals.unheard(&status, now) {
                     self.reported = true;
                     actions.push(Action::Report(Report::Unheard { changes, noticed_ns }));
                     actions.push(Action::TellUnheard(status));
@@ -546,32 +410,8 @@ impl Machine {
         carried
     }
 
-    /// What the command got a signal for and cannot have taken in, since it ended.
-    fn unheard(&mut self, status: &CommandStatus, now: Instant) -> Option<Signalled> {
-        let OnChange::Signal(change_signal) = &self.on_change else { return None };
-        let number = change_signal.number();
-        let signalled = self.signalled.take()?;
-        let within = |time: Duration| now <= signalled.last + time;
-        let unheard = match status {
-            _ if self.undelivered => true,
-            CommandStatus::Signaled { signal, .. } => *signal == number,
-            CommandStatus::CannotRun(_) | CommandStatus::NotFound(_) => false,
-            CommandStatus::Exited(_) if status.code() == ExitCode::of_signal(number) && within(AFTERMATH) => true,
-            CommandStatus::Exited(_) => self.waits && within(GIVING_UP) && signalled.first < signalled.last,
-        };
-        unheard.then_some(signalled)
-    }
-
     fn tell_end(&mut self, actions: &mut Vec<Action>) {
         actions.extend(self.left.take().map(|(_, exited)| Action::Report(exited)));
-    }
-
-    fn remember(&mut self, changes: ChangeSet, noticed_ns: i64, now: Instant) {
-        let before = self.signalled.take().filter(|before| now <= before.last + GIVING_UP);
-        self.signalled = Some(match before {
-            Some(before) => Signalled { changes: before.changes.merge(changes), last: now, ..before },
-            None => Signalled { changes, noticed_ns, first: now, last: now },
-        });
     }
 
     fn gone(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -636,7 +476,7 @@ impl Machine {
             return actions.push(Action::HandOver);
         }
         if response == Response::Signal {
-            self.remember(batch.changes.clone(), batch.noticed_ns, now);
+            self.signals.sent(batch.changes.clone(), batch.noticed_ns, now);
             self.tell_changed(batch, response, actions);
             return actions.push(Action::SignalChange);
         }

@@ -7,6 +7,7 @@ mod frozen;
 mod hold;
 mod inbox;
 mod job;
+mod launcher;
 mod left_behind;
 mod machine;
 mod main_process;
@@ -14,7 +15,9 @@ mod pause;
 mod pid_file;
 mod readiness;
 mod rollout;
+mod signalled;
 mod standby;
+mod step;
 mod tracing;
 mod watch_thread;
 

@@ -2,7 +2,8 @@
 
 use super::{GRACE, changed, ended, is_stopped, set, settled, stopping};
 use crate::change::ChangeSet;
-use crate::child::machine::{Action, Input, Machine};
+use crate::child::machine::Machine;
+use crate::child::step::{Action, Input};
 use crate::config::{OnChange, OnExit};
 use crate::exit_code::ChildEnd;
 use crate::protocol::{Directive, Report, Response, StopReason};

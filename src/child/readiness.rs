@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::inbox::Voice;
-use super::machine::Input;
+use super::step::Input;
 use crate::config::Config;
 use crate::listen;
 use crate::os;

@@ -4,19 +4,18 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::inbox::Voice;
-use super::machine::Input;
+use super::step::Input;
 use crate::degraded::Degraded;
 use crate::discover::{Learned, Live, Summary, missed, needs_rights, untraceable};
 use crate::event::Discovered;
 use crate::os;
 use crate::os::seccomp::{
-    Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate, leave_with,
+    Found, Gate, Guard, Installation, Listener, Received, Receiver, Untraceable, gate, leave_with, prepare,
 };
-use crate::os::seccomp::{prepare, trial};
 use crate::protocol::Report;
 use crate::watch::Door;
 
@@ -38,27 +37,11 @@ pub struct Tracing {
     pub voice: Voice,
 }
 
-/// The trial, in a thread of its own. It forks, and takes about a millisecond.
-pub struct Trial(JoinHandle<Result<(), Untraceable>>);
-
-impl Trial {
-    /// Begins, if a thread can be had.
-    pub fn begin() -> Option<Trial> {
-        Builder::new().name("trial".into()).spawn(trial).ok().map(Trial)
-    }
-
-    /// What came of it.
-    pub fn end(self) -> Result<(), Untraceable> {
-        self.0.join().unwrap_or(Err(Untraceable::Silence))
-    }
-}
-
 impl Tracing {
     /// Makes everything ready for a command that is about to start: whoever starts it has to be given the result, and to drop it
     /// afterwards. `None` if the command starts untraced, which has been told then.
-    pub fn begin(&self, trial: Option<Trial>, deposit: &OwnedFd) -> Option<Installation> {
-        let ready = trial.map_or(Ok(()), Trial::end).and_then(|()| self.prepare(deposit));
-        ready.map_err(|why| self.tell_untraceable(why)).ok()
+    pub fn begin(&self, deposit: &OwnedFd) -> Option<Installation> {
+        self.prepare(deposit).map_err(|why| self.tell_untraceable(why)).ok()
     }
 
     fn prepare(&self, deposit: &OwnedFd) -> Result<Installation, Untraceable> {

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod ci;
+mod completion;
 mod duration;
 mod env_file;
 mod file;

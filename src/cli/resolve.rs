@@ -1,6 +1,7 @@
 //! Builds the Config from the command line, the config file and the environment. The only place that knows defaults.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::file::{Entry, File, nearest};
 use super::smoke;
 use super::together;
 use super::trust::{self, CONFIG_FILE};
-use crate::address::{Listen, duplicate};
+use crate::address::{Listen, duplicate, of_outlet};
 use crate::config::{
     Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, Report, Smoke, StopGroup, Verbosity,
 };
@@ -127,6 +128,10 @@ fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Op
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
 
+/// What is said of an option whose part of the program was left out.
+const WITHOUT_OUTLET: &str =
+    "this reloadrun was built without its feature `outlet`; leave this out, or install one that has it";
+
 /// The most patterns accepted, `watch` and `ignore` together: each file is matched against all of them.
 const MOST_PATTERNS: usize = 10_000;
 
@@ -229,6 +234,7 @@ impl Resolver<'_> {
             variables,
             overlap: args.overlap || self.flag("overlap"),
             smoke: smoke.clone(),
+            http: self.http(),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -549,6 +555,15 @@ impl Resolver<'_> {
             self.mistakes.push(format!("{place}: {twice} is given twice"));
         }
         listens
+    }
+
+    fn http(&mut self) -> Option<SocketAddr> {
+        let entry = self.flag_or_text("http", self.args.http.as_ref())?;
+        if !cfg!(feature = "outlet") {
+            self.wrong(&entry, WITHOUT_OUTLET);
+            return None;
+        }
+        of_outlet(&entry.value, None).map_err(|sentence| self.wrong(&entry, &sentence)).ok()
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

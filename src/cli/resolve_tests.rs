@@ -96,6 +96,7 @@ fn shown(config: &Config, key: &str) -> String {
             Probe::Unix(path) => format!("unix:{}", name(path)),
             probe => probe.to_string(),
         }),
+        "http" => config.http.map_or("none".to_owned(), |address| address.to_string()),
         "ready-timeout" => format!("{:?}", config.ready_timeout),
         "pidfile" => name(config.pidfile.as_deref().unwrap_or(Path::new("none"))),
         "env-file" => config.env_files.iter().map(|file| name(file)).collect::<Vec<_>>().join(" "),
@@ -113,7 +114,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 85] = [
+const GOOD: [(&str, &str, &str, &str); 87] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -191,6 +192,8 @@ const GOOD: [(&str, &str, &str, &str); 85] = [
     ("ready", "notify", "notify", "fd:3"),
     ("ready", "fd:9", "fd:9", "notify"),
     ("ready-timeout", "500ms", "500ms", "7s"),
+    ("http", "9000", "127.0.0.1:9000", "0.0.0.0:80"),
+    ("http", "[::]:9000", "[::]:9000", "0.0.0.0:80"),
     ("lockfile", "run/it.lock", "it.lock", "other.lock"),
     ("events", "-", "Some(Stderr)", "fd:4"),
     ("events", "fd:3", "Some(Descriptor(3))", "-"),
@@ -202,8 +205,10 @@ const GOOD: [(&str, &str, &str, &str); 85] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 75] = [
+const BAD: [(&str, &str, &str); 77] = [
     ("directory", "missing", "no such directory"),
+    ("http", ":9000", "the address is missing"),
+    ("http", "example.com:80", "expected an IP address and a port"),
     ("directory", "file", "not a directory"),
     ("watch", "", "pattern is empty"),
     ("watch", "*.py;", "pattern is empty"),
@@ -525,6 +530,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("listen", ""),
         ("ready", "none"),
         ("ready-timeout", "60s"),
+        ("http", "none"),
         ("lockfile", "none"),
         ("events", "None"),
         ("clear", "false"),

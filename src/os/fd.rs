@@ -401,6 +401,16 @@ pub fn outputs_are_one() -> bool {
     of(std::io::stdout().as_fd()).is_ok_and(|one| Ok(one) == of(std::io::stderr().as_fd()))
 }
 
+/// Leaves standard input and output to the command.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn leave_standard_streams() -> Result<(), Errno> {
+    let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| super::errno(&error))?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)
+}
+
 /// Whether something may come from standard input: it is a terminal, a file or a pipe, and not /dev/null.
 pub fn may_have_input() -> bool {
     let kind = nix::sys::stat::fstat(std::io::stdin()).map(|stat| stat.st_mode & libc::S_IFMT);
@@ -414,6 +424,13 @@ pub fn may_have_input() -> bool {
 /// by `_exit` only.
 pub fn close_all_but(kept: &[&OwnedFd]) {
     let mut kept: Vec<RawFd> = kept.iter().map(|fd| fd.as_raw_fd()).chain(handed_over()).collect();
+    kept.sort_unstable();
+    for_all_but(&kept, 0);
+}
+
+/// Closes the inherited ones too: for a process that has nothing to do with the command. The same care is needed.
+pub fn close_everything_but(kept: &[&OwnedFd]) {
+    let mut kept: Vec<RawFd> = kept.iter().map(|fd| fd.as_raw_fd()).collect();
     kept.sort_unstable();
     for_all_but(&kept, 0);
 }

@@ -232,6 +232,11 @@ impl Connection {
         Ok(Connection { stream })
     }
 
+    /// The same connection as a stream of the standard library. It stays non-blocking.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// Two ends of one connection.
     ///
     /// # Errors

@@ -62,6 +62,18 @@ pub fn end_at_parents_end() {
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
 }
 
+/// When the parent ends, the kernel kills this process.
+pub fn end_with_parent() {
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+}
+
+/// Kills a child and waits until it has ended: a killed process that waits for nothing but the network ends at once.
+pub fn put_to_end(child: i32) {
+    let child = Pid::from_raw(child);
+    let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+    while nix::sys::wait::waitpid(child, None) == Err(Errno::EINTR) {}
+}
+
 /// The pid of the parent: another one than before when that has ended.
 pub fn parent_pid() -> i32 {
     Pid::parent().as_raw()

@@ -8,17 +8,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::print::{self, Format, Trace};
+use crate::change::ChangeSet;
 use crate::command::{Command, Variables};
 use crate::config::Config;
 use crate::discover::{Discovery, Places, learn};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
+use crate::generation::Generation;
 use crate::os::fd::{close_all_but, wait_readable};
 use crate::os::process::{become_subreaper, continue_at_parents_end, lead_own_group, parent_pid};
-use crate::os::seccomp::{Found, Received, Receiver, Untraceable, leave_with, prepare, trial};
+use crate::os::seccomp::{Found, Received, Receiver, Untraceable, leave_with, prepare};
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
-use crate::protocol::StartRequest;
 use crate::report;
 
 /// The signals that ask for the end, and those that are passed on.
@@ -56,12 +57,12 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
     let Ok(signals) = SignalStream::of(&awaited) else {
         return fails("cannot trace the command: no descriptor is left".into(), ExitCode::OWN_FAILURE);
     };
-    let ready = trial().and_then(|()| Ok((prepare()?, Found::new().map_err(Untraceable::HandOver)?)));
+    let ready = prepare().and_then(|ends| Ok((ends, Found::new().map_err(Untraceable::HandOver)?)));
     let ((installation, receiver), found) = match ready {
         Ok((ends, found)) => (ends, Arc::new(found)),
         Err(why) => return fails(print::untraceable(why), ExitCode::OWN_FAILURE),
     };
-    let variables = Variables::of_command(config, &StartRequest::first(), None, ties.holder, None);
+    let variables = Variables::of_command(config, Generation::FIRST, &ChangeSet::default(), None, ties.holder, None);
     let mut executable = match Command::prepare(config, &variables) {
         Ok(executable) => executable,
         Err(status) => return fails(print::cannot_start(&status), status.code()),

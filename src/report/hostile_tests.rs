@@ -71,6 +71,7 @@ fn every_event() -> Vec<What> {
         What::Waiting(WaitingFor::Delay(Duration::from_millis(1))),
         What::Hint { message: hostile() },
         What::Listening { address: hostile(), descriptor: 3 },
+        What::Serving { option: "http", url: hostile() },
         What::Ready { after_ms: 412.0 },
         What::MainProcess { pid: 4720 },
         What::Status { message: hostile() },
@@ -126,12 +127,13 @@ fn number(what: &What) -> usize {
         What::CheckStarted { .. } => 26,
         What::CheckEnded { .. } => 27,
         What::Judged { .. } => 28,
+        What::Serving { .. } => 29,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 29];
+    let mut seen = [false; 30];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -161,6 +161,7 @@ impl Human {
             What::Listening { address, descriptor } => {
                 (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
             }
+            What::Serving { option: _, url } => (Tone::Plain, format!("answering at {url}/live")),
             What::Started { pid, command, changes, stop_ms, restart_ms } => {
                 self.unsaid = None;
                 self.command = Some(command.clone());

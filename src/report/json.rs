@@ -47,6 +47,7 @@ fn details(what: &What) -> Value {
         What::ConfigLoaded { path } => json!({ "path": path }),
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
         What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
+        What::Serving { option, url } => json!({ "option": option, "url": url }),
         What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),

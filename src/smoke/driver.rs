@@ -38,6 +38,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// What is left in the end is killed, and a socket that is being closed is waited for, for so long.
 const REST: Duration = Duration::from_millis(500);
 
+/// A server of a former run that is ending just now is waited for so long.
+const LAST_OF_A_FORMER_RUN: Duration = Duration::from_millis(500);
+
 /// Between two looks at what is left.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -241,7 +244,13 @@ impl Driver<'_> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Look => {
-                let sight = self.look();
+                let mut sight = self.look();
+                // Of a process that is ending, the socket is there longer than anything that names it.
+                let until = Instant::now() + LAST_OF_A_FORMER_RUN;
+                while self.run.is_none() && sight.stranger.is_some() && Instant::now() < until {
+                    std::thread::sleep(LOOK_AGAIN);
+                    sight = self.look();
+                }
                 self.feed(Input::Seen(sight));
             }
             Action::Start => self.start(),

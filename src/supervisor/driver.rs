@@ -12,6 +12,7 @@ use super::host::Host;
 use super::job::{OwnStop, Step};
 use super::keyboard::KEYS;
 use super::machine::{Action, Input, Machine, Rules};
+use super::outlet_process::OutletProcess;
 use super::reception::Reception;
 use super::remedies::Remedies;
 use super::signals::{Heard, asks_for_sender, awaited};
@@ -27,6 +28,7 @@ use crate::event::{Event, What};
 use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::listen::OutletSocket;
 use crate::os;
 use crate::os::fd::{Wanted, error_is_unread, output_is_unread, wait_for_any};
 use crate::os::handed_over::FIRST;
@@ -49,6 +51,7 @@ pub fn run(
     host: &mut dyn Host,
     heartbeat: Heartbeat,
     control: std::result::Result<Listener, String>,
+    outlet: Vec<OutletSocket>,
 ) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let reporter = Reporter::open(host.config())?;
@@ -78,6 +81,7 @@ pub fn run(
         listen_was_named: false,
         watch_state: None,
         reception: Reception::open(listener, host.config()),
+        outlet: OutletProcess::new(outlet, now),
         host,
     };
     driver.tell_keys();
@@ -88,6 +92,9 @@ pub fn run(
     }
     for (listen, descriptor) in driver.host.config().listen.clone().into_iter().zip(FIRST..) {
         driver.tell(Generation::FIRST, What::Listening { address: listen.address.to_string(), descriptor });
+    }
+    for what in driver.outlet.as_ref().map(OutletProcess::served).unwrap_or_default() {
+        driver.tell(Generation::FIRST, what);
     }
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {
@@ -119,12 +126,14 @@ struct Driver<'a> {
     to_tidy: bool,
     remedies: Remedies,
     reception: Reception,
+    outlet: Option<OutletProcess>,
 }
 
 impl Driver<'_> {
     fn drive(&mut self, first: Vec<Action>) -> Result<ExitCode> {
         let mut code = self.perform(first);
         // Not before: the command is on its way.
+        self.tend_outlet();
         self.heartbeat.tidy();
         self.reception.server.tidy();
         while code.is_none() {
@@ -138,13 +147,15 @@ impl Driver<'_> {
         if let Some(terminal) = &self.terminal {
             terminal.leave_keys();
         }
+        self.outlet.take().into_iter().for_each(OutletProcess::end);
         self.reporter.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 
     /// The only wait: for signals (a child's death among them), reports, clients, keys and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
-        let mut until = self.machine.due().map_or(self.next_beat, |due| due.min(self.next_beat));
+        let dues = [self.machine.due(), self.outlet.as_ref().and_then(OutletProcess::due)];
+        let mut until = dues.into_iter().flatten().fold(self.next_beat, Instant::min);
         if !self.later.is_empty() || self.reception.server.has_backlog() {
             until = Instant::now();
         }
@@ -175,6 +186,7 @@ impl Driver<'_> {
                 self.children.iter().for_each(ChildProcess::keep_going);
             }
         }
+        self.tend_outlet();
         let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
         self.reception.take_in(&mut inputs);
         if ended && output_is_unread() {
@@ -218,6 +230,10 @@ impl Driver<'_> {
                 Harvest::AllAlive => return true,
                 Harvest::NoneLeft => return false,
             };
+            let (outlet, before) = (&mut self.outlet, &mut self.before);
+            if outlet.iter_mut().any(|outlet| outlet.takes_end(pid, &status, before, Instant::now())) {
+                continue;
+            }
             let Some(at) = self.children.iter().position(|child| child.pid() == pid) else { continue };
             let child = &mut self.children[at];
             child.was_collected();
@@ -229,6 +245,14 @@ impl Driver<'_> {
             if !inputs.iter().any(is_last_word) {
                 inputs.push(Input::ChildDied(generation, Loss::Ended(status)));
             }
+        }
+    }
+
+    fn tend_outlet(&mut self) {
+        let Some(outlet) = &mut self.outlet else { return };
+        outlet.tend(&mut self.reception.server, &mut self.before, self.host, Instant::now());
+        if let Some(degraded) = outlet.news() {
+            self.tell(self.reception.generation(), What::Degraded(degraded));
         }
     }
 
@@ -322,7 +346,7 @@ impl Driver<'_> {
         if self.listen_was_named || !self.host.config().listen.is_empty() {
             return;
         }
-        if let Some(address) = facts::listens() {
+        if let Some(address) = facts::listens(&self.before) {
             self.listen_was_named = true;
             let message = format!(
                 "the generation that stays listens on {address}, and no other can at the same time; with --listen tcp:{address} both take connections from one socket"

@@ -12,7 +12,8 @@ use crate::os::process::own_pid;
 use crate::os::signals::Signal;
 use crate::os::tree::{Process, descendants, descendants_but, is_hidden, with_the_dead};
 
-/// Whom a look at the tree leaves out: a shell that became us by exec may have left us children, which are not ours.
+/// Whom a look at the tree leaves out: a shell that became us by exec may have left us children, which are not ours; and the
+/// outlet.
 #[derive(Debug)]
 pub struct Before(Vec<i32>);
 
@@ -20,6 +21,16 @@ impl Before {
     /// Everyone who descends from us now.
     pub fn us() -> Before {
         Before(descendants(own_pid()).iter().map(|process| process.pid).collect())
+    }
+
+    /// Leaves out a process of our own that has nothing to do with the command.
+    pub fn leave_out(&mut self, pid: i32) {
+        self.0.push(pid);
+    }
+
+    /// It has ended; its number may be somebody else's from now on.
+    pub fn take_back(&mut self, pid: i32) {
+        self.0.retain(|one| *one != pid);
     }
 }
 
@@ -35,9 +46,9 @@ pub fn seen(before: &Before, children: &[ChildProcess]) -> Vec<Seen> {
     everyone.map(|process| Seen { switches: process.switches(), is_child: is_child(process.pid), process }).collect()
 }
 
-/// Where a process below us listens itself, if one does.
-pub fn listens() -> Option<SocketAddr> {
-    let sockets = descendants(own_pid()).into_iter().filter_map(|process| sockets_of(process.pid).ok());
+/// Where a process of the command listens itself, if one does.
+pub fn listens(before: &Before) -> Option<SocketAddr> {
+    let sockets = descendants_but(own_pid(), &before.0).into_iter().filter_map(|process| sockets_of(process.pid).ok());
     listening(&sockets.flatten().collect())
 }
 

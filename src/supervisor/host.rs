@@ -1,11 +1,22 @@
 //! What lies above the supervisor.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::exit_code::ChildEnd;
+use crate::exit_code::{ChildEnd, ExitCode};
+use crate::listen::OutletSocket;
 use crate::os::signals::Signal;
 use crate::protocol::Ties;
+
+/// What an outlet has from its supervisor.
+#[derive(Debug)]
+pub struct OutletTies<'a> {
+    /// Where it asks the run, as any client of the control socket does.
+    pub connection: OwnedFd,
+    /// Where it is asked.
+    pub sockets: &'a [OutletSocket],
+}
 
 /// What lies above the supervisor: where configurations come from, and what a child is.
 pub trait Host {
@@ -32,4 +43,7 @@ pub trait Host {
 
     /// Is a child, in a process of its own.
     fn be_child(&self, ties: Ties) -> ChildEnd;
+
+    /// Is the outlet, in a process of its own, until the connection ends.
+    fn be_outlet(&self, ties: OutletTies<'_>) -> ExitCode;
 }

@@ -13,6 +13,7 @@ mod keyboard;
 mod life;
 mod lives;
 mod machine;
+mod outlet_process;
 mod picture;
 mod reception;
 mod remedies;
@@ -25,5 +26,5 @@ mod waits;
 mod wishes;
 
 pub use driver::run;
-pub use host::Host;
+pub use host::{Host, OutletTies};
 pub use signals::settle as settle_signals;

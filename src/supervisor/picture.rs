@@ -135,6 +135,11 @@ impl Picture {
         }
     }
 
+    /// The present generation.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
     fn hear(&mut self, event: &Event) {
         let What::Degraded(degraded) = &event.what else { return };
         let complaint = Complaint { kind: degraded.kind().to_owned(), message: degraded.to_string() };

@@ -15,6 +15,7 @@ use crate::control::{Answer, Greeting, PROTOCOL, Status, line};
 use crate::escape::quoted;
 use crate::event::Event;
 use crate::exit_code::ExitCode;
+use crate::generation::Generation;
 use crate::os::fd::{Wanted, close_all_but, write_until};
 use crate::os::local::Listener;
 use crate::os::process::{fork_child, own_pid};
@@ -79,6 +80,11 @@ impl Reception {
         let wall = SystemTime::now();
         self.picture.take(event, config.ready.is_some(), first_changes, wall, Instant::now());
         self.server.tell(|left_out| event_line(event, wall, left_out));
+    }
+
+    /// The generation that the events tell of.
+    pub fn generation(&self) -> Generation {
+        self.picture.generation()
     }
 
     /// How things are.

@@ -58,6 +58,8 @@ struct Client {
     left_out: u64,
     /// Whether it has asked for anything.
     has_asked: bool,
+    /// Whether it is a process of our own, which takes nobody's place and keeps its own.
+    is_own: bool,
     /// Whether it waits for an answer.
     is_owed: bool,
     /// It writes nothing more.
@@ -235,10 +237,18 @@ impl Server {
         }
     }
 
-    fn welcome(&mut self, connection: Connection) {
+    /// Serves a process of our own, however many others are here.
+    pub fn adopt(&mut self, connection: Connection) {
         let Ok(peer) = connection.peer() else { return };
+        let mut client = self.newcomer(peer, connection);
+        client.is_own = true;
+        client.send(&line(&self.greeting));
+        self.clients.push(client);
+    }
+
+    fn newcomer(&mut self, peer: Peer, connection: Connection) -> Client {
         self.came += 1;
-        let mut client = Client {
+        Client {
             id: ClientId(self.came),
             peer,
             connection,
@@ -247,18 +257,25 @@ impl Server {
             follows: false,
             left_out: 0,
             has_asked: false,
+            is_own: false,
             is_owed: false,
             is_silent: false,
             leaves: false,
             is_broken: false,
-        };
+        }
+    }
+
+    fn welcome(&mut self, connection: Connection) {
+        let Ok(peer) = connection.peer() else { return };
+        let mut client = self.newcomer(peer, connection);
         client.send(&line(&self.greeting));
         if peer.user != own_user() && peer.user != 0 {
             client.refuse("this run belongs to another user");
             return;
         }
-        if self.clients.len() >= MOST_CLIENTS {
-            let Some(idle) = self.clients.iter().position(|client| !client.has_asked) else {
+        if self.clients.iter().filter(|client| !client.is_own).count() >= MOST_CLIENTS {
+            let is_idle = |client: &Client| !client.has_asked && !client.is_own;
+            let Some(idle) = self.clients.iter().position(is_idle) else {
                 client.refuse(format!("{MOST_CLIENTS} clients are here already; try again later"));
                 return;
             };

@@ -182,11 +182,15 @@ fn whoever_writes_nothing_more_gets_the_answer_and_whoever_is_gone_is_forgotten(
 #[test]
 fn one_too_many_takes_the_place_of_one_who_never_asked() {
     let (mut server, path, _top) = server();
+    // A process of ours stays, and takes nobody's place.
+    let (kept, mut own) = Connection::pair().unwrap();
+    server.adopt(kept);
+    assert!(read(&mut own).0.starts_with("{\"reloadrun\":"), "it is greeted");
     let mut idle: Vec<Connection> = (0..MOST_CLIENTS).map(|_| come(&path)).collect();
     for _ in 0..4 {
         server.listen();
     }
-    assert_eq!(server.clients.len(), MOST_CLIENTS);
+    assert_eq!(server.clients.len(), 1 + MOST_CLIENTS);
     let mut newcomer = come(&path);
     newcomer.write(b"{\"ask\":\"pause\"}\n").unwrap();
     assert_eq!(server.listen().len(), 1);
@@ -203,5 +207,8 @@ fn one_too_many_takes_the_place_of_one_who_never_asked() {
     server.listen();
     let (text, closed) = read(&mut last);
     assert!(text.contains("32 clients are here already") && closed, "{text}");
-    assert_eq!(server.clients.len(), MOST_CLIENTS);
+    assert_eq!(server.clients.len(), 1 + MOST_CLIENTS);
+    assert!(!read(&mut own).1);
+    own.write(b"{\"ask\":\"status\"}\n").unwrap();
+    assert!(matches!(server.listen()[..], [Said::Asked(_, Request::Status)]), "it is served like any client");
 }

@@ -33,6 +33,7 @@ mod names;
 mod newcomers;
 mod on_exit;
 mod out_of_reach;
+mod outlet;
 mod output;
 mod overlap;
 mod overlap_servers;

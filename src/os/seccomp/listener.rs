@@ -65,6 +65,16 @@ impl Listener {
         Listener { descriptor }
     }
 
+    /// Whether it will be told that no process is left (Linux 5.9), without which [`Listener::serve`] would not end. The same
+    /// version has the request to add a descriptor: it says that -1 is none, where an older one does not know the request.
+    pub(super) fn tells_the_end(&self) -> bool {
+        let nothing = libc::seccomp_notif_addfd { id: 0, flags: 0, srcfd: u32::MAX, newfd: 0, newfd_flags: 0 };
+        // SAFETY: this request reads one structure of just this type.
+        let asked =
+            unsafe { libc::ioctl(self.descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const nothing) };
+        Errno::result(asked) == Err(Errno::EBADF)
+    }
+
     /// Serves the calls until no process is left that could make one. To be run by a thread of its own. With a gate,
     /// programs have to pass it before they are executed.
     pub fn serve(&self, found: &Found, mut gate: Option<Gate>) {

@@ -11,7 +11,6 @@ mod install;
 mod listener;
 mod program;
 mod rights;
-mod trial;
 
 pub use calls::{Access, Gap};
 pub use deposit::{deposit, leave_with};
@@ -20,4 +19,3 @@ pub use gate::{Gate, Guard, gate};
 pub use install::{Installation, Performed, Received, Receiver, Untraceable, prepare};
 pub use listener::Listener;
 pub use rights::gains_rights;
-pub use trial::trial;
