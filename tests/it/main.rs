@@ -57,6 +57,7 @@ mod saves;
 mod series;
 mod signals;
 mod signals_for_changes;
+mod smoke;
 mod standby;
 mod support;
 mod terminal;
