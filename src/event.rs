@@ -10,6 +10,7 @@ use crate::degraded::Degraded;
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
+use crate::verdict::Reason;
 
 /// Something that happened, in the generation it happened in.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,6 +176,41 @@ pub enum What {
     /// Something that may not be what the user meant; nothing is wrong with it.
     Hint {
         /// What, and a guess at what was meant.
+        message: String,
+    },
+    /// A file is touched, and a new generation is awaited (`--prove-reload`).
+    ReloadAsked {
+        /// The file.
+        path: String,
+    },
+    /// That generation is ready.
+    ReloadProven {
+        /// The file.
+        path: String,
+        /// So long after the touch, milliseconds.
+        took_ms: f64,
+        /// How many requests were answered meanwhile; `None` where none were made.
+        requests: Option<u64>,
+    },
+    /// The check has begun (`--smoke`).
+    CheckStarted {
+        /// Its line.
+        command: String,
+        /// Where the server listens, if that is known.
+        address: Option<String>,
+    },
+    /// The check has ended.
+    CheckEnded {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, milliseconds.
+        ran_ms: f64,
+    },
+    /// What became of the smoke run.
+    Judged {
+        /// Why it has failed; `None` if it has passed.
+        failure: Option<Reason>,
+        /// In words.
         message: String,
     },
     /// reloadrun ends.
@@ -400,6 +436,11 @@ impl What {
             What::Resumed => "resumed",
             What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",
+            What::ReloadAsked { .. } => "reload_asked",
+            What::ReloadProven { .. } => "reload_proven",
+            What::CheckStarted { .. } => "check_started",
+            What::CheckEnded { .. } => "check_ended",
+            What::Judged { .. } => "judged",
             What::Finished { .. } => "finished",
         }
     }

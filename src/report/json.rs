@@ -82,6 +82,15 @@ fn details(what: &What) -> Value {
         What::MainProcess { pid } => json!({ "pid": pid }),
         What::Ready { after_ms } => json!({ "after_ms": after_ms }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
+        What::ReloadAsked { path } => json!({ "path": path }),
+        What::ReloadProven { path, took_ms, requests } => {
+            json!({ "path": path, "took_ms": took_ms, "requests": requests })
+        }
+        What::CheckStarted { command, address } => json!({ "command": command, "address": address }),
+        What::CheckEnded { status, ran_ms } => ended(status, *ran_ms),
+        What::Judged { failure, message } => json!({
+            "passed": failure.is_none(), "reason": failure, "message": message,
+        }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }

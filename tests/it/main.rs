@@ -63,6 +63,7 @@ mod series;
 mod service_manager;
 mod signals;
 mod signals_for_changes;
+mod smoke;
 mod standby;
 mod support;
 mod terminal;

@@ -96,7 +96,8 @@ impl Sandbox {
         let of_a_caller =
             ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_CONTROL", "RELOADRUN_LOG"];
         let of_a_service_manager = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
-        for name in ["CI", "NO_COLOR"].into_iter().chain(of_a_caller).chain(of_a_service_manager) {
+        let all = ["CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "NO_COLOR"].into_iter();
+        for name in all.chain(of_a_caller).chain(of_a_service_manager) {
             command.env_remove(name);
         }
     }
