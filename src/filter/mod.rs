@@ -148,7 +148,8 @@ impl Filter {
             discover: config.discover,
             live: (config.discover != Discover::Off).then(|| {
                 let home = config.environment.home().map(PathBuf::as_path);
-                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root), config.overlap))
+                let places = Places::new(&config.directory, home, &config.discover_root).of(&config.environment);
+                Arc::new(Live::new(places, config.overlap))
             }),
         }
     }
