@@ -160,6 +160,11 @@ impl Filter {
         self.live.as_ref()
     }
 
+    /// Whether nothing counts but what the command reads.
+    pub fn narrows(&self) -> bool {
+        self.discover == Discover::Only
+    }
+
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.
     pub fn roots(&self) -> &[PathBuf] {
         &self.roots

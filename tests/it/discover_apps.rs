@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::control::answer;
 use crate::support::session::{DEADLINE, Session};
 use crate::support::watched::{is_installed, names};
 use crate::support::{Sandbox, apps};
@@ -387,4 +388,39 @@ fn pytest_with_coverage_runs_again_for_its_sources_and_not_for_what_it_leaves() 
         &["app.py", "test_app.py"],
         &[".coverage", "htmlcov", "report.xml", ".pytest_cache"],
     );
+}
+
+#[test]
+fn an_edited_package_and_an_editable_install_count_and_the_library_of_python_does_not() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.beside().join("editable");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("tool.py"), "X = 1\n").unwrap();
+    let packages = "venv/lib/python3/site-packages";
+    sandbox.write("venv/pyvenv.cfg", "");
+    sandbox.write(format!("{packages}/dep.py"), "X = 1\n");
+    sandbox.write(format!("{packages}/tool.pth"), format!("{}\n", elsewhere.display()));
+    let app = format!(
+        "import site, time\nsite.addsitedir('{packages}')\nimport dep, tool, json\nopen('../ran', 'a').write('x\\n')\ntime.sleep(600)\n"
+    );
+    sandbox.write("app.py", app);
+    for options in [&[][..], &["--discover", "only"]] {
+        let _ = fs::remove_file(sandbox.beside().join("ran"));
+        let mut session = sandbox.start([options, &["--", "python3", "-B", "app.py"]].concat());
+        session.wait_armed(1);
+        let dep = sandbox.path(format!("{packages}/dep.py"));
+        for (generation, path) in (2..).zip([elsewhere.join("tool.py"), dep, elsewhere.join("tool.py")]) {
+            let ran = || fs::read_to_string(sandbox.beside().join("ran")).unwrap_or_default().lines().count();
+            session.wait_until("the imports", || ran() as u64 >= generation - 1);
+            fs::write(&path, format!("X = {generation}  # saved\n")).unwrap();
+            restarted(&mut session, generation, path.file_name().unwrap().to_str().unwrap());
+        }
+        let library = std::process::Command::new("python3").args(["-c", "import json; print(json.__file__)"]).output();
+        let library = String::from_utf8(library.unwrap().stdout).unwrap().trim().to_owned();
+        // In the images of Python it lies where people install things themselves.
+        if library.starts_with("/usr/lib/") {
+            assert!(answer(&sandbox, &["explain", &library], 1).contains("does nothing"));
+        }
+        session.stop();
+    }
 }
