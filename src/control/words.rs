@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::message::{State, Status};
+use super::message::{Restarts, State, Status};
 use crate::event::Discovered;
 
 /// What the command does, as one sentence.
@@ -64,6 +64,7 @@ pub fn in_words(status: &Status) -> Vec<String> {
         };
         format!("last change at {}: {}{more} ({}){led_to}", change.time, shown.join(", "), change.action)
     }));
+    lines.extend(restarts_in_words(status));
     lines.push(match &status.watching {
         Some(watching) => {
             let what = match watching.patterns.is_empty() {
@@ -97,6 +98,24 @@ pub fn in_words(status: &Status) -> Vec<String> {
     lines
 }
 
+/// How often the command was started again, and whether the last change is live. Nothing where nothing has happened.
+fn restarts_in_words(status: &Status) -> Option<String> {
+    let Restarts { total, by_reason } = &status.restarts;
+    let reasons: Vec<String> =
+        by_reason.iter().filter(|(_, count)| **count > 0).map(|(reason, count)| format!("{reason} {count}")).collect();
+    let restarts = match total {
+        0 => None,
+        1 => Some(format!("restarted once ({})", reasons.join(", "))),
+        total => Some(format!("restarted {total} times ({})", reasons.join(", "))),
+    };
+    let last = status.last_reload.as_ref().map(|last| {
+        let how = if last.success { "succeeded" } else { "failed" };
+        format!("the last reload has {how}, after {}", rounded(last.took_ms))
+    });
+    let parts: Vec<String> = restarts.into_iter().chain(last).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// A time as people say it.
 fn rounded(milliseconds: f64) -> String {
     let duration = Duration::from_secs_f64(milliseconds.max(0.0) / 1e3);
@@ -109,7 +128,8 @@ fn rounded(milliseconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rounded;
+    use super::super::message::{Answer, Status};
+    use super::{in_words, restarts_in_words, rounded};
 
     #[test]
     fn a_time_is_said_as_roughly_as_people_say_it() {
@@ -123,5 +143,31 @@ mod tests {
         ] {
             assert_eq!(rounded(milliseconds), said);
         }
+    }
+
+    /// As the documents have it.
+    fn status(change: impl FnOnce(&mut Status)) -> Status {
+        let book = include_str!("../../docs/control.md");
+        let line = book.lines().find(|line| line.starts_with("{\"answer\":\"status\"")).expect("the example");
+        let Ok(Answer::Status(mut status)) = serde_json::from_str(line) else { panic!("{line}") };
+        change(&mut status);
+        *status
+    }
+
+    #[test]
+    fn what_was_restarted_is_said_and_whether_the_last_change_is_live() {
+        let said = |change: fn(&mut Status)| restarts_in_words(&status(change));
+        assert_eq!(
+            said(|_| {}).as_deref(),
+            Some("restarted once (change 1); the last reload has succeeded, after 36 ms")
+        );
+        let failed = said(|status| {
+            status.restarts.total = 0;
+            status.last_reload.as_mut().expect("there was one").success = false;
+        });
+        assert_eq!(failed.as_deref(), Some("the last reload has failed, after 36 ms"));
+        let nothing = status(|status| (status.restarts.total, status.last_reload) = (0, None));
+        assert_eq!(restarts_in_words(&nothing), None);
+        assert!(in_words(&status(|_| {})).iter().any(|line| line.starts_with("restarted once")));
     }
 }

@@ -88,7 +88,7 @@ fn shell(name: &str, start: &str, load: &str) -> Option<Window> {
     window.line(&format!("mkdir -p bin; ln -s {} bin/reloadrun; PATH=$PWD/bin:$PATH", env!("CARGO_BIN_EXE_reloadrun")));
     window.wait_prompt("ready");
     // Its name is completed. What happens to the window happens to it.
-    window.line("reloadrun --name worker-7 -q -w x -- sleep 600 < /dev/null & until reloadrun list | grep worker-7; do sleep 0.1; done");
+    window.line("reloadrun --name worker-7 -q -w x -- sleep 600 < /dev/null & until reloadrun list | grep 'worker-7  running'; do sleep 0.1; done");
     window.wait_screen("worker-7  running");
     window.line(start);
     window.wait_prompt("started");

@@ -409,6 +409,12 @@ fn events_of_jobs() -> Vec<serde_json::Value> {
     let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", daemon]));
     session.wait("main_process");
     events.extend(session.stop().events);
+    sandbox.write("app.txt", "");
+    let mut session = sandbox.start(["-w", "app.txt", "--jitter", "24h", "--", "sleep", "600"]);
+    session.wait("digest");
+    sandbox.write("app.txt", "two");
+    session.wait("postponed");
+    events.extend(session.stop().events);
     let options = ["-w", "app.txt", "--ready", "exec:true", "--smoke", "true", "--prove-reload", "app.txt"];
     sandbox.write("app.txt", "");
     events.extend(sandbox.start(options.iter().chain(&["--", "sleep", "600"])).wait_end().events);

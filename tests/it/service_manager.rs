@@ -205,6 +205,21 @@ fn a_command_that_ends_is_not_ready_and_the_status_says_how_it_ended() {
     while !manager.next().starts_with("STOPPING=1") {}
 }
 
+#[test]
+fn a_reloadrun_in_a_reloadrun_is_ready_when_its_command_is() {
+    let sandbox = Sandbox::new();
+    let program = env!("CARGO_BIN_EXE_reloadrun");
+    let inner = "until [ -e ready ]; do sleep 0.02; done; echo >&7; exec sleep 600";
+    let outer = ["-w", "outer.txt", "--ready", "notify", "--", program, "-w", "inner.txt", "--ready", "fd:7"];
+    let mut session = sandbox.start(outer.iter().chain(&["--", "sh", "-c", inner]));
+    // The state of the inner one, by its own words.
+    session.wait_where("status", |event| event["message"] == "generation 1 is running, not ready yet");
+    assert!(!session.events().iter().any(|event| event["event"] == "ready"), "{}", session.account());
+    sandbox.write("ready", "");
+    session.wait("ready");
+    session.stop().assert_code(143);
+}
+
 /// A run whose process `pid` is to give signs of life; an empty one is not named.
 fn watched_by(manager: &Manager, sandbox: &Sandbox, pid: &str) -> Session {
     sandbox.write("app.txt", "one");
