@@ -133,3 +133,27 @@ fn between_two_commands_of_a_queue_and_two_runs_there_is_no_rest_however_long_th
     bench.hold = bench.hold.without_rest(false, Arc::new(AtomicBool::new(true)));
     assert_eq!(bench.push(60_000, "/out/new", ChangeKind::Created), Some(64_000));
 }
+
+#[test]
+fn everything_waits_for_the_jitter_after_the_first_change_and_that_is_told_once() {
+    let mut bench = Bench::new();
+    let start = bench.start;
+    bench.hold = Hold::new(Damping::default(), true, start).spread(millis(500));
+    let told = |bench: &mut Bench, at| bench.hold.postponed(start + millis(at)).map(|delay| delay.as_millis());
+    assert_eq!((bench.until(5), told(&mut bench, 5)), (None, None), "nothing is pending");
+    for _ in 0..2 {
+        assert_eq!(bench.push(10, "/a", ChangeKind::Modified), Some(510));
+        assert_eq!(told(&mut bench, 20), Some(490));
+        assert_eq!(bench.push(300, "/b", ChangeKind::Modified), Some(510), "what comes later waits with it");
+        assert_eq!(told(&mut bench, 300), None);
+        assert_eq!((bench.until(510), told(&mut bench, 510)), (None, None));
+        assert_eq!(bench.pass(510).0, 10, "the notice is that of the first");
+        bench.settler = Settler::new(millis(100));
+    }
+    // A series that waits longer anyway.
+    bench = Bench::new();
+    bench.hold = Hold::new(Bench::new().hold.damping, false, start).spread(millis(500));
+    assert_eq!(bench.push(10, "/out/8", ChangeKind::Created), Some(4010));
+    bench.hold = Hold::new(Bench::new().hold.damping, false, start).spread(millis(9000));
+    assert_eq!(bench.push(10, "/out/8", ChangeKind::Created), Some(9010));
+}

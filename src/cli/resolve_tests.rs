@@ -452,7 +452,7 @@ const OF_A_SMOKE_RUN: [&str; 4] = ["smoke", "prove-reload", "deadline", "report"
 
 #[test]
 fn the_keys_of_a_smoke_run_count_under_ci_alone_and_what_is_typed_wins() {
-    let file = "ready = 'tcp:localhost:1'\non-exit = 'wait'\nkeys = true\nsmoke = 'a'\ndeadline = 60\nreport = ['json:out/a.json']\nprove-reload = 'app.py'\n";
+    let file = "ready = 'tcp:localhost:1'\non-exit = 'wait'\nkeys = true\njitter = 9\nsmoke = 'a'\ndeadline = 60\nreport = ['json:out/a.json']\nprove-reload = 'app.py'\n";
     let place = Place::with(&[("reloadrun.toml", file), ("app.py", ""), ("b/other.py", "")]);
     let ci = |below: &str, words: &[&str]| {
         let words = ["reloadrun", "ci"].iter().chain(words).chain(&["--", "true"]).map(|word| word.into());
@@ -463,6 +463,7 @@ fn the_keys_of_a_smoke_run_count_under_ci_alone_and_what_is_typed_wins() {
     assert_eq!((plain.smoke, plain.on_exit, plain.keys), (None, OnExit::Wait, true));
     let config = ci("b", &[]).unwrap();
     assert_eq!((config.on_exit, config.keys), (OnExit::Exit, false));
+    assert_eq!(config.jitter, Duration::ZERO, "it is no fleet");
     let smoke = config.smoke.unwrap();
     assert_eq!((smoke.check.as_str(), smoke.deadline), ("a", Duration::from_secs(60)));
     assert_eq!(smoke.prove_reload, [place.root.join("app.py")]);

@@ -31,11 +31,12 @@ pub fn without_a_check(args: &Args) -> Vec<String> {
     given.map(|(flag, _)| format!("{flag} is for a smoke run; give --smoke COMMAND too")).collect()
 }
 
-/// What a smoke run means for the rest: the end of the server is the end of the run, and nobody sits at a terminal.
+/// What a smoke run means for the rest: the end of the server is the end of the run, nobody sits at a terminal, and it is no fleet.
 pub fn adapt(config: &mut Config, smoke: &Smoke) {
     config.on_exit = OnExit::Exit;
     config.keys = false;
     config.clear = false;
+    config.jitter = Duration::ZERO;
     if smoke.github {
         config.stop_timeout = config.stop_timeout.min(STOP_ON_GITHUB);
     }
