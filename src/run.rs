@@ -15,7 +15,7 @@ use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::client;
-use crate::config::{Config, EventsTarget, OnChange};
+use crate::config::{Config, Discover, EventsTarget, OnChange, Smoke};
 use crate::control;
 use crate::discover::{Kept, Role, Standing};
 use crate::environment::Environment;
@@ -35,7 +35,8 @@ use crate::print_watched::{self, Format};
 use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
-use crate::supervisor::{self, Host, OutletTies};
+use crate::smoke;
+use crate::supervisor::{self, Host, OutletTies, Parent};
 use crate::watch;
 
 /// Runs with these words, the program's name first, and says how it ended.
@@ -55,11 +56,15 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         complain(&error);
-        match error {
-            Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
-            Error::Own(_) => ExitCode::OWN_FAILURE,
-        }
+        code_of(&error)
     })
+}
+
+fn code_of(error: &Error) -> ExitCode {
+    match error {
+        Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
+        Error::Own(_) => ExitCode::OWN_FAILURE,
+    }
 }
 
 /// A panic of any thread ends the process, whether this build would unwind or abort: a child without its watcher would
@@ -128,7 +133,10 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let mode = Mode::of(&args);
     let config = resolve(&args, &caller, mode.needs_command()).map_err(Error::Mistakes)?;
     match mode {
-        Mode::Run => hold_sockets(args, caller, config, dispositions),
+        Mode::Run => match (config.smoke.clone(), config.ready.clone()) {
+            (Some(smoke), Some(probe)) => check(args, caller, &config, (&smoke, &probe), dispositions),
+            _ => hold_sockets(args, caller, config, dispositions),
+        },
         Mode::Explain(path) => {
             logging::begin(&config)?;
             let here = caller.directory(&args).map_err(Error::Mistakes)?;
@@ -141,6 +149,43 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
             print_watched::run(&config, &filter, format, &dispositions)
         }
     }
+}
+
+/// A smoke run: an ordinary run in a process below this one, and the check.
+fn check(
+    args: Args,
+    caller: Caller,
+    config: &Config,
+    (smoke, probe): (&Smoke, &Probe),
+    dispositions: Dispositions,
+) -> Result<ExitCode> {
+    ensure_touching_restarts(config, smoke)?;
+    let mut supervise = |events| {
+        let smoke = Some(Smoke { events: config.events.clone(), ..smoke.clone() });
+        let config = Config { events: Some(events), smoke, ..config.clone() };
+        let ended = hold_sockets(args.clone(), caller.clone(), config, dispositions.clone());
+        ended.unwrap_or_else(|error| {
+            complain(&error);
+            code_of(&error)
+        })
+    };
+    smoke::run(config, smoke, probe, &dispositions, &mut supervise)
+}
+
+/// What the command reads is not known yet, but without discovery the patterns say it all.
+fn ensure_touching_restarts(config: &Config, smoke: &Smoke) -> Result<()> {
+    if config.discover != Discover::Off {
+        return Ok(());
+    }
+    let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
+    for path in &smoke.prove_reload {
+        let shown = seen_from(&config.directory, path);
+        let (counts, sentence) = explained(config, &filter, &identity(path, &config.directory), &shown);
+        if !counts {
+            return Err(Error::usage(format!("--prove-reload {}: {sentence}", shown.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Binds the sockets before anything is opened, because they need the first descriptors.
@@ -178,6 +223,8 @@ fn supervise(
     dispositions: Dispositions,
 ) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
+    let parent = Parent::of(&caller.environment);
+    caller.environment = Parent::hidden_from(&caller.environment);
     let control = listen_to_clients(&config);
     // For the command, also after the config was read anew; not that of an outer reloadrun.
     let socket = control.as_ref().ok().map(|listener| listener.path().as_os_str().to_owned());
@@ -188,7 +235,7 @@ fn supervise(
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let looks = looks(&config);
     let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
-    supervisor::run(&mut invocation, heartbeat, control, outlet)
+    supervisor::run(&mut invocation, heartbeat, control, outlet, parent)
 }
 
 /// # Errors
@@ -266,6 +313,12 @@ fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
         Some(EventsTarget::Stderr) | None => {}
     }
     lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
+    for report in config.smoke.iter().flat_map(|smoke| &smoke.reports) {
+        own.add_path(report.path.clone());
+    }
+    if let Some(EventsTarget::File(path)) = config.smoke.as_ref().and_then(|smoke| smoke.events.as_ref()) {
+        own.add_path(path.clone());
+    }
     add_pid_files(config, &mut own);
     for listen in &config.listen {
         if let Address::Unix(path) = &listen.address {

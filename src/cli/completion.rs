@@ -6,11 +6,11 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::{Shell, generate};
 
 use super::keys::CHOICES;
-use super::{init, verbs};
+use super::{ci, init, verbs};
 use crate::os::signals::Signal;
 
 /// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 15] = [
+const HINTS: [(&str, ValueHint); 20] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
     ("directory", ValueHint::DirPath),
@@ -22,8 +22,14 @@ const HINTS: [(&str, ValueHint); 15] = [
     // A duration; the shell has nothing to offer.
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
+    ("jitter", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
     ("ready_timeout", ValueHint::Other),
+    ("deadline", ValueHint::Other),
+    ("prove_reload", ValueHint::FilePath),
+    // Lines for the shell, and the forms of a report.
+    ("smoke", ValueHint::Other),
+    ("report", ValueHint::Other),
     // Addresses, and the words of a probe.
     ("listen", ValueHint::Other),
     ("ready", ValueHint::Other),
@@ -101,7 +107,7 @@ fn bash(verbs: &[Command]) -> String {
     for verb in verbs {
         text += &format!("        {}) echo \"{}\" ;;\n", verb.get_name(), flags(verb).join(" "));
     }
-    let names: Vec<&str> = verbs.iter().map(Command::get_name).collect();
+    let names: Vec<&str> = verbs.iter().map(Command::get_name).chain([ci::VERB]).collect();
     text + "    esac\n}\n" + &format!("_reloadrun_verbs=\"{}\"\n", names.join(" "))
 }
 
@@ -134,6 +140,8 @@ fn zsh(generated: &str, verbs: &[Command]) -> String {
             verb.get_name()
         );
     }
+    // What follows it is what a run takes.
+    described += &format!("        '{}:{}'\n", ci::VERB, ci::summary());
     let functions = include_str!("complete.zsh").replace("VERBS\n", &described).replace("CASES\n", &cases);
     let calls = "    _reloadrun_verb && return\n";
     generated.replacen(BEGIN, &format!("\n{functions}{BEGIN}{calls}"), 1)
@@ -143,6 +151,7 @@ fn fish(generated: &str, verbs: &[Command]) -> String {
     let mut text = generated.replace("complete -c reloadrun ", "complete -c reloadrun -n 'not __reloadrun_verb' ");
     let names: Vec<&str> = verbs.iter().map(Command::get_name).collect();
     text += &include_str!("complete.fish").replace("VERBS", &names.join(" "));
+    text += &format!("complete -c reloadrun -n __reloadrun_begins -f -a {} -d '{}'\n", ci::VERB, ci::summary());
     for verb in verbs {
         let (name, about) = (verb.get_name(), help(verb.get_about()));
         text += &format!("complete -c reloadrun -n __reloadrun_begins -f -a {name} -d '{about}'\n");

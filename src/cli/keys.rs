@@ -16,7 +16,7 @@ pub const CHOICES: [(&str, &[&str]); 7] = [
     ("generate", &PAGES),
 ];
 
-const LISTS: [&str; 5] = ["watch", "ignore", "discover-root", "listen", "env-file"];
+const LISTS: [&str; 7] = ["watch", "ignore", "discover-root", "listen", "env-file", "prove-reload", "report"];
 const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
 
 /// What a key takes. The JSON schema is made of the same (`schema.rs`).
@@ -42,7 +42,7 @@ impl Kind {
         match key {
             "command" => Kind::Command,
             "stop-signal" => Kind::Signal,
-            "interval" | "debounce" | "stop-timeout" | "ready-timeout" => Kind::Duration,
+            "interval" | "debounce" | "jitter" | "stop-timeout" | "ready-timeout" | "deadline" => Kind::Duration,
             _ if FLAGS.contains(&key) => Kind::Flag,
             _ if LISTS.contains(&key) => Kind::List,
             _ => Kind::Text,

@@ -72,6 +72,7 @@ fn shown(config: &Config, key: &str) -> String {
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
         "debounce" => format!("{:?}", config.debounce),
+        "jitter" => format!("{:?}", config.jitter),
         "compare" => format!("{:?}", config.compare),
         "no-follow" => config.no_follow.to_string(),
         "discover" => format!("{:?}", config.discover),
@@ -114,7 +115,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 87] = [
+const GOOD: [(&str, &str, &str, &str); 89] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -144,6 +145,8 @@ const GOOD: [(&str, &str, &str, &str); 87] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
+    ("jitter", "0", "0ns", "7s"),
+    ("jitter", "90s", "90s", "7s"),
     ("debounce", "0", "0ns", "7s"),
     ("debounce", "0s", "0ns", "7s"),
     ("debounce", "50ms", "50ms", "7s"),
@@ -205,7 +208,7 @@ const GOOD: [(&str, &str, &str, &str); 87] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 77] = [
+const BAD: [(&str, &str, &str); 79] = [
     ("directory", "missing", "no such directory"),
     ("http", ":9000", "the address is missing"),
     ("http", "example.com:80", "expected an IP address and a port"),
@@ -233,6 +236,8 @@ const BAD: [(&str, &str, &str); 77] = [
     ("interval", "0", "must be at least 10ms"),
     ("interval", "9ms", "must be at least 10ms"),
     ("interval", "86401", "at most one day"),
+    ("jitter", "-1s", "expected a duration"),
+    ("jitter", "25h", "at most one day"),
     ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
     ("name", "", "must be 1 to 64 letters"),
@@ -442,10 +447,41 @@ fn quiet_and_verbose_exclude_each_other_but_a_flag_wins_over_the_other_key() {
     }
 }
 
+/// They count under `reloadrun ci` alone.
+const OF_A_SMOKE_RUN: [&str; 4] = ["smoke", "prove-reload", "deadline", "report"];
+
+#[test]
+fn the_keys_of_a_smoke_run_count_under_ci_alone_and_what_is_typed_wins() {
+    let file = "ready = 'tcp:localhost:1'\non-exit = 'wait'\nkeys = true\nsmoke = 'a'\ndeadline = 60\nreport = ['json:out/a.json']\nprove-reload = 'app.py'\n";
+    let place = Place::with(&[("reloadrun.toml", file), ("app.py", ""), ("b/other.py", "")]);
+    let ci = |below: &str, words: &[&str]| {
+        let words = ["reloadrun", "ci"].iter().chain(words).chain(&["--", "true"]).map(|word| word.into());
+        let Parsed::Args(args) = parse(words) else { panic!("these words are right") };
+        resolve(&args, &place.caller(below), true)
+    };
+    let plain = place.resolve("", &[]);
+    assert_eq!((plain.smoke, plain.on_exit, plain.keys), (None, OnExit::Wait, true));
+    let config = ci("b", &[]).unwrap();
+    assert_eq!((config.on_exit, config.keys), (OnExit::Exit, false));
+    let smoke = config.smoke.unwrap();
+    assert_eq!((smoke.check.as_str(), smoke.deadline), ("a", Duration::from_secs(60)));
+    assert_eq!(smoke.prove_reload, [place.root.join("app.py")]);
+    assert_eq!(smoke.reports[0].path, place.root.join("out/a.json"), "below the config file");
+    let typed = ["--smoke", "b", "--deadline", "5", "--prove-reload", "other.py", "--report", "junit:x.xml"];
+    let smoke = ci("b", &typed).unwrap().smoke.unwrap();
+    assert_eq!((smoke.check.as_str(), smoke.deadline), ("b", Duration::from_secs(5)));
+    assert_eq!(smoke.prove_reload, [place.root.join("b/other.py")]);
+    assert_eq!(smoke.reports[0].path, place.root.join("b/x.xml"), "where it was typed");
+    let smoke = place.resolve("", &["--smoke", "b"]).smoke.unwrap();
+    assert_eq!((smoke.deadline, smoke.reports.len(), smoke.prove_reload.len()), (Duration::from_secs(600), 0, 0));
+    let mistakes = ci("b", &["--deadline", "x", "--report", "y"]).unwrap_err();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}
+
 #[test]
 fn every_key_has_a_line_in_these_tables() {
-    let good: BTreeSet<String> =
-        GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(["command".to_owned()]).collect();
+    let others = ["command"].into_iter().chain(OF_A_SMOKE_RUN).map(str::to_owned);
+    let good: BTreeSet<String> = GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(others).collect();
     assert_eq!(good, keys().into_iter().collect());
     // Any text is the name of a file.
     let bad: BTreeSet<String> = BAD.iter().map(|line| line.0.to_owned()).collect();
@@ -483,6 +519,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("backend", "Auto"),
         ("interval", "1s"),
         ("debounce", "0ns"),
+        ("jitter", "0ns"),
         ("compare", "Time"),
         ("no-follow", "false"),
         ("discover", "Add"),

@@ -9,10 +9,11 @@ use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::Verbosity;
 use crate::degraded::tests::every as every_degraded;
 use crate::escape::tests::{HOSTILE, assert_harmless};
-use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Cause, Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
+use crate::verdict::Reason;
 
 fn hostile() -> String {
     HOSTILE.to_owned()
@@ -44,11 +45,27 @@ fn every_event() -> Vec<What> {
     let events = vec![
         What::ConfigLoaded { path: hostile() },
         What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
-        What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
+        What::Started {
+            pid: 1,
+            command: hostile(),
+            changes: ChangeSet::default(),
+            stop_ms: None,
+            restart_ms: None,
+            cause: Cause::First,
+        },
         What::Watching(watching(1)),
         What::Discovered(Discovered { files: 3, elsewhere: 2, written: 1, narrows: true }),
         What::Watching(Watching { patterns: vec![], ..watching(0) }),
-        What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
+        What::Started {
+            pid: 1,
+            command: hostile(),
+            changes: changes(),
+            stop_ms: Some(1.0),
+            restart_ms: Some(1.0),
+            cause: Cause::Change,
+        },
+        What::Digest { digest: hostile(), files: 2 },
+        What::Postponed { path: hostile(), delay_ms: 1.0 },
         What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
         What::Changed { changes: changes(), action: Effect::Restart },
         What::Changed { changes: changes(), action: Effect::Queue },
@@ -85,6 +102,12 @@ fn every_event() -> Vec<What> {
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
         What::Paused,
         What::Resumed,
+        What::ReloadAsked { path: hostile() },
+        What::ReloadProven { path: hostile(), took_ms: 1.0, requests: Some(2) },
+        What::CheckStarted { command: hostile(), address: Some(hostile()) },
+        What::CheckEnded { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0 },
+        What::Judged { failure: Some(Reason::Leaked), message: hostile() },
+        What::Judged { failure: None, message: hostile() },
     ];
     events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
@@ -116,13 +139,20 @@ fn number(what: &What) -> usize {
         What::Paused => 21,
         What::Resumed => 22,
         What::MainProcess { .. } => 23,
-        What::Serving { .. } => 24,
+        What::ReloadAsked { .. } => 24,
+        What::ReloadProven { .. } => 25,
+        What::CheckStarted { .. } => 26,
+        What::CheckEnded { .. } => 27,
+        What::Judged { .. } => 28,
+        What::Serving { .. } => 29,
+        What::Digest { .. } => 30,
+        What::Postponed { .. } => 31,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 25];
+    let mut seen = [false; 32];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

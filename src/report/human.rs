@@ -134,7 +134,27 @@ impl Human {
             What::Ran { status, ran_ms } if status.code() != ExitCode::SUCCESS => {
                 (Tone::Bad, format!("the run for the change {status} after {}", milliseconds(*ran_ms)))
             }
+            What::Judged { failure: Some(reason), message } => (Tone::Bad, format!("failed ({reason}): {message}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
+            What::Judged { failure: None, message } => (Tone::Good, format!("passed: {message}")),
+            What::ReloadAsked { path } => (Tone::Plain, format!("touching {path}, to prove that a reload works")),
+            What::ReloadProven { took_ms, requests, .. } => {
+                let requests = match requests {
+                    Some(1) => ", and the request meanwhile was answered".to_owned(),
+                    Some(count) => format!(", and all {count} requests meanwhile were answered"),
+                    None => String::new(),
+                };
+                (Tone::Good, format!("the reload works: ready again after {}{requests}", milliseconds(*took_ms)))
+            }
+            What::CheckStarted { command, address } => {
+                let address =
+                    address.as_ref().map(|address| format!("the server at {address} with ")).unwrap_or_default();
+                (Tone::Plain, format!("checking {address}`{command}`"))
+            }
+            What::CheckEnded { status, ran_ms } => {
+                let tone = if status.code() == ExitCode::SUCCESS { Tone::Plain } else { Tone::Bad };
+                (tone, format!("the check {status} after {}", milliseconds(*ran_ms)))
+            }
             What::Hint { message } => (Tone::Plain, message.clone()),
             What::Paused => {
                 (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
@@ -147,7 +167,7 @@ impl Human {
                 (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
             }
             What::Serving { option: _, url } => (Tone::Plain, format!("answering at {url}/live")),
-            What::Started { pid, command, changes, stop_ms, restart_ms } => {
+            What::Started { pid, command, changes, stop_ms, restart_ms, .. } => {
                 self.unsaid = None;
                 self.command = Some(command.clone());
                 if changes.is_empty() && number.number() == 1 {
@@ -230,7 +250,18 @@ impl Human {
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::Prepared { .. } | What::Ran { .. } => return None,
+            What::Postponed { path, delay_ms } => (
+                Tone::Plain,
+                format!(
+                    "{} changed; nothing is done about it for {} (--jitter)",
+                    shown(Path::new(path), &self.directory),
+                    milliseconds(*delay_ms)
+                ),
+            ),
+            What::Digest { digest, files } if verbose => {
+                (Tone::Plain, format!("the digest of what is watched is {digest} ({files} files)"))
+            }
+            What::Prepared { .. } | What::Ran { .. } | What::Digest { .. } => return None,
             What::Waiting(_) | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }

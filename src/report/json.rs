@@ -48,9 +48,11 @@ fn details(what: &What) -> Value {
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
         What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
         What::Serving { option, url } => json!({ "option": option, "url": url }),
-        What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
-            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
+        What::Started { pid, command, stop_ms, restart_ms, cause, changes: _ } => json!({
+            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms, "reason": cause,
         }),
+        What::Digest { digest, files } => json!({ "digest": digest, "files": files }),
+        What::Postponed { path, delay_ms } => json!({ "path": path, "delay_ms": delay_ms }),
         What::Discovered(discovered) => serde_json::to_value(discovered).unwrap_or_default(),
         What::Watching(watching) => {
             let mut details = serde_json::to_value(watching).unwrap_or_default();
@@ -80,6 +82,15 @@ fn details(what: &What) -> Value {
         What::MainProcess { pid } => json!({ "pid": pid }),
         What::Ready { after_ms } => json!({ "after_ms": after_ms }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
+        What::ReloadAsked { path } => json!({ "path": path }),
+        What::ReloadProven { path, took_ms, requests } => {
+            json!({ "path": path, "took_ms": took_ms, "requests": requests })
+        }
+        What::CheckStarted { command, address } => json!({ "command": command, "address": address }),
+        What::CheckEnded { status, ran_ms } => ended(status, *ran_ms),
+        What::Judged { failure, message } => json!({
+            "passed": failure.is_none(), "reason": failure, "message": message,
+        }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }

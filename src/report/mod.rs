@@ -139,6 +139,13 @@ impl Reporter {
         }
     }
 
+    /// Passes on an event of another process, as it is.
+    pub fn relay(&mut self, line: &str) {
+        if let Some(sink) = &mut self.json_sink {
+            sink.push(&format!("{line}\n"));
+        }
+    }
+
     /// Tries once more to get rid of what somebody did not take, and says what he has missed.
     pub fn flush(&mut self) {
         self.human_sink.flush();
