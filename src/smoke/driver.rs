@@ -26,11 +26,14 @@ use crate::os::process::{Harvest, become_subreaper, own_pid, reap};
 use crate::os::signals::{Dispositions, Signal, SignalStream, send};
 use crate::os::tree::{Process, descendants};
 use crate::probe::Probe;
-use crate::ready::place::{Place, place, stranger, stranger_at, tree_of};
+use crate::ready::place::{Place, place, sockets, stranger, stranger_at, tree_of};
 use crate::report::{Reporter, complain};
 
 /// The signals that ask for the end.
 const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
+/// The signals that are for the server.
+const PASSED_ON: [Signal; 2] = [Signal::USR1, Signal::USR2];
 
 /// The run answers the request for a pause within this time, or changes go on leading to something.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -65,6 +68,7 @@ pub fn run(
     write_reports(config, smoke, &reports::unfinished(machine.steps().to_vec()), began, Duration::ZERO, None)?;
     let reporter = Reporter::open(config)?;
     let mut awaited = ENDING.to_vec();
+    awaited.extend(PASSED_ON);
     awaited.push(Signal::CHLD);
     let signals = SignalStream::of(&awaited).map_err(refused)?;
     become_subreaper().map_err(refused)?;
@@ -180,7 +184,16 @@ impl Driver<'_> {
         while let Some(received) = self.signals.next() {
             match received.signal {
                 Signal::CHLD => deaths = true,
-                signal => inputs.push(Input::Signal(signal)),
+                signal if PASSED_ON.contains(&signal) => self.run.iter().for_each(|run| run.signal(signal)),
+                // `nohup`, and `&` in a script.
+                signal if self.dispositions.ignores(signal) && (received.from_terminal || signal == Signal::HUP) => {}
+                signal => {
+                    if received.from_terminal {
+                        // After `^C`, what we say begins a line.
+                        self.reporter.end_line();
+                    }
+                    inputs.push(Input::Signal(signal));
+                }
             }
         }
         if let Some(output) = &mut self.output {
@@ -303,10 +316,15 @@ impl Driver<'_> {
         let tree = self.tree();
         let command = self.run.as_ref().and_then(|run| run.command);
         let alive = command.is_some_and(|pid| Process::of(pid).is_some_and(|process| !process.is_ending()));
+        // The supervisor may listen too (`--http`), so the command's own tree comes first; a daemon has left it.
+        let own = command.map(tree_of).unwrap_or_default();
+        let of_command = sockets(self.probe, &own);
+        let (tree_of_server, sockets) =
+            if of_command.is_empty() { (&tree, sockets(self.probe, &tree)) } else { (&own, of_command) };
         if self.run.is_some() {
-            self.place = place(self.probe, &tree);
+            self.place = place(self.probe, tree_of_server);
         }
-        Sight { stranger: stranger(self.probe, &tree), alive }
+        Sight { stranger: stranger(self.probe, &tree), alive, sockets }
     }
 
     fn start(&mut self) {

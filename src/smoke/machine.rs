@@ -98,6 +98,8 @@ pub struct Sight {
     pub stranger: Option<String>,
     /// Whether the command's process is there.
     pub alive: bool,
+    /// The sockets by which the server is reached.
+    pub sockets: Vec<u64>,
 }
 
 /// Something that happened.
@@ -250,6 +252,8 @@ pub struct Machine {
     code: Option<ExitCode>,
     /// The code of the command's own end.
     command: Option<ExitCode>,
+    /// The sockets by which the server was reached when the check began.
+    sockets: Vec<u64>,
     /// The check's own end. One that we ended has none.
     check: Option<CommandStatus>,
     check_runs: bool,
@@ -282,6 +286,7 @@ impl Machine {
             asked: None,
             code: None,
             command: None,
+            sockets: Vec::new(),
             check: None,
             check_runs: false,
             check_is_ended: false,
@@ -522,6 +527,7 @@ impl Machine {
     }
 
     fn seen(&mut self, sight: Sight, now: Instant, actions: &mut Vec<Action>) {
+        let has_other = !self.resumed && self.has_other(&sight.sockets);
         match (&mut self.state, sight.stranger) {
             (State::Before, None) => {
                 self.passed(0, now);
@@ -538,6 +544,7 @@ impl Machine {
             }
             (State::Pausing { looked, .. }, None) if !sight.alive => *looked = false,
             (State::Pausing { .. }, None) => {
+                self.sockets = sight.sockets;
                 self.state = State::Checking { until: None, look_at: None };
                 self.step_began = now;
                 self.check_runs = true;
@@ -547,9 +554,22 @@ impl Machine {
                 self.fail(Reason::PortTaken, format!("{who} at the end of the check"), now, actions);
             }
             (State::Checking { .. }, None) if !sight.alive => self.state = State::Confirming(now + CONFIRM),
+            (State::Checking { .. }, None) if has_other => {
+                let message = if sight.sockets.is_empty() {
+                    "the server listens no more at the end of the check"
+                } else {
+                    "the server has started again during the check: it listens with another socket"
+                };
+                self.fail(Reason::DiedDuringCheck, message.to_owned(), now, actions);
+            }
             (State::Checking { .. }, None) => self.judge_check(now, actions),
             _ => {}
         }
+    }
+
+    /// Whether none of the sockets is left. Of several that share a port, some may come and go.
+    fn has_other(&self, sockets: &[u64]) -> bool {
+        !self.sockets.is_empty() && !sockets.iter().any(|socket| self.sockets.contains(socket))
     }
 
     /// The server is as it was before the check.

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::ends::SIGNALS;
+use super::ends::{SIGNALS, left_out, wrapped};
+use super::terminal::AT_ITS_TERMINAL;
 use crate::support::session::{Ended, is_alive, signal};
+use crate::support::terminal::Terminal;
 use crate::support::{Sandbox, Session, apps};
 
 /// A server with a fault, by its first argument.
@@ -329,14 +331,31 @@ fn a_server_that_dies_during_the_check_fails_the_run_although_the_check_is_green
 #[test]
 fn a_crash_loop_is_not_green_although_there_is_always_a_server() {
     let place = Place::new();
-    let check = format!("python3 get.py 127.0.0.1 {0} /die; sleep 0.7; python3 get.py 127.0.0.1 {0}", place.port);
+    let check =
+        format!("python3 get.py 127.0.0.1 {0} /die; until python3 get.py 127.0.0.1 {0}; do :; done", place.port);
     let looped = ["sh", "-c", "while :; do python3 server.py plain \"$0\"; done", &place.port];
     let naive = place.naive(&check, &looped, ENDS);
     assert_eq!(naive.code, Some(0), "the naive wrapper is green");
     drop(naive);
-    let ended = place.run(&["--on-exit", "restart"], &check, &place.server("plain"));
-    ended.assert_code(1);
+    // Whoever runs the loop.
+    let ended = place.run(&[], &check, &looped);
     assert_failed(&ended, 1, "died_during_check");
+    assert!(message(&ended).contains("has started again during the check"), "{ended:#?}");
+    assert_failed(&place.run(&["--on-exit", "restart"], &check, &place.server("plain")), 9, "died_during_check");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_server_that_listens_no_more_has_died_and_a_socket_that_stays_is_enough() {
+    let place = Place::new();
+    let check = format!("until ! {}; do sleep 0.05; done 2>/dev/null", place.asks());
+    let ended = place.run(&[], &check, &place.server("gone"));
+    assert_failed(&ended, 1, "died_during_check");
+    // A loop behind a socket that reloadrun holds: its process is another one, and that is the server's own affair.
+    fs::write(place.sandbox.path("held.py"), HELD).expect("writable");
+    let listen = format!("tcp:127.0.0.1:{}", place.port);
+    let looped = ["sh", "-c", "while :; do python3 held.py; done"];
+    assert_passed(&place.run(&["--listen", &listen], &place.asks(), &looped));
 }
 
 #[test]
@@ -382,7 +401,7 @@ fn redirects_and_304_are_ready_and_403_is_not_and_says_so() {
     for mode in ["302", "304"] {
         assert_passed(&place.run(&[], "true", &place.server(mode)));
     }
-    let ended = place.run(&["--ready-timeout", "2s"], "true", &place.server("403"));
+    let ended = place.run(&["--ready-timeout", "10s"], "true", &place.server("403"));
     assert_failed(&ended, 1, "not_ready");
     assert!(message(&ended).contains("answers with 403"), "{ended:#?}");
     // Who is content with an answer of any kind says so.
@@ -423,9 +442,9 @@ fn a_check_that_hangs_is_ended_at_the_deadline() {
     let naive = place.naive(check, &place.server("plain"), HANGS);
     assert_eq!(naive.code, None, "the naive wrapper waits for ever");
     drop(naive);
-    let ended = place.run(&["--deadline", "2s"], check, &place.server("plain"));
+    let ended = place.run(&["--deadline", "10s"], check, &place.server("plain"));
     assert_failed(&ended, 124, "deadline");
-    assert!(message(&ended).contains("the check had not ended 2s after the start"), "{ended:#?}");
+    assert!(message(&ended).contains("the check had not ended 10s after the start"), "{ended:#?}");
     place.assert_nothing_is_left();
     // It is one for all of it.
     let ended = place.run(&["--deadline", "1s"], check, &["sleep", "1000"]);
@@ -484,6 +503,43 @@ fn a_ctrl_c_at_the_naive_wrapper_leaves_the_server_and_here_it_does_not() {
     let _ = Command::new("kill").args(["-INT", "--", &group]).status();
     std::thread::sleep(Duration::from_millis(200));
     assert!(place.answers(), "a shell starts what runs in the background with INT ignored");
+}
+
+#[test]
+fn a_ctrl_c_at_a_terminal_reaches_the_smoke_run_alone_and_ends_both_in_order() {
+    let place = Place::new();
+    let terminal = Terminal::new();
+    let server = "trap 'echo ended in order; exit 0' TERM; trap 'echo got INT; exit 1' INT; python3 server.py plain $0 & wait; wait";
+    let check = "trap 'echo the check ends in order; exit 1' TERM; echo checking; sleep 1000 & wait";
+    let events = place.sandbox.events();
+    let mut command = place.sandbox.command(["--events", events.to_str().expect("text"), "--ready", &place.probe()]);
+    command.args(["--smoke", check, "--", "sh", "-c", server, &place.port]);
+    let command = wrapped(&AT_ITS_TERMINAL, &command, &place.sandbox);
+    let mut session = Session::start_at(&terminal, command, &place.sandbox);
+    session.wait("check_started");
+    terminal.wait_shown("checking\r\n", 1);
+    terminal.press("\x03");
+    let ended = session.wait_end();
+    ended.assert_code(130);
+    assert_eq!(judged(&ended)["reason"], "interrupted");
+    let shown = terminal.shown();
+    assert!(shown.contains("ended in order") && shown.contains("the check ends in order"), "{shown}");
+    assert!(!shown.contains("got INT"), "{shown}");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn under_nohup_a_hang_up_ends_nothing() {
+    let place = Place::new();
+    let mut command = place.sandbox.command(["--events", place.sandbox.events().to_str().expect("text")]);
+    command.args(["--ready", &place.probe(), "--smoke", "until test -e go; do sleep 0.05; done", "--"]);
+    command.args(place.server("plain"));
+    let command = wrapped(&["nohup"], &command, &place.sandbox);
+    let mut session = Session::start(command, &place.sandbox);
+    session.wait("check_started");
+    session.signal("HUP");
+    place.sandbox.write("go", "");
+    assert_passed(&session.wait_end());
 }
 
 #[test]
@@ -642,6 +698,54 @@ fn with_a_held_socket_no_request_may_fail_while_a_generation_replaces_another() 
     let ended = place.run(&options, &place.asks(), &["python3", "held.py", "bad"]);
     assert_failed(&ended, 1, "reload_failed");
     assert!(message(&ended).contains("answered with 503"), "{ended:#?}");
+}
+
+#[test]
+fn two_generations_at_a_time_leave_no_request_without_an_answer() {
+    let place = Place::new();
+    fs::write(place.sandbox.path("held.py"), HELD).expect("writable");
+    let (listen, ready) = (format!("tcp:127.0.0.1:{}", place.port), format!("exec:{}", place.asks()));
+    let options = ["--overlap", "--listen", &listen, "--ready", &ready, "--prove-reload", "app.txt"];
+    let ended = place.run(&options, &format!("{}; echo at $RELOADRUN_ADDRESS", place.asks()), &["python3", "held.py"]);
+    assert_passed(&ended);
+    let at = |name: &str, generation: u64| {
+        let is = |event: &Value| event["event"] == name && event["generation"] == generation;
+        ended.events.iter().position(is).unwrap_or_else(|| panic!("{name}: {ended:#?}"))
+    };
+    assert!(at("started", 2) < at("stopped", 1) && at("stopped", 1) < at("reload_proven", 2), "{ended:#?}");
+    assert!(ended.events[at("reload_proven", 2)]["requests"].as_u64().is_some_and(|count| count > 0), "{ended:#?}");
+    assert!(ended.stdout.contains(&format!("at 127.0.0.1:{}", place.port)), "{ended:#?}");
+    // The next generation fails, and the old one stays: that is no reload.
+    let server = ["sh", "-c", "test $RELOADRUN_GENERATION = 1 || exit 5; exec python3 held.py"];
+    let ended = place.run(&options, "true", &server);
+    assert_failed(&ended, 5, "died_before_ready");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn make_runs_it_and_is_red_when_it_is() {
+    let place = Place::new();
+    if Command::new("make").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return left_out("make is not installed");
+    }
+    let reloadrun = place.sandbox.command::<&str>([]).get_program().to_owned();
+    let reloadrun = reloadrun.to_str().expect("text");
+    let recipe = |check: &str| {
+        format!(
+            "smoke:\n\t{reloadrun} -q --ready {} --smoke '{check}' -- python3 server.py plain {}\n",
+            place.probe(),
+            place.port
+        )
+    };
+    for (check, code) in [("true", 0), ("exit 3", 2)] {
+        place.sandbox.write("Makefile", recipe(check));
+        let mut make = Command::new("make");
+        place.sandbox.furnish(&mut make);
+        let output = make.args(["smoke", "-j2"]).stdin(Stdio::null()).output().expect("make");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(code != 0, String::from_utf8_lossy(&output.stderr).contains("Error 3"), "{output:?}");
+        place.assert_nothing_is_left();
+    }
 }
 
 #[test]
