@@ -305,6 +305,8 @@ pub struct Watching {
     pub backend: String,
     /// How many of the directories are polled for want of events.
     pub polled: usize,
+    /// Whether of all this only what the command reads counts (`--discover only`).
+    pub narrows: bool,
 }
 
 impl Watching {
@@ -327,6 +329,21 @@ pub struct Discovered {
     pub written: usize,
     /// Whether nothing else counts.
     pub narrows: bool,
+}
+
+impl Discovered {
+    /// What the command reads and writes, as a sentence without its name.
+    pub fn in_words(&self) -> String {
+        let Discovered { files, elsewhere, written, narrows } = self;
+        let plural = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        let elsewhere = if *elsewhere > 0 { format!(" ({elsewhere} of them elsewhere)") } else { String::new() };
+        let only = if *narrows { ", and nothing else counts" } else { "" };
+        format!(
+            "the command reads {} that count{elsewhere} and writes {} that do not{only}",
+            plural(*files),
+            plural(*written)
+        )
+    }
 }
 
 impl What {

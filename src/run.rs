@@ -17,11 +17,12 @@ use crate::cli::resolve::{Caller, resolve};
 use crate::client;
 use crate::config::{Config, Discover, EventsTarget, OnChange, Smoke};
 use crate::control;
+use crate::discover::{Kept, Role, Standing};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::{Filter, OwnFiles};
+use crate::filter::{Decision, Filter, OwnFiles, Rule};
 use crate::heartbeat::Heartbeat;
 use crate::listen::{self, OutletSocket, Purpose, bind_for_outlet};
 use crate::os;
@@ -275,8 +276,16 @@ fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bo
         OnChange::Run(line) if !decision.rule.is_config() => format!("leads to a run of `{line}`"),
         _ => "leads to a restart".to_owned(),
     };
+    let note = filter.live().and_then(|live| named_by(&decision, live.standing(path))).unwrap_or_default();
     let rule = decision.rule.seen_from(&config.directory);
-    (decision.counts, format!("a change {place}{} {effect}: {rule}", shown.display()))
+    (decision.counts, format!("a change {place}{} {effect}: {rule}{note}", shown.display()))
+}
+
+/// Who has named a file, where another rule has decided.
+fn named_by(decision: &Decision, standing: Standing) -> Option<String> {
+    let Standing { depends: Some(role), by: by @ Some(_), .. } = standing else { return None };
+    let is_said = matches!(decision.rule, Rule::Discovered(..) | Rule::Written(_));
+    (!is_said && role != Role::Listed).then(|| format!("; {}", Rule::Discovered(role, by)))
 }
 
 fn looks(config: &Config) -> Vec<(PathBuf, Look)> {
@@ -388,7 +397,11 @@ impl Host for Invocation {
         self.filter.decide(path).counts
     }
 
-    fn explain(&self, path: &Path) -> (bool, String) {
+    fn explain(&self, path: &Path, known: Kept) -> (bool, String) {
+        // Of a command that is not traced nothing is known, and that says nothing.
+        if let Some(live) = self.filter.live().filter(|_| known != Kept::default()) {
+            live.resume(known);
+        }
         let shown = seen_from(&self.config.directory, path);
         explained(&self.config, &self.filter, &identity(path, &self.config.directory), &shown)
     }

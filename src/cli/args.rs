@@ -230,6 +230,7 @@ pub struct Args {
     /// Whether this is `reloadrun ci`: the keys of a smoke run in the config file count.
     #[arg(skip)]
     pub ci: bool,
+
     /// Answer probes over HTTP at this address: /live
     ///
     /// An IP address and a port, as in 127.0.0.1:9000; a port alone is on the loopback interface.

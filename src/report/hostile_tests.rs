@@ -34,6 +34,7 @@ fn changes() -> ChangeSet {
 /// Every kind of event, each text in it hostile.
 fn every_event() -> Vec<What> {
     let watching = |polled| Watching {
+        narrows: polled == 1,
         patterns: vec![hostile()],
         root: hostile(),
         directories: 2,

@@ -57,6 +57,11 @@ impl Human {
         }
     }
 
+    /// The command has the terminal: what comes later than its own first words would stand in the middle of what is typed.
+    pub fn leave_terminal_to_command(&mut self) {
+        self.discovers = false;
+    }
+
     /// Takes over what a new configuration says.
     pub fn adapt(&mut self, color: bool, verbosity: Verbosity, clear: bool) {
         (self.color, self.verbosity, self.clear) = (color, verbosity, clear);
@@ -297,7 +302,7 @@ impl Human {
 }
 
 fn watched(watching: &Watching) -> String {
-    let Watching { patterns, root, directories, backend, polled, .. } = watching;
+    let Watching { patterns, root, directories, backend, polled, narrows, .. } = watching;
     let what = match patterns.as_slice() {
         [] => format!("everything in {root}"),
         patterns => format!("'{}'", patterns.join(";")),
@@ -307,6 +312,11 @@ fn watched(watching: &Watching) -> String {
         all if all == directories => ", polled".to_owned(),
         some => format!(", {some} of them polled"),
     };
+    if *narrows {
+        // How much is walked is not how much counts.
+        let of = if patterns.is_empty() { String::new() } else { format!(", of {what}") };
+        return format!("watching only what the command reads{of} ({backend}{polled})");
+    }
     format!("watching {what}: {} ({backend}{polled})", watching.extent())
 }
 

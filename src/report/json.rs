@@ -52,7 +52,13 @@ fn details(what: &What) -> Value {
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
         What::Discovered(discovered) => serde_json::to_value(discovered).unwrap_or_default(),
-        What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
+        What::Watching(watching) => {
+            let mut details = serde_json::to_value(watching).unwrap_or_default();
+            if let Some(details) = details.as_object_mut().filter(|_| !watching.narrows) {
+                details.remove("narrows");
+            }
+            details
+        }
         What::Changed { action, changes: _ } => json!({ "action": action.to_string() }),
         What::Stopping { signal, reason } => json!({ "signal": signal.to_string(), "reason": reason }),
         What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => json!({

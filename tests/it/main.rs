@@ -50,6 +50,7 @@ mod random;
 mod ranks;
 mod readiness;
 mod readme;
+mod real_preparations;
 mod restart;
 mod rollout;
 mod saves;
