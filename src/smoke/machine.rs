@@ -40,6 +40,9 @@ const ONE_REQUEST: Duration = Duration::from_millis(200);
 /// What is left of a stop that takes longer than it may is asked again, and then killed, after this time each.
 const IMPATIENCE: Duration = Duration::from_millis(1000);
 
+/// What the command is called in sentences.
+pub const SERVER: &str = "the server";
+
 /// What the machine must know of the configuration.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -424,7 +427,8 @@ impl Machine {
                         self.fail(Reason::DiedBeforeReady, message, now, actions);
                     }
                     _ => {
-                        let message = format!("{what} {words} before it was ready");
+                        let when = if what == SERVER { " before it was ready" } else { "" };
+                        let message = format!("{what} {words}{when}");
                         self.fail(Reason::DiedBeforeReady, message, now, actions);
                     }
                 }

@@ -27,4 +27,4 @@ mod wishes;
 
 pub use driver::run;
 pub use host::{Host, OutletTies};
-pub use signals::settle as settle_signals;
+pub use signals::{passed_on as signals_passed_on, settle as settle_signals};

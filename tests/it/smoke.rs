@@ -524,7 +524,7 @@ fn a_ctrl_c_at_a_terminal_reaches_the_smoke_run_alone_and_ends_both_in_order() {
     assert_eq!(judged(&ended)["reason"], "interrupted");
     let shown = terminal.shown();
     assert!(shown.contains("ended in order") && shown.contains("the check ends in order"), "{shown}");
-    assert!(!shown.contains("got INT"), "{shown}");
+    assert!(!shown.contains("\ngot INT"), "{shown}");
     place.assert_nothing_is_left();
 }
 
@@ -540,6 +540,41 @@ fn under_nohup_a_hang_up_ends_nothing() {
     session.signal("HUP");
     place.sandbox.write("go", "");
     assert_passed(&session.wait_end());
+}
+
+/// Whether a process is stopped.
+fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_smoke_run_that_is_stopped_stops_the_server_and_the_check_and_all_go_on_together() {
+    let place = Place::new();
+    let check = "echo $$ >check; until test -e go; do sleep 0.02; done";
+    let mut session = place.start(&[], check, &place.server("plain"));
+    session.wait("check_started");
+    session.wait_until("the check", || !place.pids("check").is_empty());
+    let all = [session.pid(), place.pids("pid")[0], place.pids("check")[0]];
+    session.signal("TSTP");
+    session.wait_until("the stop of all", || all.iter().all(|pid| is_stopped(*pid)));
+    session.signal("CONT");
+    session.wait_until("the end of the stop", || !all.iter().any(|pid| is_stopped(*pid)));
+    place.sandbox.write("go", "");
+    assert_passed(&session.wait_end());
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_supervisor_that_is_killed_is_our_own_failure_and_leaves_nothing() {
+    let place = Place::new();
+    let mut session = place.start(&[], "sleep 1000", &place.server("family"));
+    session.wait("check_started");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", session.pid())).expect("it runs");
+    let supervisor = children.split_whitespace().next().expect("the run comes first").parse().expect("a pid");
+    signal(supervisor, "KILL");
+    assert_failed(&session.wait_end(), 125, "own_failure");
+    place.assert_nothing_is_left();
 }
 
 #[test]
