@@ -72,6 +72,7 @@ fn shown(config: &Config, key: &str) -> String {
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
         "debounce" => format!("{:?}", config.debounce),
+        "jitter" => format!("{:?}", config.jitter),
         "compare" => format!("{:?}", config.compare),
         "no-follow" => config.no_follow.to_string(),
         "discover" => format!("{:?}", config.discover),
@@ -114,7 +115,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 87] = [
+const GOOD: [(&str, &str, &str, &str); 89] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -144,6 +145,8 @@ const GOOD: [(&str, &str, &str, &str); 87] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
+    ("jitter", "0", "0ns", "7s"),
+    ("jitter", "90s", "90s", "7s"),
     ("debounce", "0", "0ns", "7s"),
     ("debounce", "0s", "0ns", "7s"),
     ("debounce", "50ms", "50ms", "7s"),
@@ -205,7 +208,7 @@ const GOOD: [(&str, &str, &str, &str); 87] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 77] = [
+const BAD: [(&str, &str, &str); 79] = [
     ("directory", "missing", "no such directory"),
     ("http", ":9000", "the address is missing"),
     ("http", "example.com:80", "expected an IP address and a port"),
@@ -233,6 +236,8 @@ const BAD: [(&str, &str, &str); 77] = [
     ("interval", "0", "must be at least 10ms"),
     ("interval", "9ms", "must be at least 10ms"),
     ("interval", "86401", "at most one day"),
+    ("jitter", "-1s", "expected a duration"),
+    ("jitter", "25h", "at most one day"),
     ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
     ("name", "", "must be 1 to 64 letters"),
@@ -514,6 +519,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("backend", "Auto"),
         ("interval", "1s"),
         ("debounce", "0ns"),
+        ("jitter", "0ns"),
         ("compare", "Time"),
         ("no-follow", "false"),
         ("discover", "Add"),

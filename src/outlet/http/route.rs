@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
 use super::guard::admits_host;
 use super::live::live;
+use super::probes;
 use super::reply::{Reply, method_not_allowed, text};
 use crate::outlet::link::Link;
 
@@ -24,7 +25,10 @@ pub async fn answer<B>(request: &Request<B>, socket: SocketAddr, link: &Link) ->
     }
     match request.uri().path() {
         "/live" => live(link).await,
-        _ => text(StatusCode::NOT_FOUND, "there is only /live here"),
+        "/ready" => probes::ready(link).await,
+        "/status" => probes::status(link).await,
+        "/metrics" => probes::measured(link).await,
+        _ => text(StatusCode::NOT_FOUND, "there is only /live, /ready, /status and /metrics here"),
     }
 }
 
