@@ -906,7 +906,7 @@ fn in_a_job_of_github_actions_the_log_is_grouped_the_error_marked_and_the_summar
     let server = [
         "sh",
         "-c",
-        "i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\033[32mline %s\\033[0m\\n' $i; done; echo '::error::from the server' >&2; printf 'no end'; exec python3 server.py plain \"$0\"",
+        "i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\033[32mline %s\\033[0m\\n' $i; done; echo '::error::from the server'; echo '::error::on standard error' >&2; printf 'no end'; exec python3 server.py plain \"$0\"",
         &place.port,
     ];
     let run = |check: &str| {
@@ -923,11 +923,13 @@ fn in_a_job_of_github_actions_the_log_is_grouped_the_error_marked_and_the_summar
     assert!(log.contains("::group::sh -c") && log.contains("::group::echo from the check; exit 3\n"), "{ended:#?}");
     assert!(log.contains("\x1b[32mline 1\x1b[0m\n") && log.contains("\x1b[32mline 70\x1b[0m\n"), "{ended:#?}");
     assert!(log.contains("::error title=reloadrun check_failed::the check exited with 3\n"), "{ended:#?}");
-    let stopped = ended.stderr.find("::stop-commands::reloadrun-").expect("commands are stopped");
-    let from_the_server = ended.stderr.find("\n::error::from the server\n").expect("it is passed on");
-    let token = ended.stderr[stopped + "::stop-commands::".len()..].lines().next().expect("a token");
-    let resumed = ended.stderr.find(&format!("\n::{token}::\n")).expect("commands go on");
+    let stopped = log.find("::stop-commands::reloadrun-").expect("commands are stopped");
+    let from_the_server = log.find("\n::error::from the server\n").expect("it is passed on");
+    let token = log[stopped + "::stop-commands::".len()..].lines().next().expect("a token");
+    let resumed = log.find(&format!("\n::{token}::\n")).expect("commands go on");
     assert!(stopped < from_the_server && from_the_server < resumed, "{ended:#?}");
+    assert!(ended.stderr.contains("\u{200b}::error::on standard error\n"), "{ended:#?}");
+    assert!(!ended.stderr.contains("\n::error") && !ended.stderr.contains("::stop-commands"), "{ended:#?}");
     let text = fs::read_to_string(&summary).expect("it was written");
     assert!(text.contains("### reloadrun: failed (check_failed)") && text.contains("line 70\n"), "{text}");
     assert!(!text.contains("line 10\n") && !text.contains('\x1b'), "the last 50 lines without colours: {text}");
