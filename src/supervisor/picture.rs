@@ -91,6 +91,8 @@ impl Picture {
                     self.ready = shows_ready.then_some(true);
                 }
             }
+            // The command has nothing to do with it.
+            What::Changed { action: Effect::Browser, .. } => {}
             What::Changed { changes: files, action } => {
                 self.last_change = Some(LastChange {
                     time: rfc3339(wall),

@@ -3,6 +3,7 @@
 mod applications;
 mod bad_input;
 mod blocked;
+mod browser;
 mod bytecode;
 mod clocks;
 mod comings_and_goings;
