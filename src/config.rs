@@ -76,6 +76,8 @@ pub struct Config {
     pub variables: Vec<(OsString, OsString)>,
     /// Whether the next generation starts beside the old one, which stays until the next is ready.
     pub overlap: bool,
+    /// What is made of the run in CI: started, proven, checked and ended.
+    pub smoke: Option<Smoke>,
     /// Where reloadrun itself answers probes.
     pub http: Option<SocketAddr>,
     /// Where browsers learn when to load a page again.
@@ -106,6 +108,41 @@ impl Config {
     pub fn words(&self) -> &[OsString] {
         self.command.as_deref().unwrap_or_default()
     }
+}
+
+/// A smoke run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smoke {
+    /// The check: a line for the shell.
+    pub check: String,
+    /// The files that are touched to prove that a reload works.
+    pub prove_reload: Vec<PathBuf>,
+    /// How long all of it may take.
+    pub deadline: Duration,
+    /// Where to write what became of it.
+    pub reports: Vec<Report>,
+    /// Whether this is a job of GitHub Actions.
+    pub github: bool,
+    /// Where the events of the smoke run go, in the process of the run, whose own events go to the smoke run.
+    pub events: Option<EventsTarget>,
+}
+
+/// A report of a smoke run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// In this form.
+    pub format: ReportFormat,
+    /// To this file.
+    pub path: PathBuf,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// As test runners write it for CI servers.
+    Junit,
+    /// For programs.
+    Json,
 }
 
 /// How to learn of changes.
@@ -269,6 +306,7 @@ pub mod tests {
             env_files: Vec::new(),
             variables: Vec::new(),
             overlap: false,
+            smoke: None,
             http: None,
             browser: None,
             lockfile: None,

@@ -10,6 +10,7 @@ use crate::degraded::Degraded;
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
+use crate::verdict::Reason;
 
 /// Something that happened, in the generation it happened in.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,6 +162,41 @@ pub enum What {
         /// What, and a guess at what was meant.
         message: String,
     },
+    /// A file is touched, and a new generation is awaited (`--prove-reload`).
+    ReloadAsked {
+        /// The file.
+        path: String,
+    },
+    /// That generation is ready.
+    ReloadProven {
+        /// The file.
+        path: String,
+        /// So long after the touch, milliseconds.
+        took_ms: f64,
+        /// How many requests were answered meanwhile; `None` where none were made.
+        requests: Option<u64>,
+    },
+    /// The check has begun (`--smoke`).
+    CheckStarted {
+        /// Its line.
+        command: String,
+        /// Where the server listens, if that is known.
+        address: Option<String>,
+    },
+    /// The check has ended.
+    CheckEnded {
+        /// How.
+        status: CommandStatus,
+        /// How long it ran, milliseconds.
+        ran_ms: f64,
+    },
+    /// What became of the smoke run.
+    Judged {
+        /// Why it has failed; `None` if it has passed.
+        failure: Option<Reason>,
+        /// In words.
+        message: String,
+    },
     /// reloadrun ends.
     Finished {
         /// With this code.
@@ -272,6 +308,8 @@ pub struct Watching {
     pub backend: String,
     /// How many of the directories are polled for want of events.
     pub polled: usize,
+    /// Whether of all this only what the command reads counts (`--discover only`).
+    pub narrows: bool,
 }
 
 impl Watching {
@@ -294,6 +332,21 @@ pub struct Discovered {
     pub written: usize,
     /// Whether nothing else counts.
     pub narrows: bool,
+}
+
+impl Discovered {
+    /// What the command reads and writes, as a sentence without its name.
+    pub fn in_words(&self) -> String {
+        let Discovered { files, elsewhere, written, narrows } = self;
+        let plural = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        let elsewhere = if *elsewhere > 0 { format!(" ({elsewhere} of them elsewhere)") } else { String::new() };
+        let only = if *narrows { ", and nothing else counts" } else { "" };
+        format!(
+            "the command reads {} that count{elsewhere} and writes {} that do not{only}",
+            plural(*files),
+            plural(*written)
+        )
+    }
 }
 
 impl What {
@@ -324,6 +377,11 @@ impl What {
             What::Resumed => "resumed",
             What::Degraded(_) => "degraded",
             What::Hint { .. } => "hint",
+            What::ReloadAsked { .. } => "reload_asked",
+            What::ReloadProven { .. } => "reload_proven",
+            What::CheckStarted { .. } => "check_started",
+            What::CheckEnded { .. } => "check_ended",
+            What::Judged { .. } => "judged",
             What::Finished { .. } => "finished",
         }
     }

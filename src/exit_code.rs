@@ -15,6 +15,8 @@ pub struct ExitCode(u8);
 impl ExitCode {
     /// Success.
     pub const SUCCESS: ExitCode = ExitCode(0);
+    /// A smoke run has failed, and nothing has an exit code of its own.
+    pub const FAILED: ExitCode = ExitCode(1);
     /// `--explain`: a change of this path would not restart.
     pub const NOT_WATCHED: ExitCode = ExitCode(1);
     /// A flag, a pattern or the config file is wrong; nothing was started.

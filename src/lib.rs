@@ -17,6 +17,7 @@
 //! 8 main lib        the program; this page
 //! 7 run             chooses the role of this invocation: run, explain or print what is watched
 //! 6 cli             reads the command line and the config file into a Config
+//! 6 smoke           a run in CI: watched from outside, checked and judged
 //! 5 supervisor      keeps what survives a restart
 //! 5 child           runs one generation
 //! 5 client          asks a run
@@ -26,7 +27,7 @@
 //! 3 filter listen settle stop restart remedy protocol control
 //! 2 config event damping discover ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
-//! 0 address change environment escape generation exit_code error
+//! 0 address change environment escape generation exit_code error verdict
 //! ```
 //!
 //! # Words
@@ -70,9 +71,11 @@ mod report;
 mod restart;
 mod run;
 mod settle;
+mod smoke;
 mod stop;
 mod strays;
 mod supervisor;
+mod verdict;
 mod watch;
 
 pub use exit_code::ExitCode;

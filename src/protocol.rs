@@ -14,6 +14,7 @@ use crate::change::{Change, ChangeSet};
 use crate::config::Backend;
 use crate::damping::Damping;
 use crate::degraded::Degraded;
+use crate::discover::Kept;
 pub use crate::event::StopReason;
 use crate::event::{Discovered, Watching};
 use crate::exit_code::{ChildEnd, CommandStatus};
@@ -194,6 +195,8 @@ pub enum Report {
         nothing_runs: bool,
         /// Whether more has changed, so that another job begins at once.
         goes_on: bool,
+        /// Whether it was told before, when what had changed meanwhile was not known.
+        told: bool,
     },
     /// The run for a change set has ended.
     Ran {
@@ -289,6 +292,11 @@ pub enum Report {
         /// Its number. It answers for lower numbers too.
         id: u64,
     },
+    /// The answer to [`Directive::Recall`]; nothing if the command is not traced.
+    Recalled {
+        /// What the next generation would be told too.
+        known: Box<Kept>,
+    },
     /// The last word: nothing of the command is left, and the process ends. It is told because the end of a process
     /// that holds inotify watches takes the kernel 10 to 20 ms, and nobody need wait for that.
     Leaving {
@@ -331,6 +339,11 @@ pub enum Directive {
     Retire,
     /// End the command's tree, unless the command is ready, and watch on.
     EndCommand,
+    /// Watch no more, and come back with [`Report::HandedOver`], as for a change: the next generation starts beside a command
+    /// that is ready.
+    HandOver,
+    /// Tell everything that is known of the files of the command: [`Report::Recalled`].
+    Recall,
     /// Send the command this signal.
     Signal {
         /// Its number.

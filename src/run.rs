@@ -15,13 +15,14 @@ use crate::cli::init::Init;
 use crate::cli::logging;
 use crate::cli::resolve::{Caller, resolve};
 use crate::client;
-use crate::config::{Config, EventsTarget, OnChange};
+use crate::config::{Config, Discover, EventsTarget, OnChange, Smoke};
 use crate::control;
+use crate::discover::{Kept, Role, Standing};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
 use crate::exit_code::{ChildEnd, ExitCode};
-use crate::filter::{Filter, OwnFiles};
+use crate::filter::{Decision, Filter, OwnFiles, Rule};
 use crate::heartbeat::Heartbeat;
 use crate::listen::{self, OutletSocket, Purpose, bind_for_outlet};
 use crate::os;
@@ -34,6 +35,7 @@ use crate::print_watched::{self, Format};
 use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
+use crate::smoke;
 use crate::supervisor::{self, Host, OutletTies};
 use crate::watch;
 
@@ -54,11 +56,15 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         complain(&error);
-        match error {
-            Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
-            Error::Own(_) => ExitCode::OWN_FAILURE,
-        }
+        code_of(&error)
     })
+}
+
+fn code_of(error: &Error) -> ExitCode {
+    match error {
+        Error::Usage(_) | Error::Mistakes(_) | Error::Words(_) => ExitCode::USAGE,
+        Error::Own(_) => ExitCode::OWN_FAILURE,
+    }
 }
 
 /// A panic of any thread ends the process, whether this build would unwind or abort: a child without its watcher would
@@ -127,7 +133,10 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
     let mode = Mode::of(&args);
     let config = resolve(&args, &caller, mode.needs_command()).map_err(Error::Mistakes)?;
     match mode {
-        Mode::Run => hold_sockets(args, caller, config, dispositions),
+        Mode::Run => match (config.smoke.clone(), config.ready.clone()) {
+            (Some(smoke), Some(probe)) => check(args, caller, &config, (&smoke, &probe), dispositions),
+            _ => hold_sockets(args, caller, config, dispositions),
+        },
         Mode::Explain(path) => {
             logging::begin(&config)?;
             let here = caller.directory(&args).map_err(Error::Mistakes)?;
@@ -140,6 +149,43 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
             print_watched::run(&config, &filter, format, &dispositions)
         }
     }
+}
+
+/// A smoke run: an ordinary run in a process below this one, and the check.
+fn check(
+    args: Args,
+    caller: Caller,
+    config: &Config,
+    (smoke, probe): (&Smoke, &Probe),
+    dispositions: Dispositions,
+) -> Result<ExitCode> {
+    ensure_touching_restarts(config, smoke)?;
+    let mut supervise = |events| {
+        let smoke = Some(Smoke { events: config.events.clone(), ..smoke.clone() });
+        let config = Config { events: Some(events), smoke, ..config.clone() };
+        let ended = hold_sockets(args.clone(), caller.clone(), config, dispositions.clone());
+        ended.unwrap_or_else(|error| {
+            complain(&error);
+            code_of(&error)
+        })
+    };
+    smoke::run(config, smoke, probe, &dispositions, &mut supervise)
+}
+
+/// What the command reads is not known yet, but without discovery the patterns say it all.
+fn ensure_touching_restarts(config: &Config, smoke: &Smoke) -> Result<()> {
+    if config.discover != Discover::Off {
+        return Ok(());
+    }
+    let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
+    for path in &smoke.prove_reload {
+        let shown = seen_from(&config.directory, path);
+        let (counts, sentence) = explained(config, &filter, &identity(path, &config.directory), &shown);
+        if !counts {
+            return Err(Error::usage(format!("--prove-reload {}: {sentence}", shown.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Binds the sockets before anything is opened, because they need the first descriptors.
@@ -239,8 +285,16 @@ fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bo
         OnChange::Run(line) if !decision.rule.is_config() => format!("leads to a run of `{line}`"),
         _ => "leads to a restart".to_owned(),
     };
+    let note = filter.live().and_then(|live| named_by(&decision, live.standing(path))).unwrap_or_default();
     let rule = decision.rule.seen_from(&config.directory);
-    (decision.counts, format!("a change {place}{} {effect}: {rule}", shown.display()))
+    (decision.counts, format!("a change {place}{} {effect}: {rule}{note}", shown.display()))
+}
+
+/// Who has named a file, where another rule has decided.
+fn named_by(decision: &Decision, standing: Standing) -> Option<String> {
+    let Standing { depends: Some(role), by: by @ Some(_), .. } = standing else { return None };
+    let is_said = matches!(decision.rule, Rule::Discovered(..) | Rule::Written(_));
+    (!is_said && role != Role::Listed).then(|| format!("; {}", Rule::Discovered(role, by)))
 }
 
 fn looks(config: &Config) -> Vec<(PathBuf, Look)> {
@@ -266,6 +320,12 @@ fn own_files(config: &Config, lockfile: Option<&Path>) -> OwnFiles {
         Some(EventsTarget::Stderr) | None => {}
     }
     lockfile.iter().for_each(|path| own.add_path(path.to_path_buf()));
+    for report in config.smoke.iter().flat_map(|smoke| &smoke.reports) {
+        own.add_path(report.path.clone());
+    }
+    if let Some(EventsTarget::File(path)) = config.smoke.as_ref().and_then(|smoke| smoke.events.as_ref()) {
+        own.add_path(path.clone());
+    }
     add_pid_files(config, &mut own);
     for listen in &config.listen {
         if let Address::Unix(path) = &listen.address {
@@ -349,7 +409,11 @@ impl Host for Invocation {
         decision.counts && !decision.rule.is_for_browsers()
     }
 
-    fn explain(&self, path: &Path) -> (bool, String) {
+    fn explain(&self, path: &Path, known: Kept) -> (bool, String) {
+        // Of a command that is not traced nothing is known, and that says nothing.
+        if let Some(live) = self.filter.live().filter(|_| known != Kept::default()) {
+            live.resume(known);
+        }
         let shown = seen_from(&self.config.directory, path);
         explained(&self.config, &self.filter, &identity(path, &self.config.directory), &shown)
     }

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
-use super::job::{self, Job};
+use super::job::{self, Hosted, Job, Refused};
 use super::launcher::{Launch, Launched, Launcher, no_thread};
 use super::left_behind;
 use super::machine::Machine;
@@ -32,6 +32,7 @@ use crate::change::{Change, ChangeSet};
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
+use crate::discover::Live;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
@@ -77,13 +78,19 @@ struct Driver<'a> {
     machine: Machine,
     /// How the command is traced, until it is started.
     tracing: Option<Installation>,
+    /// Who traces the preparations, if they are traced.
+    tracer: Option<Tracing>,
     command: Command,
     /// Says which process is the command's main one.
     pid_file: Option<PidFile>,
     /// What runs beside the command.
     job: Option<Job>,
+    /// What it was begun for.
+    prepared_for: ChangeSet,
     /// Whether that is a preparation.
     prepares: Arc<AtomicBool>,
+    /// Whether it is a run for a change.
+    runs: Arc<AtomicBool>,
     caches: Caches,
     deaths: SignalStream,
     inbox: Inbox,
@@ -95,6 +102,8 @@ struct Driver<'a> {
     /// `None` once the watching has been handed over.
     watcher: Option<SharedWatcher>,
     door: Door,
+    /// What is known of the files of the command.
+    live: Option<Arc<Live>>,
     supervisor_gone: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
@@ -139,16 +148,21 @@ impl<'a> Driver<'a> {
         let tracing = filter.live().filter(|_| request.traced).and_then(|live| {
             let (live, directory) = (Arc::clone(live), config.directory.clone());
             let narrows = config.discover == Discover::Only;
-            let tracing = Tracing { live, directory, narrows, door: watcher.door(), voice: voice.clone() };
-            tracing.begin(&ties.deposit)
+            let prepares = config.prepare.is_some();
+            let tracing = Tracing { live, directory, narrows, prepares, door: watcher.door(), voice: voice.clone() };
+            tracing.begin(&ties.deposit).map(|installation| (tracing, installation))
         });
+        let (tracer, tracing) = tracing.unzip();
+        let narrows = config.discover == Discover::Only && tracing.is_some();
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         // The command sees what was saved between two children, but nothing has been prepared or run for it.
         let missed = ChangeSet::new(watcher.recent().iter().cloned().map(Change::unseen));
         let missed = if is_first { ChangeSet::default() } else { missed };
         let prepares = Arc::new(AtomicBool::new(false));
-        let hold = hold(config, &request, &prepares);
+        let runs = Arc::new(AtomicBool::new(false));
+        let hold =
+            hold(config, &request, &prepares).without_rest(config.on_change == OnChange::Queue, Arc::clone(&runs));
         let wait = watcher.wait().map_err(os::reason)?;
         let (door, pause) = (watcher.door(), Pause::new(request.paused, watcher.door()));
         let watcher = SharedWatcher::new(watcher);
@@ -164,10 +178,13 @@ impl<'a> Driver<'a> {
                 None => machine,
             },
             tracing,
+            tracer: tracer.filter(|tracer| tracer.prepares),
             command: Command::nobody(),
             pid_file: None,
             job: None,
+            prepared_for: ChangeSet::default(),
             prepares,
+            runs,
             caches,
             deaths,
             inbox,
@@ -181,6 +198,7 @@ impl<'a> Driver<'a> {
             pause: pause.clone(),
             watcher: Some(watcher.clone()),
             door,
+            live: filter.live().map(Arc::clone),
         };
         driver.begin(launch, &request, missed);
         driver.listen_to_signals(voice.clone())?;
@@ -191,8 +209,21 @@ impl<'a> Driver<'a> {
         let hints = (is_first || request.changes.has_config())
             .then(|| advice::second_reloader(config, filter).into_iter().collect());
         let ended = Arc::clone(&driver.ended);
-        let thread =
-            WatchThread { watcher, wait, hold, pause, ended, pulse, strays, interval, voice, hints, patterns, root };
+        let thread = WatchThread {
+            watcher,
+            wait,
+            hold,
+            pause,
+            ended,
+            pulse,
+            strays,
+            interval,
+            voice,
+            hints,
+            patterns,
+            root,
+            narrows,
+        };
         thread.start().map_err(no_thread)?;
         Ok(driver)
     }
@@ -235,17 +266,25 @@ impl<'a> Driver<'a> {
 
     fn begin_job(&mut self, kind: job::Kind, changes: ChangeSet) -> Option<Input> {
         self.prepares.store(kind == job::Kind::Preparation, Ordering::Relaxed);
+        self.runs.store(kind == job::Kind::Run, Ordering::Relaxed);
+        self.prepared_for = changes.clone();
         self.job = Some(Job::new(kind, changes));
         self.go_on_with_job()
     }
 
     fn go_on_with_job(&mut self) -> Option<Input> {
         let mut job = self.job.take()?;
-        if let Some((status, ran)) = job.go_on(|kind, changes| self.launcher.start_job(kind, changes)) {
+        if let Some((status, ran)) = job.go_on(|kind, changes| self.start_job(kind, changes)) {
             return Some(Input::JobEnded { status, ran });
         }
         (self.job, self.tree_told) = (Some(job), false);
         Some(Input::JobStarted)
+    }
+
+    fn start_job(&self, kind: job::Kind, changes: &ChangeSet) -> Result<Hosted, Refused> {
+        // What a run reads is no reason to start the command anew.
+        let tracer = self.tracer.as_ref().filter(|_| kind == job::Kind::Preparation);
+        self.launcher.start_job(kind, changes, tracer.and_then(Tracing::begin_preparation))
     }
 
     /// INT, TERM and HUP all mean the same to a child: end the command, leave.
@@ -374,6 +413,11 @@ impl<'a> Driver<'a> {
                     follow.extend(self.follow(main_process::Input::Stop));
                 }
                 Action::HandOver => self.hand_over(),
+                Action::PrepareUntraced => {
+                    self.tracer = None;
+                    let changes = self.prepared_for.clone();
+                    self.job.iter_mut().for_each(|job| job.begin_anew(changes.clone()));
+                }
                 Action::Signal(number) => {
                     follow.extend(self.look_now());
                     reports.extend(self.signal(Signal::from_number(number)));
@@ -386,6 +430,10 @@ impl<'a> Driver<'a> {
                             false => reports.extend(self.signal(Some(signal))),
                         }
                     }
+                }
+                Action::Recall => {
+                    let known = self.live.as_ref().map(|live| Box::new(live.keep())).unwrap_or_default();
+                    reports.push(Report::Recalled { known });
                 }
                 Action::Mark(mark) => self.door.mark(mark),
                 Action::TellUnheard(status) => reports.extend(self.unheard(&status)),
@@ -419,6 +467,7 @@ impl<'a> Driver<'a> {
             }
             // What changes from here on is no output any more.
             Report::Prepared { .. } => self.prepares.store(false, Ordering::Relaxed),
+            Report::Ran { .. } => self.runs.store(false, Ordering::Relaxed),
             _ => {}
         }
     }

@@ -23,6 +23,10 @@ pub struct Hold {
     counts: bool,
     /// Whether a preparation runs. What changes meanwhile is most likely its output; of that, the rollout takes care.
     preparing: Arc<AtomicBool>,
+    /// Whether the command is started again when it has ended.
+    queues: bool,
+    /// Whether a run for a change is under way, which is followed by another one.
+    running: Arc<AtomicBool>,
     pending: Option<Pending>,
 }
 
@@ -49,12 +53,19 @@ pub struct Passed {
 impl Hold {
     /// The command starts now.
     pub fn new(damping: Damping, signals: bool, start: Instant) -> Hold {
-        Hold { damping, start, signals, counts: false, preparing: Arc::default(), pending: None }
+        let (preparing, running) = (Arc::default(), Arc::default());
+        Hold { damping, start, signals, counts: false, preparing, queues: false, running, pending: None }
     }
 
     /// The child goes on when changes have passed: then what it does about them counts as a restart.
     pub fn counting(self, preparing: Arc<AtomicBool>) -> Hold {
         Hold { counts: true, preparing, ..self }
+    }
+
+    /// Between two commands of a queue, or two runs, there is no rest, however long one takes: what changes meanwhile follows at
+    /// once.
+    pub fn without_rest(self, queues: bool, running: Arc<AtomicBool>) -> Hold {
+        Hold { queues, running, ..self }
     }
 
     /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
@@ -63,7 +74,8 @@ impl Hold {
             self.pending = None;
             return None;
         };
-        let quiet = now.saturating_duration_since(self.start);
+        let is_busy = self.queues && ended.is_none() || self.running.load(Ordering::Relaxed);
+        let quiet = if is_busy { Duration::ZERO } else { now.saturating_duration_since(self.start) };
         let pending = self.pending.get_or_insert(Pending { first: now, last, noticed: now, quiet, waits: false });
         // While the command runs it may just be slow. After its end, quiet is quiet.
         let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));

@@ -2,6 +2,8 @@ use super::Hold;
 use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::damping::Damping;
 use crate::settle::{Progress, Settler};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 fn change(path: &str, kind: ChangeKind) -> Change {
@@ -116,4 +118,18 @@ fn a_signal_does_not_wait_but_the_start_of_a_command_that_has_ended_does() {
     assert_eq!(bench.push(300, "/out/1", ChangeKind::Modified), None);
     bench.ended = Some(bench.start + millis(350));
     assert_eq!(bench.push(400, "/out/1", ChangeKind::Modified), Some(4300));
+}
+
+#[test]
+fn between_two_commands_of_a_queue_and_two_runs_there_is_no_rest_however_long_they_take() {
+    let mut bench = Bench::new();
+    bench.hold = bench.hold.without_rest(true, Arc::default());
+    assert_eq!(bench.push(60_000, "/out/new", ChangeKind::Created), Some(64_000));
+    let mut bench = Bench::new();
+    bench.hold = bench.hold.without_rest(true, Arc::default());
+    bench.ended = Some(bench.start + millis(100));
+    assert_eq!(bench.push(60_000, "/out/new", ChangeKind::Created), None, "it is at rest");
+    let mut bench = Bench::new();
+    bench.hold = bench.hold.without_rest(false, Arc::new(AtomicBool::new(true)));
+    assert_eq!(bench.push(60_000, "/out/new", ChangeKind::Created), Some(64_000));
 }

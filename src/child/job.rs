@@ -15,7 +15,8 @@ use crate::change::{ChangeKind, ChangeSet};
 use crate::command::{Variables, changes_fit};
 use crate::exit_code::CommandStatus;
 use crate::os::Errno;
-use crate::os::signals::Dispositions;
+use crate::os::seccomp::Installation;
+use crate::os::signals::{Dispositions, Signal, send_to_group};
 use crate::os::spawn::{Failure, Group, Step, spawn};
 use crate::os::tether::Tether;
 use crate::program;
@@ -59,6 +60,8 @@ pub struct Job {
     ahead: VecDeque<ChangeSet>,
     /// How the first one ended that failed.
     failed: Option<CommandStatus>,
+    /// What the present one is begun anew for when it has ended.
+    again: Option<ChangeSet>,
 }
 
 impl Job {
@@ -69,7 +72,7 @@ impl Job {
             Kind::Preparation => VecDeque::from([changes]),
             Kind::Run => pieces(changes),
         };
-        Job { kind, began: Instant::now(), present: None, ahead, failed: None }
+        Job { kind, began: Instant::now(), present: None, ahead, failed: None, again: None }
     }
 
     /// Starts what is ahead, as far as nothing has to be waited for. Returns how the job ended, if it is over.
@@ -103,10 +106,20 @@ impl Job {
         self.present.as_ref().map(|hosted| hosted.pid)
     }
 
+    /// Has the present process killed, and begins it anew when that has ended.
+    pub fn begin_anew(&mut self, changes: ChangeSet) {
+        if let Some(pid) = self.pid() {
+            self.again = Some(changes);
+            let _ = send_to_group(pid, Signal::KILL);
+        }
+    }
+
     /// The process that ran has ended.
     pub fn ended(&mut self, status: CommandStatus) {
         self.present = None;
-        if status != CommandStatus::Exited(0) {
+        if let Some(changes) = self.again.take() {
+            self.ahead.push_front(changes);
+        } else if status != CommandStatus::Exited(0) {
             self.failed.get_or_insert(status);
         }
     }
@@ -135,15 +148,17 @@ pub fn host(
     directory: &Path,
     line: &str,
     arguments: Vec<OsString>,
+    tracing: Option<Installation>,
     dispositions: &Dispositions,
 ) -> Result<Hosted, Refused> {
     let refused = |reason: String| Refused::Status(CommandStatus::CannotRun(reason));
     let mut words: Vec<OsString> =
         vec!["sh".into(), "-c".into(), format!("exec </dev/null\n{line}").into(), "sh".into()];
     words.extend(arguments);
-    let executable = variables
+    let mut executable = variables
         .executable(Path::new(SHELL), &words, directory)
         .map_err(|_| refused("a NUL byte stands in it, its directory or environment".to_owned()))?;
+    tracing.into_iter().for_each(|installation| executable.trace(installation));
     let tether = Tether::new().ok();
     match spawn(&executable, Group::Own, tether.as_ref(), dispositions) {
         Ok(pid) => Ok(Hosted { pid, _tether: tether }),

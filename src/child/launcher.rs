@@ -90,7 +90,12 @@ impl Launcher<'_> {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn start_job(&self, kind: job::Kind, changes: &ChangeSet) -> Result<Hosted, Refused> {
+    pub fn start_job(
+        &self,
+        kind: job::Kind,
+        changes: &ChangeSet,
+        tracing: Option<Installation>,
+    ) -> Result<Hosted, Refused> {
         let config = self.config;
         let (line, arguments): (_, Vec<OsString>) = match (kind, &config.on_change) {
             (job::Kind::Run, OnChange::Run(line)) => (line.as_str(), job::arguments(changes).collect()),
@@ -98,7 +103,7 @@ impl Launcher<'_> {
                 (config.prepare.as_deref().unwrap_or_default(), Vec::new())
             }
         };
-        job::host(&self.variables(changes, None), &config.directory, line, arguments, &self.dispositions)
+        job::host(&self.variables(changes, None), &config.directory, line, arguments, tracing, &self.dispositions)
     }
 
     fn variables(&self, changes: &ChangeSet, notify_socket: Option<String>) -> Variables {

@@ -73,6 +73,8 @@ pub struct Machine {
     ready: bool,
     /// Whether the watching has ended here.
     handed_over: bool,
+    /// Whether it will end here when the job has ended.
+    awaits_job: bool,
     /// Whether changes are collected, and lead to nothing.
     paused: bool,
     state: State,
@@ -104,6 +106,7 @@ impl Machine {
             overlaps,
             ready: false,
             handed_over: false,
+            awaits_job: false,
             paused: false,
             state: State::Running,
             left: None,
@@ -194,6 +197,8 @@ impl Machine {
             Input::Told(Directive::Retire) if self.is_stopping() => {}
             Input::Told(Directive::Retire) => self.stop(StopReason::Replaced, now, &mut actions),
             Input::Told(Directive::EndCommand) => self.end_command(now, &mut actions),
+            Input::Told(Directive::HandOver) => self.hand_over(&mut actions),
+            Input::Told(Directive::Recall) => actions.push(Action::Recall),
             Input::Told(Directive::Barrier { id }) => actions.push(Action::Mark(Mark::Asked(id))),
             Input::Passed(Mark::Asked(id)) => actions.push(Action::Report(Report::Passed { id })),
             Input::Passed(Mark::Job) => self.job_decided(now, &mut actions),
@@ -204,6 +209,7 @@ impl Machine {
                 self.paused = on;
                 actions.push(Action::Pause(on));
                 if on {
+                    self.job_over_in_pause(now, &mut actions);
                     self.queue_decided(now, &mut actions);
                 }
             }
@@ -218,6 +224,8 @@ impl Machine {
             }
             // Whoever waits at the gate is ended.
             Input::RightsNeeded => {}
+            Input::PreparationNeedsRights if self.rollout.prepares_now() => actions.push(Action::PrepareUntraced),
+            Input::PreparationNeedsRights => {}
             Input::Interrupted => self.stop(StopReason::Signal, now, &mut actions),
             Input::Tick => {
                 if let State::Stopping { sequence, .. } = &mut self.state
@@ -241,6 +249,20 @@ impl Machine {
     /// Whether a change does not end the command: the next one comes first, or is here already.
     fn hosts(&self) -> bool {
         self.overlaps && self.ready || self.handed_over
+    }
+
+    /// The next generation is to start beside the command. Two preparations do not run at a time: it prepares anew what the
+    /// one that is under way was for.
+    fn hand_over(&mut self, actions: &mut Vec<Action>) {
+        if !self.hosts() || self.handed_over || !matches!(self.state, State::Running | State::Idle) {
+            // Another start is on its way.
+            return;
+        }
+        self.awaits_job = self.rollout.is_busy();
+        if !self.awaits_job {
+            self.handed_over = true;
+            actions.push(Action::HandOver);
+        }
     }
 
     /// The command did not become ready, and the one before it stays.
@@ -307,18 +329,38 @@ impl Machine {
     fn job_over(&mut self, status: CommandStatus, ran: Duration, now: Instant, actions: &mut Vec<Action>) {
         let ran_ns = nanoseconds(ran);
         self.job_ended = Some(match self.rollout.prepares_now() {
-            true => Report::Prepared { status, ran_ns, nothing_runs: false, goes_on: false },
+            true => Report::Prepared { status, ran_ns, nothing_runs: false, goes_on: false, told: false },
             false => Report::Ran { status, ran_ns, goes_on: false },
         });
         if matches!(self.state, State::Stopping { .. } | State::Left) {
             // It was ended with the tree.
             return;
         }
-        // In a pause the answer would wait for its end. A command that runs can wait for that too.
-        if self.paused && (matches!(self.state, State::Before) || !self.rollout.prepares_now()) {
+        if std::mem::take(&mut self.awaits_job) {
+            actions.extend(self.job_ended.take().map(told_early));
+            self.handed_over = true;
+            return actions.push(Action::HandOver);
+        }
+        if self.paused {
+            self.job_over_in_pause(now, actions);
+        }
+        if self.job_ended.is_some() {
+            actions.push(Action::Mark(Mark::Job));
+        }
+    }
+
+    /// The answer may wait for the end of the pause, which can be far away. A command that runs can wait for that too, but
+    /// whoever wants to know how the preparation ended cannot.
+    fn job_over_in_pause(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if matches!(self.state, State::Before) || !self.rollout.prepares_now() {
             return self.job_decided(now, actions);
         }
-        actions.push(Action::Mark(Mark::Job));
+        if let Some(report @ Report::Prepared { told: false, .. }) = &mut self.job_ended {
+            actions.push(told_early(report.clone()));
+            if let Report::Prepared { told, .. } = report {
+                *told = true;
+            }
+        }
     }
 
     /// The job has ended, and all that had changed before is known.
@@ -565,6 +607,14 @@ impl Machine {
         actions.push(Action::Leave(end));
         self.state = State::Left;
     }
+}
+
+/// The end of a job, before it is known whether more has changed meanwhile.
+fn told_early(mut report: Report) -> Action {
+    if let Report::Prepared { goes_on, .. } | Report::Ran { goes_on, .. } = &mut report {
+        *goes_on = true;
+    }
+    Action::Report(report)
 }
 
 fn goal(on_change: &OnChange) -> Goal {

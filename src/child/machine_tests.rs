@@ -479,5 +479,18 @@ fn in_a_pause_nothing_that_ends_waits_for_the_watcher_unless_it_would_lead_to_so
     let mut machine = new().paused(true);
     machine.step(Input::Started { pid: 7 }, now);
     machine.step(settled(set(false)), now);
-    assert_eq!(machine.step(job_ended(0), now), [Action::Mark(Mark::Job)]);
+    let prepared = |goes_on, told| {
+        let status = CommandStatus::Exited(1);
+        Action::Report(Report::Prepared { status, ran_ns: 0, nothing_runs: false, goes_on, told })
+    };
+    assert_eq!(machine.step(job_ended(1), now), [prepared(true, false), Action::Mark(Mark::Job)], "it is told at once");
+    assert_eq!(machine.step(Input::Passed(Mark::Job), now), [prepared(false, true)], "and decided later");
+    // The pause begins while the answer is on its way.
+    let mut machine = new();
+    machine.step(Input::Started { pid: 7 }, now);
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(job_ended(1), now), [Action::Mark(Mark::Job)]);
+    let pause = machine.step(Input::Told(Directive::Pause { on: true }), now);
+    assert_eq!(pause, [Action::Pause(true), prepared(true, false)]);
+    assert_eq!(machine.step(Input::Passed(Mark::Job), now), [prepared(false, true)]);
 }

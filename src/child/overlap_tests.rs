@@ -5,7 +5,7 @@ use crate::change::ChangeSet;
 use crate::child::machine::Machine;
 use crate::child::step::{Action, Input};
 use crate::config::{OnChange, OnExit};
-use crate::exit_code::ChildEnd;
+use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::protocol::{Directive, Report, Response, StopReason};
 use crate::stop::StopAction;
 use std::time::{Duration, Instant};
@@ -83,4 +83,38 @@ fn a_command_that_did_not_become_ready_is_ended_and_the_child_watches_on() {
     machine.step(Input::Told(Directive::EndCommand), now);
     assert_eq!(machine.step(Input::Told(Directive::Stop), now), []);
     assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Ended)));
+}
+
+#[test]
+fn a_restart_that_was_asked_for_hands_over_a_command_that_is_ready_and_no_other() {
+    let hand_over = || Input::Told(Directive::HandOver);
+    let (mut machine, now) = ready();
+    assert_eq!(machine.step(hand_over(), now), [Action::HandOver]);
+    assert_eq!(machine.step(hand_over(), now), [], "once");
+    assert_eq!(machine.step(settled(set(false)), now), [changed(Response::HandOver)]);
+    assert!(!machine.carried().prepared, "what changed meanwhile is for the next one");
+    // It has ended meanwhile: the supervisor sees to that.
+    let (mut machine, now) = ready();
+    machine.step(ended(0), now);
+    assert_eq!(machine.step(hand_over(), now), [Action::HandOver]);
+    let (mut machine, now) = running();
+    assert_eq!(machine.step(hand_over(), now), [], "nobody asks that of one that is not ready");
+    // The next one starts after the stop that is under way.
+    let (mut machine, now) = running();
+    machine.step(Input::Certain, now);
+    assert_eq!(machine.step(hand_over(), now), []);
+}
+
+#[test]
+fn a_restart_during_a_preparation_waits_for_its_end_and_the_next_one_prepares_anew() {
+    let (machine, now) = ready();
+    let mut machine = machine.preparing(&ChangeSet::default());
+    machine.step(settled(set(false)), now);
+    assert_eq!(machine.step(Input::Told(Directive::HandOver), now), []);
+    let over = machine.step(Input::JobEnded { status: CommandStatus::Exited(0), ran: Duration::ZERO }, now);
+    assert!(
+        matches!(&over[..], [Action::Report(Report::Prepared { goes_on: true, .. }), Action::HandOver]),
+        "{over:?}"
+    );
+    assert!(!machine.carried().prepared);
 }

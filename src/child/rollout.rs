@@ -179,7 +179,7 @@ impl Rollout {
                     self.outputs.remove(path);
                     self.sources.insert(path.to_owned());
                 }
-                self.keep(batch);
+                self.keep(if self.waits_for_end() { at_once(batch) } else { batch });
                 self.begin()
             }
             Phase::Preparing => {
@@ -187,7 +187,7 @@ impl Rollout {
                 None
             }
             Phase::Running => {
-                self.keep(batch);
+                self.keep(at_once(batch));
                 None
             }
         }
@@ -216,6 +216,11 @@ impl Rollout {
         }
         self.phase = Phase::AtRest;
         self.pending.take().map(Step::Dequeue)
+    }
+
+    /// Whether what changes now waits for the end of a command that may be the one who changes it.
+    fn waits_for_end(&self) -> bool {
+        self.goal == Goal::Queue && self.command_runs
     }
 
     fn prepared(&mut self, succeeded: bool) -> Option<Step> {
@@ -291,6 +296,11 @@ impl Rollout {
         let told = ChangeSet::new(changes.iter().filter(|change| !self.outputs.contains(&change.path)).cloned());
         if told.is_empty() && self.has_started { changes } else { told }
     }
+}
+
+/// What changed during a run that is followed by another one: between the two there is no rest, however long a run takes.
+fn at_once(batch: Batch) -> Batch {
+    Batch { quiet: Duration::ZERO, ..batch }
 }
 
 /// Both as one: noticed when the first was noticed.

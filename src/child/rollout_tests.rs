@@ -248,3 +248,17 @@ proptest! {
         assert!(unprepared.is_empty(), "{unprepared:?}");
     }
 }
+
+#[test]
+fn what_changes_during_a_run_or_a_queued_command_follows_it_without_a_rest() {
+    let late = |path| Batch { quiet: Duration::from_secs(60), ..batch(&[path]) };
+    let mut runs = rollout(Goal::Run, false);
+    assert!(matches!(runs.changed(late("a")), Some(Step::Run(batch)) if batch.quiet > Duration::ZERO));
+    runs.changed(late("b"));
+    assert!(matches!(runs.job_ended(true), Some(Step::Run(batch)) if batch.quiet == Duration::ZERO));
+    let mut queue = rollout(Goal::Queue, false);
+    queue.command_started();
+    queue.changed(late("a"));
+    assert!(matches!(queue.command_ended(), Some(Step::Dequeue(batch)) if batch.quiet == Duration::ZERO));
+    assert!(matches!(queue.changed(late("a")), Some(Step::Apply(batch)) if batch.quiet > Duration::ZERO));
+}

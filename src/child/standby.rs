@@ -75,6 +75,8 @@ impl Orders {
                 Directive::Stop
                 | Directive::Retire
                 | Directive::EndCommand
+                | Directive::HandOver
+                | Directive::Recall
                 | Directive::Signal { .. }
                 | Directive::Pause { .. }
                 | Directive::Barrier { .. } => None,

@@ -80,6 +80,8 @@ pub enum Input {
     PulseLost,
     /// The command executes a program that needs rights, and is traced.
     RightsNeeded,
+    /// The same of the preparation.
+    PreparationNeedsRights,
     /// The child itself got INT, TERM or HUP.
     Interrupted,
     /// Time has passed.
@@ -99,6 +101,8 @@ pub enum Action {
     Start(ChangeSet),
     /// Starts a job for these changes.
     Job(job::Kind, ChangeSet),
+    /// Kills the preparation and begins it anew, untraced.
+    PrepareUntraced,
     /// Ends the watching, and comes back with [`Input::HandedOver`].
     HandOver,
     /// Sends the command a signal by number.
@@ -107,6 +111,8 @@ pub enum Action {
     Pause(bool),
     /// Sends the command the signal configured for changes.
     SignalChange,
+    /// Tells what is known of the files of the command.
+    Recall,
     /// Asks the watcher for everything that has happened until now.
     Mark(Mark),
     /// Tells that this end of the command's first process is to be put down to it.

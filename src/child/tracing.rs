@@ -22,6 +22,13 @@ use crate::watch::Door;
 /// A command that needs rights so soon after its start is started again, untraced. Later it has too much to lose.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Who is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Traced {
+    Command,
+    Preparation,
+}
+
 /// What the threads need.
 #[derive(Clone)]
 pub struct Tracing {
@@ -31,6 +38,8 @@ pub struct Tracing {
     pub directory: PathBuf,
     /// Whether nothing counts but what they learn.
     pub narrows: bool,
+    /// Whether there are preparations, which are traced as well.
+    pub prepares: bool,
     /// What is to be watched.
     pub door: Door,
     /// To the main thread.
@@ -61,6 +70,22 @@ impl Tracing {
         started.map(|_| installation).map_err(no_thread)
     }
 
+    /// The same for a preparation, once the rest is there: what it reads counts as what the command reads, and what it writes
+    /// is its own. Nobody else holds the listener: if this process is killed, a preparation is killed with it.
+    pub fn begin_preparation(&self) -> Option<Installation> {
+        let found = self.live.found()?;
+        let (installation, receiver) = prepare().ok()?;
+        let serving = self.clone();
+        let serve = move || {
+            // One that runs untraced is known by what it changes.
+            let Ok(Received { listener, no_new_privileges }) = receiver.receive(|_| {}) else { return };
+            let listener = Arc::new(listener);
+            let gate = no_new_privileges.then(|| serving.guarded(&listener, Traced::Preparation)).flatten();
+            listener.serve_beside(&found, gate);
+        };
+        Builder::new().name("preparation".into()).spawn(serve).ok().map(|_| installation)
+    }
+
     fn serve(&self, receiver: Receiver, found: &Found, deposit: &OwnedFd) {
         // If it cannot be left there, the supervisor is gone, and the end is near.
         let hold = |listener: &Listener| {
@@ -68,8 +93,9 @@ impl Tracing {
         };
         match receiver.receive(hold) {
             Ok(Received { listener, no_new_privileges }) => {
+                self.live.command_begins();
                 let listener = Arc::new(listener);
-                let gate = no_new_privileges.then(|| self.guarded(&listener)).flatten();
+                let gate = no_new_privileges.then(|| self.guarded(&listener, Traced::Command)).flatten();
                 listener.serve(found, gate);
             }
             Err(why) => {
@@ -82,14 +108,14 @@ impl Tracing {
         }
     }
 
-    fn guarded(&self, listener: &Arc<Listener>) -> Option<Gate> {
+    fn guarded(&self, listener: &Arc<Listener>, who: Traced) -> Option<Gate> {
         let (gate, guard) = gate();
         let (tracing, listener) = (self.clone(), Arc::clone(listener));
-        let started = Builder::new().name("gate".into()).spawn(move || tracing.stand_guard(&guard, &listener));
+        let started = Builder::new().name("gate".into()).spawn(move || tracing.stand_guard(&guard, &listener, who));
         started.is_ok().then_some(gate)
     }
 
-    fn stand_guard(&self, guard: &Guard, listener: &Listener) {
+    fn stand_guard(&self, guard: &Guard, listener: &Listener, who: Traced) {
         let began = Instant::now();
         let let_pass = |id| {
             listener.answer(id);
@@ -98,18 +124,21 @@ impl Tracing {
             if !needs_rights(program) {
                 return true;
             }
-            let starts_again = began.elapsed() < SOON;
-            let program = program.to_owned();
+            let is_early = began.elapsed() < SOON;
+            let (program, starts_again) = (program.to_owned(), is_early && who == Traced::Command);
             self.voice.report(Report::Untraced(Degraded::NeedsRights { program, starts_again }));
-            if starts_again {
-                self.voice.input(Input::RightsNeeded);
+            match who {
+                Traced::Command if is_early => self.voice.input(Input::RightsNeeded),
+                // It can always be begun anew, as for one more change.
+                Traced::Preparation => self.voice.input(Input::PreparationNeedsRights),
+                Traced::Command => return true,
             }
-            !starts_again
+            false
         });
     }
 
     fn learn(&self) {
-        self.live.learn_all(&self.directory, |learned| match learned {
+        self.live.learn_all(&self.directory, self.prepares, |learned| match learned {
             Learned::News(news) => self.door.add(news),
             Learned::Gap(gap, thread) => {
                 self.voice.report(Report::Degraded(Degraded::TraceGap { why: missed(gap, thread) }));

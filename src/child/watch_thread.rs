@@ -11,6 +11,7 @@ use super::pause::Pause;
 use super::step::Input;
 use crate::change::{Change, ChangeSet};
 use crate::degraded::Degraded;
+use crate::event::Watching;
 use crate::heartbeat::Pulse;
 use crate::os;
 use crate::protocol::{Report, Response};
@@ -61,6 +62,8 @@ pub struct WatchThread {
     pub patterns: Vec<String>,
     /// What they are relative to.
     pub root: String,
+    /// Whether of all that only what the command reads counts.
+    pub narrows: bool,
 }
 
 impl WatchThread {
@@ -156,7 +159,7 @@ impl WatchThread {
 
     fn tell_armed(&mut self, watcher: &mut Watcher) {
         let watching = watcher.watching(self.patterns.clone(), self.root.clone());
-        self.voice.report(Report::Watching(watching));
+        self.voice.report(Report::Watching(Watching { narrows: self.narrows, ..watching }));
         if let Some(hints) = self.hints.take() {
             for message in hints.into_iter().chain(watcher.hints()) {
                 self.voice.report(Report::Hint { message });

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::init::{self, Init};
 use super::keys::{PAGES, USUAL_BROWSER, keys_of};
 use super::pages::page;
-use super::{verbs, words};
+use super::{ci, verbs, words};
 use crate::client::Order;
 use crate::escape::{escaped, escaped_lines};
 use crate::print_watched::Format;
@@ -48,7 +48,7 @@ Every option is also a key of reloadrun.toml, with the same name; a flag wins ov
     version,
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{MORE}"),
-    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)",
+    override_usage = "reloadrun [OPTIONS] -- COMMAND [ARGUMENT]...\n       reloadrun [OPTIONS]                 (command in reloadrun.toml)\n       reloadrun [OPTIONS] --explain PATH\n       reloadrun status|list|restart|stop|pause|resume|events|wait|explain [OPTIONS]   (ask a run)\n       reloadrun init [-C DIR]             (writes reloadrun.toml)\n       reloadrun ci [OPTIONS]              (a smoke run by reloadrun.toml)",
     args_override_self = true,
     disable_help_flag = true,
     disable_version_flag = true
@@ -218,6 +218,32 @@ pub struct Args {
     #[arg(long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
     pub browser_watch: Vec<OsString>,
 
+    /// Run COMMAND in a shell when the server is ready, end both, and exit with its exit code (a smoke run, for CI)
+    ///
+    /// Needs --ready. COMMAND finds the server's address in RELOADRUN_URL and RELOADRUN_ADDRESS. The run fails if the server
+    /// ends or is restarted meanwhile, if its port answered before the start, and if something is left in the end.
+    #[arg(long, value_name = "COMMAND", help_heading = "Smoke run")]
+    pub smoke: Option<String>,
+
+    /// Before that, touch PATH and demand a new generation that becomes ready; repeatable
+    ///
+    /// The file gets its bytes, mode and times back in the end. With --listen or --overlap, no request to the probe may fail
+    /// meanwhile.
+    #[arg(long, value_name = "PATH", help_heading = "Smoke run", action = ArgAction::Append)]
+    pub prove_reload: Vec<OsString>,
+
+    /// How long all of it may take, from the start to the end of COMMAND [default: 10m]
+    #[arg(long, value_name = "DURATION", help_heading = "Smoke run")]
+    pub deadline: Option<String>,
+
+    /// Write a report to junit:PATH or json:PATH; repeatable
+    #[arg(long, value_name = "REPORT", help_heading = "Smoke run", action = ArgAction::Append)]
+    pub report: Vec<OsString>,
+
+    /// Whether this is `reloadrun ci`: the keys of a smoke run in the config file count.
+    #[arg(skip)]
+    pub ci: bool,
+
     /// Answer probes over HTTP at this address: /live
     ///
     /// An IP address and a port, as in 127.0.0.1:9000; a port alone is on the loopback interface.
@@ -321,6 +347,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Parsed {
     let words: Vec<OsString> = words.into_iter().collect();
     if init::is_asked(&words) {
         return init::parse(&words).map_or_else(|error| outcome(error, &words), |init| Parsed::Init(Box::new(init)));
+    }
+    if ci::is_asked(&words) {
+        let matches = ci::command(Args::command()).try_get_matches_from(&words[1..]);
+        return match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
+            Ok(args) => Parsed::Args(Box::new(Args { ci: true, ..args })),
+            Err(error) => outcome(error, &words),
+        };
     }
     if verbs::is_verb(&words) {
         return verbs::parse(&words).map_or_else(|error| outcome(error, &words), Parsed::Ask);

@@ -1,8 +1,37 @@
 
-# The generated function above does not complete the command after --, and does not handle that bash splits words at
-# = and :.
+# What a verb takes.
+_reloadrun_verb() {
+    local options=$1
+    COMPREPLY=()
+    compopt +o default +o bashdefault 2> /dev/null
+    case $3 in
+        --name)
+            mapfile -t COMPREPLY < <(compgen -W "$(reloadrun list --json 2> /dev/null |
+                sed -n 's/^{"version":"[^"]*","pid":[0-9]*,"name":"\([^"\\]*\)".*/\1/p')" -- "$2")
+            ;;
+        -C | --directory) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
+        --pid | --timeout) ;;
+        *)
+            if [[ $2 == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W "$options" -- "$2")
+            elif [[ ${COMP_WORDS[1]} == explain ]]; then
+                compopt -o default
+            fi
+            ;;
+    esac
+}
+
+# The generated function above does not complete verbs and the command after --, and does not handle that bash splits words
+# at = and :.
 _reloadrun_words() {
     local line=${COMP_LINE:0:COMP_POINT} value option finished index
+    if ((COMP_CWORD == 1)) && [[ $2 != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$_reloadrun_verbs" -- "$2")
+        return
+    elif ((COMP_CWORD > 1)) && option=$(_reloadrun_options "${COMP_WORDS[1]}") && [[ -n $option ]]; then
+        _reloadrun_verb "$option" "$2" "$3"
+        return
+    fi
     for ((index = 1; index < COMP_CWORD; index++)); do
         [[ ${COMP_WORDS[index]} == -- ]] || continue
         if declare -F _comp_command_offset > /dev/null; then

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use toml::Value;
 
 use super::trust::CONFIG_FILE;
@@ -27,6 +27,11 @@ pub struct Init {
 /// Whether these words, the program's name first, ask for it.
 pub fn is_asked(words: &[OsString]) -> bool {
     words.get(1).is_some_and(|word| word == "init")
+}
+
+/// What clap knows of it.
+pub fn command() -> clap::Command {
+    Init::command().name("init")
 }
 
 /// Reads them.

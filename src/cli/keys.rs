@@ -16,7 +16,8 @@ pub const CHOICES: [(&str, &[&str]); 7] = [
     ("generate", &PAGES),
 ];
 
-const LISTS: [&str; 6] = ["watch", "browser-watch", "ignore", "discover-root", "listen", "env-file"];
+const LISTS: [&str; 8] =
+    ["watch", "browser-watch", "ignore", "discover-root", "listen", "env-file", "prove-reload", "report"];
 const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
 
 /// The usual value of `browser`.
@@ -48,7 +49,7 @@ impl Kind {
             "command" => Kind::Command,
             "stop-signal" => Kind::Signal,
             "browser" => Kind::Switch,
-            "interval" | "debounce" | "stop-timeout" | "ready-timeout" => Kind::Duration,
+            "interval" | "debounce" | "stop-timeout" | "ready-timeout" | "deadline" => Kind::Duration,
             _ if FLAGS.contains(&key) => Kind::Flag,
             _ if LISTS.contains(&key) => Kind::List,
             _ => Kind::Text,

@@ -1,6 +1,8 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+mod ci;
+mod completion;
 mod duration;
 mod env_file;
 mod file;
@@ -11,6 +13,7 @@ mod pages;
 pub mod resolve;
 mod schema;
 mod shell;
+mod smoke;
 mod together;
 pub mod trust;
 mod verbs;

@@ -1,35 +1,13 @@
 //! Generates the man page, the shell completions and the schema of the config file from the clap command in `args.rs`, so they always agree with
 //! `--help`.
 
-use clap::builder::PossibleValuesParser;
-use clap::{Command, ValueHint};
-use clap_complete::{Shell, generate};
+use clap::Command;
+use clap_complete::Shell;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
-use super::keys::CHOICES;
+use super::completion::completion;
 use super::schema::schema;
-use crate::os::signals::Signal;
-
-/// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 14] = [
-    ("watch", ValueHint::AnyPath),
-    ("ignore", ValueHint::AnyPath),
-    ("directory", ValueHint::DirPath),
-    ("config", ValueHint::FilePath),
-    ("env_file", ValueHint::FilePath),
-    ("lockfile", ValueHint::FilePath),
-    ("events", ValueHint::FilePath),
-    ("explain", ValueHint::AnyPath),
-    // A duration; the shell has nothing to offer.
-    ("interval", ValueHint::Other),
-    ("debounce", ValueHint::Other),
-    ("stop_timeout", ValueHint::Other),
-    ("ready_timeout", ValueHint::Other),
-    // Addresses, and the words of a probe.
-    ("listen", ValueHint::Other),
-    ("ready", ValueHint::Other),
-];
 
 /// The description on the man page; `--help` has only the first sentence of it.
 const DESCRIPTION: &str = "\
@@ -41,10 +19,10 @@ ignored.";
 pub fn page(kind: &str, command: Command, examples: &str, more: &str) -> Option<String> {
     match kind {
         "man" => Some(man(command, examples, more)),
-        "complete-bash" => Some(completion(Shell::Bash, command) + include_str!("complete.bash")),
+        "complete-bash" => Some(completion(Shell::Bash, command)),
         "complete-zsh" => Some(completion(Shell::Zsh, command)),
         "schema" => Some(schema(&command)),
-        "complete-fish" => Some(completion(Shell::Fish, command) + include_str!("complete.fish")),
+        "complete-fish" => Some(completion(Shell::Fish, command)),
         _ => None,
     }
 }
@@ -70,31 +48,4 @@ fn man(command: Command, examples: &str, more: &str) -> String {
     }
     rest.to_writer(&mut text).expect(IN_MEMORY);
     String::from_utf8(text).expect("the generators write UTF-8")
-}
-
-fn completion(shell: Shell, command: Command) -> String {
-    let mut text = Vec::new();
-    generate(shell, &mut described(command), "reloadrun", &mut text);
-    String::from_utf8(text).expect("the generators write UTF-8")
-}
-
-/// Adds the possible values to the clap command. The command that parses does not have them, because `resolve.rs` has
-/// better error messages for wrong values.
-fn described(command: Command) -> Command {
-    let command = CHOICES.into_iter().fold(command, |command, (option, values)| {
-        command.mut_arg(option, |option| option.value_parser(PossibleValuesParser::new(values)))
-    });
-    let command = HINTS
-        .into_iter()
-        .fold(command, |command, (option, hint)| command.mut_arg(option, |option| option.value_hint(hint)));
-    // Leaked, because clap wants 'static text; the program prints one page and exits.
-    let signals = || Signal::names().map(|name| &*format!("signal:{name}").leak());
-    command
-        .mut_arg("on_change", |option| {
-            option.value_parser(PossibleValuesParser::new(["restart", "queue"].into_iter().chain(signals())))
-        })
-        .mut_arg("stop_signal", |option| option.value_parser(PossibleValuesParser::new(Signal::names())))
-        .mut_arg("command", |words| {
-            words.hide(false).last(false).trailing_var_arg(true).value_hint(ValueHint::CommandWithArguments)
-        })
 }

@@ -10,10 +10,13 @@ use super::args::Args;
 use super::duration::parse_duration;
 use super::env_file;
 use super::file::{Entry, File, nearest};
+use super::smoke;
 use super::together;
 use super::trust::{self, CONFIG_FILE};
 use crate::address::{Listen, duplicate, of_outlet};
-use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
+use crate::config::{
+    Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, Report, Smoke, StopGroup, Verbosity,
+};
 use crate::control;
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
@@ -159,7 +162,8 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
         let on_change = self.on_change();
-        let may_lack = matches!(on_change, OnChange::Run(_));
+        let smoke = self.smoke();
+        let may_lack = matches!(on_change, OnChange::Run(_)) && smoke.is_none();
         let (command, from_file) = self.command(needs_command && !may_lack);
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
@@ -169,7 +173,7 @@ impl Resolver<'_> {
             chosen.as_deref(),
             &directory,
         );
-        let config = Config {
+        let mut config = Config {
             command,
             discover: self.choice(
                 "discover",
@@ -258,6 +262,7 @@ impl Resolver<'_> {
             env_files,
             variables,
             overlap: args.overlap || self.flag("overlap"),
+            smoke: smoke.clone(),
             http: self.outlet("http", args.http.as_ref(), None),
             browser: self.outlet("browser", args.browser.as_ref(), Some(BROWSER_PORT)),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
@@ -273,6 +278,9 @@ impl Resolver<'_> {
             hints: Vec::new(),
             environment: caller.environment.clone(),
         };
+        if let Some(smoke) = &smoke {
+            smoke::adapt(&mut config, smoke);
+        }
         self.mistakes.extend(together::mistakes(&config));
         if needs_command && config.command.is_none() && may_lack {
             self.ensure_nothing_concerns_a_command();
@@ -498,6 +506,53 @@ impl Resolver<'_> {
         let files: Vec<PathBuf> = texts.iter().map(named).collect();
         let variables = env_file::read_all(&files, &self.caller.current);
         (files, variables.map_err(|sentence| self.mistakes.push(format!("{place} {sentence}"))).unwrap_or_default())
+    }
+
+    /// The smoke run. Its keys count under `reloadrun ci` alone.
+    fn smoke(&mut self) -> Option<Smoke> {
+        let (args, ci) = (self.args, self.args.ci);
+        let flag = |value: &String| Entry { value: value.clone(), place: "--smoke".to_owned() };
+        let check = args.smoke.as_ref().map(flag).or_else(|| self.text("smoke").filter(|_| ci));
+        let Some(check) = check else {
+            self.mistakes.extend(smoke::without_a_check(args));
+            return None;
+        };
+        if check.value.trim().is_empty() {
+            self.wrong(&check, "expected a command, as in 'pytest tests/smoke'");
+        }
+        let counting = |own: Option<&Vec<OsString>>| ci || own.is_some_and(|given| !given.is_empty());
+        let given = |own| if counting(Some(own)) { Some(own.clone()) } else { None };
+        let mut prove_reload = Vec::new();
+        if let Some(own) = given(&args.prove_reload) {
+            let (texts, place, base) = self.flag_or_paths("prove-reload", &own);
+            for text in &texts {
+                let path = canonical_name(&base.join(self.caller.expanded(text)));
+                match smoke::can_be_touched(&path) {
+                    Ok(()) => prove_reload.push(path),
+                    Err(sentence) => self.mistakes.push(format!("{place} {}: {sentence}", text.display())),
+                }
+            }
+        }
+        let mut reports = Vec::new();
+        if let Some(own) = given(&args.report) {
+            let (texts, place, base) = self.flag_or_paths("report", &own);
+            for text in &texts {
+                match smoke::report(text) {
+                    Ok((format, path)) => {
+                        let path = canonical_name(&base.join(self.caller.expanded(&path)));
+                        reports.push(Report { format, path });
+                    }
+                    Err(sentence) => self.mistakes.push(format!("{place} '{}': {sentence}", text.display())),
+                }
+            }
+        }
+        let default = Duration::from_secs(10 * 60);
+        let deadline = match (&args.deadline, ci) {
+            (None, false) => default,
+            (given, _) => self.duration("deadline", given.as_ref(), default, Duration::from_millis(1)),
+        };
+        let github = self.caller.environment.text("GITHUB_ACTIONS") == Some("true");
+        Some(Smoke { check: check.value, prove_reload, deadline, reports, github, events: None })
     }
 
     fn ready(&mut self) -> Option<Probe> {

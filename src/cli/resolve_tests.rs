@@ -466,10 +466,41 @@ fn quiet_and_verbose_exclude_each_other_but_a_flag_wins_over_the_other_key() {
     }
 }
 
+/// They count under `reloadrun ci` alone.
+const OF_A_SMOKE_RUN: [&str; 4] = ["smoke", "prove-reload", "deadline", "report"];
+
+#[test]
+fn the_keys_of_a_smoke_run_count_under_ci_alone_and_what_is_typed_wins() {
+    let file = "ready = 'tcp:localhost:1'\non-exit = 'wait'\nkeys = true\nsmoke = 'a'\ndeadline = 60\nreport = ['json:out/a.json']\nprove-reload = 'app.py'\n";
+    let place = Place::with(&[("reloadrun.toml", file), ("app.py", ""), ("b/other.py", "")]);
+    let ci = |below: &str, words: &[&str]| {
+        let words = ["reloadrun", "ci"].iter().chain(words).chain(&["--", "true"]).map(|word| word.into());
+        let Parsed::Args(args) = parse(words) else { panic!("these words are right") };
+        resolve(&args, &place.caller(below), true)
+    };
+    let plain = place.resolve("", &[]);
+    assert_eq!((plain.smoke, plain.on_exit, plain.keys), (None, OnExit::Wait, true));
+    let config = ci("b", &[]).unwrap();
+    assert_eq!((config.on_exit, config.keys), (OnExit::Exit, false));
+    let smoke = config.smoke.unwrap();
+    assert_eq!((smoke.check.as_str(), smoke.deadline), ("a", Duration::from_secs(60)));
+    assert_eq!(smoke.prove_reload, [place.root.join("app.py")]);
+    assert_eq!(smoke.reports[0].path, place.root.join("out/a.json"), "below the config file");
+    let typed = ["--smoke", "b", "--deadline", "5", "--prove-reload", "other.py", "--report", "junit:x.xml"];
+    let smoke = ci("b", &typed).unwrap().smoke.unwrap();
+    assert_eq!((smoke.check.as_str(), smoke.deadline), ("b", Duration::from_secs(5)));
+    assert_eq!(smoke.prove_reload, [place.root.join("b/other.py")]);
+    assert_eq!(smoke.reports[0].path, place.root.join("b/x.xml"), "where it was typed");
+    let smoke = place.resolve("", &["--smoke", "b"]).smoke.unwrap();
+    assert_eq!((smoke.deadline, smoke.reports.len(), smoke.prove_reload.len()), (Duration::from_secs(600), 0, 0));
+    let mistakes = ci("b", &["--deadline", "x", "--report", "y"]).unwrap_err();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}
+
 #[test]
 fn every_key_has_a_line_in_these_tables() {
-    let good: BTreeSet<String> =
-        GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(["command".to_owned()]).collect();
+    let others = ["command"].into_iter().chain(OF_A_SMOKE_RUN).map(str::to_owned);
+    let good: BTreeSet<String> = GOOD.iter().chain(&FLAGS).map(|line| line.0.to_owned()).chain(others).collect();
     assert_eq!(good, keys().into_iter().collect());
     // Any text is the name of a file.
     let bad: BTreeSet<String> = BAD.iter().map(|line| line.0.to_owned()).collect();

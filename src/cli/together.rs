@@ -1,7 +1,7 @@
 //! Settings that cannot be used together. Pure: each check gives back its sentence.
 
 use crate::address::{Address, overlap};
-use crate::config::{Config, OnChange};
+use crate::config::{Compare, Config, OnChange};
 use crate::os::handed_over::FIRST;
 use crate::probe::Probe;
 
@@ -13,6 +13,8 @@ pub fn mistakes(config: &Config) -> Vec<String> {
         overlap_without_proof(config),
         overlap_with_a_pid_file(config),
         same_address_twice(config),
+        smoke_without_a_probe(config),
+        reload_that_is_no_restart(config),
     ]
     .into_iter()
     .flatten()
@@ -35,6 +37,31 @@ fn ready_on_a_held_descriptor(config: &Config) -> Option<String> {
     let Some(Probe::Descriptor(number)) = config.ready else { return None };
     let taken = (FIRST..).take(config.listen.len()).any(|taken| taken == number);
     taken.then(|| format!("--ready fd:{number}: a socket of --listen has this descriptor; use a higher one"))
+}
+
+/// Without a probe nobody knows when the check may begin.
+fn smoke_without_a_probe(config: &Config) -> Option<String> {
+    (config.smoke.is_some() && config.ready.is_none()).then(|| {
+        "--smoke needs --ready PROBE, as in --ready http://localhost:8000/: the check begins when the server is ready"
+            .to_owned()
+    })
+}
+
+/// What is touched must lead to another generation.
+fn reload_that_is_no_restart(config: &Config) -> Option<String> {
+    if config.smoke.as_ref().is_none_or(|smoke| smoke.prove_reload.is_empty()) {
+        return None;
+    }
+    if config.on_change != OnChange::Restart {
+        return Some(format!(
+            "--prove-reload demands another generation, and with --on-change {} a change leads to none; leave one of them out",
+            config.on_change
+        ));
+    }
+    (config.compare == Compare::Content).then(|| {
+        "--prove-reload touches the file, and with --compare content that is no change; leave one of them out"
+            .to_owned()
+    })
 }
 
 /// Two generations would write the same file.

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::duration::parse_duration;
 use crate::client::{Order, Verb};
@@ -95,6 +95,11 @@ pub fn is_verb(words: &[OsString]) -> bool {
     words.get(1).is_some_and(|word| VERBS.iter().any(|verb| word == verb))
 }
 
+/// What clap knows of them.
+pub fn commands() -> Vec<clap::Command> {
+    Line::command().get_subcommands().cloned().collect()
+}
+
 /// Reads such a command line.
 ///
 /// # Errors
@@ -119,7 +124,7 @@ pub fn parse(words: &[OsString]) -> Result<Order, clap::Error> {
 mod tests {
     use super::{Line, VERBS, is_verb, parse};
     use crate::client::{Order, Verb};
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
     use std::ffi::OsString;
 
     fn words(line: &str) -> Vec<OsString> {

@@ -62,6 +62,18 @@ pub struct Order {
     pub directory: Option<OsString>,
 }
 
+/// Asks the run of this supervisor for a pause. Returns whether it has answered.
+pub fn pause(supervisor: i32, environment: &Environment, until: Instant) -> bool {
+    let choice = Choice { name: None, pid: Some(supervisor), directory: PathBuf::new(), by_environment: false };
+    match find::choose(&choice, environment, until) {
+        Chosen::One(mut run) => {
+            let answer = run.conversation.ask(&Request::Pause, Some(until));
+            matches!(answer, Heard::Line(line) if !matches!(serde_json::from_str(&line), Ok(Answer::Refused { .. }) | Err(_)))
+        }
+        Chosen::None(_) | Chosen::Several(_) => false,
+    }
+}
+
 /// Asks, prints the answer, and gives back the exit code that it means.
 ///
 /// # Errors

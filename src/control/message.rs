@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::escape::escaped_json;
-use crate::event::Watching;
+use crate::event::{Discovered, Watching};
 use crate::generation::Generation;
 
 /// The variable that names the control socket of the run to its command.
@@ -187,14 +187,28 @@ pub struct Status {
     pub paused: bool,
     /// How the last command that ended by itself ended.
     pub last_exit: Option<String>,
+    /// How the last preparation failed; `null` once one has succeeded.
+    #[serde(default)]
+    pub prepare_failed: Option<String>,
+    /// Whether the command of this generation was ever started.
+    #[serde(default = "started")]
+    pub started: bool,
     /// What is watched, and how; `null` before the first watcher is in place.
     pub watching: Option<Watching>,
+    /// What the command reads and writes, as far as that is known.
+    #[serde(default)]
+    pub discovered: Option<Discovered>,
     /// The last change and what it led to.
     pub last_change: Option<LastChange>,
     /// What is not as good as it should be.
     pub degraded: Vec<Complaint>,
     /// The config file.
     pub config: ConfigInUse,
+}
+
+/// What a run that does not say so means.
+fn started() -> bool {
+    true
 }
 
 /// What the command does.

@@ -3,18 +3,26 @@
 use std::time::Duration;
 
 use super::message::{State, Status};
+use crate::event::Discovered;
 
 /// How things are, a sentence a line.
 pub fn in_words(status: &Status) -> Vec<String> {
     let Status { generation, .. } = status;
     let since = rounded(status.for_ms);
     let exit = status.last_exit.as_deref().unwrap_or("has ended");
+    let unprepared = status.prepare_failed.as_deref();
     let mut first = match status.state {
         State::Starting => format!("generation {generation} is about to start"),
         State::Running => match status.command_pid {
             Some(pid) => format!("generation {generation} has been running for {since} (pid {pid})"),
             None => format!("the command of generation {generation} {exit}"),
         },
+        State::Waiting | State::Delayed if !status.started => {
+            let how = unprepared.map(|how| format!(": the preparation {how} {since} ago")).unwrap_or_default();
+            let then =
+                if status.state == State::Waiting { "waiting for a change" } else { "tried again after a delay" };
+            format!("the command of generation {generation} was not started{how}; {then}")
+        }
         State::Stopping => format!("generation {generation} is being stopped, for {since} now"),
         State::Waiting => format!("the command of generation {generation} {exit} {since} ago; waiting for a change"),
         State::Delayed => {
@@ -26,6 +34,9 @@ pub fn in_words(status: &Status) -> Vec<String> {
         Some(true) => first += ", ready",
         Some(false) => first += ", not ready yet",
         None => {}
+    }
+    if let (true, Some(how)) = (status.started, unprepared) {
+        first += &format!("; the last change could not be prepared (the preparation {how})");
     }
     let name = status.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
     let mut lines =
@@ -53,14 +64,21 @@ pub fn in_words(status: &Status) -> Vec<String> {
                 true => "everything that is not ignored".to_owned(),
                 false => watching.patterns.join("; "),
             };
+            let only = if watching.narrows { "only what the command reads of " } else { "" };
             let polled = match watching.polled {
                 0 => String::new(),
                 polled => format!(", {polled} of them polled"),
             };
-            format!("watches {what}: {} below {}, by {}{polled}", watching.extent(), watching.root, watching.backend)
+            format!(
+                "watches {only}{what}: {} below {}, by {}{polled}",
+                watching.extent(),
+                watching.root,
+                watching.backend
+            )
         }
         None => "the watches are not in place yet".to_owned(),
     });
+    lines.extend(status.discovered.as_ref().map(Discovered::in_words));
     lines.push(match (&status.config.loaded, status.config.mistakes.is_empty()) {
         (false, _) => format!("no config file ({} is not there)", status.config.path),
         (true, true) => format!("config {}", status.config.path),

@@ -70,6 +70,8 @@ pub struct Live {
     any: AtomicBool,
     /// Where sightings come from, once the command is traced.
     found: OnceLock<Arc<Found>>,
+    /// Whether the command has begun: before that, they are those of its preparation.
+    has_begun: AtomicBool,
     learned: Mutex<u64>,
     more: Condvar,
     /// Whether a wait was in vain.
@@ -96,6 +98,7 @@ impl Live {
             state: Mutex::new(state),
             any: AtomicBool::new(false),
             found: OnceLock::new(),
+            has_begun: AtomicBool::new(false),
             learned: Mutex::new(0),
             more: Condvar::new(),
             stuck: AtomicBool::new(false),
@@ -109,12 +112,28 @@ impl Live {
         let _ = self.found.set(found);
     }
 
-    /// Learns what has been seen, until nothing more will come. For a thread of its own: a file system may keep it waiting.
-    pub fn learn_all(&self, directory: &Path, mut tell: impl FnMut(Learned)) {
+    /// Where what is seen of the command is to go.
+    pub fn found(&self) -> Option<Arc<Found>> {
+        self.found.get().map(Arc::clone)
+    }
+
+    /// The command has begun.
+    pub fn command_begins(&self) {
+        self.state().began = Some(Instant::now());
+        self.has_begun.store(true, Ordering::Release);
+    }
+
+    /// Learns what has been seen, until nothing more will come of the command; or for ever, if more may come of its
+    /// preparations. For a thread of its own: a file system may keep it waiting.
+    pub fn learn_all(&self, directory: &Path, for_ever: bool, mut tell: impl FnMut(Learned)) {
         let Some(found) = self.found.get() else { return };
         let (mut count, mut told, mut last) = (0, false, Instant::now());
+        let mut has_begun = false;
         loop {
             let has_ended = found.has_ended();
+            if !has_begun && self.has_begun.load(Ordering::Acquire) {
+                (has_begun, last) = (true, Instant::now());
+            }
             let sightings = found.take();
             let mut gaps = Vec::new();
             let mut news = Vec::new();
@@ -133,14 +152,14 @@ impl Live {
                 tell(Learned::News(news));
             }
             gaps.into_iter().for_each(|(gap, thread)| tell(Learned::Gap(gap, thread)));
-            let is_quiet = has_ended || last.elapsed() >= QUIET;
+            let is_quiet = has_ended || has_begun && last.elapsed() >= QUIET;
             if is_quiet && !std::mem::replace(&mut told, true) {
                 tell(Learned::Quiet(self.summary(directory)));
             }
-            if has_ended {
+            if has_ended && !for_ever {
                 return;
             }
-            found.wait((!told).then_some(last + QUIET));
+            found.wait((has_begun && !told).then_some(last + QUIET));
         }
     }
 
@@ -163,8 +182,8 @@ impl Live {
             state.discovery.add(looked, *access, *first);
         }
         for (path, before) in &changed {
-            let depends = state.standing(path).depends;
-            if depends.is_some() && (before.is_none() || state.of_earlier(path)) {
+            let Standing { own, depends, .. } = state.standing(path);
+            if (own || depends.is_some()) && (before.is_none() || state.of_earlier(path)) {
                 state.name(path, name);
             }
         }
@@ -231,7 +250,10 @@ impl Live {
     pub fn was_closed(&self, path: &Path) {
         self.was_written(path, |writes| {
             writes.closed += 1;
-            writes.closed > writes.opened
+            let is_foreign = writes.closed > writes.opened;
+            // What the command writes later must not be put down to somebody else for this one.
+            writes.opened = writes.opened.max(writes.closed);
+            is_foreign
         });
     }
 
@@ -239,7 +261,9 @@ impl Live {
     pub fn was_moved_in(&self, path: &Path) {
         self.was_written(path, |writes| {
             writes.moved_in += 1;
-            writes.moved_in > writes.placed
+            let is_foreign = writes.moved_in > writes.placed;
+            writes.placed = writes.placed.max(writes.moved_in);
+            is_foreign
         });
     }
 
@@ -272,6 +296,17 @@ impl Live {
         state.listed = listed.map(|(path, names)| (path.into(), names.into_iter().collect())).collect();
         state.discovery.resume(kept);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// Takes over what was found out about a command that has ended, as if the next generation were to start now.
+    pub fn take_over(&self, discovery: &Discovery) {
+        let mut kept = discovery.keep_all();
+        let listed = discovery.entries().filter(|(path, entry, verdict)| {
+            (entry.role, *verdict) == (Role::Listed, Verdict::Counts) && discovery.can_be_missed(&path.join("new"))
+        });
+        let listed = listed.map(|(path, ..)| (path.as_os_str().to_owned(), names_in(path).into_iter().collect()));
+        kept.listed = listed.collect();
+        self.resume(kept);
     }
 
     /// The command is not traced: what an earlier generation knew of it may be wrong by now.
@@ -333,7 +368,8 @@ impl State {
             Some((Entry { writes, read, by, .. }, Verdict::Own)) => Standing {
                 own: !writes.foreign,
                 depends: (writes.foreign && *read && self.discovery.counts_at(path)).then_some(Role::Read),
-                by: by.clone(),
+                // Of a file that it reads as well, it is not known whether that was the write.
+                by: by.clone().filter(|_| writes.foreign || !*read),
             },
             Some((entry, Verdict::Counts)) if entry.role != Role::Listed => {
                 Standing { own: false, depends: Some(entry.role), by: entry.by.clone() }

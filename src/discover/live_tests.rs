@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
+use crate::discover::sets::{Looked, Node};
 use crate::os::clock::file_clock_ns;
 use crate::os::seccomp::Access;
 
@@ -36,7 +37,7 @@ impl Case {
         found.add(calls.iter().map(|(name, access)| sighting(&self.root.join(name), *access)).collect());
         found.end();
         let mut news = Vec::new();
-        self.live.learn_all(&self.root, |learned| {
+        self.live.learn_all(&self.root, false, |learned| {
             if let Learned::News(learned) = learned {
                 news.extend(learned);
             }
@@ -91,6 +92,14 @@ fn each_open_for_writing_explains_one_close_and_one_more_is_somebody_elses_until
     assert_eq!(case.standing("state.txt"), (false, Some(Role::Read)));
     case.live.has_passed(&path);
     assert_eq!(case.standing("state.txt"), (true, None));
+    // What the command writes after that is its own again.
+    let first = First { thread: 7, call: "call", when: Instant::now() };
+    let looked = Looked { name: path.clone(), target: None, node: Node::File };
+    case.live.state().discovery.add(&looked, Access::Write, first);
+    case.live.was_closed(&path);
+    assert_eq!(case.standing("state.txt"), (true, None));
+    case.live.was_closed(&path);
+    assert!(!case.standing("state.txt").0);
 }
 
 #[test]

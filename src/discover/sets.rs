@@ -266,8 +266,17 @@ impl Discovery {
 
     /// What the next generation must know. Temporary files are gone.
     pub fn keep(&self) -> Kept {
+        self.kept(|entry| entry.read || !entry.gone)
+    }
+
+    /// Temporary files as well.
+    pub fn keep_all(&self) -> Kept {
+        self.kept(|_| true)
+    }
+
+    fn kept(&self, is_wanted: impl Fn(&Entry) -> bool) -> Kept {
         let matters = |verdict: Verdict| matches!(verdict, Verdict::Counts | Verdict::Own);
-        let kept = self.entries().filter(|(_, entry, verdict)| (entry.read || !entry.gone) && matters(*verdict));
+        let kept = self.entries().filter(|(_, entry, verdict)| is_wanted(entry) && matters(*verdict));
         let plain = |path: &Path| path.as_os_str().to_owned();
         Kept {
             entries: kept.map(|(path, entry, _)| (plain(path), entry.role, entry.read, entry.by.clone())).collect(),

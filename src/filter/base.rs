@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::decision::Rule;
 use super::last::Last;
 use super::lists::{Lists, VIRTUAL_ENVIRONMENT};
+use super::trail::Trail;
 use crate::ignore_files::{IgnoreFiles, Verdict};
 
 /// Which ignore rules there are.
@@ -30,14 +31,14 @@ pub struct Base {
     named: bool,
     /// The rules, by file and line, that take out the base as a whole.
     disregarded: Last<(), Arc<Vec<(PathBuf, usize)>>>,
-    /// Of the last directory that was asked for, by whether it is swept in.
-    last_directory: [Last<PathBuf, Option<Rule>>; 2],
+    /// Of the last directories that were asked for, by whether they are swept in.
+    trails: [Trail; 2],
 }
 
 impl Base {
     /// A base, which the user wrote or not.
     pub fn new(path: PathBuf, named: bool) -> Base {
-        Base { path, named, disregarded: Last::default(), last_directory: Default::default() }
+        Base { path, named, disregarded: Last::default(), trails: Default::default() }
     }
 
     /// The rule that takes out the path, or a directory between it and the base. `swept` says that no pattern asks for it,
@@ -46,17 +47,20 @@ impl Base {
         if path == self.path {
             return None;
         }
-        let parent = path.parent().filter(|parent| parent.starts_with(&self.path));
-        let above = parent.and_then(|parent| {
-            self.last_directory[usize::from(swept)].answer(parent, || self.ignored(rules, parent, true, swept))
-        });
+        if path.file_name().is_some_and(|name| name == VIRTUAL_ENVIRONMENT) {
+            // It may be new, or gone.
+            self.trails.iter().for_each(Trail::forget);
+        }
+        let find_out = |directory: &Path| self.part_ignored(rules, directory, true, swept);
+        let above =
+            path.parent().and_then(|parent| self.trails[usize::from(swept)].verdict(&self.path, parent, &find_out));
         above.or_else(|| self.part_ignored(rules, path, is_directory, swept))
     }
 
     /// Ignore files have changed.
     pub fn forget(&self) {
         self.disregarded.forget();
-        self.last_directory.iter().for_each(Last::forget);
+        self.trails.iter().for_each(Trail::forget);
     }
 
     /// The rule that takes out this one piece of a path.

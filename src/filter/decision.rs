@@ -34,8 +34,8 @@ pub enum Rule {
     Unmatched,
     /// The command depends on it in this way.
     Discovered(Role, Option<Arc<str>>),
-    /// The command makes it itself.
-    Written,
+    /// The command makes it itself; who did first, if that is known.
+    Written(Option<Arc<str>>),
     /// Nothing but what the command reads counts, and it has not read this.
     NotRead,
 }
@@ -81,7 +81,8 @@ impl fmt::Display for Rule {
                 (Role::Missed, None) => f.write_str("the command looks for it"),
                 (_, None) => f.write_str("the command reads it"),
             },
-            Rule::Written => f.write_str("the command writes it"),
+            Rule::Written(None) => f.write_str("the command writes it"),
+            Rule::Written(Some(by)) => write!(f, "the command writes it: {by}"),
             Rule::NotRead => f.write_str("the command has not read it (--discover only)"),
         }
     }

@@ -19,7 +19,7 @@ pub fn decide(
 ) -> Decision {
     let Standing { own, depends, by } = standing;
     if own {
-        return Decision::no(Rule::Written);
+        return Decision::no(Rule::Written(by));
     }
     let role = depends.filter(|role| takes_precedence(*role, path, &by_patterns.rule));
     let yes = |role| Decision::yes(Rule::Discovered(role, by.clone()));
@@ -36,7 +36,7 @@ pub fn decide(
 /// except in packages: people do edit those that they use.
 fn takes_precedence(role: Role, path: &Path, rule: &Rule) -> bool {
     match rule {
-        Rule::Own | Rule::Ignored(_) | Rule::Written => false,
+        Rule::Own | Rule::Ignored(_) | Rule::Written(_) => false,
         // A server that was built into `dist` and is run from there.
         Rule::BuiltIn(entry) if is_output(entry) && matches!(role, Role::Read | Role::Executed) => true,
         Rule::BuiltIn(_) | Rule::VirtualEnvironment => role != Role::Missed && Places::is_package(path),

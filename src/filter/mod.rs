@@ -11,6 +11,7 @@ mod hints;
 mod last;
 mod lists;
 mod own;
+mod trail;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -386,6 +386,21 @@ pub fn have_no_input() -> Result<(), Errno> {
     nix::unistd::dup2_stdin(null)
 }
 
+/// Makes these standard output and standard error, for this process and those that it starts.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn write_output_to(stdout: &OwnedFd, stderr: &OwnedFd) -> Result<(), Errno> {
+    nix::unistd::dup2_stdout(stdout)?;
+    nix::unistd::dup2_stderr(stderr)
+}
+
+/// Whether standard output and standard error are one open file, so that what is written to both stays in order.
+pub fn outputs_are_one() -> bool {
+    let of = |descriptor: BorrowedFd<'_>| nix::sys::stat::fstat(descriptor).map(|stat| (stat.st_dev, stat.st_ino));
+    of(std::io::stdout().as_fd()).is_ok_and(|one| Ok(one) == of(std::io::stderr().as_fd()))
+}
+
 /// Leaves standard input and output to the command.
 ///
 /// # Errors

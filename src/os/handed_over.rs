@@ -4,7 +4,7 @@
 //! nothing has to be moved between fork and exec and no descriptor of ours can ever have one of these numbers.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -65,6 +65,18 @@ pub fn lend(descriptor: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
 /// The system's; none is expected.
 pub fn take_back(number: RawFd) -> Result<(), Errno> {
     place(nothing()?.as_fd(), number)
+}
+
+/// Puts a descriptor where a process that is forked from this one can [`adopt`](super::fd::adopt) it, above all numbers that are
+/// given to a command.
+///
+/// # Errors
+/// The system's; none is expected.
+pub fn offer(descriptor: BorrowedFd<'_>) -> Result<RawFd, Errno> {
+    let high = [900, 200, 60].into_iter().find_map(|least| copy_above(descriptor, least).ok());
+    let number = high.ok_or(Errno::EMFILE)?.into_raw_fd();
+    note_as_handed_over(number);
+    Ok(number)
 }
 
 fn nothing() -> Result<OwnedFd, Errno> {

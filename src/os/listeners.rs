@@ -31,6 +31,11 @@ pub fn listening(inodes: &HashSet<u64>) -> Option<SocketAddr> {
     all_tcp().find(|one| inodes.contains(&one.inode)).map(|one| one.address)
 }
 
+/// Where these sockets listen, all of them.
+pub fn all_listening(inodes: &HashSet<u64>) -> Vec<SocketAddr> {
+    all_tcp().filter(|one| inodes.contains(&one.inode)).map(|one| one.address).collect()
+}
+
 /// The sockets that listen on a TCP port, of both families.
 pub fn on_port(port: u16) -> Vec<TcpListening> {
     all_tcp().filter(|one| one.address.port() == port).collect()

@@ -57,6 +57,11 @@ pub fn continue_at_parents_end() {
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGCONT);
 }
 
+/// When the parent ends, this process gets TERM. The parent must have a single thread, or start this one from its main thread.
+pub fn end_at_parents_end() {
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+}
+
 /// When the parent ends, the kernel kills this process.
 pub fn end_with_parent() {
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);

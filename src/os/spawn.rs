@@ -72,6 +72,10 @@ impl Executable {
         self.tracing = Some(installation);
     }
 
+    fn insists_on_trace(&self) -> bool {
+        self.tracing.as_ref().is_some_and(Installation::insists)
+    }
+
     /// The file that is executed.
     pub fn program(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.program.as_bytes()))
@@ -183,7 +187,7 @@ pub fn spawn(
 ) -> Result<i32, Failure> {
     match spawn_with(&STEPS, executable, group, tether, dispositions) {
         // It would have lost something. So it is started again, and runs untraced.
-        Err(Failure { step: Step::Trace, .. }) => {
+        Err(Failure { step: Step::Trace, .. }) if !executable.insists_on_trace() => {
             let untraced: Vec<_> = STEPS.into_iter().filter(|(step, _)| *step != Step::Trace).collect();
             spawn_with(&untraced, executable, group, tether, dispositions)
         }
@@ -413,10 +417,11 @@ fn write_own_pid(buffer: &mut [u8; OWN_PID], mut pid: u32) -> *const libc::c_cha
 }
 
 /// After this, only the exec names a file. A program that cannot be traced begins all the same, unless it would lose
-/// something by that.
+/// something by that, or is started only to be traced.
 fn come_under_filter(start: &mut Start) -> Result<(), Errno> {
     match start.tracing.map(Installation::perform) {
         Some(Performed::StartAgain) => Err(Errno::ECANCELED),
+        Some(Performed::Untraced) if start.tracing.is_some_and(Installation::insists) => Err(Errno::ECANCELED),
         Some(Performed::Traced | Performed::Untraced) | None => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -99,6 +100,16 @@ impl Process {
         if same { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
+    /// When it was started, by the wall clock; to the second, because the boot is known no better.
+    pub fn since(&self) -> Option<SystemTime> {
+        // SAFETY: integers only.
+        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        let ticks = u64::try_from(ticks).ok().filter(|ticks| *ticks > 0)?;
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot + self.started / ticks))
+    }
+
     /// The name, as `ps -o comm` shows it; empty when the process has ended.
     pub fn name(&self) -> String {
         let name = fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
@@ -124,6 +135,22 @@ impl Process {
     /// Whether it is a zombie.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Whether it is a zombie, or on its way there: it exits, or a signal that kills it is on its way.
+    pub fn is_ending(&self) -> bool {
+        /// include/linux/sched.h
+        const PF_EXITING: u64 = 0x4;
+        const KILL: u64 = 1 << (libc::SIGKILL - 1);
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let after_name = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 1);
+        let fields = String::from_utf8_lossy(&stat[after_name..]).into_owned();
+        let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse().ok()).unwrap_or(PF_EXITING);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        // The kernel turns any signal that kills into a pending KILL of each thread.
+        let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+        let mut pending = pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        self.is_dead() || flags & PF_EXITING != 0 || pending.any(|mask| mask & KILL != 0)
     }
 
     /// Whether it is stopped by a job-control signal or by a debugger.
@@ -268,6 +295,19 @@ mod tests {
         process.signal(Signal::TERM).unwrap();
         assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::TERM.number()));
         assert_eq!(process.signal(Signal::KILL), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_ending_at_once_although_it_is_not_dead_yet() {
+        for _ in 0..20 {
+            let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+            let process = Process::of(i32::try_from(sleeper.id()).unwrap()).unwrap();
+            assert!(!process.is_ending());
+            process.signal(Signal::KILL).unwrap();
+            assert!(process.is_ending());
+            sleeper.wait().unwrap();
+            assert!(process.is_ending());
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
         Ok(executable) => executable,
         Err(status) => return fails(print::cannot_start(&status), status.code()),
     };
-    executable.trace(installation);
+    executable.trace(installation.insisting());
     let began = Instant::now();
     let hand_over = Arc::new(HandOver::new());
     let Ok(serving) = serve(receiver, &found, &hand_over, ties.deposit) else {
@@ -90,12 +90,18 @@ pub fn run(config: &Config, filter: &Filter, format: Format, dispositions: &Disp
             found.end();
         }
         let discovery = learning.join().unwrap_or_else(|_| Discovery::new(places(config)));
+        if let (false, Some(Err(why))) = (status.ran(), hand_over.get()) {
+            return fails(print::untraceable(*why), ExitCode::OWN_FAILURE);
+        }
         if !status.ran() {
             return fails(print::cannot_start(&status), status.code());
         }
         match hand_over.get() {
             Some(Ok(no_new_privileges)) => {
                 let no_new_privileges = *no_new_privileges;
+                if let Some(live) = filter.live() {
+                    live.take_over(&discovery);
+                }
                 print::print(&Trace { discovery: &discovery, config, filter, began, no_new_privileges }, format);
             }
             Some(Err(why)) => report::complain(&[print::untraceable(*why)]),

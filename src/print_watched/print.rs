@@ -1,5 +1,6 @@
 //! What is printed, on standard error: standard output is the command's.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::discover::{self, Discovery, Entry, Gap, NewNames, Role, Verdict, missed, most};
 use crate::escape::escaped_json;
 use crate::exit_code::CommandStatus;
-use crate::filter::Filter;
+use crate::filter::{Decision, Filter, Rule};
 use crate::os::seccomp::Untraceable;
 use crate::report::{Tone, line, shown};
 use crate::watch;
@@ -58,7 +59,7 @@ fn text(trace: &Trace<'_>) -> String {
             left_out += 1;
             continue;
         }
-        let decision = watch::explain(trace.filter, path);
+        let decision = decided(trace, path, entry);
         let rule = decision.rule.clone().seen_from(directory);
         let effect = match (decision.counts, entry.role) {
             (true, Role::Missed) => "its creation restarts",
@@ -66,7 +67,8 @@ fn text(trace: &Trace<'_>) -> String {
             (true, _) => "a change restarts",
             (false, _) => "a change does nothing",
         };
-        let note = note(trace, path, entry, verdict);
+        let note =
+            if matches!(decision.rule, Rule::Written(_)) { String::new() } else { note(trace, path, entry, verdict) };
         say(&format!("{:<8} {}: {effect}: {rule}{note}", name(entry.role), shown(path, directory)));
     }
     if left_out > 0 {
@@ -76,6 +78,19 @@ fn text(trace: &Trace<'_>) -> String {
         lines.push_str(&line(Tone::Bad, false, &sentence));
     }
     lines
+}
+
+/// What a change does in a run, which knows by then what is known here. Of a directory that is listed, a new file in it.
+fn decided(trace: &Trace<'_>, path: &Path, entry: &Entry) -> Decision {
+    let Role::Listed = entry.role else { return watch::explain(trace.filter, path) };
+    let mut new = OsString::from("reloadrun-new");
+    if let NewNames::With(extensions) = trace.discovery.new_names(path)
+        && let Some(extension) = extensions.first().filter(|extension| !extension.is_empty())
+    {
+        new.push(".");
+        new.push(extension);
+    }
+    watch::explain(trace.filter, &path.join(new))
 }
 
 /// What the discovery has to say beyond the rule.
@@ -100,7 +115,7 @@ fn json(trace: &Trace<'_>) -> String {
     let directory = &trace.config.directory;
     let mut lines = String::new();
     for (path, entry, verdict) in trace.discovery.entries() {
-        let decision = watch::explain(trace.filter, path);
+        let decision = decided(trace, path, entry);
         let new_names = match (entry.role, trace.discovery.new_names(path)) {
             (Role::Listed, NewNames::With(extensions)) => {
                 Some(extensions.iter().map(|extension| extension.to_string_lossy().into_owned()).collect::<Vec<_>>())

@@ -77,7 +77,7 @@ impl Attempt {
 }
 
 /// Where a probe connects to. A name that is not in /etc/hosts has no address yet.
-fn addresses(probe: &Probe) -> Vec<SocketAddr> {
+pub fn addresses(probe: &Probe) -> Vec<SocketAddr> {
     let Some((host, port)) = probe.endpoint() else { return Vec::new() };
     let addresses = match host {
         Host::Name(name) => addresses_of(name),
@@ -86,7 +86,7 @@ fn addresses(probe: &Probe) -> Vec<SocketAddr> {
     addresses.into_iter().map(|ip| (ip, port).into()).collect()
 }
 
-fn connect(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub fn connect(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(address, limit)?;
     if is_self_connected(&stream) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
 }
@@ -108,7 +108,7 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
     if matches!(verdict, Verdict::Foreign(_)) {
         return Found::Good(place, verdict);
     }
-    let found = match ask(&stream, host, *port, path) {
+    let found = match ask(&stream, host, *port, path, ANSWER) {
         Ok(Some(200..=399)) => Found::Good(place, verdict),
         Ok(Some(code)) => Found::NotYet(format!("{probe} answers with {code}")),
         Ok(None) => Found::NotYet(format!("{place} answers, but not in HTTP")),
@@ -125,13 +125,13 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
 }
 
 /// Sends the request, and gives back the code in the first line of the answer; `None` if it is not in HTTP.
-fn ask(mut stream: &TcpStream, host: &Host, port: u16, path: &str) -> io::Result<Option<u16>> {
-    let until = Instant::now() + ANSWER;
+pub fn ask(mut stream: &TcpStream, host: &Host, port: u16, path: &str, limit: Duration) -> io::Result<Option<u16>> {
+    let until = Instant::now() + limit;
     let port = if port == 80 { String::new() } else { format!(":{port}") };
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}{port}\r\nUser-Agent: reloadrun\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
-    stream.set_write_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(limit))?;
     stream.write_all(request.as_bytes())?;
     let mut line = Vec::new();
     let mut buffer = [0; 512];

@@ -7,6 +7,7 @@ mod attempt;
 mod machine;
 mod notify;
 mod owner;
+pub mod place;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -101,7 +101,7 @@ fn foreign(process: &Process) -> Verdict {
 
 /// The inodes of the sockets that take connections to this address. The kernel prefers a socket that is bound to the very
 /// address over one for all addresses, and IPv4 over IPv6 that takes both; equals share the connections (SO_REUSEPORT).
-fn accepting(listening: &[TcpListening], to: SocketAddr) -> Vec<u64> {
+pub fn accepting(listening: &[TcpListening], to: SocketAddr) -> Vec<u64> {
     let ip = to.ip().to_canonical();
     let class = |one: &TcpListening| {
         let bound = one.address.ip();

@@ -13,6 +13,7 @@ use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, 
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
+use crate::verdict::Reason;
 
 fn hostile() -> String {
     HOSTILE.to_owned()
@@ -33,6 +34,7 @@ fn changes() -> ChangeSet {
 /// Every kind of event, each text in it hostile.
 fn every_event() -> Vec<What> {
     let watching = |polled| Watching {
+        narrows: polled == 1,
         patterns: vec![hostile()],
         root: hostile(),
         directories: 2,
@@ -84,6 +86,12 @@ fn every_event() -> Vec<What> {
         What::Finished { code: ExitCode::USAGE, reason: hostile() },
         What::Paused,
         What::Resumed,
+        What::ReloadAsked { path: hostile() },
+        What::ReloadProven { path: hostile(), took_ms: 1.0, requests: Some(2) },
+        What::CheckStarted { command: hostile(), address: Some(hostile()) },
+        What::CheckEnded { status: CommandStatus::CannotRun(hostile()), ran_ms: 1.0 },
+        What::Judged { failure: Some(Reason::Leaked), message: hostile() },
+        What::Judged { failure: None, message: hostile() },
     ];
     events.into_iter().chain(every_degraded(HOSTILE).into_iter().map(What::Degraded)).collect()
 }
@@ -115,13 +123,18 @@ fn number(what: &What) -> usize {
         What::Paused => 21,
         What::Resumed => 22,
         What::MainProcess { .. } => 23,
-        What::Serving { .. } => 24,
+        What::ReloadAsked { .. } => 24,
+        What::ReloadProven { .. } => 25,
+        What::CheckStarted { .. } => 26,
+        What::CheckEnded { .. } => 27,
+        What::Judged { .. } => 28,
+        What::Serving { .. } => 29,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 25];
+    let mut seen = [false; 30];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -57,6 +57,11 @@ impl Human {
         }
     }
 
+    /// The command has the terminal: what comes later than its own first words would stand in the middle of what is typed.
+    pub fn leave_terminal_to_command(&mut self) {
+        self.discovers = false;
+    }
+
     /// Takes over what a new configuration says.
     pub fn adapt(&mut self, color: bool, verbosity: Verbosity, clear: bool) {
         (self.color, self.verbosity, self.clear) = (color, verbosity, clear);
@@ -129,7 +134,27 @@ impl Human {
             What::Ran { status, ran_ms } if status.code() != ExitCode::SUCCESS => {
                 (Tone::Bad, format!("the run for the change {status} after {}", milliseconds(*ran_ms)))
             }
+            What::Judged { failure: Some(reason), message } => (Tone::Bad, format!("failed ({reason}): {message}")),
             _ if self.verbosity == Verbosity::Quiet => return None,
+            What::Judged { failure: None, message } => (Tone::Good, format!("passed: {message}")),
+            What::ReloadAsked { path } => (Tone::Plain, format!("touching {path}, to prove that a reload works")),
+            What::ReloadProven { took_ms, requests, .. } => {
+                let requests = match requests {
+                    Some(1) => ", and the request meanwhile was answered".to_owned(),
+                    Some(count) => format!(", and all {count} requests meanwhile were answered"),
+                    None => String::new(),
+                };
+                (Tone::Good, format!("the reload works: ready again after {}{requests}", milliseconds(*took_ms)))
+            }
+            What::CheckStarted { command, address } => {
+                let address =
+                    address.as_ref().map(|address| format!("the server at {address} with ")).unwrap_or_default();
+                (Tone::Plain, format!("checking {address}`{command}`"))
+            }
+            What::CheckEnded { status, ran_ms } => {
+                let tone = if status.code() == ExitCode::SUCCESS { Tone::Plain } else { Tone::Bad };
+                (tone, format!("the check {status} after {}", milliseconds(*ran_ms)))
+            }
             What::Hint { message } => (Tone::Plain, message.clone()),
             What::Paused => {
                 (Tone::Plain, "paused: changes are collected, and lead to nothing until it is resumed".into())
@@ -282,7 +307,7 @@ impl Human {
 }
 
 fn watched(watching: &Watching) -> String {
-    let Watching { patterns, root, directories, backend, polled, .. } = watching;
+    let Watching { patterns, root, directories, backend, polled, narrows, .. } = watching;
     let what = match patterns.as_slice() {
         [] => format!("everything in {root}"),
         patterns => format!("'{}'", patterns.join(";")),
@@ -292,6 +317,11 @@ fn watched(watching: &Watching) -> String {
         all if all == directories => ", polled".to_owned(),
         some => format!(", {some} of them polled"),
     };
+    if *narrows {
+        // How much is walked is not how much counts.
+        let of = if patterns.is_empty() { String::new() } else { format!(", of {what}") };
+        return format!("watching only what the command reads{of} ({backend}{polled})");
+    }
     format!("watching {what}: {} ({backend}{polled})", watching.extent())
 }
 

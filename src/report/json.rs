@@ -52,7 +52,13 @@ fn details(what: &What) -> Value {
             "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
         }),
         What::Discovered(discovered) => serde_json::to_value(discovered).unwrap_or_default(),
-        What::Watching(watching) => serde_json::to_value(watching).unwrap_or_default(),
+        What::Watching(watching) => {
+            let mut details = serde_json::to_value(watching).unwrap_or_default();
+            if let Some(details) = details.as_object_mut().filter(|_| !watching.narrows) {
+                details.remove("narrows");
+            }
+            details
+        }
         What::Changed { action, changes: _ } => json!({ "action": action.to_string() }),
         What::Stopping { signal, reason } => json!({ "signal": signal.to_string(), "reason": reason }),
         What::StillStopping { signal, reason, took_ms, kill_in_ms, main_ended } => json!({
@@ -74,6 +80,15 @@ fn details(what: &What) -> Value {
         What::MainProcess { pid } => json!({ "pid": pid }),
         What::Ready { after_ms } => json!({ "after_ms": after_ms }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
+        What::ReloadAsked { path } => json!({ "path": path }),
+        What::ReloadProven { path, took_ms, requests } => {
+            json!({ "path": path, "took_ms": took_ms, "requests": requests })
+        }
+        What::CheckStarted { command, address } => json!({ "command": command, "address": address }),
+        What::CheckEnded { status, ran_ms } => ended(status, *ran_ms),
+        What::Judged { failure, message } => json!({
+            "passed": failure.is_none(), "reason": failure, "message": message,
+        }),
         What::Finished { code, reason } => json!({ "code": code, "reason": reason }),
     }
 }

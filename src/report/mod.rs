@@ -94,6 +94,11 @@ impl Reporter {
         Ok(Reporter { human, human_sink: Sink::to(standard_error().ok()), json_sink, complained: false })
     }
 
+    /// The command has the terminal, perhaps with a prompt: nothing is said that is no answer to anything.
+    pub fn leave_terminal_to_command(&mut self) {
+        self.human.leave_terminal_to_command();
+    }
+
     /// Takes over what a new configuration says of colour, verbosity and clearing; the sinks stay as they are.
     pub fn adapt(&mut self, config: &Config) {
         self.human.adapt(use_color(config), config.verbosity, clears(config));
@@ -131,6 +136,13 @@ impl Reporter {
             let what = What::Degraded(Degraded::NoRoomForEvents { kept: MOST_PENDING });
             let event = Event { generation: event.generation, what };
             self.human_sink.push(&self.human.text(&event).unwrap_or_default());
+        }
+    }
+
+    /// Passes on an event of another process, as it is.
+    pub fn relay(&mut self, line: &str) {
+        if let Some(sink) = &mut self.json_sink {
+            sink.push(&format!("{line}\n"));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::os::signals::Signal;
 use crate::protocol::{Report, Response};
 use crate::supervisor::keyboard::Key;
 use crate::supervisor::life::TWICE;
-use crate::supervisor::machine::{Action, Input, Rules};
+use crate::supervisor::machine::{Input, Rules};
 use crate::supervisor::server::ClientId;
 use std::time::Duration;
 
@@ -69,10 +69,23 @@ fn q_ends_and_q_again_kills_and_the_others_only_show() {
 }
 
 #[test]
-fn a_path_is_explained_by_whoever_has_the_filter() {
+fn a_path_is_explained_with_what_the_child_that_watches_knows_of_the_command() {
+    let explain = || asked(Request::explain("/a b".as_ref()));
+    let recalled = || report(Report::Recalled { known: Box::default() });
     let mut bench = Bench::after(OnExit::Wait, &[started()]);
-    let actions = bench.step(asked(Request::explain("/a b".as_ref())));
-    assert!(matches!(&actions[..], [Action::AnswerExplain(_, path)] if path.as_os_str() == "/a b"), "{actions:?}");
+    assert_eq!(bench.says(explain()), "recall 1");
+    assert_eq!(bench.says(Input::Tick), "", "it is waited for");
+    assert_eq!(bench.says(recalled()), "explain /a b");
+    assert_eq!(bench.says(recalled()), "", "once");
+    // One that is about to leave, or is gone, need not answer any more.
+    assert_eq!(bench.says(explain()), "recall 1");
+    assert_eq!(bench.says(changed(false, Response::Restart)), "tell changed; explain /a b");
+    assert_eq!(bench.says(explain()), "explain /a b");
+    // Nobody is there to take the answer.
+    let mut bench = Bench::after(OnExit::Wait, &[started()]);
+    bench.step(explain());
+    bench.step(Input::ClientGone(crate::supervisor::server::ClientId(1)));
+    assert_eq!(bench.says(recalled()), "");
 }
 
 /// Of a run that can show when its command is ready.
@@ -184,7 +197,7 @@ fn preparing(first: bool) -> Input {
 }
 
 fn prepared(code: u8, nothing_runs: bool, goes_on: bool) -> Input {
-    report(Report::Prepared { status: CommandStatus::Exited(code), ran_ns: 5, nothing_runs, goes_on })
+    report(Report::Prepared { status: CommandStatus::Exited(code), ran_ns: 5, nothing_runs, goes_on, told: false })
 }
 
 fn ran(code: u8, goes_on: bool) -> Input {

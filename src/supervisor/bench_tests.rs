@@ -32,6 +32,7 @@ pub fn rules(on_exit: OnExit) -> Rules {
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(5),
         probes: true,
+        overlaps: false,
     }
 }
 
@@ -58,7 +59,15 @@ pub fn started() -> Input {
 
 pub fn watching() -> Input {
     let (root, backend) = ("/".to_owned(), "inotify".to_owned());
-    report(Report::Watching(Watching { patterns: vec![], root, directories: 1, files: 1, backend, polled: 0 }))
+    report(Report::Watching(Watching {
+        patterns: vec![],
+        root,
+        directories: 1,
+        files: 1,
+        backend,
+        polled: 0,
+        narrows: false,
+    }))
 }
 
 pub fn changed(config: bool, response: Response) -> Input {
@@ -164,6 +173,8 @@ pub fn short(actions: &[Action]) -> String {
         Action::Send(_, Directive::Stop) => "send stop".to_owned(),
         Action::Send(of, Directive::Retire) => format!("retire {of}"),
         Action::Send(of, Directive::EndCommand) => format!("end command of {of}"),
+        Action::Send(of, Directive::HandOver) => format!("hand over {of}"),
+        Action::Send(of, Directive::Recall) => format!("recall {of}"),
         Action::Send(_, Directive::Signal { number }) => format!("send {number}"),
         Action::Send(_, Directive::Pause { on }) => format!("send pause {on}"),
         Action::Tell(_, What::Degraded(degraded @ Degraded::NotReplaced { .. })) => format!("tell {}", degraded.kind()),
@@ -175,7 +186,7 @@ pub fn short(actions: &[Action]) -> String {
         Action::EndLine => "end line".to_owned(),
         Action::Answer(_, answer) => format!("answer {}", answered(answer)),
         Action::AnswerStatus(_) => "answer status".to_owned(),
-        Action::AnswerExplain(_, path) => format!("explain {}", path.display()),
+        Action::AnswerExplain(_, path, _) => format!("explain {}", path.display()),
         Action::Follow(_) => "follow".to_owned(),
         Action::Show(shown) => format!("show {shown:?}"),
         Action::Sweep { .. } => "sweep".to_owned(),
@@ -215,8 +226,17 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(on_exit: OnExit, shares_terminal: bool) -> Bench {
+        Bench::with(rules(on_exit), shares_terminal)
+    }
+
+    /// With `--overlap`.
+    pub fn overlapping(on_exit: OnExit) -> Bench {
+        Bench::with(Rules { overlaps: true, ..rules(on_exit) }, false)
+    }
+
+    fn with(rules: Rules, shares_terminal: bool) -> Bench {
         let now = Instant::now();
-        let (machine, first) = Machine::begin(rules(on_exit), shares_terminal, now);
+        let (machine, first) = Machine::begin(rules, shares_terminal, now);
         assert_eq!(short(&first), "fork 1; start 1");
         Bench { machine, now, tree: vec![seen(7, 'T')], remains: Remains::Nobody }
     }

@@ -40,6 +40,8 @@ struct Outbox {
     signals: BTreeSet<i32>,
     pause: Option<bool>,
     barrier: Option<u64>,
+    hands_over: bool,
+    recalls: bool,
 }
 
 impl Outbox {
@@ -53,6 +55,8 @@ impl Outbox {
             Directive::Signal { number } => drop(self.signals.insert(number)),
             Directive::Pause { on } => self.pause = Some(on),
             Directive::Barrier { id } => self.barrier = Some(id),
+            Directive::HandOver => self.hands_over = true,
+            Directive::Recall => self.recalls = true,
         }
     }
 
@@ -83,6 +87,12 @@ impl Outbox {
         }
         if let Some(on) = self.pause.take() {
             return Some(Directive::Pause { on });
+        }
+        if std::mem::take(&mut self.hands_over) {
+            return Some(Directive::HandOver);
+        }
+        if std::mem::take(&mut self.recalls) {
+            return Some(Directive::Recall);
         }
         let signal = self.signals.pop_first().map(|number| Directive::Signal { number });
         signal.or_else(|| self.barrier.take().map(|id| Directive::Barrier { id }))

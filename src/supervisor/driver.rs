@@ -54,11 +54,14 @@ pub fn run(
     outlet: Vec<OutletSocket>,
 ) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
-    let reporter = Reporter::open(host.config())?;
+    let mut reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
     os::process::become_subreaper().map_err(refused)?;
     // Of two generations at a time, neither can have it.
     let shares_terminal = tty::is_stdin() && !host.config().overlap;
+    if shares_terminal {
+        reporter.leave_terminal_to_command();
+    }
     let now = Instant::now();
     let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
     let (listener, no_control) = match control {
@@ -323,7 +326,9 @@ impl Driver<'_> {
                 let answer = Answer::Status(Box::new(self.status()));
                 self.reception.server.answer(client, &answer);
             }
-            Action::AnswerExplain(client, path) => self.reception.explain(client, &path, &*self.host),
+            Action::AnswerExplain(client, path, known) => {
+                self.reception.explain(client, &path, *known, &*self.host);
+            }
             Action::Follow(client) => self.reception.server.follow(client),
             Action::Show(Shown::Keys) => self.reporter.show(&[KEYS.to_owned()]),
             Action::Show(Shown::Status) => self.reporter.show(&in_words(&self.status())),
@@ -507,5 +512,6 @@ fn rules(config: &Config) -> Rules {
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
         probes: config.ready.is_some(),
+        overlaps: config.overlap,
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::discover::Kept;
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::listen::OutletSocket;
 use crate::os::signals::Signal;
@@ -35,8 +36,9 @@ pub trait Host {
     /// Whether a change of this file counts.
     fn counts(&self, path: &Path) -> bool;
 
-    /// Whether a change of this path would count, and what it leads to, in words. May take long.
-    fn explain(&self, path: &Path) -> (bool, String);
+    /// Whether a change of this path would count, and what it leads to, in words, with what is known of the files of the
+    /// command. May take long, and is for a process that does nothing else.
+    fn explain(&self, path: &Path, known: Kept) -> (bool, String);
 
     /// Whether the caller of reloadrun ignored a signal.
     fn caller_ignores(&self, signal: Signal) -> bool;

@@ -112,6 +112,8 @@ pub struct Life {
     pub readiness: Readiness,
     /// Keys that the command got from the terminal.
     pub keys: Keys,
+    /// Whether it was asked to hand over, so that the next generation starts beside it.
+    pub hands_over: bool,
     /// When to see whether a Ctrl-Z has left the command hanging.
     stuck_at: Option<Instant>,
 }
@@ -130,6 +132,7 @@ impl Life {
             ended: None,
             readiness: Readiness::NotYet,
             keys: Keys::default(),
+            hands_over: false,
             stuck_at: None,
         }
     }

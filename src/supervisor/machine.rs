@@ -27,7 +27,9 @@
 //! | the same, it waits | the same             | -                                           | host: retire, policy      | only that tree ends |
 //!
 //! *Retire*: the child ends its command and leaves, and nothing follows. A newest that is not ready stops for a change as
-//! without `--overlap`, and the host stays. An end is asked of everyone, and comes when the last one has left.
+//! without `--overlap`, and the host stays. `reloadrun restart` has one that is ready hand over as a change does. A host whose
+//! command may not be traced ends it and leaves; if the newest has failed, another one follows. An end is asked of everyone, and
+//! comes when the last one has left.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +81,7 @@ pub struct Machine {
 impl Machine {
     /// Begins; the first child is the first action.
     pub fn begin(rules: Rules, shares_terminal: bool, now: Instant) -> (Machine, Vec<Action>) {
-        let (succession, first) = Succession::begin(now);
+        let (succession, first) = Succession::begin(rules.overlaps, now);
         let machine = Machine {
             rules,
             shares_terminal,
@@ -241,15 +243,17 @@ impl Machine {
                 self.succession.behind.changes = changes;
             }
             // The command does not have it yet.
-            Report::Prepared { status: CommandStatus::Exited(0), ran_ns, .. } => {
-                actions.push(tell(What::Prepared { ran_ms: ran_ns as f64 / 1e6 }));
+            Report::Prepared { status: CommandStatus::Exited(0), ran_ns, told, .. } => {
+                let what = What::Prepared { ran_ms: ran_ns as f64 / 1e6 };
+                actions.extend((!told).then(|| tell(what)));
             }
-            Report::Prepared { status, ran_ns, nothing_runs, goes_on } => {
+            Report::Prepared { status, ran_ns, nothing_runs, goes_on, told } => {
                 if !goes_on {
                     life.work = Work::Unprepared(status.clone());
                 }
                 let (ran_ms, command_runs) = (ran_ns as f64 / 1e6, life.command_runs);
-                actions.push(tell(What::PrepareFailed { status: status.clone(), ran_ms, command_runs }));
+                let what = What::PrepareFailed { status: status.clone(), ran_ms, command_runs };
+                actions.extend((!told).then(|| tell(what)));
                 let is_up = life.is_up();
                 if nothing_runs
                     && is_up
@@ -347,11 +351,12 @@ impl Machine {
             }
             // Nobody has asked.
             Report::Passed { id } => self.wishes.passed(of, id),
+            Report::Recalled { known } => self.wishes.recalled(of, &known, actions),
             Report::Leaving { end, hands_over, carried } => {
                 if of == self.succession.generation {
                     self.succession.carried = carried;
                 }
-                self.succession.left(of, end, hands_over, now, actions);
+                self.succession.left(of, (end, hands_over), self.rules.stop_timeout, now, actions);
             }
         }
     }

@@ -1,15 +1,16 @@
 //! Two generations at a time (`--overlap`).
 
 use super::bench::{
-    Bench, FIRST_DELAY, HANGS, changed, exited, handed_over, leaving, not_ready, ready, report, restarting, short,
-    signal, started, stopped, stopping,
+    Bench, FIRST_DELAY, HANGS, asked, changed, exited, handed_over, leaving, not_ready, ready, report, restarting,
+    short, signal, started, stopped, stopping,
 };
 use crate::config::OnExit;
-use crate::degraded::Loss;
+use crate::control::Request;
+use crate::degraded::{Degraded, Loss};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
-use crate::protocol::{Report, Response};
+use crate::protocol::{Report, Response, StopReason};
 use crate::supervisor::life::Readiness;
 use crate::supervisor::machine::{Action, Input};
 use std::time::Duration;
@@ -202,4 +203,49 @@ fn the_stop_of_the_one_before_does_not_belong_to_the_next_start() {
         matches!(&started[..], [Action::Tell(_, crate::event::What::Started { stop_ms: None, .. })]),
         "{started:?}"
     );
+}
+
+#[test]
+fn a_restart_that_was_asked_for_starts_the_next_one_beside_the_one_that_is_ready() {
+    let overlapping = |inputs: &[Input]| {
+        let mut bench = Bench::overlapping(OnExit::Wait);
+        inputs.iter().for_each(|input| drop(bench.step(input.clone())));
+        bench
+    };
+    let mut bench = overlapping(&[started(), ready()]);
+    assert_eq!(bench.says(asked(Request::Restart)), "hand over 1; fork 2; answer restart 2 false");
+    assert_eq!(bench.says(asked(Request::Restart)), "answer restart 2 true");
+    assert_eq!(bench.says(handed_over(true)), "start 2");
+    assert_eq!(bench.says(started()), "tell started");
+    assert_eq!(bench.says(ready()), "tell ready; retire 1");
+    // An end meanwhile is asked of it as always.
+    let mut bench = overlapping(&[started(), ready(), asked(Request::Restart)]);
+    assert_eq!(bench.says(signal(Signal::TERM)), "dismiss 2; send stop");
+    // One that is not ready is no better than none.
+    let mut bench = overlapping(&[started()]);
+    assert_eq!(bench.says(asked(Request::Restart)), "send stop; fork 2; answer restart 2 false");
+}
+
+#[test]
+fn a_host_whose_command_may_not_be_traced_ends_it_and_is_not_missed() {
+    let needs = |program: &str| Degraded::NeedsRights { program: program.into(), starts_again: true };
+    let untraced = || report(Report::Untraced(needs("/bin/su")));
+    let rights = || report(Report::Stopping { reason: StopReason::Rights });
+    let mut bench = side_by_side(OnExit::Wait);
+    assert_eq!(says(&mut bench, ONE, untraced()), "tell degraded");
+    says(&mut bench, ONE, rights());
+    assert_eq!(says(&mut bench, ONE, leaving(ChildEnd::Reload)), "release", "the second is on its way");
+    assert_eq!(bench.says(ready()), "tell ready");
+    // The newest has failed, so another follows, untraced.
+    let mut bench = side_by_side(OnExit::Wait);
+    bench.step(exited(1));
+    says(&mut bench, ONE, untraced());
+    assert!(!bench.machine.traces());
+    says(&mut bench, ONE, rights());
+    assert_eq!(says(&mut bench, ONE, leaving(ChildEnd::Reload)), "release; send stop");
+    assert_eq!(bench.says(leaving(ChildEnd::Ended)), "release; start 3");
+    // One that is being replaced.
+    let mut bench = side_by_side(OnExit::Wait);
+    bench.step(ready());
+    assert_eq!(says(&mut bench, ONE, leaving(ChildEnd::Reload)), "release");
 }

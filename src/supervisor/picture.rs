@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::Config;
 use crate::control::{Complaint, ConfigInUse, Greeting, LastChange, State, Status};
 use crate::degraded::Degraded;
-use crate::event::{Effect, Event, WaitingFor, Watching, What};
+use crate::event::{Discovered, Effect, Event, WaitingFor, Watching, What};
 use crate::generation::Generation;
 
 /// So many changed files are kept.
@@ -32,7 +32,11 @@ pub struct Picture {
     /// The generation that still ran when the present one started, with its pid (`--overlap`).
     before: Option<(Generation, i32)>,
     last_exit: Option<String>,
+    /// How the last preparation failed, and whether the command of the generation was started before that.
+    prepare_failed: Option<String>,
+    started: bool,
     watching: Option<Watching>,
+    discovered: Option<Discovered>,
     last_change: Option<LastChange>,
     complaints: Vec<Heard>,
     loaded: bool,
@@ -50,7 +54,10 @@ impl Picture {
             ready: None,
             before: None,
             last_exit: None,
+            prepare_failed: None,
+            started: false,
             watching: None,
+            discovered: None,
             last_change: None,
             complaints: Vec::new(),
             loaded: false,
@@ -72,6 +79,7 @@ impl Picture {
             What::Started { pid, restart_ms, changes, .. } => {
                 self.before = self.command_pid.map(|pid| (self.generation, pid));
                 (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
+                self.started = true;
                 self.ready = shows_ready.then_some(false);
                 self.since = (wall, now);
                 self.complaints.retain(|heard| heard.lasts);
@@ -89,6 +97,9 @@ impl Picture {
                 if let Some((generation, pid)) = self.before.take() {
                     (self.state, self.generation, self.command_pid) = (State::Running, generation, Some(pid));
                     self.ready = shows_ready.then_some(true);
+                } else if self.command_pid.is_some() {
+                    // The next one was not started at all.
+                    self.state = State::Running;
                 }
             }
             // The command has nothing to do with it.
@@ -120,6 +131,14 @@ impl Picture {
             What::Exited { status, .. } => {
                 (self.command_pid, self.last_exit, self.ready) = (None, Some(status.to_string()), None);
             }
+            What::Prepared { .. } => self.prepare_failed = None,
+            What::PrepareFailed { status, .. } => {
+                self.prepare_failed = Some(status.to_string());
+                if self.command_pid.is_none() && event.generation != self.generation {
+                    (self.generation, self.started) = (event.generation, false);
+                }
+            }
+            What::Discovered(discovered) => self.discovered = Some(*discovered),
             What::Waiting(WaitingFor::Change) => self.state = State::Waiting,
             What::Waiting(WaitingFor::Delay(_)) => self.state = State::Delayed,
             What::Watching(watching) => self.watching = Some(watching.clone()),
@@ -167,6 +186,9 @@ impl Picture {
             ready: self.ready,
             paused,
             last_exit: self.last_exit.clone(),
+            prepare_failed: self.prepare_failed.clone(),
+            started: self.started,
+            discovered: self.discovered,
             watching: self.watching.clone(),
             last_change: self.last_change.clone(),
             degraded: self.complaints.iter().map(|heard| heard.complaint.clone()).collect(),
@@ -192,7 +214,7 @@ mod tests {
     use super::Picture;
     use crate::change::{Change, ChangeSet};
     use crate::config::tests::config;
-    use crate::control::{Greeting, PROTOCOL, State};
+    use crate::control::{Greeting, PROTOCOL, State, in_words};
     use crate::degraded::Degraded;
     use crate::event::{Effect, Event, StopReason, WaitingFor, What};
     use crate::exit_code::{CommandStatus, ExitCode};
@@ -260,5 +282,50 @@ mod tests {
         assert_eq!(status.last_exit.as_deref(), Some("exited with 3"));
         let last = status.last_change.unwrap();
         assert_eq!((last.action.as_str(), last.led_to, last.restart_ms), ("restart", Some(second), Some(5.0)));
+    }
+
+    #[test]
+    fn a_command_that_was_never_started_has_not_ended() {
+        let (wall, now) = (SystemTime::UNIX_EPOCH, Instant::now());
+        let mut picture = Picture::new(wall, now);
+        let first = Generation::FIRST;
+        let mut take = |generation, what| {
+            picture.take(&Event { generation, what }, false, |_, _| serde_json::Value::Null, wall, now);
+            let (word, web) = ("w".to_owned(), Some("web".to_owned()));
+            let greeting = Greeting {
+                reloadrun: "1".into(),
+                protocol: PROTOCOL,
+                pid: 1,
+                name: web,
+                directory: word.clone(),
+                command: word,
+            };
+            in_words(&picture.status(&greeting, &config(Path::new("/d"), "", ""), false, now))[2].clone()
+        };
+        let failed = |command_runs| What::PrepareFailed { status: CommandStatus::Exited(9), ran_ms: 1.0, command_runs };
+        let started = |pid| What::Started {
+            pid,
+            command: "app".into(),
+            changes: ChangeSet::default(),
+            stop_ms: None,
+            restart_ms: None,
+        };
+        let exited = || What::Exited { status: CommandStatus::Exited(3), ran_ms: 1.0 };
+        take(first, failed(false));
+        let never = "was not started: the preparation exited with 9 0 ms ago; waiting for a change";
+        assert_eq!(take(first, What::Waiting(WaitingFor::Change)), format!("the command of generation 1 {never}"));
+        take(first, What::Prepared { ran_ms: 1.0 });
+        assert_eq!(take(first, started(7)), "generation 1 has been running for 0 ms (pid 7)");
+        let runs = "generation 1 has been running for 0 ms (pid 7); the last change could not be prepared (the preparation exited with 9)";
+        assert_eq!(take(first, failed(true)), runs);
+        take(first, What::Prepared { ran_ms: 1.0 });
+        take(first, exited());
+        let ended = "the command of generation 1 exited with 3 0 ms ago; waiting for a change";
+        assert_eq!(take(first, What::Waiting(WaitingFor::Change)), ended);
+        take(first.next(), failed(false));
+        assert_eq!(
+            take(first.next(), What::Waiting(WaitingFor::Change)),
+            format!("the command of generation 2 {never}")
+        );
     }
 }

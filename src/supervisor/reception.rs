@@ -12,6 +12,7 @@ use super::server::{ClientId, Said, Server};
 use super::step::Input;
 use crate::config::Config;
 use crate::control::{Answer, Greeting, PROTOCOL, Status, line};
+use crate::discover::Kept;
 use crate::escape::quoted;
 use crate::event::Event;
 use crate::exit_code::ExitCode;
@@ -94,12 +95,12 @@ impl Reception {
 
     /// Answers whether a change would count, from a process of its own: that may need a walk over a large tree, and here
     /// nothing may take long.
-    pub fn explain(&mut self, client: ClientId, path: &Path, host: &dyn Host) {
+    pub fn explain(&mut self, client: ClientId, path: &Path, known: Kept, host: &dyn Host) {
         let Some(connection) = self.server.take(client).map(OwnedFd::from) else { return };
         // Where none can be forked, the client sees the end of the connection.
         let _ = fork_child(|| {
             close_all_but(&[&connection]);
-            let (counts, message) = host.explain(path);
+            let (counts, message) = host.explain(path, known);
             let line = line(&Answer::Explain { counts, message });
             write_until(connection.as_fd(), line.as_bytes(), Instant::now() + TO_TAKE);
             ExitCode::SUCCESS

@@ -13,6 +13,7 @@ use crate::config::{OnChange, OnExit};
 use crate::control::{Answer, Request};
 use crate::damping::Series;
 use crate::degraded::Loss;
+use crate::discover::Kept;
 use crate::event::What;
 use crate::exit_code::ExitCode;
 use crate::generation::Generation;
@@ -38,6 +39,8 @@ pub struct Rules {
     pub stop_timeout: Duration,
     /// Whether there is a probe that tells when the command is ready.
     pub probes: bool,
+    /// Whether the next generation starts beside the one that runs (`--overlap`). It never changes.
+    pub overlaps: bool,
 }
 
 /// Something that happened to the supervisor.
@@ -115,8 +118,8 @@ pub enum Action {
     Answer(ClientId, Answer),
     /// Answers a client with how things are.
     AnswerStatus(ClientId),
-    /// Answers a client whether a change of this path would count.
-    AnswerExplain(ClientId, PathBuf),
+    /// Answers a client whether a change of this path would count, with what is known of the files of the command.
+    AnswerExplain(ClientId, PathBuf, Box<Kept>),
     /// Lets a client follow the events.
     Follow(ClientId),
     /// Tells the person at the terminal, and nobody else.

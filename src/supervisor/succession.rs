@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::behind::{Behind, Said};
-use super::life::{Life, State};
+use super::life::{Life, Readiness, State};
 use super::lives::Lives;
 use super::step::Action;
 use super::sweep::{Remains, Sweep};
@@ -28,6 +28,8 @@ pub struct Succession {
     pub lives: Lives,
     /// The last generation that was told to start, or that no child could be had for.
     pub generation: Generation,
+    /// Whether the next one starts beside the one that runs.
+    overlaps: bool,
     /// What leads to the next start.
     pub behind: Behind,
     /// What was said already.
@@ -73,13 +75,14 @@ struct Lost {
 
 impl Succession {
     /// The first child is the first action.
-    pub fn begin(now: Instant) -> (Succession, Vec<Action>) {
+    pub fn begin(overlaps: bool, now: Instant) -> (Succession, Vec<Action>) {
         let generation = Generation::FIRST;
         let mut lives = Lives::default();
         lives.add(Life::new(generation, State::Starting, now));
         let succession = Succession {
             lives,
             generation,
+            overlaps,
             behind: Behind::default(),
             said: Said::default(),
             damping: Damping::default(),
@@ -153,10 +156,18 @@ impl Succession {
     }
 
     /// A child has said its last word.
-    pub fn left(&mut self, of: Generation, end: ChildEnd, hands_over: bool, now: Instant, actions: &mut Vec<Action>) {
+    pub fn left(
+        &mut self,
+        of: Generation,
+        (end, hands_over): (ChildEnd, bool),
+        stop_timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(state) = self.lives.find(of).map(|life| life.state) else { return };
         let is_expected = match end {
-            ChildEnd::Reload => !matches!(state, State::Standby | State::Hosting | State::Retiring(_)),
+            // A host whose command may not be traced says so as well.
+            ChildEnd::Reload => state != State::Standby,
             ChildEnd::Ended => matches!(state, State::Renewing(_) | State::Retiring(_)),
             ChildEnd::Failed => false,
         };
@@ -173,6 +184,11 @@ impl Succession {
             self.finish_when_alone(now, actions);
         } else if matches!(state, State::Retiring(_)) {
             // The next one runs already.
+        } else if state == State::Hosting {
+            // The next one is on its way, unless it has failed and only watches.
+            if self.lives.newest().is_some_and(|newest| newest.state == State::Waiting) {
+                self.renew(stop_timeout, now, actions);
+            }
         } else if end == ChildEnd::Reload && life.keys.mean_the_end() {
             let (signal, code) = (Signal::INT, ExitCode::of_signal(Signal::INT.number()));
             self.finish(code, format!("{signal} from the terminal"), now, actions);
@@ -318,7 +334,8 @@ impl Succession {
         actions.push(Action::Fork(generation));
     }
 
-    /// The command is ended, and the next generation follows. Says whether that is news: it may be on its way already.
+    /// The command is ended, and the next generation follows; with `--overlap` that starts beside a command that is ready.
+    /// Says whether that is news: it may be on its way already.
     pub fn renew(&mut self, stop_timeout: Duration, now: Instant, actions: &mut Vec<Action>) -> bool {
         let Some(life) = self.lives.newest_mut() else {
             // Nobody has a child; the next one comes at once, if nothing has to be swept first.
@@ -328,6 +345,14 @@ impl Succession {
             return false;
         }
         let generation = life.generation;
+        if self.overlaps && life.state == State::Running && matches!(life.readiness, Readiness::Ready(_)) {
+            let is_news = !std::mem::replace(&mut life.hands_over, true);
+            if is_news {
+                actions.push(Action::Send(generation, Directive::HandOver));
+                self.fork_standby(now, actions);
+            }
+            return is_news;
+        }
         life.leaves(State::Renewing, stop_timeout, now);
         actions.push(Action::Send(generation, Directive::Stop));
         self.fork_standby(now, actions);

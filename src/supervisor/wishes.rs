@@ -1,5 +1,6 @@
 //! What clients and keys ask for, and what it leads to. Pure.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::keyboard::Key;
@@ -9,6 +10,7 @@ use super::step::{Action, Shown};
 use super::succession::Succession;
 use super::waits::{Standing, Waits};
 use crate::control::{Answer, Request};
+use crate::discover::Kept;
 use crate::event::What;
 use crate::generation::Generation;
 use crate::protocol::Directive;
@@ -31,6 +33,8 @@ pub struct Wishes {
     paused: bool,
     /// Who waits until his saves are live.
     waits: Waits,
+    /// Who asks whether a path counts, and whose child was asked what it knows.
+    explains: Vec<(ClientId, PathBuf, Generation)>,
 }
 
 impl Wishes {
@@ -42,6 +46,7 @@ impl Wishes {
     /// A client is gone.
     pub fn forget(&mut self, client: ClientId) {
         self.waits.forget(client);
+        self.explains.retain(|(asks, ..)| *asks != client);
     }
 
     /// A client asks; `from_tree` if it descends from us.
@@ -57,7 +62,17 @@ impl Wishes {
         let answer = match request {
             Request::Status => Action::AnswerStatus(client),
             Request::Events => Action::Follow(client),
-            Request::Explain { path, bytes } => Action::AnswerExplain(client, Request::path(path, bytes)),
+            Request::Explain { path, bytes } => {
+                let path = Request::path(path, bytes);
+                match succession.lives.newest().filter(|life| life.watches()).map(|life| life.generation) {
+                    Some(watching) => {
+                        self.explains.push((client, path, watching));
+                        actions.push(Action::Send(watching, Directive::Recall));
+                        return consequence;
+                    }
+                    None => Action::AnswerExplain(client, path, Box::default()),
+                }
+            }
             Request::Restart => {
                 let answer = restart(succession, stop_timeout, now, actions);
                 consequence = Consequence::Restart;
@@ -114,12 +129,22 @@ impl Wishes {
         self.waits.passed(by, id);
     }
 
+    /// A child has told what it knows of the files of the command.
+    pub fn recalled(&mut self, by: Generation, known: &Kept, actions: &mut Vec<Action>) {
+        let answered = self.explains.extract_if(.., |(_, _, of)| *of == by);
+        actions.extend(answered.map(|(client, path, _)| Action::AnswerExplain(client, path, Box::new(known.clone()))));
+    }
+
     /// Answers whoever need not wait any more, after what is told, and before whatever ends it all.
     pub fn answer(&mut self, succession: &Succession, readiness: Readiness, actions: &mut Vec<Action>) {
+        let newest = succession.lives.newest();
+        // The next one will know it, but may be long in coming.
+        let asked = |of: Generation| newest.is_some_and(|life| life.generation == of && life.watches());
+        let unanswered = self.explains.extract_if(.., |(_, _, of)| !asked(*of));
+        actions.extend(unanswered.map(|(client, path, _)| Action::AnswerExplain(client, path, Box::default())));
         if self.waits.is_empty() {
             return;
         }
-        let newest = succession.lives.newest();
         let standing = match newest {
             _ if succession.is_over() => Standing::Over,
             // They lead to a generation that has not started.

@@ -156,7 +156,7 @@ impl Watcher {
     pub fn watching(&self, patterns: Vec<String>, root: String) -> Watching {
         let (backend, directories, polled) = self.survey.coverage.summary();
         let files = self.survey.ledger.snapshot.len();
-        Watching { patterns, root, directories, files, backend: backend.to_owned(), polled }
+        Watching { patterns, root, directories, files, backend: backend.to_owned(), polled, narrows: false }
     }
 
     /// Hints about patterns that match nothing, once everything is armed.

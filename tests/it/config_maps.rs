@@ -14,7 +14,7 @@ use crate::support::watched::{
 };
 
 /// A mounted volume.
-struct Volume {
+pub struct Volume {
     path: PathBuf,
     swaps: u32,
     /// Older kubelets create the symlinks of new keys before the swap, newer ones after it.
@@ -24,14 +24,15 @@ struct Volume {
 }
 
 impl Volume {
-    fn new(path: PathBuf) -> Volume {
+    /// An empty one.
+    pub fn new(path: PathBuf) -> Volume {
         fs::create_dir_all(&path).unwrap();
         Volume { path, swaps: 0, links_first: false, pause: Duration::ZERO }
     }
 
     /// Publishes these keys, which may have slashes, and their values, in the steps of the kubelet's
     /// `AtomicWriter.Write`. Returns how long the visible steps took.
-    fn publish(&mut self, keys: &[(&str, &str)]) -> Duration {
+    pub fn publish(&mut self, keys: &[(&str, &str)]) -> Duration {
         self.swaps += 1;
         let former = fs::read_link(self.path.join("..data")).ok();
         let name = format!("..2026_11_22_16_41_{:02}.{}", self.swaps % 60, 1_000_000 + self.swaps);

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::control::{answer, ask};
 use super::ends::{left_out, wrapped};
 use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
-use crate::support::session::Session;
-use crate::support::watched::names;
+use crate::support::session::{DEADLINE, Session};
+use crate::support::terminal::Terminal;
+use crate::support::watched::{is_installed, names};
 
 /// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
 fn shell(sandbox: &Sandbox, options: &[&str], at_start: &str, on_go: &str) -> Session {
@@ -273,4 +275,155 @@ fn a_process_that_cannot_be_read_narrows_nothing_and_runs_unharmed() {
     let started = session.wait_started(2);
     assert_eq!(names(&started), ["unread.txt"], "{}", session.account());
     session.stop();
+}
+
+/// What `reloadrun explain PATH` says, as soon as it says so: what was named a moment ago may not be known yet.
+fn explained(sandbox: &Sandbox, session: &Session, path: &str, parts: &[&str]) {
+    let mut said = String::new();
+    let until = std::time::Instant::now() + DEADLINE;
+    while !parts.iter().all(|part| said.contains(part)) {
+        assert!(std::time::Instant::now() < until, "{parts:?} are not in {said:?}: {}", session.account());
+        let output = ask(sandbox, &["explain", path]);
+        said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let counts = output.status.code() == Some(0);
+        assert_eq!(counts, said.contains("leads to a restart"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_asked_knows_what_its_command_has_read_and_written() {
+    for mode in ["add", "only"] {
+        let sandbox = Sandbox::new();
+        ["read.txt", "unread.txt"].iter().for_each(|name| drop(sandbox.write(name, "x")));
+        fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+        let reads = "cat read.txt ../lib.txt; test -e absent.txt; echo > out.txt";
+        let mut session = shell(&sandbox, &["--discover", mode], reads, "cat unread.txt");
+        explained(&sandbox, &session, "read.txt", &["leads to a restart", "read by cat (pid ", " s after the start"]);
+        explained(&sandbox, &session, "../lib.txt", &["leads to a restart", "read by cat (pid "]);
+        explained(&sandbox, &session, "out.txt", &["does nothing", "the command writes it: sh (pid "]);
+        explained(&sandbox, &session, "absent.txt", &["leads to a restart", "looked for by sh (pid "]);
+        let unread = if mode == "only" { "has not read it" } else { "everything that is not ignored\n" };
+        explained(&sandbox, &session, "unread.txt", &[unread]);
+        go(&sandbox, &session);
+        explained(&sandbox, &session, "unread.txt", &["leads to a restart", "read by cat (pid "]);
+        // What the generation before knew is known to this one.
+        save(&sandbox, &mut session, &sandbox.path("read.txt"), 2);
+        explained(&sandbox, &session, "unread.txt", &["leads to a restart", "read by cat (pid "]);
+        session.stop();
+    }
+}
+
+#[test]
+fn what_a_preparation_reads_counts_and_what_it_writes_leads_to_nothing() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.beside().join("lib.in");
+    fs::write(&elsewhere, "x").unwrap();
+    ["here.in", "unread.in"].iter().for_each(|name| drop(sandbox.write(name, "x")));
+    let prepare =
+        "cat here.in ../lib.in > built.txt; date +%N > stamp.txt; cp built.txt copy.txt; mv copy.txt done.txt";
+    let options = ["--discover", "only", "--prepare", prepare];
+    let script = "cat built.txt; echo begun >> ../begun; exec sleep 600";
+    let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", script]));
+    session.wait_started(1);
+    wait_begun(&sandbox, &session, 1);
+    sandbox.write("unread.in", "y");
+    // An output that somebody edits is a source.
+    let sources =
+        [&elsewhere, &sandbox.path("here.in"), &elsewhere, &sandbox.path("here.in"), &sandbox.path("built.txt")];
+    for (generation, source) in (2..).zip(sources) {
+        fs::write(source, format!("saved before generation {generation}")).unwrap();
+        let started = session.wait_started(generation);
+        assert_eq!(names(&started), [source.file_name().unwrap().to_str().unwrap()], "{}", session.account());
+        wait_begun(&sandbox, &session, usize::try_from(generation).unwrap());
+    }
+    let preparations = session.events().iter().filter(|event| event["event"] == "preparing").count();
+    assert_eq!(preparations, 1 + sources.len(), "one for each start: {}", session.account());
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn a_preparation_that_needs_rights_gets_them() {
+    let Some((sandbox, program)) = with_root_inside() else {
+        return left_out("a set-uid program in a traced preparation: none can be had here");
+    };
+    let events = sandbox.events().display().to_string();
+    let prepare = format!("echo begun >> ../prepared; {program} rooted /nowhere/at/all 2>> ../said; cat app.txt");
+    let inner = sandbox.command(["--events", &events, "--prepare", &prepare, "--", "sleep", "600"]);
+    let [user, groups] = as_user();
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+    session.wait_started(1);
+    let said = fs::read_to_string(sandbox.beside().join("said")).unwrap_or_default();
+    assert!(said.contains("cannot write"), "it comes so far only as root: {said}");
+    assert_eq!(fs::read_to_string(sandbox.beside().join("prepared")).unwrap(), "begun\nbegun\n");
+    sandbox.write("fence.py", "");
+    session.wait_started(2);
+    let ended = session.stop();
+    assert_eq!((ended.count("degraded"), ended.count("started")), (1, 2), "{ended:#?}");
+    let prepared = fs::read_to_string(sandbox.beside().join("prepared")).unwrap();
+    assert_eq!(prepared, "begun\nbegun\nbegun\n", "the next one is not traced from the start");
+}
+
+#[test]
+fn the_first_line_says_what_counts_and_nothing_more_is_said_to_one_who_types() {
+    let at = |options: &[&str]| {
+        let (terminal, sandbox) = (Terminal::new(), Sandbox::new());
+        let mut inner = sandbox.command(["--events".as_ref(), sandbox.events().as_os_str()]);
+        inner.args(["--color", "never"]).args(options);
+        inner.args(["--", "sh", "-c", "cat ../../../etc/hostname ../lib.txt 2>/dev/null; exec cat"]);
+        fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+        let outer = wrapped(&["env", "--default-signal", "setsid", "--ctty"], &inner, &sandbox);
+        let mut session = Session::start_at(&terminal, outer, &sandbox);
+        session.wait_armed(1);
+        session.wait("discovered");
+        let status = answer(&sandbox, &["status"], 0);
+        let shown = terminal.shown();
+        session.stop();
+        (shown, status)
+    };
+    let (shown, status) = at(&["--discover", "only"]);
+    assert!(shown.contains("watching only what the command reads (inotify); running sh -c"), "{shown}");
+    assert!(!shown.contains(" that sh "), "{shown}");
+    assert!(
+        status.contains("the command reads 1 file that count (1 of them elsewhere) and writes 0 files"),
+        "{status}"
+    );
+    let (shown, status) = at(&["-v"]);
+    assert!(shown.contains(", 1 of them elsewhere"), "{shown}");
+    assert!(!status.contains("nothing else counts"), "{status}");
+    // Nobody types.
+    let sandbox = Sandbox::new();
+    sandbox.write("read.txt", "x");
+    let session = sandbox.start(["--discover", "only", "--", "sh", "-c", "cat read.txt; exec sleep 600"]);
+    session.wait_until("the second line", || session.stderr().contains("watching 1 file that sh -c "));
+    session.stop();
+}
+
+#[test]
+fn sudo_works_and_the_preparation_with_sudo_too() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("sudo in a traced command: only root can try it as another user");
+    };
+    if !is_installed("sudo", "sudo in a traced command") {
+        return;
+    }
+    let events = sandbox.events().display().to_string();
+    let [user, groups] = as_user();
+    // That user has no password, and so sudo says that it needs one. Without its rights it would say that.
+    let asks = "sudo -n true 2>> ../said";
+    let cases = [
+        vec!["--".to_owned(), "sh".to_owned(), "-c".to_owned(), format!("{asks}; exec sleep 600")],
+        ["--prepare", &format!("{asks}; true"), "--", "sleep", "600"].map(str::to_owned).to_vec(),
+    ];
+    for (number, words) in cases.iter().enumerate() {
+        let inner = sandbox.command([&["--events".to_owned(), events.clone()], &words[..]].concat());
+        let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+        let told = session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+        assert!(told["message"].as_str().unwrap().starts_with("sudo needs its rights: discovery is off"), "{told}");
+        session.wait_started(2 - number as u64);
+        let said = || fs::read_to_string(sandbox.beside().join("said")).unwrap_or_default();
+        session.wait_until("its word", || said().lines().count() > number);
+        assert!(!said().contains("no new privileges"), "{}", said());
+        assert_eq!(session.stop().count("degraded"), 1);
+    }
 }

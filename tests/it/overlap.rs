@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::control::answer;
 use super::ends::{pid_of, wrapped};
 use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session, apps};
@@ -317,4 +318,35 @@ fn a_changed_config_counts_for_the_next_generation_and_the_old_one_stays_until_t
     assert!(rejected["mistakes"][0].as_str().unwrap().contains("overlap cannot be changed"), "{rejected}");
     session.wait_where("ready", of(4));
     session.stop().assert_code(143);
+}
+
+#[test]
+fn a_restart_that_is_asked_for_starts_the_next_one_beside_the_old_one() {
+    let sandbox = Sandbox::new();
+    let mut session = start(&sandbox, &[]);
+    let old = first(&mut session, &sandbox);
+    sandbox.write("app.txt", READY);
+    session.wait_started(2);
+    session.wait_where("stopped", of(1));
+    assert!(gone(old));
+    wait_for_words(&session, &sandbox, 2);
+    let ready = |generation| move |seen: &Value| seen["event"] == "ready" && seen["generation"] == generation;
+    session.wait_until("ready", || session.events().iter().any(ready(2)));
+    let old = tree(&sandbox, session.events().iter().find(|seen| seen["event"] == "started" && of(2)(seen)).unwrap());
+    answer(&sandbox, &["pause"], 0);
+    sandbox.write("app.txt", format!("while ! test -e go; do sleep 0.01; done; {READY}"));
+    let said = answer(&sandbox, &["restart"], 0);
+    assert!(said.contains("generation 3"), "{said}");
+    session.wait_started(3);
+    wait_for_words(&session, &sandbox, 3);
+    assert!(alive(old), "{}", session.account());
+    // What was saved in the pause is in it already, and that it is on its way is no second one.
+    answer(&sandbox, &["resume"], 0);
+    sandbox.write("go", "");
+    session.wait_where("ready", of(3));
+    session.wait_where("stopped", of(2));
+    assert!(gone(old));
+    let ended = session.stop();
+    ended.assert_code(143);
+    assert_eq!((ended.count("started"), ended.count("degraded")), (3, 0), "{ended:#?}");
 }

@@ -87,6 +87,9 @@ fn shell(name: &str, start: &str, load: &str) -> Option<Window> {
     let window = Window::new(&[name])?;
     window.line(&format!("mkdir -p bin; ln -s {} bin/reloadrun; PATH=$PWD/bin:$PATH", env!("CARGO_BIN_EXE_reloadrun")));
     window.wait_prompt("ready");
+    // Its name is completed. What happens to the window happens to it.
+    window.line("reloadrun --name worker-7 -q -w x -- sleep 600 < /dev/null & until reloadrun list | grep worker-7; do sleep 0.1; done");
+    window.wait_screen("worker-7  running");
     window.line(start);
     window.wait_prompt("started");
     window.line(load);
@@ -107,17 +110,23 @@ fn completes(window: &Window, typed: &str, expected: &[&str]) {
     });
     // Not Ctrl-C: the terminal would throw away the keys that follow.
     window.press(&["C-u", "C-l"]);
-    window.wait_until("an empty screen", || !window.screen().contains("reloadrun -"));
+    window.wait_until("an empty screen", || !window.screen().contains("reloadrun "));
 }
 
 /// What every shell completes.
 fn completes_words(window: &Window) {
+    completes(window, "reloadrun st", &["status", "stop"]);
+    completes(window, "reloadrun wait --ti", &["--timeout"]);
+    completes(window, "reloadrun explain app.t", &["app.txt"]);
+    completes(window, "reloadrun status --name work", &["worker-7"]);
     completes(window, "reloadrun --on-", &["--on-change", "--on-exit"]);
     completes(window, "reloadrun --on-exit re", &["--on-exit restart"]);
     completes(window, "reloadrun --backend=po", &["--backend=poll"]);
     completes(window, "reloadrun --on-change signal:US", &["USR1", "USR2"]);
     completes(window, "reloadrun --config app.t", &["app.txt"]);
     completes(window, "reloadrun -w x -- mkfif", &["mkfifo"]);
+    window.line("reloadrun stop --name worker-7");
+    window.wait_screen("stopping");
 }
 
 #[test]

@@ -15,8 +15,15 @@ const FROM_CLONE: &str = "cargo run --release -- ";
 const README_PORT: &str = "8008";
 
 /// The documents that are written for users, with command lines to copy.
-const FOR_USERS: [&str; 6] =
-    ["README.md", "docs/tutorial.md", "docs/guide.md", "docs/faq.md", "docs/events.md", "docs/control.md"];
+const FOR_USERS: [&str; 7] = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/guide.md",
+    "docs/ci.md",
+    "docs/faq.md",
+    "docs/events.md",
+    "docs/control.md",
+];
 
 /// The verbs that ask a run.
 const VERBS: [&str; 9] = ["list", "status", "restart", "stop", "pause", "resume", "events", "wait", "explain"];
@@ -241,13 +248,17 @@ fn every_command_line_in_the_documents_is_valid() {
                 count += 1;
                 continue;
             }
+            if words.first().is_some_and(|first| first == "ci") {
+                // What the reader has in the config file.
+                words.splice(1..1, ["--smoke", "true", "--ready", "notify"].map(str::to_owned));
+            }
             // Directories and files that exist only for the reader.
             for (index, option) in words.clone().iter().enumerate().take_while(|(_, word)| *word != "--") {
                 match option.as_str() {
                     "-C" | "--directory" => {
                         fs::create_dir_all(sandbox.path(&words[index + 1])).expect("it can be made")
                     }
-                    "-c" | "--config" | "--env-file" => drop(sandbox.write(&words[index + 1], "")),
+                    "-c" | "--config" | "--env-file" | "--prove-reload" => drop(sandbox.write(&words[index + 1], "")),
                     _ => {}
                 }
             }
@@ -398,6 +409,9 @@ fn events_of_jobs() -> Vec<serde_json::Value> {
     let mut session = sandbox.start(options.iter().chain(&["--", "sh", "-c", daemon]));
     session.wait("main_process");
     events.extend(session.stop().events);
+    let options = ["-w", "app.txt", "--ready", "exec:true", "--smoke", "true", "--prove-reload", "app.txt"];
+    sandbox.write("app.txt", "");
+    events.extend(sandbox.start(options.iter().chain(&["--", "sleep", "600"])).wait_end().events);
     events
 }
 

@@ -301,3 +301,59 @@ fn a_run_that_writes_a_watched_file_is_slowed_down_and_told() {
     session.wait_where("degraded", |event| event["kind"].as_str().is_some_and(|kind| kind == "restart_series"));
     session.stop().assert_code(143);
 }
+
+#[test]
+fn how_a_preparation_ended_is_told_in_a_pause_too_and_acted_on_after_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.py", "0");
+    let prepare = "until [ -e go ]; do sleep 0.02; done; rm go";
+    sandbox.write("go", "");
+    let mut session = sandbox.start(["-w", "*.py", "--prepare", prepare, "--", "sleep", "100"]);
+    session.wait_started(1);
+    sandbox.write("app.py", "1");
+    session.wait("preparing");
+    answer(&sandbox, &["pause"], 0);
+    sandbox.write("app.py", "2");
+    sandbox.write("go", "");
+    session.wait("prepared");
+    assert_eq!(session.starts(), 1);
+    answer(&sandbox, &["resume"], 0);
+    // What was saved meanwhile is prepared as well.
+    session.wait("preparing");
+    sandbox.write("go", "");
+    session.wait_started(2);
+    assert_eq!(count(&session, "prepared"), count(&session, "preparing"));
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn a_slow_queue_that_restarts_itself_is_told_and_slowed_down_like_a_fast_one() {
+    let sandbox = Sandbox::new();
+    // Longer than what a restart loop may take to be one.
+    let line = "sleep 2.2; date +%N > \"$(date +%N).txt\"";
+    let mut session = sandbox.start(["-w", "*.txt", "--on-change", "queue", "--", "sh", "-c", line]);
+    let kind = |event: &Value| event["kind"].as_str().is_some_and(|kind| kind == "restart_series");
+    let told = session.wait_where("degraded", kind);
+    assert!(told["generation"].as_u64().unwrap() <= 10, "{told}");
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn the_status_of_a_command_that_was_never_started_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.write("app.py", "broken");
+    let prepare = "grep -q fine app.py || exit 9";
+    let mut session = sandbox.start(["-w", "*.py", "--prepare", prepare, "--", "sleep", "600"]);
+    session.wait("waiting");
+    let said = answer(&sandbox, &["status"], 0);
+    assert!(said.contains("the command of generation 1 was not started: the preparation exited with 9"), "{said}");
+    sandbox.write("app.py", "fine");
+    session.wait_started(1);
+    let said = answer(&sandbox, &["status"], 0);
+    assert!(said.contains("generation 1 has been running") && !said.contains("prepar"), "{said}");
+    sandbox.write("app.py", "broken");
+    session.wait("prepare_failed");
+    let said = answer(&sandbox, &["status"], 0);
+    assert!(said.contains("the last change could not be prepared (the preparation exited with 9)"), "{said}");
+    session.stop().assert_code(143);
+}

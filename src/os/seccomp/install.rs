@@ -60,6 +60,7 @@ pub enum Untraceable {
 pub struct Installation {
     program: Vec<libc::sock_filter>,
     near: OwnedFd,
+    insists: bool,
 }
 
 /// What became of it.
@@ -104,10 +105,20 @@ pub fn prepare() -> Result<(Installation, Receiver), Untraceable> {
         .map_err(Untraceable::HandOver)?;
     let within = TimeVal::new(ANSWER_WITHIN.as_secs().cast_signed(), 0);
     setsockopt(&near, ReceiveTimeout, &within).map_err(Untraceable::HandOver)?;
-    Ok((Installation { program: program(), near }, Receiver { far }))
+    Ok((Installation { program: program(), near, insists: false }, Receiver { far }))
 }
 
 impl Installation {
+    /// A program that cannot be traced is not to be started at all.
+    pub fn insisting(self) -> Installation {
+        Installation { insists: true, ..self }
+    }
+
+    /// Whether that is so.
+    pub fn insists(&self) -> bool {
+        self.insists
+    }
+
     /// Puts this process under the filter and waits until somebody serves it. For a new process, right before its exec;
     /// another thread of the process that forked it must be in [`Receiver::receive`].
     ///

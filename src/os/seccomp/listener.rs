@@ -75,9 +75,15 @@ impl Listener {
         Errno::result(asked) == Err(Errno::EBADF)
     }
 
-    /// Serves the calls until no process is left that could make one. To be run by a thread of its own. With a gate,
-    /// programs have to pass it before they are executed.
-    pub fn serve(&self, found: &Found, mut gate: Option<Gate>) {
+    /// Serves the calls until no process is left that could make one, and says that no more will come. To be run by a thread
+    /// of its own. With a gate, programs have to pass it before they are executed.
+    pub fn serve(&self, found: &Found, gate: Option<Gate>) {
+        self.serve_beside(found, gate);
+        found.end();
+    }
+
+    /// The same beside another listener, whose sightings go to the same place.
+    pub fn serve_beside(&self, found: &Found, mut gate: Option<Gate>) {
         let mut reader = Reader::new();
         loop {
             match self.next(gate.as_ref().map_or(PollTimeout::NONE, Gate::within)) {
@@ -91,7 +97,6 @@ impl Listener {
                 }
             }
         }
-        found.end();
     }
 
     fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found, gate: Option<&mut Gate>) {

@@ -51,7 +51,7 @@ pub fn of_event(event: &Value, directory: &str) -> Option<Input> {
 pub fn of_status(status: &Status, directory: &str) -> Input {
     let failed = status.last_exit.as_ref().filter(|how| *how != "exited with 0");
     Input::Status {
-        generation: u64::from(status.generation.number()),
+        generation: status.generation.number(),
         runs: status.state == State::Running,
         ready: status.ready,
         failed: failed

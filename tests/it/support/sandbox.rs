@@ -95,7 +95,7 @@ impl Sandbox {
         command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
         let of_a_caller =
             ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_CONTROL", "RELOADRUN_LOG"];
-        for name in ["CI", "NO_COLOR"].into_iter().chain(of_a_caller) {
+        for name in ["CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "NO_COLOR"].into_iter().chain(of_a_caller) {
             command.env_remove(name);
         }
     }

@@ -1,0 +1,214 @@
+//! Who listens at the address of a probe: before a server is started, while it runs, and when it should be gone.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::attempt::{addresses, ask, connect};
+use super::owner::accepting;
+use crate::os::listeners::{TcpListening, all_listening, holder, on_port, on_unix, sockets_of};
+use crate::os::socket::listener_of;
+use crate::os::tree::{Process, descendants};
+use crate::os::user;
+use crate::probe::{Host, Probe};
+
+/// A connection to this machine is made or refused at once.
+const CONNECT: Duration = Duration::from_millis(200);
+
+/// Where a server is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// `127.0.0.1:8000`, `[::1]:8000`, `/run/app.sock`.
+    pub address: Option<String>,
+    /// `http://localhost:8000`, with the host of the probe, and without its path.
+    pub url: Option<String>,
+}
+
+/// Whoever answers or listens at the address of the probe and is not of this tree; where and who, in words.
+pub fn stranger(probe: &Probe, tree: &[i32]) -> Option<String> {
+    if let Probe::Unix(path) = probe {
+        return stranger_at_path(path, tree);
+    }
+    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    addresses(probe).iter().find_map(|address| stranger_at(*address, &own, tree))
+}
+
+/// The same for one address; an address for all of this machine means the loopback.
+pub fn stranger_at(address: SocketAddr, own: &HashSet<u64>, tree: &[i32]) -> Option<String> {
+    let listening = on_port(address.port());
+    let accepting = accepting(&listening, address);
+    if accepting.is_empty() {
+        // A proxy in another network namespace may take connections all the same.
+        return connect(&address, CONNECT).is_ok().then(|| format!("somebody answers at {address}"));
+    }
+    let others: Vec<u64> = accepting.into_iter().filter(|inode| !own.contains(inode)).collect();
+    let one: &TcpListening = listening.iter().find(|one| others.contains(&one.inode))?;
+    // A process of the tree that may not be looked at: a server that has changed its user.
+    let hidden = tree.iter().any(|pid| sockets_of(*pid).is_err() && Process::of(*pid).is_some());
+    match holder(&others).and_then(Process::of) {
+        Some(process) if tree.contains(&process.pid) => None,
+        Some(process) => Some(format!("{} listens at {address}", named(&process))),
+        None if hidden => None,
+        None => Some(format!("a process of {} listens at {address}", user::shown(one.uid))),
+    }
+}
+
+fn stranger_at_path(path: &Path, tree: &[i32]) -> Option<String> {
+    let stream = UnixStream::connect(path).ok()?;
+    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    if on_unix(path).iter().any(|one| own.contains(&one.inode)) {
+        return None;
+    }
+    let path = path.display();
+    match listener_of(&stream).filter(|pid| !tree.contains(pid)).and_then(Process::of) {
+        Some(process) => Some(format!("{} listens at {path}", named(&process))),
+        None if tree.is_empty() => Some(format!("somebody answers at {path}")),
+        None => None,
+    }
+}
+
+/// `process 4711 (python3), running since 2026-11-27T05:00:00Z`.
+fn named(process: &Process) -> String {
+    let since = process.since().map(|since| {
+        let seconds = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
+        let ago = humantime::format_duration(Duration::from_secs(seconds));
+        format!(", running since {} ({ago} ago),", humantime::format_rfc3339_seconds(since))
+    });
+    format!("process {} ({}){}", process.pid, process.name(), since.unwrap_or_default())
+}
+
+/// The pids of the tree of this process, with it.
+pub fn tree_of(root: i32) -> Vec<i32> {
+    [root].into_iter().chain(descendants(root).iter().map(|process| process.pid)).collect()
+}
+
+/// Where a server of this tree is reached: at the address of the probe, or else where it listens.
+pub fn place(probe: &Probe, tree: &[i32]) -> Place {
+    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    if let Probe::Unix(path) = probe {
+        return Place { address: Some(path.display().to_string()), url: None };
+    }
+    let ours =
+        |address: &&SocketAddr| accepting(&on_port(address.port()), **address).iter().any(|inode| own.contains(inode));
+    let probed = addresses(probe);
+    let chosen = probed.iter().find(ours).or(probed.first()).copied();
+    let chosen = chosen.or_else(|| {
+        let mut listening: Vec<SocketAddr> = all_listening(&own).into_iter().map(reachable).collect();
+        // The order in /proc is none: what is nearest to a usual server comes first.
+        listening.sort_by_key(|address| (address.is_ipv6(), *address));
+        listening.first().copied()
+    });
+    let url = match (probe, chosen) {
+        (Probe::Http { host, port, .. }, _) => Some(url_of(host, *port)),
+        (_, Some(address)) => Some(format!("http://{address}")),
+        (_, None) => None,
+    };
+    Place { address: chosen.map(|address| address.to_string()), url }
+}
+
+fn url_of(host: &Host, port: u16) -> String {
+    match host {
+        // What is bound to all addresses is reached at this one.
+        Host::Ip(ip) if ip.is_unspecified() => format!("http://{}", reachable((*ip, port).into())),
+        host => format!("http://{host}:{port}"),
+    }
+}
+
+/// Where a socket that is bound to all addresses is reached.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        ip if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    (ip, address.port()).into()
+}
+
+/// Whether the probe's address answers one request well, within this time.
+///
+/// # Errors
+/// How it failed, in words.
+pub fn request(probe: &Probe, limit: Duration) -> Result<(), String> {
+    let Probe::Http { host, port, path } = probe else { return Ok(()) };
+    let mut last = format!("{host} has no address");
+    for address in addresses(probe) {
+        let stream = match connect(&address, limit) {
+            Ok(stream) => stream,
+            Err(error) => {
+                last = format!("{address}: {}", crate::os::reason(error));
+                continue;
+            }
+        };
+        return match ask(&stream, host, *port, path, limit) {
+            Ok(Some(200..=399)) => Ok(()),
+            Ok(Some(code)) => Err(format!("{probe} answered with {code}")),
+            Ok(None) => Err(format!("{address} did not answer in HTTP")),
+            Err(error) => Err(format!("{address}: {}", crate::os::reason(error))),
+        };
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{place, stranger};
+    use crate::os::process::own_pid;
+    use crate::probe::Probe;
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    fn probe(text: &str) -> Probe {
+        Probe::read(text, &|path| PathBuf::from(path)).unwrap()
+    }
+
+    #[test]
+    fn whoever_listens_at_the_address_is_a_stranger_unless_the_tree_has_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for text in [format!("tcp:localhost:{port}"), format!("http://127.0.0.1:{port}/x")] {
+            let probe = probe(&text);
+            assert_eq!(stranger(&probe, &[own_pid()]), None, "{text}");
+            // The holder of a socket is never this process itself, so it is named by its user.
+            let found = stranger(&probe, &[]).unwrap();
+            assert!(found.contains(&format!("listens at 127.0.0.1:{port}")), "{found}");
+            assert_eq!(place(&probe, &[own_pid()]).address.as_deref(), Some(&*format!("127.0.0.1:{port}")));
+        }
+        let http = place(&probe(&format!("http://localhost:{port}/health?x")), &[own_pid()]);
+        assert_eq!(http.url.as_deref(), Some(&*format!("http://localhost:{port}")));
+        drop(listener);
+    }
+
+    #[test]
+    fn a_server_that_has_chosen_its_port_is_found_by_its_sockets() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        // The listener is close-on-exec, so the tree of the child has none.
+        let pid = i32::try_from(child.id()).unwrap();
+        while std::fs::read(format!("/proc/{pid}/comm")).unwrap() != b"sleep\n" {}
+        assert_eq!(place(&Probe::Notify, &[pid]).address, None);
+        let found = place(&Probe::Notify, &[own_pid()]).address;
+        // Other tests of this process listen as well.
+        assert!(found.is_some_and(|address| !address.starts_with("0.0.0.0")));
+        assert!(super::all_listening(&super::sockets_of(own_pid()).unwrap()).iter().any(|one| one.port() == port));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_unix_socket_that_nobody_listens_at_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("placed.sock");
+        let probe = Probe::Unix(path.clone());
+        assert_eq!(stranger(&probe, &[]), None);
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(stranger(&probe, &[own_pid()]), None);
+        let found = stranger(&probe, &[]).unwrap();
+        assert!(found.contains(&format!("({})", std::process::id())) || found.contains("placed.sock"), "{found}");
+        drop(listener);
+        assert_eq!(stranger(&probe, &[]), None, "the file alone is no server");
+    }
+}
