@@ -38,6 +38,8 @@ pub struct Config {
     pub interval: Duration,
     /// Nothing is stopped until no watched file has changed for so long.
     pub debounce: Duration,
+    /// The runs of a fleet are spread over this time before they do anything about a change.
+    pub jitter: Duration,
     /// What makes a file another one.
     pub compare: Compare,
     /// Whether symlinks that lead out of the watched directories are to be left alone.
@@ -287,6 +289,7 @@ pub mod tests {
             backend: Backend::Auto,
             interval: Duration::from_secs(1),
             debounce: Duration::ZERO,
+            jitter: Duration::ZERO,
             compare: Compare::Time,
             no_follow: false,
             discover: if watch.is_empty() { Discover::Add } else { Discover::Off },

@@ -62,6 +62,22 @@ pub enum What {
         stop_ms: Option<f64>,
         /// From the notice of the change to this start, milliseconds.
         restart_ms: Option<f64>,
+        /// Why it was started.
+        cause: Cause,
+    },
+    /// The watched files have this digest, in the state in which the command has taken them in.
+    Digest {
+        /// It is the same wherever the same files have the same contents.
+        digest: String,
+        /// How many files it covers.
+        files: usize,
+    },
+    /// A change is collected, and leads to nothing before its time has come (`--jitter`).
+    Postponed {
+        /// The first of the files.
+        path: String,
+        /// The time from here on, milliseconds.
+        delay_ms: f64,
     },
     /// The watcher is in place.
     Watching(Watching),
@@ -204,6 +220,50 @@ pub enum What {
         /// Why, in words.
         reason: String,
     },
+}
+
+/// Why the command was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The run begins.
+    First,
+    /// Watched files changed.
+    Change,
+    /// The config file changed, or an env file.
+    Config,
+    /// Somebody asked for it.
+    Asked,
+    /// The command ended by itself with 0 (`--on-exit restart`).
+    Exit,
+    /// It ended in another way.
+    Crash,
+    /// The child of the generation before died, or could not be had.
+    ChildDied,
+    /// The command executes a program that needs rights, and is not traced any more.
+    Rights,
+}
+
+impl Cause {
+    /// All that lead to a restart.
+    pub const OF_RESTARTS: [Cause; 7] =
+        [Cause::Change, Cause::Config, Cause::Asked, Cause::Exit, Cause::Crash, Cause::ChildDied, Cause::Rights];
+}
+
+/// The word in the event stream.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::First => "first",
+            Cause::Change => "change",
+            Cause::Config => "config",
+            Cause::Asked => "asked",
+            Cause::Exit => "exit",
+            Cause::Crash => "crash",
+            Cause::ChildDied => "child_died",
+            Cause::Rights => "rights",
+        })
+    }
 }
 
 /// What a change leads to.
@@ -358,6 +418,8 @@ impl What {
             What::Listening { .. } => "listening",
             What::Serving { .. } => "serving",
             What::Started { .. } => "started",
+            What::Digest { .. } => "digest",
+            What::Postponed { .. } => "postponed",
             What::Watching(_) => "watching",
             What::Discovered(_) => "discovered",
             What::Preparing { .. } => "preparing",

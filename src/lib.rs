@@ -27,7 +27,7 @@
 //! 3 filter listen settle stop restart remedy protocol control
 //! 2 config event damping discover ignore_files program
 //! 1 os pattern probe degraded  system calls and all unsafe code; patterns; probes; limitations that are reported
-//! 0 address change environment escape generation exit_code error verdict
+//! 0 address change environment escape generation exit_code error jitter verdict
 //! ```
 //!
 //! # Words
@@ -56,6 +56,7 @@ mod filter;
 mod generation;
 mod heartbeat;
 mod ignore_files;
+mod jitter;
 mod listen;
 mod os;
 #[cfg(feature = "outlet")]

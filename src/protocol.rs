@@ -153,6 +153,20 @@ pub enum Report {
     },
     /// The watcher is in place.
     Watching(Watching),
+    /// What the watched files come to, in the state in which the command has taken them in.
+    Digest {
+        /// In hexadecimal.
+        digest: String,
+        /// How many files.
+        files: usize,
+    },
+    /// A change is collected, and leads to nothing before its time has come.
+    Postponed {
+        /// The first file.
+        path: String,
+        /// From here on.
+        delay: Duration,
+    },
     /// These files came just before the command's start, where nobody saw them come.
     Came(ChangeSet),
     /// Some of the files of the [`Report::Changed`] that comes next: those of a burst come in pieces.

@@ -36,7 +36,7 @@ use crate::probe::Probe;
 use crate::protocol::Ties;
 use crate::report;
 use crate::smoke;
-use crate::supervisor::{self, Host, OutletTies};
+use crate::supervisor::{self, Host, OutletTies, Parent};
 use crate::watch;
 
 /// Runs with these words, the program's name first, and says how it ended.
@@ -227,6 +227,8 @@ fn supervise(
     dispositions: Dispositions,
 ) -> Result<ExitCode> {
     let heartbeat = Heartbeat::begin(config.lockfile.as_deref(), &config.environment)?;
+    let parent = Parent::of(&caller.environment);
+    caller.environment = Parent::hidden_from(&caller.environment);
     let control = listen_to_clients(&config);
     // For the command, also after the config was read anew; not that of an outer reloadrun.
     let socket = control.as_ref().ok().map(|listener| listener.path().as_os_str().to_owned());
@@ -237,7 +239,7 @@ fn supervise(
     let filter = Arc::new(Filter::new(&config, own.clone()));
     let looks = looks(&config);
     let mut invocation = Invocation { args, caller, config, listen_given, looks, own, filter, dispositions };
-    supervisor::run(&mut invocation, heartbeat, control, outlet)
+    supervisor::run(&mut invocation, heartbeat, control, outlet, parent)
 }
 
 /// # Errors

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::digest;
 use super::frozen::SharedWatcher;
 use super::hold::Hold;
 use super::inbox::{Inbox, Voice, Word};
@@ -36,6 +37,7 @@ use crate::discover::Live;
 use crate::exit_code::{ChildEnd, CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
+use crate::jitter::share;
 use crate::os;
 use crate::os::fd::{Wanted, wait_ready};
 use crate::os::seccomp::Installation;
@@ -105,6 +107,9 @@ struct Driver<'a> {
     /// What is known of the files of the command.
     live: Option<Arc<Live>>,
     supervisor_gone: bool,
+    /// Whether everything is watched, and whether the command was started with it, or need not be.
+    armed: bool,
+    took_in: bool,
     /// Reports that the supervisor has not taken yet: it may be stopped, and a stop must not wait for that.
     unsent: Vec<u8>,
     /// When the command ended by itself.
@@ -192,6 +197,8 @@ impl<'a> Driver<'a> {
             early: more,
             tree_told: false,
             supervisor_gone: false,
+            armed: false,
+            took_in: false,
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
@@ -237,7 +244,10 @@ impl<'a> Driver<'a> {
             }
             Some(launch) => self.start(launch),
             None if self.config.command.is_some() => Input::Prepare(request.changes.clone().merge(missed.clone())),
-            None => Input::Alone,
+            None => {
+                self.took_in = true;
+                Input::Alone
+            }
         };
         self.feed(input);
         if matches!(self.config.on_change, OnChange::Run(_)) {
@@ -251,6 +261,10 @@ impl<'a> Driver<'a> {
             Ok(Launched { command, asking }) => {
                 let pid = command.pid();
                 (self.command, self.asking, self.tree_told) = (command, asking, false);
+                self.took_in = true;
+                if self.armed {
+                    self.tell_digest();
+                }
                 self.pid_file = self.config.pidfile.as_ref().map(|path| PidFile::new(path, pid));
                 Input::Started { pid }
             }
@@ -334,7 +348,14 @@ impl<'a> Driver<'a> {
                         Word::Input(input) => inputs.push(input),
                         // It was told while the command was ended.
                         Word::Report(Report::Status { .. }) if self.asking.is_none() => {}
-                        Word::Report(report) => self.report(&[report]),
+                        Word::Report(report) => {
+                            self.armed |= matches!(report, Report::Watching(_));
+                            let is_time = matches!(report, Report::Watching(_)) && self.took_in;
+                            self.report(&[report]);
+                            if is_time {
+                                self.tell_digest();
+                            }
+                        }
                     }
                 }
             }
@@ -430,6 +451,7 @@ impl<'a> Driver<'a> {
                             false => reports.extend(self.signal(Some(signal))),
                         }
                     }
+                    self.tell_digest();
                 }
                 Action::Recall => {
                     let known = self.live.as_ref().map(|live| Box::new(live.keep())).unwrap_or_default();
@@ -467,8 +489,20 @@ impl<'a> Driver<'a> {
             }
             // What changes from here on is no output any more.
             Report::Prepared { .. } => self.prepares.store(false, Ordering::Relaxed),
-            Report::Ran { .. } => self.runs.store(false, Ordering::Relaxed),
+            Report::Ran { status, goes_on, .. } => {
+                self.runs.store(false, Ordering::Relaxed);
+                if *status == CommandStatus::Exited(0) && !goes_on {
+                    self.tell_digest();
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// The command has taken in what changed.
+    fn tell_digest(&self) {
+        if let Some(watcher) = &self.watcher {
+            digest::tell(self.config, watcher, &self.launcher.voice);
         }
     }
 
@@ -673,7 +707,11 @@ fn asked_for(config: &Config) -> Vec<Signal> {
 /// Which changes are to wait.
 fn hold(config: &Config, request: &StartRequest, prepares: &Arc<AtomicBool>) -> Hold {
     let signals = matches!(config.on_change, OnChange::Signal(_)) && config.prepare.is_none();
-    let hold = Hold::new(request.damping.clone(), signals, Instant::now());
+    let jitter = match config.jitter.is_zero() {
+        true => Duration::ZERO,
+        false => share(config.jitter, &os::hosts::own_name(), config.name.as_deref()),
+    };
+    let hold = Hold::new(request.damping.clone(), signals, Instant::now()).spread(jitter);
     match config.prepare.is_some() || matches!(config.on_change, OnChange::Run(_)) {
         true => hold.counting(Arc::clone(prepares)),
         false => hold,

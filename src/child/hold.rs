@@ -21,6 +21,8 @@ pub struct Hold {
     signals: bool,
     /// Whether what has passed counts as a restart here, because the child goes on.
     counts: bool,
+    /// All of it waits so long after the first of it.
+    jitter: Duration,
     /// Whether a preparation runs. What changes meanwhile is most likely its output; of that, the rollout takes care.
     preparing: Arc<AtomicBool>,
     /// Whether the command is started again when it has ended.
@@ -39,6 +41,8 @@ struct Pending {
     /// The longest time before a change in which nothing changed.
     quiet: Duration,
     waits: bool,
+    /// Whether it was told that it waits.
+    told: bool,
 }
 
 /// What is known of changes that have passed.
@@ -54,7 +58,22 @@ impl Hold {
     /// The command starts now.
     pub fn new(damping: Damping, signals: bool, start: Instant) -> Hold {
         let (preparing, running) = (Arc::default(), Arc::default());
-        Hold { damping, start, signals, counts: false, preparing, queues: false, running, pending: None }
+        Hold {
+            damping,
+            start,
+            signals,
+            counts: false,
+            jitter: Duration::ZERO,
+            preparing,
+            queues: false,
+            running,
+            pending: None,
+        }
+    }
+
+    /// Everything waits at least so long (`--jitter`).
+    pub fn spread(self, jitter: Duration) -> Hold {
+        Hold { jitter, ..self }
     }
 
     /// The child goes on when changes have passed: then what it does about them counts as a restart.
@@ -76,7 +95,8 @@ impl Hold {
         };
         let is_busy = self.queues && ended.is_none() || self.running.load(Ordering::Relaxed);
         let quiet = if is_busy { Duration::ZERO } else { now.saturating_duration_since(self.start) };
-        let pending = self.pending.get_or_insert(Pending { first: now, last, noticed: now, quiet, waits: false });
+        let pending =
+            self.pending.get_or_insert(Pending { first: now, last, noticed: now, quiet, waits: false, told: false });
         // While the command runs it may just be slow. After its end, quiet is quiet.
         let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));
         pending.quiet = pending.quiet.max(quiet.unwrap_or_default());
@@ -86,9 +106,18 @@ impl Hold {
         if wait.is_none() && pending.waits {
             pending.noticed = now;
         }
-        let until = wait.map(|wait| pending.first + wait).filter(|until| *until > now);
-        pending.waits = until.is_some();
-        until
+        let damped = wait.map(|wait| pending.first + wait).filter(|until| *until > now);
+        pending.waits = damped.is_some();
+        let spread = Some(pending.first + self.jitter).filter(|until| *until > now);
+        damped.max(spread)
+    }
+
+    /// How long what is pending still waits because of `--jitter`, once for each change.
+    pub fn postponed(&mut self, now: Instant) -> Option<Duration> {
+        let pending = self.pending.as_mut().filter(|pending| !pending.told)?;
+        let until = pending.first + self.jitter;
+        pending.told = until > now;
+        pending.told.then(|| until - now)
     }
 
     /// Whether a series is on its way.

@@ -494,3 +494,6 @@ fn in_a_pause_nothing_that_ends_waits_for_the_watcher_unless_it_would_lead_to_so
     assert_eq!(pause, [Action::Pause(true), prepared(true, false)]);
     assert_eq!(machine.step(Input::Passed(Mark::Job), now), [prepared(false, true)]);
 }
+
+#[path = "jobs_tests.rs"]
+mod jobs;

@@ -2,6 +2,7 @@
 //!
 //! The machine decides, the driver does.
 
+mod digest;
 mod driver;
 mod frozen;
 mod hold;

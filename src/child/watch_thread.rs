@@ -178,6 +178,11 @@ impl WatchThread {
             return Some(now + LONG);
         }
         let until = self.hold.until(watcher.settler(), self.ended.get().copied(), now);
+        if let Some(delay) = self.hold.postponed(now) {
+            let path =
+                watcher.settler().changes().next().map(|change| change.path.display().to_string()).unwrap_or_default();
+            self.voice.report(Report::Postponed { path, delay });
+        }
         if held.is_some() && until.is_none() {
             // It may be as it was at the start by now, and then nothing is to be stopped.
             watcher.confirm(now);

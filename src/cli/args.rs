@@ -118,6 +118,13 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
     pub debounce: Option<String>,
 
+    /// Spread what a change does over this time, for a fleet that sees it at once [default: 0]
+    ///
+    /// Each run waits for its own share of it, which follows from the name of the host and --name and is the same for each
+    /// change. What changes meanwhile is taken in too. The first start and `reloadrun restart` do not wait.
+    #[arg(long, value_name = "DURATION", help_heading = "What to watch")]
+    pub jitter: Option<String>,
+
     /// What counts as a change: time or content [default: time]
     ///
     /// With content, a file with the same bytes as when the command started does not restart it, however often the

@@ -10,7 +10,7 @@ use super::{ci, init, verbs};
 use crate::os::signals::Signal;
 
 /// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 19] = [
+const HINTS: [(&str, ValueHint); 20] = [
     ("watch", ValueHint::AnyPath),
     ("ignore", ValueHint::AnyPath),
     ("directory", ValueHint::DirPath),
@@ -22,6 +22,7 @@ const HINTS: [(&str, ValueHint); 19] = [
     // A duration; the shell has nothing to offer.
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
+    ("jitter", ValueHint::Other),
     ("stop_timeout", ValueHint::Other),
     ("ready_timeout", ValueHint::Other),
     ("deadline", ValueHint::Other),

@@ -49,7 +49,7 @@ impl Kind {
             "command" => Kind::Command,
             "stop-signal" => Kind::Signal,
             "browser" => Kind::Switch,
-            "interval" | "debounce" | "stop-timeout" | "ready-timeout" | "deadline" => Kind::Duration,
+            "interval" | "debounce" | "jitter" | "stop-timeout" | "ready-timeout" | "deadline" => Kind::Duration,
             _ if FLAGS.contains(&key) => Kind::Flag,
             _ if LISTS.contains(&key) => Kind::List,
             _ => Kind::Text,

@@ -20,7 +20,7 @@ use crate::config::{
 use crate::control;
 use crate::environment::Environment;
 use crate::os::fs::{identity, same_file};
-use crate::os::process::is_init;
+use crate::os::process::{is_init, own_pid};
 use crate::os::reason;
 use crate::os::signals::Signal;
 use crate::os::user::home;
@@ -34,7 +34,8 @@ pub struct Caller {
     pub current: PathBuf,
     /// The environment variables.
     pub environment: Environment,
-    /// Whether reloadrun is the init process of a container (PID 1).
+    /// Whether reloadrun is the init process of a container (PID 1), or the process that a systemd unit consists of: then its
+    /// end is the command's, and whoever started it decides what follows.
     pub is_init: bool,
 }
 
@@ -46,7 +47,10 @@ impl Caller {
     pub fn of_process() -> Result<Caller, Vec<String>> {
         let current = std::env::current_dir()
             .map_err(|_| vec!["the current directory no longer exists; change to another one".to_owned()])?;
-        Ok(Caller { current, environment: Environment::of_process(home()), is_init: is_init() })
+        let environment = Environment::of_process(home());
+        // systemd tells the process of ExecStart= its own pid; those below it inherit the variable.
+        let is_unit = environment.text("SYSTEMD_EXEC_PID") == Some(own_pid().to_string().as_str());
+        Ok(Caller { current, environment, is_init: is_init() || is_unit })
     }
 
     /// The shell's name for that directory (`PWD`, if it is absolute and normal): it keeps the symlinks in the path.
@@ -220,6 +224,7 @@ impl Resolver<'_> {
                 Duration::from_millis(10),
             ),
             debounce: self.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
+            jitter: self.duration("jitter", args.jitter.as_ref(), Duration::ZERO, Duration::ZERO),
             compare: self.choice(
                 "compare",
                 args.compare.as_ref(),

@@ -72,6 +72,7 @@ fn shown(config: &Config, key: &str) -> String {
         "backend" => format!("{:?}", config.backend),
         "interval" => format!("{:?}", config.interval),
         "debounce" => format!("{:?}", config.debounce),
+        "jitter" => format!("{:?}", config.jitter),
         "compare" => format!("{:?}", config.compare),
         "no-follow" => config.no_follow.to_string(),
         "discover" => format!("{:?}", config.discover),
@@ -116,7 +117,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 91] = [
+const GOOD: [(&str, &str, &str, &str); 93] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -146,6 +147,8 @@ const GOOD: [(&str, &str, &str, &str); 91] = [
     ("interval", "1h", "3600s", "7s"),
     ("interval", "24h", "86400s", "7s"),
     ("interval", "1d", "86400s", "7s"),
+    ("jitter", "0", "0ns", "7s"),
+    ("jitter", "90s", "90s", "7s"),
     ("debounce", "0", "0ns", "7s"),
     ("debounce", "0s", "0ns", "7s"),
     ("debounce", "50ms", "50ms", "7s"),
@@ -211,7 +214,7 @@ const GOOD: [(&str, &str, &str, &str); 91] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 80] = [
+const BAD: [(&str, &str, &str); 82] = [
     ("directory", "missing", "no such directory"),
     ("browser", "example.com", "expected an IP address and a port, like 127.0.0.1:35729"),
     ("browser-watch", "", "pattern is empty"),
@@ -242,6 +245,8 @@ const BAD: [(&str, &str, &str); 80] = [
     ("interval", "0", "must be at least 10ms"),
     ("interval", "9ms", "must be at least 10ms"),
     ("interval", "86401", "at most one day"),
+    ("jitter", "-1s", "expected a duration"),
+    ("jitter", "25h", "at most one day"),
     ("debounce", "x", "expected a duration"),
     ("debounce", "25h", "at most one day"),
     ("name", "", "must be 1 to 64 letters"),
@@ -538,6 +543,7 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("backend", "Auto"),
         ("interval", "1s"),
         ("debounce", "0ns"),
+        ("jitter", "0ns"),
         ("compare", "Time"),
         ("no-follow", "false"),
         ("discover", "Add"),

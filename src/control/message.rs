@@ -1,5 +1,6 @@
 //! The messages.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::escape::escaped_json;
-use crate::event::{Discovered, Watching};
+use crate::event::{Cause, Discovered, Watching};
 use crate::generation::Generation;
 
 /// The variable that names the control socket of the run to its command.
@@ -183,6 +184,9 @@ pub struct Status {
     pub for_ms: f64,
     /// Whether the command is ready; `null` where that cannot be known.
     pub ready: Option<bool>,
+    /// Whether a command serves: it is ready, or it runs and nothing was asked for that could show whether it is ready. With
+    /// `--overlap` it may be the one before.
+    pub serving: bool,
     /// Whether changes are collected.
     pub paused: bool,
     /// How the last command that ended by itself ended.
@@ -204,6 +208,49 @@ pub struct Status {
     pub degraded: Vec<Complaint>,
     /// The config file.
     pub config: ConfigInUse,
+    /// What the watched files come to in the state in which the command has taken them in; `null` where that is not known.
+    pub digest: Option<String>,
+    /// How often the command was started again.
+    pub restarts: Restarts,
+    /// The last reload that has come to its end.
+    pub last_reload: Option<LastReload>,
+    /// How long the last of each took.
+    pub times: Times,
+}
+
+/// How often the command was started again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// In all.
+    pub total: u64,
+    /// For each reason.
+    pub by_reason: BTreeMap<Cause, u64>,
+}
+
+/// A reload: an attempt to bring a new state live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Whether the new state is live.
+    pub success: bool,
+    /// What it was for: `change`, `config` or `asked`.
+    pub reason: Cause,
+    /// The generation in which that was known.
+    pub generation: Generation,
+    /// From the notice of the change to the end.
+    pub took_ms: f64,
+    /// When that end was, RFC 3339.
+    pub time: String,
+}
+
+/// How long the last of each took, milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// The stop of a command.
+    pub stop_ms: Option<f64>,
+    /// From the notice of a change to the start of the command, the stop included.
+    pub start_ms: Option<f64>,
+    /// From the start of the present command until it was ready.
+    pub ready_ms: Option<f64>,
 }
 
 /// What a run that does not say so means.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::message::{State, Status};
 use crate::event::Discovered;
 
-/// How things are, a sentence a line.
-pub fn in_words(status: &Status) -> Vec<String> {
+/// What the command does, as one sentence.
+pub fn state_in_words(status: &Status) -> String {
     let Status { generation, .. } = status;
     let since = rounded(status.for_ms);
     let exit = status.last_exit.as_deref().unwrap_or("has ended");
@@ -38,6 +38,12 @@ pub fn in_words(status: &Status) -> Vec<String> {
     if let (true, Some(how)) = (status.started, unprepared) {
         first += &format!("; the last change could not be prepared (the preparation {how})");
     }
+    first
+}
+
+/// How things are, a sentence a line.
+pub fn in_words(status: &Status) -> Vec<String> {
+    let first = state_in_words(status);
     let name = status.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
     let mut lines =
         vec![format!("{name}{}", status.command), format!("directory {}, pid {}", status.directory, status.pid), first];

@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::environment::Environment;
+
 /// What no command depends on: these are no files of a disk, or they live as long as the machine runs.
 const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// What the system installed. It changes by an update, which restarts nothing.
-const SYSTEM: [&str; 13] = [
+const SYSTEM: [&str; 16] = [
     "/usr",
     "/lib",
     "/lib32",
@@ -21,6 +23,9 @@ const SYSTEM: [&str; 13] = [
     "/nix/store",
     "/snap",
     "/home/linuxbrew",
+    "/usr/local/cargo",
+    "/usr/local/go",
+    "/usr/local/rustup",
 ];
 
 /// What people put there themselves, in spite of [`SYSTEM`].
@@ -30,7 +35,7 @@ const OWN: [&str; 3] = ["/usr/local", "/usr/src", "/opt"];
 const PACKAGES: [&str; 2] = ["site-packages", "node_modules"];
 
 /// Below a home: what a toolchain installed or cached.
-const TOOLCHAINS: [&str; 24] = [
+const TOOLCHAINS: [&str; 29] = [
     ".cargo",
     ".rustup",
     ".pyenv",
@@ -55,6 +60,34 @@ const TOOLCHAINS: [&str; 24] = [
     ".local/share/uv",
     ".local/share/mise",
     ".local/share/pnpm",
+    "anaconda3",
+    "mambaforge",
+    "micromamba",
+    "miniconda3",
+    "miniforge3",
+];
+
+/// Variables that say where a toolchain lives or caches instead, and which directory there.
+const TOOLCHAIN_VARIABLES: [(&str, &str); 19] = [
+    ("ASDF_DATA_DIR", ""),
+    ("BUN_INSTALL", ""),
+    ("CARGO_HOME", ""),
+    ("CONDA_PREFIX", ""),
+    ("DENO_DIR", ""),
+    ("GOMODCACHE", ""),
+    ("GOPATH", "pkg"),
+    ("GOROOT", ""),
+    ("GRADLE_USER_HOME", ""),
+    ("NVM_DIR", ""),
+    ("PIP_CACHE_DIR", ""),
+    ("PYENV_ROOT", ""),
+    ("RBENV_ROOT", ""),
+    ("RUSTUP_HOME", ""),
+    ("SDKMAN_DIR", ""),
+    ("UV_CACHE_DIR", ""),
+    ("VOLTA_HOME", ""),
+    ("XDG_CACHE_HOME", ""),
+    ("npm_config_cache", ""),
 ];
 
 /// In directories of these names a file that is absent is no news when it appears: an installation or a build makes it.
@@ -82,6 +115,17 @@ impl Places {
         let toolchains = home.into_iter().flat_map(|home| TOOLCHAINS.iter().map(|name| home.join(name)));
         let installed = SYSTEM.iter().map(PathBuf::from).chain(toolchains).collect();
         Places { directory: directory.to_owned(), installed, roots: roots.to_vec() }
+    }
+
+    /// The toolchains of this environment as well.
+    pub fn of(mut self, environment: &Environment) -> Places {
+        let named = TOOLCHAIN_VARIABLES.iter().filter_map(|(variable, below)| {
+            let place = Path::new(environment.get(variable)?).join(below);
+            // Of everything below the root, nothing could be told apart.
+            (place.is_absolute() && place.parent().is_some()).then_some(place)
+        });
+        self.installed.extend(named);
+        self
     }
 
     /// Whether there are files at all at this path.
@@ -155,6 +199,10 @@ mod tests {
             ("/home/me/app", "/home/me/.pyenv/versions/3.11/lib/python3.11/os.py", false),
             ("/home/me/app", "/home/me/.pyenv/versions/3.11/lib/python3.11/site-packages/x.py", true),
             ("/home/me/app", "/home/you/.cargo/x", true),
+            ("/home/me/app", "/usr/local/go/src/fmt/print.go", false),
+            ("/home/me/app", "/home/me/miniconda3/lib/python3.11/os.py", false),
+            ("/home/me/app", "/home/me/.venvs/app/lib/python3.11/site-packages/x.py", true),
+            ("/home/me/app", "/home/me/editable/src/x.py", true),
             // Everything below the directory, wherever that is; and in it, the system stays what it is.
             ("/etc/app", "/etc/app/app.toml", true),
             ("/etc/app", "/etc/passwd", false),
@@ -167,6 +215,24 @@ mod tests {
             ("/usr", "/usr/x", true),
         ] {
             assert_eq!(counted(directory, path), expected, "{path} from {directory}");
+        }
+    }
+
+    #[test]
+    fn a_toolchain_may_live_where_a_variable_says() {
+        let variables = [("CARGO_HOME", "/data/cargo"), ("GOPATH", "/go"), ("GOROOT", "relative"), ("NVM_DIR", "/")];
+        let environment = variables
+            .iter()
+            .fold(Environment::default(), |environment, (name, value)| environment.with(name, Some(value.into())));
+        let places = Places::new(Path::new("/go/src/app"), None, &[]).of(&environment);
+        for (path, expected) in [
+            ("/data/cargo/registry/x.rs", false),
+            ("/data/other", true),
+            ("/go/pkg/mod/x.go", false),
+            ("/go/src/lib/x.go", true),
+            ("/go/src/app/main.go", true),
+        ] {
+            assert_eq!(places.counts(Path::new(path)), expected, "{path}");
         }
     }
 

@@ -153,7 +153,8 @@ impl Filter {
             discover: config.discover,
             live: (config.discover != Discover::Off).then(|| {
                 let home = config.environment.home().map(PathBuf::as_path);
-                Arc::new(Live::new(Places::new(&config.directory, home, &config.discover_root), config.overlap))
+                let places = Places::new(&config.directory, home, &config.discover_root).of(&config.environment);
+                Arc::new(Live::new(places, config.overlap))
             }),
         }
     }
@@ -161,6 +162,11 @@ impl Filter {
     /// What is known of the files that the command reads and writes; `None` if it is not to be traced.
     pub fn live(&self) -> Option<&Arc<Live>> {
         self.live.as_ref()
+    }
+
+    /// Whether nothing counts but what the command reads.
+    pub fn narrows(&self) -> bool {
+        self.discover == Discover::Only
     }
 
     /// Where the watched paths begin: directories to walk, files, and names that need not exist.

@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The name of this host, as `hostname` prints it: in a container its own, in Kubernetes that of the pod.
+pub fn own_name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// The addresses that `/etc/hosts` has for a name; those of `localhost` for a name below it.
 pub fn addresses_of(name: &str) -> Vec<IpAddr> {
     let below_localhost = name.to_ascii_lowercase().ends_with(".localhost");

@@ -1,12 +1,14 @@
-//! The socket on which a command tells that it is ready (sd_notify(3)).
+//! The sockets of sd_notify(3): the one on which a command tells that it is ready, and the one on which our own parent is told.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, recvmsg,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, recvmsg, sendto,
     setsockopt, socket, sockopt,
 };
 
@@ -90,9 +92,61 @@ impl AsFd for NotifySocket {
     }
 }
 
+/// What became of a message to our parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is in the parent's queue.
+    Yes,
+    /// The queue is full.
+    NotNow,
+    /// Nobody can be reached there.
+    Never(Errno),
+}
+
+/// The way to the process that started reloadrun and named a socket in `NOTIFY_SOCKET`.
+#[derive(Debug)]
+pub struct ToParent {
+    socket: OwnedFd,
+    address: UnixAddr,
+}
+
+impl ToParent {
+    /// Opens the way to this address: a path, or `@NAME` for an abstract socket. Nobody need be there yet.
+    ///
+    /// # Errors
+    /// A sentence: what is wrong with the address, or the system's reason.
+    pub fn open(address: &OsStr) -> Result<ToParent, String> {
+        let address = match address.as_bytes() {
+            [b'@', name @ ..] if !name.is_empty() => UnixAddr::new_abstract(name),
+            [b'/', ..] => UnixAddr::new(address),
+            _ => return Err("it is neither a path nor the name of an abstract socket (@NAME)".to_owned()),
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let opened = address.and_then(|address| {
+            let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+            Ok(ToParent { socket, address })
+        });
+        opened.map_err(super::reason)
+    }
+
+    /// Sends a message, `NAME=VALUE` a line, at once or not at all. Each finds its way anew, because a parent may have
+    /// started anew.
+    pub fn send(&self, message: &str) -> Sent {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        loop {
+            match sendto(self.socket.as_raw_fd(), message.as_bytes(), &self.address, flags) {
+                Ok(_) => return Sent::Yes,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => return Sent::NotNow,
+                Err(errno) => return Sent::Never(errno),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Message, NotifySocket};
+    use super::{Message, NotifySocket, Sent, ToParent};
     use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
     use std::io::{IoSlice, Read};
     use std::os::fd::{AsRawFd, OwnedFd};
@@ -121,5 +175,29 @@ mod tests {
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"", "the end of the pipe has come: nobody holds it any more");
+    }
+
+    #[test]
+    fn a_parent_is_told_by_path_and_by_abstract_name_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let named = UnixDatagram::bind(&path).unwrap();
+        let name = format!("reloadrun-test-{}-parent", std::process::id());
+        let abstract_one = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        for (address, socket) in [(path.clone().into_os_string(), &named), (format!("@{name}").into(), &abstract_one)] {
+            let parent = ToParent::open(&address).unwrap();
+            assert_eq!(parent.send("READY=1"), Sent::Yes);
+            let mut bytes = [0; 64];
+            let length = socket.recv(&mut bytes).unwrap();
+            assert_eq!(&bytes[..length], b"READY=1");
+            let sent = (0..100_000).map(|_| parent.send("STATUS=x")).find(|sent| *sent != Sent::Yes);
+            assert_eq!(sent, Some(Sent::NotNow), "nobody reads {address:?}");
+        }
+        drop(named);
+        let parent = ToParent::open(path.as_os_str()).unwrap();
+        assert_eq!(parent.send("READY=1"), Sent::Never(nix::errno::Errno::ECONNREFUSED));
+        for wrong in ["", "@", "run/notify", "vsock:2:1234", &format!("/{}", "x".repeat(200))] {
+            assert!(ToParent::open(wrong.as_ref()).is_err(), "{wrong}");
+        }
     }
 }

@@ -38,6 +38,15 @@ pub fn is_stdin() -> bool {
     stdin().is_terminal()
 }
 
+/// Whether this process has a controlling terminal, whose end it would hear of.
+pub fn is_controlled() -> bool {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open("/dev/tty")
+        .is_ok()
+}
+
 /// Whether standard error is a terminal that shows Ctrl-C as `^C`.
 pub fn shows_keys() -> bool {
     let shown = LocalFlags::ECHO | LocalFlags::ECHOCTL;

@@ -157,7 +157,8 @@ fn learn_all(found: &Found, config: &Config) -> Discovery {
 }
 
 fn places(config: &Config) -> Places {
-    Places::new(&config.directory, config.environment.home().map(PathBuf::as_path), &config.discover_root)
+    let home = config.environment.home().map(PathBuf::as_path);
+    Places::new(&config.directory, home, &config.discover_root).of(&config.environment)
 }
 
 /// Waits for the end of the command and of all that it started. Says whether nobody is left.

@@ -9,7 +9,7 @@ use crate::change::{Change, ChangeKind, ChangeSet, Look};
 use crate::config::Verbosity;
 use crate::degraded::tests::every as every_degraded;
 use crate::escape::tests::{HOSTILE, assert_harmless};
-use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Cause, Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -45,11 +45,27 @@ fn every_event() -> Vec<What> {
     let events = vec![
         What::ConfigLoaded { path: hostile() },
         What::ConfigRejected { path: hostile(), mistakes: vec![hostile(), hostile()] },
-        What::Started { pid: 1, command: hostile(), changes: ChangeSet::default(), stop_ms: None, restart_ms: None },
+        What::Started {
+            pid: 1,
+            command: hostile(),
+            changes: ChangeSet::default(),
+            stop_ms: None,
+            restart_ms: None,
+            cause: Cause::First,
+        },
         What::Watching(watching(1)),
         What::Discovered(Discovered { files: 3, elsewhere: 2, written: 1, narrows: true }),
         What::Watching(Watching { patterns: vec![], ..watching(0) }),
-        What::Started { pid: 1, command: hostile(), changes: changes(), stop_ms: Some(1.0), restart_ms: Some(1.0) },
+        What::Started {
+            pid: 1,
+            command: hostile(),
+            changes: changes(),
+            stop_ms: Some(1.0),
+            restart_ms: Some(1.0),
+            cause: Cause::Change,
+        },
+        What::Digest { digest: hostile(), files: 2 },
+        What::Postponed { path: hostile(), delay_ms: 1.0 },
         What::Changed { changes: changes(), action: Effect::Signal(Signal::HUP) },
         What::Changed { changes: changes(), action: Effect::Restart },
         What::Changed { changes: changes(), action: Effect::Queue },
@@ -129,12 +145,14 @@ fn number(what: &What) -> usize {
         What::CheckEnded { .. } => 27,
         What::Judged { .. } => 28,
         What::Serving { .. } => 29,
+        What::Digest { .. } => 30,
+        What::Postponed { .. } => 31,
     }
 }
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 30];
+    let mut seen = [false; 32];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -171,7 +171,7 @@ impl Human {
                 format!("pages with <script src=\"{url}/livereload.js\"></script> load again after a restart"),
             ),
             What::Serving { option: _, url } => (Tone::Plain, format!("answering at {url}/live")),
-            What::Started { pid, command, changes, stop_ms, restart_ms } => {
+            What::Started { pid, command, changes, stop_ms, restart_ms, .. } => {
                 self.unsaid = None;
                 self.command = Some(command.clone());
                 if changes.is_empty() && number.number() == 1 {
@@ -255,7 +255,18 @@ impl Human {
             What::Finished { code, reason } if verbose => {
                 (Tone::Plain, format!("ending with {}: {reason}", code.number()))
             }
-            What::Prepared { .. } | What::Ran { .. } => return None,
+            What::Postponed { path, delay_ms } => (
+                Tone::Plain,
+                format!(
+                    "{} changed; nothing is done about it for {} (--jitter)",
+                    shown(Path::new(path), &self.directory),
+                    milliseconds(*delay_ms)
+                ),
+            ),
+            What::Digest { digest, files } if verbose => {
+                (Tone::Plain, format!("the digest of what is watched is {digest} ({files} files)"))
+            }
+            What::Prepared { .. } | What::Ran { .. } | What::Digest { .. } => return None,
             What::Waiting(_) | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;
             }

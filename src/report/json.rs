@@ -48,9 +48,11 @@ fn details(what: &What) -> Value {
         What::ConfigRejected { path, mistakes } => json!({ "path": path, "mistakes": mistakes }),
         What::Listening { address, descriptor } => json!({ "address": address, "descriptor": descriptor }),
         What::Serving { option, url } => json!({ "option": option, "url": url }),
-        What::Started { pid, command, stop_ms, restart_ms, changes: _ } => json!({
-            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms,
+        What::Started { pid, command, stop_ms, restart_ms, cause, changes: _ } => json!({
+            "pid": pid, "command": command, "stop_ms": stop_ms, "restart_ms": restart_ms, "reason": cause,
         }),
+        What::Digest { digest, files } => json!({ "digest": digest, "files": files }),
+        What::Postponed { path, delay_ms } => json!({ "path": path, "delay_ms": delay_ms }),
         What::Discovered(discovered) => serde_json::to_value(discovered).unwrap_or_default(),
         What::Watching(watching) => {
             let mut details = serde_json::to_value(watching).unwrap_or_default();

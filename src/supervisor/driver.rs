@@ -13,6 +13,7 @@ use super::job::{OwnStop, Step};
 use super::keyboard::KEYS;
 use super::machine::{Action, Input, Machine, Rules};
 use super::outlet_process::OutletProcess;
+use super::parent::Parent;
 use super::reception::Reception;
 use super::remedies::Remedies;
 use super::signals::{Heard, asks_for_sender, awaited};
@@ -52,6 +53,7 @@ pub fn run(
     heartbeat: Heartbeat,
     control: std::result::Result<Listener, String>,
     outlet: Vec<OutletSocket>,
+    parent: Parent,
 ) -> Result<ExitCode> {
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let mut reporter = Reporter::open(host.config())?;
@@ -63,7 +65,8 @@ pub fn run(
         reporter.leave_terminal_to_command();
     }
     let now = Instant::now();
-    let (machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    let (mut machine, first) = Machine::begin(rules(host.config()), shares_terminal, now);
+    machine.reload_on_hup(parent.is_told() && !tty::is_controlled());
     let (listener, no_control) = match control {
         Ok(listener) => (Some(listener), None),
         Err(sentence) => (None, Some(sentence)),
@@ -85,6 +88,7 @@ pub fn run(
         watch_state: None,
         reception: Reception::open(listener, host.config()),
         outlet: OutletProcess::new(outlet, now),
+        parent,
         host,
     };
     driver.tell_keys();
@@ -104,6 +108,9 @@ pub fn run(
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
     }
     if let Some(message) = no_control {
+        driver.tell(Generation::FIRST, What::Hint { message });
+    }
+    if let Some(message) = driver.parent.complaint() {
         driver.tell(Generation::FIRST, What::Hint { message });
     }
     driver.drive(first)
@@ -130,6 +137,7 @@ struct Driver<'a> {
     remedies: Remedies,
     reception: Reception,
     outlet: Option<OutletProcess>,
+    parent: Parent,
 }
 
 impl Driver<'_> {
@@ -146,18 +154,21 @@ impl Driver<'_> {
                     code = self.feed(input);
                 }
             }
+            self.tell_parent();
         }
         if let Some(terminal) = &self.terminal {
             terminal.leave_keys();
         }
         self.outlet.take().into_iter().for_each(OutletProcess::end);
         self.reporter.finish();
+        self.parent.finish();
         Ok(code.unwrap_or(ExitCode::OWN_FAILURE))
     }
 
     /// The only wait: for signals (a child's death among them), reports, clients, keys and time.
     fn wait(&mut self) -> Result<Vec<Input>> {
-        let dues = [self.machine.due(), self.outlet.as_ref().and_then(OutletProcess::due)];
+        let outlet = self.outlet.as_ref().and_then(OutletProcess::due);
+        let dues = [self.machine.due(), outlet, self.parent.due()];
         let mut until = dues.into_iter().flatten().fold(self.next_beat, Instant::min);
         if !self.later.is_empty() || self.reception.server.has_backlog() {
             until = Instant::now();
@@ -197,6 +208,7 @@ impl Driver<'_> {
             inputs.insert(0, Input::Unread { all: error_is_unread() });
         }
         let now = Instant::now();
+        self.parent.beat(now);
         if now >= self.next_beat {
             let beat = self.heartbeat.beat();
             let interval = self.host.config().interval;
@@ -389,6 +401,12 @@ impl Driver<'_> {
         let event = Event { generation, what };
         self.reporter.tell(&event);
         self.reception.tell(&event, self.host.config());
+        self.tell_parent();
+    }
+
+    fn tell_parent(&mut self) {
+        let Driver { parent, reception, machine, host, .. } = self;
+        parent.tell(|| reception.truth(host.config(), machine.is_ending()));
     }
 
     fn tell_keys(&mut self) {

@@ -111,7 +111,7 @@ fn an_adapted_machine_goes_by_the_new_rules() {
 fn a_start_tells_what_led_to_it_and_how_long_all_took_once() {
     let mut bench = Bench::new(OnExit::Wait, false);
     let of = |actions: Vec<Action>| match actions.into_iter().next() {
-        Some(Action::Tell(_, What::Started { pid, command, changes, stop_ms, restart_ms })) => {
+        Some(Action::Tell(_, What::Started { pid, command, changes, stop_ms, restart_ms, .. })) => {
             (pid, command, changes.len(), stop_ms, restart_ms)
         }
         other => panic!("{other:?}"),

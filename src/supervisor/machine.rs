@@ -38,11 +38,11 @@ use super::life::{Life, Readiness, State, Work};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
-use super::wishes::{Consequence, Wishes};
+use super::wishes::{Consequence, Wishes, restart};
 use crate::config::OnChange;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
-use crate::event::{Effect, WaitingFor, What};
+use crate::event::{Cause, Effect, StopReason, WaitingFor, What};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::heartbeat::Beat;
@@ -76,6 +76,8 @@ pub struct Machine {
     backoff: Backoff,
     /// Whether the command may be traced.
     traces: bool,
+    /// Whether HUP is a service manager's word for a reload.
+    reloads_on_hup: bool,
 }
 
 impl Machine {
@@ -92,8 +94,14 @@ impl Machine {
             wishes: Wishes::default(),
             backoff: Backoff::new(),
             traces: true,
+            reloads_on_hup: false,
         };
         (machine, first)
+    }
+
+    /// HUP is a service manager's word for a reload, and not the end of a terminal.
+    pub fn reload_on_hup(&mut self, reloads: bool) {
+        self.reloads_on_hup = reloads;
     }
 
     /// What a newly read configuration says.
@@ -112,6 +120,11 @@ impl Machine {
     /// Whether changes are collected, and lead to nothing.
     pub fn is_paused(&self) -> bool {
         self.wishes.is_paused()
+    }
+
+    /// Whether the end has been asked for.
+    pub fn is_ending(&self) -> bool {
+        self.succession.is_ending()
     }
 
     /// What the child before has left to do.
@@ -285,6 +298,9 @@ impl Machine {
             }
             Report::Stopping { reason } => {
                 actions.push(tell(What::Stopping { signal: self.rules.stop_signal, reason }));
+                if reason == StopReason::Rights {
+                    self.succession.behind.because(Cause::Rights);
+                }
                 if reason.starts_again() {
                     life.stops_for_change();
                     self.succession.fork_standby(now, actions);
@@ -309,6 +325,10 @@ impl Machine {
                 if self.shares_terminal && life.is_up() {
                     self.suspend(Suspension::WithCommand(pid), now, actions);
                 }
+            }
+            Report::Digest { digest, files } => actions.push(tell(What::Digest { digest, files })),
+            Report::Postponed { path, delay } => {
+                actions.push(tell(What::Postponed { path, delay_ms: delay.as_secs_f64() * 1e3 }));
             }
             Report::MainProcess { pid } => actions.push(tell(What::MainProcess { pid })),
             Report::Degraded(Degraded::NotReady { timeout, reason }) => {
@@ -428,6 +448,8 @@ impl Machine {
                 WaitingFor::Change
             }
             AfterExit::RestartIn(delay) => {
+                let well = status.code() == ExitCode::SUCCESS;
+                self.succession.behind.because(if well { Cause::Exit } else { Cause::Crash });
                 life.state = State::Delayed(now + delay);
                 WaitingFor::Delay(delay)
             }
@@ -459,6 +481,7 @@ impl Machine {
             leader: serving.and_then(|life| life.leader),
             child_leaves: !serving.is_some_and(Life::is_up),
             ending: self.succession.is_ending(),
+            reloads_on_hup: self.reloads_on_hup,
         };
         match asks(heard, situation) {
             Asks::Nothing => {}
@@ -484,6 +507,10 @@ impl Machine {
                     // The command has had its chance.
                     actions.push(Action::Send(generation, Directive::Stop));
                 }
+            }
+            Asks::Restart => {
+                restart(&mut self.succession, self.rules.stop_timeout, now, actions);
+                self.backoff.reset();
             }
             Asks::End { shown } => {
                 let before = self.asked.replace((signal, now));

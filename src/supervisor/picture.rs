@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::tally::{Known, Tally};
 use crate::config::Config;
 use crate::control::{Complaint, ConfigInUse, Greeting, LastChange, State, Status};
 use crate::degraded::Degraded;
@@ -10,6 +11,9 @@ use crate::generation::Generation;
 
 /// So many changed files are kept.
 const MOST_CHANGES: usize = 20;
+
+/// Of so many generations it is known what they have taken in: with `--overlap` an older one may stay.
+const MOST_DIGESTS: usize = 4;
 
 /// So many complaints are kept, the newest.
 const MOST_COMPLAINTS: usize = 20;
@@ -41,6 +45,11 @@ pub struct Picture {
     complaints: Vec<Heard>,
     loaded: bool,
     mistakes: Vec<String>,
+    /// The command is ready, and runs on until the next one is.
+    hands_over: bool,
+    /// What the last generations have taken in.
+    digests: Vec<(Generation, String)>,
+    tally: Tally,
 }
 
 impl Picture {
@@ -62,22 +71,29 @@ impl Picture {
             complaints: Vec::new(),
             loaded: false,
             mistakes: Vec::new(),
+            hands_over: false,
+            digests: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
-    /// Takes an event in. `shows_ready`: an event will show when the command is ready. `changes` makes a JSON list of the first of the changed files.
+    /// Takes an event in. `changes` makes a JSON list of the first of the changed files.
     pub fn take(
         &mut self,
         event: &Event,
-        shows_ready: bool,
+        known: Known,
         changes: impl FnOnce(&crate::change::ChangeSet, usize) -> serde_json::Value,
         wall: SystemTime,
         now: Instant,
     ) {
         let before = self.state;
+        let shows_ready = known.shows_ready;
+        self.tally.take(event, known, wall, now);
         match &event.what {
             What::Started { pid, restart_ms, changes, .. } => {
-                self.before = self.command_pid.map(|pid| (self.generation, pid));
+                let runs_on = self.command_pid.map(|pid| (self.generation, pid)).filter(|_| known.overlaps);
+                self.before = runs_on.or(self.before);
+                self.hands_over = false;
                 (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
                 self.started = true;
                 self.ready = shows_ready.then_some(false);
@@ -89,6 +105,11 @@ impl Picture {
                     (last.led_to, last.restart_ms) = (Some(event.generation), *restart_ms);
                 }
             }
+            What::Stopping { .. } | What::Stopped { .. } | What::Exited { .. }
+                if self.before.is_some_and(|(host, _)| host == event.generation) =>
+            {
+                self.before = None;
+            }
             // Of another one than the one that is shown.
             What::Stopping { .. } | What::StillStopping { .. } | What::Stopped { .. } | What::Exited { .. }
                 if event.generation != self.generation => {}
@@ -99,7 +120,7 @@ impl Picture {
                     self.ready = shows_ready.then_some(true);
                 } else if self.command_pid.is_some() {
                     // The next one was not started at all.
-                    self.state = State::Running;
+                    (self.state, self.hands_over) = (State::Running, false);
                 }
             }
             // The command has nothing to do with it.
@@ -113,15 +134,20 @@ impl Picture {
                     led_to: None,
                     restart_ms: None,
                 });
-                if !matches!(action, Effect::Signal(_)) && self.state != State::Ending {
+                if matches!(action, Effect::Restart | Effect::Start) && self.state != State::Ending {
+                    self.state = State::Stopping;
+                    self.hands_over = known.overlaps && self.command_pid.is_some() && self.ready == Some(true);
+                }
+            }
+            What::Stopping { .. } | What::StillStopping { .. } => {
+                self.hands_over = false;
+                if self.state != State::Ending {
                     self.state = State::Stopping;
                 }
             }
-            What::Stopping { .. } | What::StillStopping { .. } if self.state != State::Ending => {
-                self.state = State::Stopping;
-            }
             What::MainProcess { pid } => self.command_pid = Some(*pid),
-            What::Ready { .. } => self.ready = Some(true),
+            // The one before is about to be ended.
+            What::Ready { .. } => (self.ready, self.before) = (Some(true), None),
             What::Stopped { .. } => {
                 (self.command_pid, self.ready) = (None, None);
                 if self.state != State::Ending {
@@ -141,7 +167,24 @@ impl Picture {
             What::Discovered(discovered) => self.discovered = Some(*discovered),
             What::Waiting(WaitingFor::Change) => self.state = State::Waiting,
             What::Waiting(WaitingFor::Delay(_)) => self.state = State::Delayed,
+            What::Digest { digest, .. } => {
+                self.digests.retain(|(of, _)| *of != event.generation);
+                self.digests.push((event.generation, digest.clone()));
+                let too_many = self.digests.len().saturating_sub(MOST_DIGESTS);
+                self.digests.drain(..too_many);
+            }
             What::Watching(watching) => self.watching = Some(watching.clone()),
+            What::Degraded(Degraded::ChildDied { generation, .. }) => {
+                self.hear(event);
+                // Its tree was ended, which is told in no other way.
+                self.before.take_if(|(host, _)| host == generation);
+                if *generation == self.generation {
+                    (self.command_pid, self.ready, self.hands_over) = (None, None, false);
+                    if self.state != State::Ending {
+                        self.state = State::Starting;
+                    }
+                }
+            }
             What::Degraded(_) => self.hear(event),
             What::ConfigLoaded { .. } => {
                 (self.loaded, self.mistakes) = (true, Vec::new());
@@ -170,6 +213,50 @@ impl Picture {
         self.complaints.drain(..too_many);
     }
 
+    /// Whether a command serves.
+    pub fn serves(&self, known: Known) -> bool {
+        if self.state == State::Ending {
+            return false;
+        }
+        if !known.has_command {
+            return self.watching.is_some();
+        }
+        let runs = self.state == State::Running && self.command_pid.is_some() && self.ready != Some(false);
+        runs || self.hands_over || self.before.is_some()
+    }
+
+    /// Whether what serves is on its way out.
+    pub fn is_replaced(&self) -> bool {
+        self.hands_over || self.before.is_some()
+    }
+
+    /// How things are, in a line.
+    pub fn line(&self) -> String {
+        let generation = self.generation;
+        let exit = self.last_exit.as_deref().unwrap_or("has ended");
+        match (self.state, self.ready) {
+            (State::Starting, _) => format!("generation {generation} is about to start"),
+            (State::Running, Some(true)) => format!("generation {generation} is ready"),
+            (State::Running, Some(false)) => match self.before {
+                Some((before, _)) => format!("generation {generation} is not ready yet, generation {before} runs on"),
+                None => format!("generation {generation} is running, not ready yet"),
+            },
+            (State::Running, None) if self.command_pid.is_none() => {
+                format!("the command of generation {generation} {exit}")
+            }
+            (State::Running, None) => format!("generation {generation} is running"),
+            (State::Stopping, _) if self.hands_over => {
+                format!("generation {generation} is running until the next one is ready")
+            }
+            (State::Stopping, _) => format!("generation {generation} is being stopped"),
+            (State::Waiting, _) => format!("the command of generation {generation} {exit}; waiting for a change"),
+            (State::Delayed, _) => {
+                format!("the command of generation {generation} {exit}; it starts again after a delay")
+            }
+            (State::Ending, _) => "ending".to_owned(),
+        }
+    }
+
     /// The answer to whoever asks.
     pub fn status(&self, greeting: &Greeting, config: &Config, paused: bool, now: Instant) -> Status {
         Status {
@@ -184,6 +271,7 @@ impl Picture {
             since: rfc3339(self.since.0),
             for_ms: milliseconds(now.saturating_duration_since(self.since.1)),
             ready: self.ready,
+            serving: self.serves(Known::of(config)),
             paused,
             last_exit: self.last_exit.clone(),
             prepare_failed: self.prepare_failed.clone(),
@@ -197,6 +285,10 @@ impl Picture {
                 loaded: self.loaded,
                 mistakes: self.mistakes.clone(),
             },
+            digest: self.digests.iter().find(|(of, _)| *of == self.generation).map(|(_, digest)| digest.clone()),
+            restarts: self.tally.restarts(),
+            last_reload: self.tally.last_reload(),
+            times: self.tally.times(),
         }
     }
 }
@@ -211,17 +303,22 @@ fn milliseconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::Known;
     use super::Picture;
     use crate::change::{Change, ChangeSet};
     use crate::config::tests::config;
     use crate::control::{Greeting, PROTOCOL, State, in_words};
     use crate::degraded::Degraded;
-    use crate::event::{Effect, Event, StopReason, WaitingFor, What};
+    use crate::event::{Cause, Effect, Event, StopReason, WaitingFor, What};
     use crate::exit_code::{CommandStatus, ExitCode};
     use crate::generation::Generation;
     use crate::os::signals::Signal;
     use std::path::Path;
     use std::time::{Duration, Instant, SystemTime};
+
+    /// A command without a probe.
+    const KNOWN: Known =
+        Known { shows_ready: false, overlaps: false, has_command: true, patience: Duration::from_secs(60) };
 
     #[test]
     fn the_events_of_a_life_make_a_picture() {
@@ -235,6 +332,7 @@ mod tests {
             changes,
             stop_ms: None,
             restart_ms: ms,
+            cause: Cause::Change,
         };
         let stopped = What::Stopped { took_ms: 1.0, killed: false };
         let exited = What::Exited { status: CommandStatus::Exited(3), ran_ms: 1.0 };
@@ -261,7 +359,7 @@ mod tests {
         .enumerate()
         {
             let now = start + Duration::from_secs(second_no as u64);
-            picture.take(&Event { generation, what }, false, |_, _| serde_json::Value::Null, wall, now);
+            picture.take(&Event { generation, what }, KNOWN, |_, _| serde_json::Value::Null, wall, now);
             assert_eq!(
                 (picture.state, picture.command_pid, picture.generation),
                 (state, pid, generation),
@@ -290,7 +388,7 @@ mod tests {
         let mut picture = Picture::new(wall, now);
         let first = Generation::FIRST;
         let mut take = |generation, what| {
-            picture.take(&Event { generation, what }, false, |_, _| serde_json::Value::Null, wall, now);
+            picture.take(&Event { generation, what }, KNOWN, |_, _| serde_json::Value::Null, wall, now);
             let (word, web) = ("w".to_owned(), Some("web".to_owned()));
             let greeting = Greeting {
                 reloadrun: "1".into(),
@@ -309,6 +407,7 @@ mod tests {
             changes: ChangeSet::default(),
             stop_ms: None,
             restart_ms: None,
+            cause: Cause::First,
         };
         let exited = || What::Exited { status: CommandStatus::Exited(3), ran_ms: 1.0 };
         take(first, failed(false));

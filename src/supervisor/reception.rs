@@ -10,6 +10,8 @@ use super::keyboard::Keyboard;
 use super::picture::Picture;
 use super::server::{ClientId, Said, Server};
 use super::step::Input;
+use super::tally::Known;
+use super::upward::Truth;
 use crate::config::Config;
 use crate::control::{Answer, Greeting, PROTOCOL, Status, line};
 use crate::discover::Kept;
@@ -79,7 +81,7 @@ impl Reception {
     /// Takes an event in, and tells it to whoever follows.
     pub fn tell(&mut self, event: &Event, config: &Config) {
         let wall = SystemTime::now();
-        self.picture.take(event, config.ready.is_some(), first_changes, wall, Instant::now());
+        self.picture.take(event, Known::of(config), first_changes, wall, Instant::now());
         self.server.tell(|left_out| event_line(event, wall, left_out));
     }
 
@@ -91,6 +93,12 @@ impl Reception {
     /// How things are.
     pub fn status(&self, config: &Config, paused: bool) -> Status {
         self.picture.status(&greeting(config), config, paused, Instant::now())
+    }
+
+    /// How things are, for our parent.
+    pub fn truth(&self, config: &Config, ends: bool) -> Truth {
+        let serves = self.picture.serves(Known::of(config));
+        Truth { serves, is_replaced: self.picture.is_replaced(), ends, line: self.picture.line() }
     }
 
     /// Answers whether a change would count, from a process of its own: that may need a walk over a large tree, and here

@@ -17,6 +17,7 @@
 //! | CONT                     | anyone                      |                                          | to continue all         |
 //! | QUIT                     | the terminal                | the command has got it                   | to remember it          |
 //! | INT                      | the terminal                | the command has got it, nothing ends yet | to remember it          |
+//! | HUP                      | a process                   | our parent is told (`NOTIFY_SOCKET`), and there is no terminal | a restart |
 //! | HUP, INT, QUIT, TERM     | anyone                      |                                          | the end                 |
 //!
 //! The command *has got* a signal of the terminal if it runs and shares the terminal's group.
@@ -84,6 +85,8 @@ pub struct Situation {
     pub child_leaves: bool,
     /// Whether the whole run is ending.
     pub ending: bool,
+    /// Whether HUP is a service manager's word for a reload, because no terminal can be gone.
+    pub reloads_on_hup: bool,
 }
 
 /// What a signal asks for.
@@ -101,6 +104,8 @@ pub enum Asks {
     Continue,
     /// The command has got this key. What it means shows when the command ends.
     Key,
+    /// The command is to start anew.
+    Restart,
     /// Everything is to end.
     End {
         /// Whether the terminal has shown the key, so that the line must be ended.
@@ -116,7 +121,7 @@ pub fn asks_for_sender(received: Received, shares_terminal: bool) -> bool {
 /// The table above.
 pub fn asks(heard: Heard, situation: Situation) -> Asks {
     let Received { signal, from_terminal, sender } = heard.received;
-    let Situation { shares_terminal, command_runs, leader, child_leaves, ending } = situation;
+    let Situation { shares_terminal, command_runs, leader, child_leaves, ending, reloads_on_hup } = situation;
     let from_tree = heard.from_tree || leader == Some(sender);
     let reached = from_terminal && shares_terminal && command_runs;
     match signal {
@@ -133,6 +138,7 @@ pub fn asks(heard: Heard, situation: Situation) -> Asks {
         Signal::CONT => Asks::Continue,
         Signal::QUIT if reached => Asks::Key,
         Signal::INT if reached && !child_leaves => Asks::Key,
+        Signal::HUP if reloads_on_hup && !from_terminal => Asks::Restart,
         _ if meaning(signal) == Meaning::End => Asks::End { shown: from_terminal && !reached && signal != Signal::HUP },
         _ => Asks::Nothing,
     }

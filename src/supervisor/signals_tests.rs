@@ -31,7 +31,22 @@ fn situations() -> [Situation; 2] {
         leader: Some(LEADER),
         child_leaves: false,
         ending: false,
+        reloads_on_hup: false,
     })
+}
+
+#[test]
+fn a_service_managers_hup_is_a_reload_and_that_of_a_terminal_never() {
+    let [_, own] = situations();
+    let reloads = Situation { reloads_on_hup: true, ..own };
+    for (signal, by, caller_ignores, expected) in [
+        (Signal::HUP, By::Stranger, false, Asks::Restart),
+        (Signal::HUP, By::Terminal, false, Asks::End { shown: false }),
+        (Signal::HUP, By::Stranger, true, Asks::Nothing),
+        (Signal::TERM, By::Stranger, false, Asks::End { shown: false }),
+    ] {
+        assert_eq!(asks(heard(signal, by, caller_ignores), reloads), expected, "{signal} {by:?}");
+    }
 }
 
 #[test]

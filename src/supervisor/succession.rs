@@ -10,7 +10,7 @@ use super::sweep::{Remains, Sweep};
 use crate::change::ChangeSet;
 use crate::damping::Damping;
 use crate::degraded::{Degraded, Loss};
-use crate::event::What;
+use crate::event::{Cause, What};
 use crate::exit_code::{ChildEnd, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -194,6 +194,7 @@ impl Succession {
             self.finish(code, format!("{signal} from the terminal"), now, actions);
         } else {
             if end == ChildEnd::Reload && self.behind.changes.is_empty() {
+                self.behind.came_to_nothing();
                 self.damping.restart_for_nothing(now.saturating_duration_since(life.since));
             }
             self.next(now, actions);
@@ -303,6 +304,9 @@ impl Succession {
         } else {
             None
         };
+        if delay.is_some() {
+            self.behind.because(Cause::ChildDied);
+        }
         actions.push(Action::Tell(generation, What::Degraded(Degraded::ChildDied { generation, loss, delay })));
     }
 
@@ -320,6 +324,7 @@ impl Succession {
             return self.finish(ExitCode::OWN_FAILURE, reason, now, actions);
         }
         self.pause = Some(now + delay);
+        self.behind.because(Cause::ChildDied);
         actions.push(Action::Tell(generation, What::Degraded(Degraded::ChildNotStarted { reason, delay })));
     }
 

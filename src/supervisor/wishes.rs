@@ -11,7 +11,7 @@ use super::succession::Succession;
 use super::waits::{Standing, Waits};
 use crate::control::{Answer, Request};
 use crate::discover::Kept;
-use crate::event::What;
+use crate::event::{Cause, What};
 use crate::generation::Generation;
 use crate::protocol::Directive;
 
@@ -174,10 +174,13 @@ impl Wishes {
 }
 
 /// Starts the command anew, as if it had been saved.
-fn restart(succession: &mut Succession, stop_timeout: Duration, now: Instant, actions: &mut Vec<Action>) -> Answer {
+pub fn restart(succession: &mut Succession, stop_timeout: Duration, now: Instant, actions: &mut Vec<Action>) -> Answer {
     if succession.is_ending() {
         return Answer::Refused { message: "the run is ending".to_owned() };
     }
     let already = !succession.renew(stop_timeout, now, actions);
+    if !already {
+        succession.behind.because(Cause::Asked);
+    }
     Answer::Restart { generation: succession.coming(), already }
 }

@@ -105,7 +105,7 @@ fn make_digests(snapshot: &Shared) {
 }
 
 /// The digest of a file, if it looks like this before and after; `None` when it does not, cannot be read or is too large.
-fn digest(path: &Path, stamp: Stamp) -> Option<Digest> {
+pub fn digest(path: &Path, stamp: Stamp) -> Option<Digest> {
     let looks_so = || os::fs::look(path).stamp == Some(stamp);
     if stamp.size > LARGEST || !looks_so() {
         return None;

@@ -44,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use self::contents::digest as content;
 use self::coverage::Coverage;
 pub use self::explain::explain;
 use self::gap::Gap;
@@ -54,7 +55,7 @@ use self::snapshot::Snapshot;
 use self::survey::Survey;
 pub use self::wait::{Door, Mark, Wait};
 use self::wait::{Visitors, door};
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, Stamp};
 use crate::config::Config;
 use crate::degraded::Degraded;
 use crate::event::Watching;
@@ -157,6 +158,19 @@ impl Watcher {
         let (backend, directories, polled) = self.survey.coverage.summary();
         let files = self.survey.ledger.snapshot.len();
         Watching { patterns, root, directories, files, backend: backend.to_owned(), polled, narrows: false }
+    }
+
+    /// Every file that counts, and how it looked when it was taken in; `None` before everything is armed, or where there are
+    /// more than `most`.
+    pub fn counted(&self, most: usize) -> Option<Vec<(PathBuf, Stamp)>> {
+        let snapshot = self.survey.ledger.snapshot.lock();
+        if self.gap.is_some() || snapshot.len() > most {
+            return None;
+        }
+        let files = |(path, directory): (PathBuf, snapshot::Directory)| {
+            directory.files.into_iter().map(move |(name, file)| (path.join(&*name), file.stamp))
+        };
+        Some(snapshot.directories().flat_map(files).collect())
     }
 
     /// Hints about patterns that match nothing, once everything is armed.

@@ -18,7 +18,7 @@ use super::ledger::Ledger;
 use super::rule_clock::RuleClock;
 use super::snapshot::Snapshot;
 use super::walk::{Depth, Walk};
-use crate::change::Look;
+use crate::change::{Look, Stamp};
 use crate::degraded::Degraded;
 use crate::filter::Filter;
 use crate::ignore_files::RulesChanged;
@@ -104,7 +104,10 @@ impl Survey {
         if path.is_symlink() {
             self.coverage.register_hops(path);
         }
-        if !path.is_dir() && self.ledger.snapshot.get(path).is_none() {
+        // Where nothing counts but what is read, its change may have come when it was not known yet that it is read, and then it
+        // did not count.
+        let was_missed = || self.filter.narrows() && seen.stamp == Some(Stamp::UNKNOWN);
+        if !path.is_dir() && (self.ledger.snapshot.get(path).is_none() || was_missed()) {
             self.ledger.snapshot.set(path, seen.stamp);
             self.consider(path, Progress::Partial);
         }

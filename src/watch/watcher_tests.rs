@@ -1,9 +1,11 @@
 use super::backend::Entry;
 use super::{Mark, Watcher};
 use crate::change::ChangeSet;
-use crate::config::Backend;
+use crate::config::{Backend, Config, Discover};
+use crate::discover::Learned;
 use crate::filter::{Filter, OwnFiles};
 use crate::os;
+use crate::os::seccomp::{Access, Found, Sighting};
 use crate::protocol::WatchState;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -145,6 +147,47 @@ fn a_path_that_another_thread_names_is_watched_at_once_and_compared_with_how_it_
         watcher.look();
     }
     assert!(Instant::now() < far, "it was told, not waited for");
+}
+
+#[test]
+fn a_save_of_a_file_that_is_not_known_yet_to_be_read_counts_when_that_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let [late, unread] = ["late.py", "unread.py"].map(|name| root.join(name));
+    [&late, &unread].iter().for_each(|path| std::fs::write(path, "one").unwrap());
+    let config = Config { discover: Discover::Only, ..crate::config::tests::config(&root, "", "") };
+    let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
+    let state = WatchState::new(Backend::Auto).unwrap();
+    let mut watcher = Watcher::new(&config, Arc::clone(&filter), &ChangeSet::default(), state).unwrap();
+    assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+    let (live, found) = (filter.live().unwrap(), Arc::new(Found::new().unwrap()));
+    live.begin(Arc::clone(&found));
+    found.end();
+    let read = |path: &Path| {
+        let (path, name, when) = (path.to_owned(), "cat (pid 7)".into(), Instant::now());
+        let seen_ns = os::clock::file_clock_ns();
+        Sighting::File { thread: 7, access: Access::Read, name, path, call: "open", when, seen_ns }
+    };
+    let door = watcher.door();
+    let learn = |sighting: Sighting| {
+        found.add(vec![sighting]);
+        live.learn_all(&root, false, |learned| {
+            if let Learned::News(news) = learned {
+                door.add(news);
+            }
+        });
+    };
+    // Something is known, so that what is not known does not count.
+    learn(read(&root.join("reloadrun.toml")));
+    let seen = read(&late);
+    for path in [&late, &unread] {
+        std::fs::write(path, "two, after it was read").unwrap();
+    }
+    watcher.look();
+    assert!(watcher.settler().is_empty(), "{:?}", watcher.settler().paths());
+    learn(seen);
+    watcher.look();
+    assert_eq!(watcher.settler().paths(), [late.as_path()]);
 }
 
 /// What the supervisor holds for the children of one tree, and the tree.

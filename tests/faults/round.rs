@@ -67,6 +67,21 @@ enum Mode {
     Overlap,
 }
 
+/// What a change leads to, and how the command lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The command is stopped and started again.
+    Restart,
+    /// The change is prepared before that.
+    Prepare,
+    /// The command moves to the background, and a file says where it is.
+    PidFile,
+    /// The command starts again when it has ended. It does not end by itself.
+    Queue,
+    /// The command runs on, and there is a run for each change set.
+    Run,
+}
+
 /// A directory, and usually a running reloadrun in it.
 #[derive(Debug)]
 pub struct Round {
@@ -87,6 +102,7 @@ pub struct Round {
     gap: bool,
     /// How generations follow each other.
     mode: Mode,
+    way: Way,
     session: Option<Session>,
     sessions: usize,
     deaths: usize,
@@ -141,10 +157,36 @@ impl Round {
         if mode == Mode::Overlap {
             arguments.extend(text(&["--overlap"]));
         }
+        let way = *random.pick(match mode {
+            Mode::Overlap => &[Way::Restart, Way::Restart, Way::Prepare][..],
+            _ => &[Way::Restart, Way::Restart, Way::Prepare, Way::PidFile, Way::Queue, Way::Run],
+        });
+        let in_probe = |name: &str| top.join("probe").join(name).display().to_string();
+        match way {
+            Way::Restart => {}
+            Way::Prepare => {
+                let pause = *random.pick(&["0", "0.03", "0.3"]);
+                let line = format!("sleep {pause}; cp app.txt {}", in_probe("prepared"));
+                arguments.extend(text(&["--prepare", &line]));
+            }
+            Way::PidFile => arguments.extend(text(&["--pidfile", &in_probe("app.pid")])),
+            Way::Queue => arguments.extend(text(&["--on-change", "queue"])),
+            Way::Run => {
+                let ran = in_probe("ran");
+                let line = format!("run:sleep 0.0{}; {{ cat app.txt; echo; }} >> {ran}", random.below(8));
+                arguments.extend(text(&["--on-change", &line]));
+            }
+        }
+        let strays = strays || way == Way::PidFile;
         if !private {
             arguments.extend(text(&["--lockfile", &top.join("it.lock").display().to_string()]));
         }
-        arguments.extend(text(&["--", env!("CARGO_BIN_EXE_probe"), "tree"]));
+        arguments.push("--".to_owned());
+        if way == Way::PidFile {
+            let line = "setsid -f sh -c 'echo $$ > $0.new; mv $0.new $0; exec \"$@\"' \"$0\" \"$@\"";
+            arguments.extend(text(&["sh", "-c", line, &in_probe("app.pid")]));
+        }
+        arguments.extend(text(&[env!("CARGO_BIN_EXE_probe"), "tree"]));
         arguments.extend(text(&[&top.join("probe").display().to_string(), &port.to_string(), slow]));
         arguments.extend(members);
         Ok(Round {
@@ -162,6 +204,7 @@ impl Round {
             strays,
             gap: options.gap,
             mode,
+            way,
             session: None,
             sessions: 0,
             deaths: 0,
@@ -242,6 +285,7 @@ impl Round {
                 // Of two, the old one as often as the new one.
                 Role::Child if self.mode == Mode::Overlap && self.random.chance(50) => session.oldest_child(),
                 Role::Child => session.child(),
+                Role::Command if self.way == Way::PidFile => session.main_process(),
                 Role::Command => session.command(),
             };
             hit.extend(pid.map(|pid| (*role, pid)));
@@ -305,6 +349,8 @@ impl Round {
                 file.write_all(b"half").map_err(broken)?;
                 return Ok(Some(file));
             }
+            // Nothing is stopped for a change.
+            Moment::Stopping | Moment::Between if matches!(self.way, Way::Queue | Way::Run) => "changed",
             Moment::Stopping => "stopping",
             Moment::Between => "stopped",
         };
@@ -365,7 +411,7 @@ impl Round {
         }
         let (saved, since) = (now_ns(), Instant::now());
         self.save()?;
-        self.wait_up(saved)?;
+        self.wait_served(saved)?;
         if !by_itself {
             self.tally.back.push(since.elapsed());
         }
@@ -437,6 +483,34 @@ impl Round {
                 return Err(Failure::Hang(format!("no new command came; the last one: {:?}", records.last())));
             }
             sleep(STEP);
+        }
+    }
+
+    /// Waits until the save that was just made has led to what it is to lead to.
+    fn wait_served(&mut self, saved: i64) -> Result<(), Failure> {
+        match self.way {
+            Way::Restart | Way::Prepare | Way::PidFile => self.wait_up(saved),
+            Way::Queue => {
+                let mut next_end = Instant::now();
+                let until = Instant::now() + DEADLINE;
+                while !self.is_up(saved) && Instant::now() < until {
+                    let old = self.records().last().is_some_and(|last| last["t"].as_i64() <= Some(saved));
+                    if old && Instant::now() >= next_end {
+                        let session = self.session.as_ref();
+                        session.and_then(Session::command).into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+                        next_end = Instant::now() + Duration::from_millis(300);
+                    }
+                    sleep(STEP);
+                }
+                self.wait_up(saved)
+            }
+            Way::Run => {
+                let (ran, wanted) = (self.top.join("probe/ran"), self.saves.to_string());
+                let has_run = || fs::read_to_string(&ran).is_ok_and(|text| text.lines().any(|line| line == wanted));
+                // With no command to leave alone, it is started.
+                self.wait("the run", |round| has_run() || round.is_up(saved))?;
+                self.wait_up(0)
+            }
         }
     }
 

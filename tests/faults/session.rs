@@ -63,6 +63,15 @@ impl Session {
         theirs.iter().copied().find(|pid| Some(*pid) == told).or(theirs.first().copied())
     }
 
+    /// The main process of the command that runs, as its pid file says.
+    pub fn main_process(&self) -> Option<i32> {
+        let events = self.events();
+        let last =
+            events.iter().rev().find(|event| matches!(event["event"].as_str(), Some("started" | "main_process")))?;
+        let pid = last["pid"].as_i64().filter(|_| last["event"] == "main_process")?;
+        i32::try_from(pid).ok().filter(|pid| !name(*pid).is_empty())
+    }
+
     /// Every event so far.
     pub fn events(&self) -> Vec<Value> {
         lines(&self.events)

@@ -347,7 +347,7 @@ fn all_workers_of_a_daemon_take_each_save_on_hup(server: &Server, bin: &Path) {
         running.command = pid(&running.session.wait("main_process"));
         running.wait_for_workers("one", "hello");
         let mut old = "hello".to_owned();
-        for number in 1..=5 {
+        for number in 1..20 {
             let new = format!("{old}{number}");
             running.save_signals("app.toml", &old, &new);
             running.wait_for_new_workers("one", &new);

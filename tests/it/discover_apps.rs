@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::control::answer;
 use crate::support::session::{DEADLINE, Session};
 use crate::support::watched::{is_installed, names};
 use crate::support::{Sandbox, apps};
@@ -304,4 +305,122 @@ fn node_restarts_on_what_it_requires_and_reads_and_not_on_what_it_writes() {
         &["server.js", "lib.js", "page.html"],
         &["data.json", "trail.txt", "state.json"],
     );
+}
+
+/// What programs keep for themselves: databases with and without a log beside them, what is written aside and renamed into
+/// place, a schedule like celery beat's, log files that are rotated.
+const KEEPER: &str = r#"
+import dbm.dumb, json, logging.handlers, os, pathlib, shelve, sqlite3, sys, tempfile, time
+generation = os.environ["RELOADRUN_GENERATION"]
+log = logging.getLogger()
+log.addHandler(logging.handlers.RotatingFileHandler("trail.txt", maxBytes=300, backupCount=3))
+wal, plain = sqlite3.connect("wal.data"), sqlite3.connect("plain.data")
+wal.execute("pragma journal_mode=wal")
+for base in (wal, plain):
+    base.execute("create table if not exists t (x)")
+def work(number):
+    for base in (wal, plain):
+        base.execute("insert into t values (?)", (number,))
+        base.commit()
+    descriptor, name = tempfile.mkstemp(dir=".")
+    state = json.loads(pathlib.Path("state.json").read_text() or "{}") if os.path.exists("state.json") else {}
+    with os.fdopen(descriptor, "w") as new:
+        json.dump(state | {"number": number}, new)
+    os.replace(name, "state.json")
+    with shelve.Shelf(dbm.dumb.open("beat-schedule")) as schedule:
+        schedule[str(number)] = time.time()
+    log.warning("a line of the log, %s", number)
+for number in range(5):
+    work(number)
+pathlib.Path("../worked").open("a").write("x\n")
+while True:
+    if os.path.exists("../go"):
+        for number in range(5):
+            work(number)
+        os.remove("../go")
+    time.sleep(0.02)
+"#;
+
+#[test]
+fn what_programs_keep_for_themselves_restarts_nothing_and_an_edit_by_hand_does() {
+    for options in [&[][..], &["--discover", "only"], &["-w", "**", "--discover", "add"]] {
+        let sandbox = Sandbox::new();
+        sandbox.write("keeper.py", KEEPER);
+        let mut session = sandbox.start([options, &["-i", "go", "--", "python3", "keeper.py"]].concat());
+        let worked = |session: &Session, times: usize| {
+            let said = || fs::read_to_string(sandbox.beside().join("worked")).unwrap_or_default();
+            session.wait_until("its work", || said().lines().count() >= times);
+            let go = sandbox.beside().join("go");
+            fs::write(&go, "").unwrap();
+            session.wait_until("more of it", || !go.exists());
+        };
+        session.wait_armed(1);
+        worked(&session, 1);
+        // Somebody repairs it by hand, in place and as an editor does.
+        let state = sandbox.path("state.json");
+        fs::write(&state, "{}").unwrap();
+        restarted(&mut session, 2, "state.json");
+        worked(&session, 2);
+        sandbox.write("new.tmp~", "{\"by\": \"hand\"}");
+        fs::rename(sandbox.path("new.tmp~"), &state).unwrap();
+        restarted(&mut session, 3, "state.json");
+        worked(&session, 3);
+        let text = sandbox.read("keeper.py");
+        sandbox.write("keeper.py", text + "\n");
+        restarted(&mut session, 4, "keeper.py");
+        worked(&session, 4);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(session.stop().count("started"), 4, "{options:?}");
+    }
+}
+
+#[test]
+fn pytest_with_coverage_runs_again_for_its_sources_and_not_for_what_it_leaves() {
+    let Some(bin) = python() else { return };
+    let python = bin.join("python").display().to_string();
+    let command = [&python, "-m", "pytest", "-q", "--cov=app", "--cov-report=html", "--cov-report=xml:report.xml"];
+    runs_to_its_end(
+        &command,
+        &[
+            ("app.py", "def double(x):\n    return 2 * x\n"),
+            ("test_app.py", "import app\n\ndef test_it():\n    assert app.double(2) == 4\n"),
+        ],
+        &["app.py", "test_app.py"],
+        &[".coverage", "htmlcov", "report.xml", ".pytest_cache"],
+    );
+}
+
+#[test]
+fn an_edited_package_and_an_editable_install_count_and_the_library_of_python_does_not() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.beside().join("editable");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("tool.py"), "X = 1\n").unwrap();
+    let packages = "venv/lib/python3/site-packages";
+    sandbox.write("venv/pyvenv.cfg", "");
+    sandbox.write(format!("{packages}/dep.py"), "X = 1\n");
+    sandbox.write(format!("{packages}/tool.pth"), format!("{}\n", elsewhere.display()));
+    let app = format!(
+        "import site, time\nsite.addsitedir('{packages}')\nimport dep, tool, json\nopen('../ran', 'a').write('x\\n')\ntime.sleep(600)\n"
+    );
+    sandbox.write("app.py", app);
+    for options in [&[][..], &["--discover", "only"]] {
+        let _ = fs::remove_file(sandbox.beside().join("ran"));
+        let mut session = sandbox.start([options, &["--", "python3", "-B", "app.py"]].concat());
+        session.wait_armed(1);
+        let dep = sandbox.path(format!("{packages}/dep.py"));
+        for (generation, path) in (2..).zip([elsewhere.join("tool.py"), dep, elsewhere.join("tool.py")]) {
+            let ran = || fs::read_to_string(sandbox.beside().join("ran")).unwrap_or_default().lines().count();
+            session.wait_until("the imports", || ran() as u64 >= generation - 1);
+            fs::write(&path, format!("X = {generation}  # saved\n")).unwrap();
+            restarted(&mut session, generation, path.file_name().unwrap().to_str().unwrap());
+        }
+        let library = std::process::Command::new("python3").args(["-c", "import json; print(json.__file__)"]).output();
+        let library = String::from_utf8(library.unwrap().stdout).unwrap().trim().to_owned();
+        // In the images of Python it lies where people install things themselves.
+        if library.starts_with("/usr/lib/") {
+            assert!(answer(&sandbox, &["explain", &library], 1).contains("does nothing"));
+        }
+        session.stop();
+    }
 }

@@ -167,8 +167,14 @@ fn start(server: &Server, bin: Option<&Path>, sandbox: &Sandbox, port: u16) -> S
 /// The same with these options, for files that are there already.
 pub fn start_with(options: &[&str], command: &[&str], bin: Option<&Path>, sandbox: &Sandbox, port: u16) -> Session {
     let listen = format!("tcp:127.0.0.1:{port}");
-    let options = ["-w", "app.txt", "--listen", &listen].into_iter().chain(options.iter().copied()).chain(["--"]);
-    let words: Vec<OsString> = options.chain(command.iter().copied()).map(OsString::from).collect();
+    let options = [&["--listen", &listen], options].concat();
+    start_without(&options, command, bin, sandbox)
+}
+
+/// The same for a server that binds its own socket.
+pub fn start_without(options: &[&str], command: &[&str], bin: Option<&Path>, sandbox: &Sandbox) -> Session {
+    let options = ["-w", "app.txt"].iter().chain(options).chain(&["--"]);
+    let words: Vec<OsString> = options.chain(command).map(OsString::from).collect();
     sandbox.start_with(words, |command| {
         if let Some(bin) = bin {
             let rest = std::env::var_os("PATH").unwrap_or_default();
@@ -202,7 +208,7 @@ pub struct Tally {
     pub refused: usize,
     /// Accepted, and closed or reset without an answer.
     pub cut: usize,
-    worst: Duration,
+    pub worst: Duration,
     pub others: Vec<String>,
 }
 
@@ -306,6 +312,37 @@ fn restarts_under_load(server: &Server, bin: Option<&Path>) {
     assert_eq!(tally.refused, 0, "{}: {tally}\n{account}", server.name);
     assert!(tally.others.is_empty(), "{}: {:?}\n{account}", server.name, tally.others);
     assert!(tally.answered > 0);
+}
+
+/// In the modes that stop nothing, or bind no socket for it, a request is finished as well.
+#[test]
+fn gunicorn_finishes_its_requests_whatever_a_change_leads_to() {
+    let Some(bin) = python("gunicorn") else { return };
+    for (options, is_new) in [
+        (&[][..], true),
+        (&["--prepare", "true"], true),
+        (&["--on-change", "signal:HUP"], false),
+        (&["--on-change", "run:kill -HUP $(cat gunicorn.pid)"], false),
+        (&["--on-change", "signal:HUP", "--prepare", "true", "--pidfile", "gunicorn.pid"], false),
+    ] {
+        let (sandbox, port) = (Sandbox::new(), apps::free_port());
+        apps::copy_fixture("held", sandbox.root());
+        sandbox.write("app.txt", "one");
+        let address = format!("127.0.0.1:{port}");
+        let command = ["gunicorn", "-w", "2", "-p", "gunicorn.pid", "--no-control-socket", "-b", &address, "wsgi:app"];
+        let mut session = start_without(options, &command, Some(&bin), &sandbox);
+        session.wait_started(1);
+        session.wait_until("an answer", || get(port, "/").is_ok_and(|body| body == "1"));
+        let slow = std::thread::spawn(move || get(port, "/slow"));
+        std::thread::sleep(Duration::from_millis(500));
+        sandbox.write("app.txt", "two");
+        session.wait("changed");
+        let body = slow.join().expect("it does not panic");
+        assert!(body.as_ref().is_ok_and(|body| body == "1"), "{options:?}: {body:?}\n{}", session.account());
+        let new = if is_new { "2" } else { "1" };
+        session.wait_until("the next answer", || get(port, "/").is_ok_and(|body| body == new));
+        session.stop().assert_code(143);
+    }
 }
 
 /// A request of two seconds, and a save in the middle of it.

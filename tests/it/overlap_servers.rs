@@ -1,10 +1,11 @@
 //! Real servers with `--listen` and `--overlap` under load: while the next generation comes up, the old one answers.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::held_servers::{Clients, get, python, start_with, wanted_restarts};
+use crate::held_servers::{Clients, get, python, start_with, start_without, wanted_restarts};
 use crate::support::{Sandbox, Session, apps};
 
 const GUNICORN: [&str; 6] = ["gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
@@ -96,4 +97,121 @@ fn ten_broken_saves_cost_nothing_and_the_repair_goes_live() {
     session.stop().assert_code(143);
     assert_eq!((during.refused, during.cut, &during.others), (0, 0, &Vec::new()), "{during}");
     assert!(during.answered > 0);
+}
+
+#[test]
+fn hypercorn_answers_while_the_next_generation_comes_up() {
+    if let Some(bin) = python("hypercorn") {
+        let options = ["--ready", "notify", "--stop-group", "main"];
+        replaced_under_load("hypercorn", &options, &["hypercorn", "-b", "fd://3", "asgi:app"], Some(&bin));
+    }
+}
+
+#[test]
+fn uwsgi_answers_while_the_next_generation_comes_up() {
+    if let Some(bin) = python("uwsgi") {
+        let options = ["--ready", "notify", "--stop-group", "main"];
+        replaced_under_load("uwsgi", &options, &["uwsgi", "--disable-logging", "uwsgi.ini"], Some(&bin));
+    }
+}
+
+/// A request of two seconds, and a save in the middle of it: the next generation becomes ready meanwhile, and the old one
+/// finishes what it works on.
+fn finishes_a_request(name: &str, options: &[&str], command: &[&str], bin: Option<&Path>) {
+    let (sandbox, port) = (Sandbox::new(), apps::free_port());
+    apps::copy_fixture("held", sandbox.root());
+    sandbox.write("app.txt", "one");
+    let mut session = start_with(&[&["--overlap"], options].concat(), command, bin, &sandbox, port);
+    session.wait_armed(1);
+    session.wait_until("ready", || is_ready(&session, 1));
+    session.wait_until("an answer", || get(port, "/").is_ok_and(|body| body == "1"));
+    let slow = std::thread::spawn(move || get(port, "/slow"));
+    // It must have been accepted: whoever waits in the backlog may be answered by the next one, which is good too.
+    std::thread::sleep(Duration::from_millis(500));
+    sandbox.write("app.txt", "two");
+    session.wait_started(2);
+    let body = slow.join().expect("it does not panic");
+    assert!(body.as_ref().is_ok_and(|body| body == "1" || body == "2"), "{name}: {body:?}\n{}", session.account());
+    session.wait_where("stopped", |seen| seen["generation"] == 1);
+    session.wait_until("the next answer", || get(port, "/").is_ok_and(|body| body == "2"));
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn the_old_generation_finishes_its_requests() {
+    if let Some(bin) = python("overlapping servers") {
+        let bin = Some(bin.as_path());
+        let main = ["--ready", "notify", "--stop-group", "main"];
+        finishes_a_request("gunicorn", &main[..2], &GUNICORN, bin);
+        finishes_a_request("uvicorn", &main[..2], &["uvicorn", "--fd", "3", "asgi:app"], bin);
+        finishes_a_request("hypercorn", &main, &["hypercorn", "-b", "fd://3", "asgi:app"], bin);
+        finishes_a_request("uwsgi", &main, &["uwsgi", "--disable-logging", "uwsgi.ini"], bin);
+    }
+    if std::process::Command::new("node").arg("--version").output().is_ok() {
+        finishes_a_request("node", &["--ready", "fd:9"], &["env", "READY_FD=9", "node", "server.js"], None);
+    }
+}
+
+/// A way to restart gunicorn, and what comes of it.
+struct Way {
+    name: &'static str,
+    options: &'static [&'static str],
+    /// `slow:app` takes two seconds to import; without a held socket, it binds the address itself.
+    command: &'static [&'static str],
+    /// What shows that a restart is over.
+    over: &'static str,
+}
+
+const PRELOADED: &[&str] = &["gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
+
+const WAYS: [Way; 4] = [
+    Way { name: "restart, its own socket", options: &[], command: PRELOADED, over: "started" },
+    Way {
+        name: "its own HUP",
+        options: &["--on-change", "signal:HUP"],
+        command: &["gunicorn", "-w", "4", "--no-control-socket", "slow:app"],
+        over: "changed",
+    },
+    Way { name: "--listen", options: &["--ready", "notify"], command: PRELOADED, over: "ready" },
+    Way { name: "--listen --overlap", options: &["--overlap", "--ready", "notify"], command: PRELOADED, over: "ready" },
+];
+
+/// The table of the decision about `--overlap`: `RELOADRUN_RESTARTS=10 cargo test --test it worst_wait -- --nocapture`.
+#[test]
+fn the_worst_wait_for_an_application_that_takes_two_seconds_to_import_is_shorter_with_an_overlap() {
+    let Some(bin) = python("gunicorn") else { return };
+    let restarts = wanted_restarts().min(20);
+    for Way { name, options, command, over } in WAYS {
+        let (sandbox, port) = (Sandbox::new(), apps::free_port());
+        apps::copy_fixture("held", sandbox.root());
+        sandbox.write("app.txt", "one");
+        let address = format!("127.0.0.1:{port}");
+        let mut session = match name.contains("--listen") {
+            true => start_with(options, command, Some(&bin), &sandbox, port),
+            false => {
+                let own = [command, &["-b", &address]].concat();
+                start_without(options, &own, Some(&bin), &sandbox)
+            }
+        };
+        session.wait_armed(1);
+        session.wait_until("the first answer", || get(port, "/").is_ok());
+        let clients = Clients::start(port);
+        for generation in 2..=restarts + 1 {
+            sandbox.write("app.txt", generation.to_string());
+            session.wait_where(over, |seen| over == "changed" || seen["generation"] == generation);
+            // Until the workers are there, whichever way they come.
+            std::thread::sleep(Duration::from_secs(3));
+            session.wait_until("an answer", || get(port, "/").is_ok());
+        }
+        let tally = clients.stop();
+        eprintln!("gunicorn, 2 s of imports, {name}, {restarts} restarts: {tally}");
+        let account = session.account();
+        session.stop().assert_code(143);
+        if name.contains("--listen") {
+            assert_eq!((tally.refused, &tally.others), (0, &Vec::new()), "{name}: {tally}\n{account}");
+        }
+        if name.contains("--overlap") {
+            assert!(tally.worst < Duration::from_millis(1900), "nobody waits for the imports: {tally}\n{account}");
+        }
+    }
 }

@@ -61,7 +61,9 @@ fn nginx_gets_one_hup_for_each_configuration_that_it_accepts_and_loses_no_reques
         for broken in ["http {", &conf("x").replace("127.0.0.1", "300.0.0.1")] {
             volume.publish(&[("nginx.conf", broken)]);
             session.wait("prepare_failed");
-            assert_eq!(get(port, "/").unwrap(), format!("good {round}"), "{}", session.account());
+            // An old worker may still answer for a moment, and then it answers what was good before.
+            let good = format!("good {round}");
+            session.wait_until("the good answer", || get(port, "/").is_ok_and(|body| body == good));
         }
         swap(&mut volume, &mut session, &format!("repaired {round}"));
         swaps += 2;
@@ -86,7 +88,11 @@ fn main() {{
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     for stream in listener.incoming() {{
         let mut stream = stream.unwrap();
-        let _ = stream.read(&mut [0; 1024]);
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count > 0) {{
+            request.extend(byte);
+        }}
         let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{text}");
     }}
 }}
@@ -116,14 +122,14 @@ fn while_cargo_builds_the_new_server_the_old_one_answers() {
             session.wait("preparing");
             let mut answered = 0;
             while prepared(&session) == before {
-                let body = get(port, "/").ok();
-                // It may have ended in the middle of this one.
-                if prepared(&session) == before {
-                    assert_eq!(body.as_deref(), Some(old), "{}", session.account());
+                if get(port, "/").is_ok_and(|body| body == old) {
                     answered += 1;
+                } else {
+                    // It was stopped in the middle of this one, and the event is on its way.
+                    session.wait_until("the end of the preparation", || prepared(&session) > before);
                 }
             }
-            assert!(answered > 0);
+            assert!(answered > 5, "{answered} answers");
             session.wait_started(generation);
             session.wait_until("the new answer", || get(port, "/").is_ok_and(|body| body == new));
             old = new;

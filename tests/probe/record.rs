@@ -2,7 +2,8 @@
 //!
 //! First it reads the clock. Then it reads every `*.txt` below the directories and appends one
 //! line of JSON to LOG in one write(2): `pid`, `generation`, `t` (CLOCK_MONOTONIC, nanoseconds), `files` (a hash by
-//! path), and tells that it is ready where READY_FD is set. Then it waits for TERM, and takes SLOW_STOP_MS to exit.
+//! path), and tells that it is ready where READY_FD is set. Then it waits for TERM, and takes SLOW_STOP_MS to exit. With ONCE,
+//! it does not wait.
 
 use std::env::ArgsOs;
 use std::fs::OpenOptions;
@@ -36,6 +37,10 @@ pub fn run(mut words: ArgsOs) -> Ended {
     let written = opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     written.map_err(|error| format!("cannot append to {}: {error}", log.display()))?;
     super::tell_ready()?;
+    if std::env::var_os("ONCE").is_some() {
+        std::thread::sleep(Duration::from_millis(slow));
+        return Ok(());
+    }
     terms.wait().map_err(|errno| errno.to_string())?;
     std::thread::sleep(Duration::from_millis(slow));
     Ok(())

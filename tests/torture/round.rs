@@ -1,6 +1,7 @@
 //! One round: a tree, a session, edits, quiet points.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -138,6 +139,23 @@ impl Lines {
     }
 }
 
+/// What a change leads to, and how the command lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The command is stopped and started again.
+    Restart,
+    /// The next one starts beside it.
+    Overlap,
+    /// The change is prepared before that.
+    Prepare,
+    /// The command moves to the background, and a file says where it is.
+    PidFile,
+    /// The command ends by itself, and starts again if something has changed.
+    Queue,
+    /// There is no command, but a run for each change set.
+    Run,
+}
+
 /// A running reloadrun and the tree below it.
 #[derive(Debug)]
 pub struct Round {
@@ -151,6 +169,7 @@ pub struct Round {
     records: Lines,
     stderr: PathBuf,
     supervisor: Child,
+    way: Way,
     slow: Duration,
     interval: Duration,
     poll: bool,
@@ -165,6 +184,8 @@ pub struct Round {
     before: (Vec<Edit>, usize),
     /// The number of events at the last quiet point.
     passed: usize,
+    /// Whether a run was late enough to have been delayed.
+    ran_late: bool,
     _directory: TempDir,
 }
 
@@ -186,16 +207,50 @@ impl Round {
         let slow = Duration::from_millis(*random.pick(&[0, 0, 0, 3, 40, 200]));
         let debounce = Duration::from_millis(*random.pick(&[0, 0, 0, 150]));
         let interval = Duration::from_millis(*random.pick(if poll && !large { &[50, 150, 300] } else { &[1000] }));
-        let overlap = random.chance(25);
+        let way = *random.pick(&[
+            Way::Restart,
+            Way::Restart,
+            Way::Overlap,
+            Way::Overlap,
+            Way::Prepare,
+            Way::PidFile,
+            Way::Queue,
+            Way::Run,
+        ]);
         let (events, records, stderr) = (top.join("events.jsonl"), top.join("records"), top.join("stderr"));
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         let mut command = Command::new(env!("CARGO_BIN_EXE_reloadrun"));
         command.args(["--backend", backend, "-w", "*.txt", "--interval", &ms(interval), "--debounce", &ms(debounce)]);
-        if overlap {
-            command.args(["--overlap", "--ready", "fd:9"]).env("READY_FD", "9");
+        let pid_file = top.join("record.pid");
+        let mut words: Vec<OsString> = vec![env!("CARGO_BIN_EXE_probe").into(), "record".into(), (&records).into()];
+        words.push(slow.as_millis().to_string().into());
+        words.extend(tree.hot.iter().map(OsString::from));
+        command.arg("--events").arg(&events).current_dir(&root);
+        match way {
+            Way::Restart => {}
+            Way::Overlap => {
+                command.args(["--overlap", "--ready", "fd:9"]).env("READY_FD", "9");
+            }
+            Way::Prepare => {
+                command.args(["--prepare", *random.pick(&["true", "sleep 0.03", "sleep 0.1"])]);
+            }
+            Way::PidFile => {
+                command.arg("--pidfile").arg(&pid_file);
+                let line = "setsid -f sh -c 'echo $$ > $0.new; mv $0.new $0; exec \"$@\"' \"$0\" \"$@\"";
+                let shell = ["sh".into(), "-c".into(), line.into(), pid_file.into_os_string()];
+                words = shell.into_iter().chain(words).collect();
+            }
+            Way::Queue => {
+                command.args(["--on-change", "queue"]).env("ONCE", "1");
+            }
+            Way::Run => {
+                let quoted = words.drain(..).map(|word| format!("'{}'", word.display())).collect::<Vec<_>>();
+                command.args(["--on-change", &format!("run:exec {}", quoted.join(" "))]).env("ONCE", "1");
+            }
         }
-        command.arg("--events").arg(&events).arg("--").arg(env!("CARGO_BIN_EXE_probe")).arg("record").arg(&records);
-        command.arg(slow.as_millis().to_string()).args(&tree.hot).current_dir(&root);
+        if way != Way::Run {
+            command.arg("--").args(words);
+        }
         command.env("XDG_RUNTIME_DIR", runtime);
         // A long run beside the suite must not look like a leftover of the suite.
         command.env("RELOADRUN_TEST", if options.short { "1" } else { "torture" });
@@ -204,12 +259,11 @@ impl Round {
         }
         let supervisor = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?).spawn()?;
         let name = format!(
-            "{backend}, {} tree, seed {seed} (stop {}, debounce {}, interval {}{}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
+            "{backend}, {} tree, seed {seed} (stop {}, debounce {}, interval {}, {way:?}); again: --seed {seed} --edits {} --backend {backend} --tree {}{}",
             options.tree,
             ms(slow),
             ms(debounce),
             ms(interval),
-            if overlap { ", overlap" } else { "" },
             crate::options::ROUND,
             options.tree,
             if options.load { " --load" } else { "" },
@@ -227,6 +281,7 @@ impl Round {
             records: Lines::of(records),
             stderr,
             supervisor,
+            way,
             slow,
             interval,
             poll,
@@ -236,6 +291,7 @@ impl Round {
             edits: Vec::new(),
             before: (Vec::new(), 0),
             passed: 0,
+            ran_late: false,
             _directory: directory,
         })
     }
@@ -249,7 +305,12 @@ impl Round {
     }
 
     fn try_play(&mut self, edits: usize, end: Instant) -> Result<(), String> {
-        self.wait("the first start", |round| round.record_of_last_start().is_some())?;
+        if self.way == Way::Run {
+            self.wait("the watches", Round::is_armed)?;
+            self.edit(true)?;
+        } else {
+            self.wait("the first start", |round| round.record_of_last_start().is_some())?;
+        }
         self.passed = self.events.lines.len();
         while self.tally.edits < edits && Instant::now() < end {
             if self.random.chance(12) {
@@ -327,7 +388,7 @@ impl Round {
         // A save in the moment of a start may cause one more restart, a waiting time later.
         let linger = self.editor.incomplete() + Duration::from_millis(60) + self.random.micros(0, 30_000);
         self.settle_down(linger)?;
-        let waited = self.has_waited();
+        let waited = self.has_waited() || std::mem::take(&mut self.ran_late);
         self.check()?;
         if waited {
             // No save was lost. The next edits must not be delayed any more.
@@ -367,9 +428,14 @@ impl Round {
             return;
         };
         let late = Duration::from_nanos(u64::try_from(began - last.end_ns()).unwrap_or(0));
-        let expected =
-            self.slow + self.editor.incomplete() * 3 + if self.poll { self.interval * 2 } else { Duration::ZERO };
+        // Where a pid file is waited for, the next start is ready for a change a little later.
+        let more = if self.way == Way::PidFile { Duration::from_millis(700) } else { Duration::ZERO };
+        let expected = more
+            + self.slow
+            + self.editor.incomplete() * 3
+            + if self.poll { self.interval * 2 } else { Duration::ZERO };
         let expected = if self.large { expected + LARGE_ARMING } else { expected };
+        self.ran_late |= self.way == Way::Run && late.as_secs_f64() * 1e3 >= DAMPED_MS;
         self.tally.latest = self.tally.latest.max(late);
         if late > expected + LATE {
             self.tally.late += 1;
@@ -423,8 +489,10 @@ impl Round {
         )
     }
 
+    /// Where there is no command, a run for a change is a start.
     fn starts(&self, from: usize) -> impl Iterator<Item = &Value> {
-        self.events.lines.iter().skip(from).filter(|event| event["event"] == "started")
+        let name = if self.way == Way::Run { "ran" } else { "started" };
+        self.events.lines.iter().skip(from).filter(move |event| event["event"] == name)
     }
 
     /// Whether a restart since the last quiet point may have been delayed.
@@ -433,7 +501,12 @@ impl Round {
     }
 
     fn record_of_last_start(&self) -> Option<&Value> {
-        let pid = &self.events.lines.iter().rev().find(|event| event["event"] == "started")?["pid"];
+        if self.way == Way::Run {
+            return self.records.lines.last();
+        }
+        let started = self.events.lines.iter().rposition(|event| event["event"] == "started")?;
+        let name = if self.way == Way::PidFile { "main_process" } else { "started" };
+        let pid = &self.events.lines[started..].iter().rev().find(|event| event["event"] == name)?["pid"];
         self.records.lines.last().filter(|record| record["pid"] == *pid)
     }
 
@@ -448,9 +521,14 @@ impl Round {
         let of_newest = self.events.lines.iter().filter(|event| event["generation"].as_u64() >= newest);
         let last = of_newest.rev().find_map(|event| {
             let name = event["event"].as_str()?;
-            matches!(name, "started" | "changed" | "stopping" | "stopped" | "exited").then_some(name)
+            matches!(name, "started" | "changed" | "stopping" | "stopped" | "exited" | "ran").then_some(name)
         });
-        let Some(record) = self.record_of_last_start().filter(|_| last == Some("started")) else { return false };
+        let expected = match self.way {
+            Way::Run => "ran",
+            Way::Queue => "exited",
+            Way::Restart | Way::Overlap | Way::Prepare | Way::PidFile => "started",
+        };
+        let Some(record) = self.record_of_last_start().filter(|_| last == Some(expected)) else { return false };
         let began = record["t"].as_i64().unwrap_or(0);
         let mut later = self.edits.iter().filter(|edit| edit.effect_ns >= began);
         // A file that was created and removed before it was seen needs no restart.
@@ -515,12 +593,10 @@ impl Round {
             })
             .map(|path| path.display().to_string())
             .collect();
-        let bad = self
-            .events
-            .lines
-            .iter()
-            .skip(self.passed)
-            .find(|event| matches!(event["event"].as_str(), Some("exited" | "degraded")) && !is_of_series(event));
+        let bad = self.events.lines.iter().skip(self.passed).find(|event| {
+            let is_end = event["event"] == "exited" && (self.way != Way::Queue || event["code"] != 0);
+            is_end || event["event"] == "degraded" && !is_of_series(event)
+        });
         if let Some(bad) = bad.map(Value::to_string) {
             self.tally.broken += 1;
             self.fail(&format!("BROKEN: {bad}"));

@@ -2,6 +2,7 @@
 
 mod guard;
 mod live;
+mod probes;
 mod reply;
 mod route;
 mod server;

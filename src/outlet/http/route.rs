@@ -6,6 +6,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::guard::{admits_host, host_of};
 use super::live::live;
+use super::probes;
 use super::reply::{Reply, method_not_allowed, text};
 use crate::outlet::link::Link;
 
@@ -23,6 +24,9 @@ pub async fn answer<B>(request: &Request<B>, socket: SocketAddr, link: &Link) ->
     }
     match request.uri().path() {
         "/live" => live(link).await,
-        _ => text(StatusCode::NOT_FOUND, "there is only /live here"),
+        "/ready" => probes::ready(link).await,
+        "/status" => probes::status(link).await,
+        "/metrics" => probes::measured(link).await,
+        _ => text(StatusCode::NOT_FOUND, "there is only /live, /ready, /status and /metrics here"),
     }
 }

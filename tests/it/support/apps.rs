@@ -51,13 +51,20 @@ pub fn left_out(what: &str) {
 /// A message, when there is no `python3` of at least 3.11, or when pip cannot install.
 pub fn python_env() -> Result<PathBuf, String> {
     static BIN: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BIN.get_or_init(install_python_env).clone()
+    BIN.get_or_init(|| install_python_env(&requirements()?)).clone()
 }
 
-fn install_python_env() -> Result<PathBuf, String> {
-    let requirements = requirements()?;
+/// The same with what `fixtures/<name>/tools/requirements.txt` lists: programs that tests use, and no application needs.
+///
+/// # Errors
+/// As for [`python_env`].
+pub fn tools(name: &str) -> Result<PathBuf, String> {
+    install_python_env(&[fixtures_dir().join(name).join("tools/requirements.txt")])
+}
+
+fn install_python_env(requirements: &[PathBuf]) -> Result<PathBuf, String> {
     let parent = target_dir().join("fixture-envs");
-    let env = parent.join(python_env_name(&requirements, &parent)?);
+    let env = parent.join(python_env_name(requirements, &parent)?);
     let complete = env.join("complete");
 
     // An environment cannot be renamed into place, because its scripts contain the full path of the
@@ -72,7 +79,7 @@ fn install_python_env() -> Result<PathBuf, String> {
             tell("remove", &env, fs::remove_dir_all(&env))?;
         }
         create_venv(&env)?;
-        pip_install(&env, &requirements)?;
+        pip_install(&env, requirements)?;
         tell("create", &complete, fs::write(&complete, ""))?;
     }
     Ok(env.join("bin"))

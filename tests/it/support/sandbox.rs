@@ -95,7 +95,9 @@ impl Sandbox {
         command.current_dir(&self.root).env("XDG_RUNTIME_DIR", self.runtime()).env(MARK, "1");
         let of_a_caller =
             ["RELOADRUN_LOCKFILE", "RELOADRUN_GENERATION", "RELOADRUN_CHANGED", "RELOADRUN_CONTROL", "RELOADRUN_LOG"];
-        for name in ["CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "NO_COLOR"].into_iter().chain(of_a_caller) {
+        let of_a_service_manager = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+        let all = ["CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "NO_COLOR"].into_iter();
+        for name in all.chain(of_a_caller).chain(of_a_service_manager) {
             command.env_remove(name);
         }
     }
