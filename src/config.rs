@@ -24,6 +24,8 @@ pub struct Config {
     pub named_directory: PathBuf,
     /// What to watch; empty means everything in `directory` that is not ignored.
     pub watch: Vec<Pattern>,
+    /// What only browsers care about.
+    pub browser_watch: Vec<Pattern>,
     /// What not to watch.
     pub ignore: Vec<Pattern>,
     /// Whether ignore files and the built-in list are to be left alone.
@@ -80,6 +82,8 @@ pub struct Config {
     pub smoke: Option<Smoke>,
     /// Where reloadrun itself answers probes.
     pub http: Option<SocketAddr>,
+    /// Where browsers learn when to load a page again.
+    pub browser: Option<SocketAddr>,
     /// Where the lockfile goes; `None` is a private one.
     pub lockfile: Option<PathBuf>,
     /// Where events go as JSON lines.
@@ -279,6 +283,7 @@ pub mod tests {
             named_directory: root.to_owned(),
             watch: patterns(Kind::Watch, "-w", watch, root),
             ignore: patterns(Kind::Ignore, "-i", ignore, root),
+            browser_watch: Vec::new(),
             no_ignore: false,
             config_file: root.join("reloadrun.toml"),
             backend: Backend::Auto,
@@ -306,6 +311,7 @@ pub mod tests {
             overlap: false,
             smoke: None,
             http: None,
+            browser: None,
             lockfile: None,
             events: None,
             clear: false,

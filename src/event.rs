@@ -279,9 +279,11 @@ pub enum Effect {
     Queue,
     /// Another command runs for it.
     Run,
+    /// It concerns browsers alone; they are told.
+    Browser,
 }
 
-/// The word in the event stream: `restart`, `start`, `signal:SIGHUP`, `queue`, `run`.
+/// The word in the event stream: `restart`, `start`, `signal:SIGHUP`, `queue`, `run`, `browser`.
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -290,6 +292,7 @@ impl fmt::Display for Effect {
             Effect::Signal(signal) => write!(f, "signal:{signal}"),
             Effect::Queue => f.write_str("queue"),
             Effect::Run => f.write_str("run"),
+            Effect::Browser => f.write_str("browser"),
         }
     }
 }

@@ -76,6 +76,8 @@ pub fn bind(listens: &[Listen], say: &dyn Fn(&str)) -> Result<Held> {
 pub enum Purpose {
     /// Probes (`--http`).
     Http,
+    /// Browsers that load a page again (`--browser`).
+    Browser,
 }
 
 impl Purpose {
@@ -83,6 +85,7 @@ impl Purpose {
     pub fn option(self) -> &'static str {
         match self {
             Purpose::Http => "http",
+            Purpose::Browser => "browser",
         }
     }
 }

@@ -338,6 +338,8 @@ pub enum Response {
     Queue,
     /// It runs another command.
     Run,
+    /// Nothing: it concerns browsers alone.
+    Browsers,
 }
 
 /// Supervisor to child: what to do.

@@ -196,6 +196,9 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
         listen.address.clone_from(address);
     }
     config.hints.extend(advice::pid_of_another(&config));
+    if config.browser.is_some() && config.ready.is_none() {
+        config.hints.push("--browser: without --ready, pages load again when the command has started, which may be before it answers; --ready http://HOST:PORT/ waits for that".to_owned());
+    }
     if config.overlap && os::fd::may_have_input() {
         config.hints.push("--overlap: two generations run at a time, so the command gets no standard input and no keys from the terminal".to_owned());
     }
@@ -210,8 +213,9 @@ fn hold_sockets(args: Args, caller: Caller, mut config: Config, dispositions: Di
 
 /// The sockets at which reloadrun itself answers.
 fn bind_outlet(config: &Config) -> Result<Vec<OutletSocket>> {
-    let wanted = config.http.map(|address| (Purpose::Http, address));
-    wanted.into_iter().map(|(purpose, address)| bind_for_outlet(purpose, address, &report::say)).collect()
+    let http = config.http.map(|address| (Purpose::Http, address));
+    let wanted = http.into_iter().chain(config.browser.map(|address| (Purpose::Browser, address)));
+    wanted.map(|(purpose, address)| bind_for_outlet(purpose, address, &report::say)).collect()
 }
 
 fn supervise(
@@ -270,6 +274,11 @@ fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
 /// Whether a change would count, and what it leads to.
 fn explained(config: &Config, filter: &Filter, path: &Path, shown: &Path) -> (bool, String) {
     let decision = watch::explain(filter, path);
+    if decision.counts && decision.rule.is_for_browsers() {
+        let told =
+            if config.browser.is_some() { "is told to browsers" } else { "concerns browsers (--browser tells them)" };
+        return (false, format!("a change of {} {told} and restarts nothing: {}", shown.display(), decision.rule));
+    }
     let place = if path.is_dir() { "in " } else { "of " };
     let effect = match &config.on_change {
         _ if !decision.counts => "does nothing".to_owned(),
@@ -373,15 +382,17 @@ impl Host for Invocation {
         }
         // Those are open; a new place for them counts from the next start of reloadrun.
         let (lockfile, events) = (self.config.lockfile.take(), self.config.events.take());
-        let (keys, http) = (self.config.keys, self.config.http);
+        let (keys, http, browser) = (self.config.keys, self.config.http, self.config.browser);
         let (listen, mut hints) = (std::mem::take(&mut self.config.listen), config.hints);
         if config.listen != self.listen_given {
             hints.push("listen was changed; the sockets stay as they are until reloadrun is started anew".to_owned());
         }
-        if config.http != http {
-            hints.push("http was changed; reloadrun answers where it did until it is started anew".to_owned());
+        for (key, is_new) in [("http", config.http != http), ("browser", config.browser != browser)] {
+            if is_new {
+                hints.push(format!("{key} was changed; reloadrun answers where it did until it is started anew"));
+            }
         }
-        self.config = Config { lockfile, events, listen, keys, http, hints, ..config };
+        self.config = Config { lockfile, events, listen, keys, http, browser, hints, ..config };
         add_pid_files(&self.config, &mut self.own);
         let before = |path: &PathBuf| self.looks.iter().find(|(known, _)| known == path).map(|(_, look)| *look);
         let looks = self.config.sources().map(|path| (path.clone(), before(path).unwrap_or_else(|| look(path))));
@@ -396,7 +407,8 @@ impl Host for Invocation {
     }
 
     fn counts(&self, path: &Path) -> bool {
-        self.filter.decide(path).counts
+        let decision = self.filter.decide(path);
+        decision.counts && !decision.rule.is_for_browsers()
     }
 
     fn explain(&self, path: &Path, known: Kept) -> (bool, String) {

@@ -14,7 +14,7 @@ use crate::degraded::Degraded;
 use crate::event::Watching;
 use crate::heartbeat::Pulse;
 use crate::os;
-use crate::protocol::Report;
+use crate::protocol::{Report, Response};
 use crate::strays::Strays;
 use crate::watch::{Wait, Watcher};
 
@@ -107,7 +107,11 @@ impl WatchThread {
             }
             if whole {
                 let due = held.or_else(|| watcher.settler().due());
-                let until = [due, watcher.due(), Some(next_strays)].into_iter().flatten().fold(next_look, Instant::min);
+                let browsers = watcher.due_for_browsers().filter(|_| !self.pause.is_on());
+                let until = [due, browsers, watcher.due(), Some(next_strays)]
+                    .into_iter()
+                    .flatten()
+                    .fold(next_look, Instant::min);
                 drop(watcher);
                 self.wait.until(until);
                 let Some(again) = shared.look() else { return };
@@ -125,6 +129,7 @@ impl WatchThread {
             if held.is_none() {
                 told = self.tell_pending(&watcher, told);
             }
+            self.tell_browsers(&mut watcher, now);
             let is_due = watcher.settler().due().is_none_or(|due| due <= now);
             if is_due && told != Told::Quiet && self.tell_settled(&mut watcher) {
                 told = Told::Quiet;
@@ -196,6 +201,16 @@ impl WatchThread {
         }
         self.voice.input(if news == Told::Certain { Input::Certain } else { Input::Unsettled });
         news
+    }
+
+    fn tell_browsers(&self, watcher: &mut Watcher, now: Instant) {
+        if self.pause.is_on() || watcher.due_for_browsers().is_none_or(|due| due > now) {
+            return;
+        }
+        watcher.confirm(now);
+        let Some(changes) = watcher.take_for_browsers(now) else { return };
+        let (noticed_ns, quiet, response) = (os::clock::monotonic_ns(), Duration::ZERO, Response::Browsers);
+        self.voice.report(Report::Changed { changes, noticed_ns, quiet, response });
     }
 
     /// False when a last look showed that it is not over yet.

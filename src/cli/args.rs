@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::init::{self, Init};
-use super::keys::{PAGES, keys_of};
+use super::keys::{PAGES, USUAL_BROWSER, keys_of};
 use super::pages::page;
 use super::{ci, verbs, words};
 use crate::client::Order;
@@ -211,6 +211,19 @@ pub struct Args {
     /// one stays. The command gets no standard input.
     #[arg(long, help_heading = "What to do")]
     pub overlap: bool,
+
+    /// Reload pages in browsers when the command is ready again; [default: 127.0.0.1:35729]
+    ///
+    /// LiveReload: for <script src="http://localhost:35729/livereload.js"></script> in the page, and for browser extensions. With
+    /// --ready, pages reload when the new generation is ready. A command that fails shows in the page.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = USUAL_BROWSER, help_heading = "Output")]
+    pub browser: Option<String>,
+
+    /// Files that only browsers care about: they restart nothing; ';' between patterns, repeatable
+    ///
+    /// Stylesheets and images are exchanged in the page, and for others it is loaded again. Patterns as for --watch; they win over those.
+    #[arg(long, value_name = "PATTERNS", help_heading = "What to watch", action = ArgAction::Append)]
+    pub browser_watch: Vec<OsString>,
 
     /// Run COMMAND in a shell when the server is ready, end both, and exit with its exit code (a smoke run, for CI)
     ///

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::args::keys;
-use super::keys::Kind;
+use super::keys::{Kind, USUAL_BROWSER};
 use super::shell::becoming_its_command;
 
 /// A value and its place in the file.
@@ -77,6 +77,8 @@ impl File {
             (Kind::Flag, DeValue::Boolean(flag)) => {
                 self.flags.push((key.to_owned(), Entry { value: *flag, place }));
             }
+            (Kind::Switch, DeValue::Boolean(true)) => text(USUAL_BROWSER.to_owned()),
+            (Kind::Switch, DeValue::Boolean(false)) => {}
             (Kind::List | Kind::Command, DeValue::Array(items)) => {
                 let texts: Option<Vec<String>> =
                     items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
@@ -91,13 +93,16 @@ impl File {
                 let value = vec!["/bin/sh".to_owned(), "-c".to_owned(), becoming_its_command(text)];
                 self.lists.push((key.to_owned(), Entry { value, place }));
             }
-            (Kind::Text | Kind::Duration | Kind::Signal, DeValue::String(value)) => text(value.to_string()),
+            (Kind::Text | Kind::Duration | Kind::Signal | Kind::Switch, DeValue::String(value)) => {
+                text(value.to_string())
+            }
             (Kind::Duration | Kind::Signal, DeValue::Integer(number)) => text(number.to_string()),
             (Kind::Duration, DeValue::Float(number)) => text(number.to_string()),
             (Kind::Flag, _) => return Err(wrong("true or false")),
             (Kind::List, _) => return Err(wrong("a string or a list of strings")),
             (Kind::Command, _) => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
             (Kind::Duration, _) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
+            (Kind::Switch, _) => return Err(wrong("true, false or a string")),
             (Kind::Signal | Kind::Text, _) => return Err(wrong("a string")),
         }
         Ok(())

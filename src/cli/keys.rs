@@ -16,8 +16,12 @@ pub const CHOICES: [(&str, &[&str]); 7] = [
     ("generate", &PAGES),
 ];
 
-const LISTS: [&str; 7] = ["watch", "ignore", "discover-root", "listen", "env-file", "prove-reload", "report"];
+const LISTS: [&str; 8] =
+    ["watch", "browser-watch", "ignore", "discover-root", "listen", "env-file", "prove-reload", "report"];
 const FLAGS: [&str; 7] = ["no-ignore", "no-follow", "overlap", "keys", "clear", "quiet", "verbose"];
+
+/// The usual value of `browser`.
+pub const USUAL_BROWSER: &str = "127.0.0.1:35729";
 
 /// What a key takes. The JSON schema is made of the same (`schema.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub enum Kind {
     Command,
     /// A string or a number of seconds.
     Duration,
+    /// True for the usual value, false for none, or a string.
+    Switch,
     /// A name or a number.
     Signal,
     /// A string.
@@ -42,6 +48,7 @@ impl Kind {
         match key {
             "command" => Kind::Command,
             "stop-signal" => Kind::Signal,
+            "browser" => Kind::Switch,
             "interval" | "debounce" | "jitter" | "stop-timeout" | "ready-timeout" | "deadline" => Kind::Duration,
             _ if FLAGS.contains(&key) => Kind::Flag,
             _ if LISTS.contains(&key) => Kind::List,

@@ -136,8 +136,19 @@ fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Op
 const WITHOUT_OUTLET: &str =
     "this reloadrun was built without its feature `outlet`; leave this out, or install one that has it";
 
+/// The port of LiveReload, which browser extensions know.
+const BROWSER_PORT: u16 = 35729;
+
 /// The most patterns accepted, `watch` and `ignore` together: each file is matched against all of them.
 const MOST_PATTERNS: usize = 10_000;
+
+/// Where patterns come from.
+struct PatternsOf<'a> {
+    kind: Kind,
+    key: &'static str,
+    flag: &'static str,
+    given: &'a [OsString],
+}
 
 /// Looks for each setting first in the flags, then in the file, and collects the mistakes.
 struct Resolver<'a> {
@@ -161,7 +172,11 @@ impl Resolver<'_> {
         let directory = chosen.clone().unwrap_or_else(|| if from_file { self.home } else { self.here }.to_owned());
         let (args, caller) = (self.args, self.caller);
         let (env_files, variables) = self.env_files();
-        let watch = self.patterns(Kind::Watch, &args.watch, chosen.as_deref(), &directory);
+        let watch = self.patterns(
+            PatternsOf { kind: Kind::Watch, key: "watch", flag: "-w", given: &args.watch },
+            chosen.as_deref(),
+            &directory,
+        );
         let mut config = Config {
             command,
             discover: self.choice(
@@ -172,7 +187,21 @@ impl Resolver<'_> {
             ),
             discover_root: self.discover_root(),
             watch,
-            ignore: self.patterns(Kind::Ignore, &args.ignore, chosen.as_deref(), &directory),
+            browser_watch: self.patterns(
+                PatternsOf {
+                    kind: Kind::Watch,
+                    key: "browser-watch",
+                    flag: "--browser-watch",
+                    given: &args.browser_watch,
+                },
+                chosen.as_deref(),
+                &directory,
+            ),
+            ignore: self.patterns(
+                PatternsOf { kind: Kind::Ignore, key: "ignore", flag: "-i", given: &args.ignore },
+                chosen.as_deref(),
+                &directory,
+            ),
             named_directory: self.named_directory(from_file),
             directory,
             no_ignore: args.no_ignore || self.flag("no-ignore"),
@@ -239,7 +268,8 @@ impl Resolver<'_> {
             variables,
             overlap: args.overlap || self.flag("overlap"),
             smoke: smoke.clone(),
-            http: self.http(),
+            http: self.outlet("http", args.http.as_ref(), None),
+            browser: self.outlet("browser", args.browser.as_ref(), Some(BROWSER_PORT)),
             lockfile: self.path("lockfile", args.lockfile.as_ref()),
             events: self.events(),
             clear: args.clear || self.flag("clear"),
@@ -308,11 +338,8 @@ impl Resolver<'_> {
 
     /// The patterns of the flags, else those of the key. Relative ones begin at the `chosen` directory, if the file
     /// names one.
-    fn patterns(&mut self, kind: Kind, given: &[OsString], chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
-        let (key, flag) = match kind {
-            Kind::Watch => ("watch", "-w"),
-            Kind::Ignore => ("ignore", "-i"),
-        };
+    fn patterns(&mut self, of: PatternsOf<'_>, chosen: Option<&Path>, directory: &Path) -> Vec<Pattern> {
+        let PatternsOf { kind, key, flag, given } = of;
         let (texts, shown, name, root) = match self.list(key) {
             Some(entry) if given.is_empty() => {
                 (entry.value.into_iter().map(OsString::from).collect(), entry.place, key, self.home)
@@ -562,13 +589,13 @@ impl Resolver<'_> {
         listens
     }
 
-    fn http(&mut self) -> Option<SocketAddr> {
-        let entry = self.flag_or_text("http", self.args.http.as_ref())?;
+    fn outlet(&mut self, key: &str, given: Option<&String>, port: Option<u16>) -> Option<SocketAddr> {
+        let entry = self.flag_or_text(key, given)?;
         if !cfg!(feature = "outlet") {
             self.wrong(&entry, WITHOUT_OUTLET);
             return None;
         }
-        of_outlet(&entry.value, None).map_err(|sentence| self.wrong(&entry, &sentence)).ok()
+        of_outlet(&entry.value, port).map_err(|sentence| self.wrong(&entry, &sentence)).ok()
     }
 
     fn events(&mut self) -> Option<EventsTarget> {

@@ -97,6 +97,8 @@ fn shown(config: &Config, key: &str) -> String {
             Probe::Unix(path) => format!("unix:{}", name(path)),
             probe => probe.to_string(),
         }),
+        "browser" => config.browser.map_or("none".to_owned(), |address| address.to_string()),
+        "browser-watch" => patterns(&config.browser_watch),
         "http" => config.http.map_or("none".to_owned(), |address| address.to_string()),
         "ready-timeout" => format!("{:?}", config.ready_timeout),
         "pidfile" => name(config.pidfile.as_deref().unwrap_or(Path::new("none"))),
@@ -115,7 +117,7 @@ fn shown(config: &Config, key: &str) -> String {
 }
 
 /// Key, value as typed, resolved value, and another value for the config file, over which the flag must win.
-const GOOD: [(&str, &str, &str, &str); 89] = [
+const GOOD: [(&str, &str, &str, &str); 93] = [
     ("directory", "sub", "sub", "."),
     ("directory", "sub/../sub/", "sub", "."),
     ("watch", "*.py", "*.py", "*.rs"),
@@ -195,6 +197,10 @@ const GOOD: [(&str, &str, &str, &str); 89] = [
     ("ready", "notify", "notify", "fd:3"),
     ("ready", "fd:9", "fd:9", "notify"),
     ("ready-timeout", "500ms", "500ms", "7s"),
+    ("browser", "0.0.0.0", "0.0.0.0:35729", "9000"),
+    ("browser", "9000", "127.0.0.1:9000", "9001"),
+    ("browser-watch", "*.css", "*.css", "*.png"),
+    ("browser-watch", "static/**;*.css", "static/** *.css", "*.png"),
     ("http", "9000", "127.0.0.1:9000", "0.0.0.0:80"),
     ("http", "[::]:9000", "[::]:9000", "0.0.0.0:80"),
     ("lockfile", "run/it.lock", "it.lock", "other.lock"),
@@ -208,8 +214,11 @@ const GOOD: [(&str, &str, &str, &str); 89] = [
 ];
 
 /// Key, value, and a part of the message about it.
-const BAD: [(&str, &str, &str); 79] = [
+const BAD: [(&str, &str, &str); 82] = [
     ("directory", "missing", "no such directory"),
+    ("browser", "example.com", "expected an IP address and a port, like 127.0.0.1:35729"),
+    ("browser-watch", "", "pattern is empty"),
+    ("browser-watch", "a/{b", "invalid pattern"),
     ("http", ":9000", "the address is missing"),
     ("http", "example.com:80", "expected an IP address and a port"),
     ("directory", "file", "not a directory"),
@@ -361,6 +370,8 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
             "ready-timeout = true",
             "ready-timeout must be a duration like \"500ms\" or a number of seconds, not a boolean",
         ),
+        ("browser = 3", "browser must be true, false or a string, not a number"),
+        ("browser-watch = true", "browser-watch must be a string or a list of strings, not a boolean"),
         ("events = 3", "events must be a string, not a number"),
         ("color = true", "color must be a string, not a boolean"),
         ("command = 1", "command must be a list like [\"python\", \"app.py\"] or a shell line, not a number"),
@@ -406,6 +417,19 @@ fn a_list_in_the_file_means_the_same_as_a_repeated_flag() {
     }
     assert_eq!(shown(&place("ignore = ['a', 'b']").resolve("", &["-w", "x"]), "ignore"), "a b", "-w hides no ignore");
     assert_eq!(shown(&place("watch = []").resolve("", &[]), "watch"), "");
+    for (line, meaning) in
+        [("browser = true", "127.0.0.1:35729"), ("browser = false", "none"), ("browser = '9000'", "127.0.0.1:9000")]
+    {
+        assert_eq!(shown(&place(line).resolve("", &[]), "browser"), meaning, "{line}");
+    }
+    assert_eq!(shown(&place("").resolve("", &["--browser", "--http", "1"]), "browser"), "127.0.0.1:35729");
+    let same = place("browser = true").try_resolve("", &["--http", "0.0.0.0:35729"]);
+    assert_eq!(
+        same.unwrap_err(),
+        ["--http and --browser would both listen at tcp:0.0.0.0:35729; give one of them another port"]
+    );
+    let held = place("").try_resolve("", &["--listen", "tcp:127.0.0.1:1", "--http", "1"]);
+    assert!(held.unwrap_err()[0].starts_with("--http and --listen would both listen"));
     let two = ["--listen", "tcp:127.0.0.1:1", "--listen", "unix:b"];
     assert_eq!(shown(&place("listen = 'unix:x'").resolve("", &two), "listen"), "tcp:127.0.0.1:1 unix:b");
     assert_eq!(shown(&place("listen = ['unix:x', 'unix:b']").resolve("", &[]), "listen"), "unix:x unix:b");
@@ -537,6 +561,8 @@ fn without_flags_and_file_the_defaults_are_those_of_the_help() {
         ("ready", "none"),
         ("ready-timeout", "60s"),
         ("http", "none"),
+        ("browser", "none"),
+        ("browser-watch", ""),
         ("lockfile", "none"),
         ("events", "None"),
         ("clear", "false"),

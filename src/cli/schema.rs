@@ -28,6 +28,7 @@ fn property(key: &str, command: &Command) -> Value {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::List | Kind::Command => json!({ "type": ["string", "array"], "items": strings }),
         Kind::Duration => json!({ "type": ["string", "number"], "minimum": 0, "maximum": 86400 }),
+        Kind::Switch => json!({ "type": ["string", "boolean"] }),
         Kind::Signal => json!({ "type": ["string", "integer"] }),
         Kind::Text => strings,
     };

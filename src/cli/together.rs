@@ -12,6 +12,7 @@ pub fn mistakes(config: &Config) -> Vec<String> {
         ready_on_a_held_descriptor(config),
         overlap_without_proof(config),
         overlap_with_a_pid_file(config),
+        same_address_twice(config),
         smoke_without_a_probe(config),
         reload_that_is_no_restart(config),
     ]
@@ -69,6 +70,21 @@ fn overlap_with_a_pid_file(config: &Config) -> Option<String> {
         "--overlap with --pidfile: both generations would write their pid into the same file; leave one of them out"
             .to_owned()
     })
+}
+
+/// Two sockets cannot listen at the same address. Port 0 is another one each time.
+fn same_address_twice(config: &Config) -> Option<String> {
+    let own = [("http", config.http), ("browser", config.browser)];
+    let own = own.iter().filter_map(|(option, address)| Some((*option, Address::Tcp((*address)?))));
+    let held = config.listen.iter().map(|listen| ("listen", listen.address.clone()));
+    let all: Vec<(&str, Address)> = own.chain(held).collect();
+    let is_free = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == 0);
+    let pairs = all.iter().enumerate().flat_map(|(at, one)| all[at + 1..].iter().map(move |other| (one, other)));
+    // Two of --listen are told where they are bound.
+    let mut twice =
+        pairs.filter(|((option, one), (_, other))| *option != "listen" && !is_free(one) && overlap(one, other));
+    let ((option, one), (other_option, _)) = twice.next()?;
+    Some(format!("--{option} and --{other_option} would both listen at {one}; give one of them another port"))
 }
 
 /// What `--overlap` needs, and what makes no sense with it.

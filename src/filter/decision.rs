@@ -18,6 +18,8 @@ pub enum Rule {
     EnvFile,
     /// A watch pattern names or matches it: `-w '*.py'`.
     Pattern(Arc<str>),
+    /// A pattern names or matches it that says what only browsers care about: `--browser-watch '*.css'`.
+    Browser(Arc<str>),
     /// No pattern was given, so everything counts.
     Everything,
     /// An ignore pattern matches it: `-i 'build'`.
@@ -44,6 +46,11 @@ impl Rule {
         matches!(self, Rule::ConfigFile | Rule::EnvFile)
     }
 
+    /// Whether a change of it concerns browsers alone.
+    pub fn is_for_browsers(&self) -> bool {
+        matches!(self, Rule::Browser(_))
+    }
+
     /// As people read it from a directory: an ignore file near it by its relative path.
     pub fn seen_from(self, directory: &Path) -> Rule {
         match self {
@@ -59,7 +66,7 @@ impl fmt::Display for Rule {
             Rule::Own => f.write_str("reloadrun or the command writes it"),
             Rule::ConfigFile => f.write_str("the config file"),
             Rule::EnvFile => f.write_str("an env file"),
-            Rule::Pattern(rule) | Rule::Ignored(rule) => f.write_str(rule),
+            Rule::Pattern(rule) | Rule::Browser(rule) | Rule::Ignored(rule) => f.write_str(rule),
             Rule::Everything => f.write_str("everything that is not ignored"),
             Rule::IgnoreFile(file, line) => write!(f, "'{line}' in {}", file.display()),
             Rule::BuiltIn(entry) => write!(f, "'{entry}' in the built-in ignore list"),

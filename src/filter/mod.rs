@@ -1,6 +1,6 @@
 //! Does a path count, and by which rule?
 //!
-//! In this order: our own files, which never count; the config file; a name given literally; `-i`; the watch patterns (or
+//! In this order: our own files, which never count; the config file; what only browsers care about; a name given literally; `-i`; the watch patterns (or
 //! everything, without any), each with the ignore rules below its base. One pattern by which a path counts is enough.
 
 mod base;
@@ -89,6 +89,8 @@ pub struct Filter {
     /// The directory that relative patterns and `-i` names begin at.
     directory: PathBuf,
     watch: Vec<Known>,
+    /// From this place on, the watch patterns are those of `--browser-watch`.
+    first_for_browsers: usize,
     ignore: Vec<Known>,
     /// Literal names, and their places among the watch patterns.
     literals: Vec<(Base, usize)>,
@@ -111,16 +113,17 @@ impl Filter {
     ///
     /// `own` are the files that reloadrun and the command write, which never count.
     pub fn new(config: &Config, own: OwnFiles) -> Filter {
-        let numbered = || config.watch.iter().enumerate();
+        let all = || config.watch.iter().chain(&config.browser_watch);
+        let numbered = || all().enumerate();
         let literal = |(number, pattern): (usize, &Pattern)| match pattern.shape {
             Shape::Literal => Some((Base::new(pattern.base.clone(), pattern.named), number)),
             Shape::Glob(_) => None,
         };
-        let named = |base: &Path| config.watch.iter().any(|pattern| pattern.named && pattern.base == base);
+        let named = |base: &Path| all().any(|pattern| pattern.named && pattern.base == base);
         let groups = grouped(numbered(), glob_of).into_iter();
         let (anywhere, anchored): (Vec<_>, Vec<_>) =
             config.ignore.iter().enumerate().partition(|(_, pattern)| pattern.any_depth);
-        let mut roots: Vec<PathBuf> = config.watch.iter().map(|pattern| pattern.base.clone()).collect();
+        let mut roots: Vec<PathBuf> = all().map(|pattern| pattern.base.clone()).collect();
         roots.extend(config.watch.is_empty().then(|| config.directory.clone()));
         let bases = roots.clone();
         let git = ignore_files::Environment::among(config.environment.variables());
@@ -132,7 +135,8 @@ impl Filter {
             env_files: config.env_files.clone(),
             own,
             directory: config.directory.clone(),
-            watch: config.watch.iter().map(Known::of).collect(),
+            watch: all().map(Known::of).collect(),
+            first_for_browsers: config.watch.len(),
             ignore: config.ignore.iter().map(Known::of).collect(),
             literals: numbered().filter_map(literal).collect(),
             groups: groups.map(|group| (Base::new(group.base.clone(), named(&group.base)), group)).collect(),
@@ -193,6 +197,9 @@ impl Filter {
         if self.env_files.iter().any(|file| file == path) {
             return Decision::yes(Rule::EnvFile);
         }
+        if let Some(rule) = self.for_browsers(path) {
+            return Decision::yes(rule);
+        }
         if let Some((_, number)) = self.literals.iter().find(|(literal, _)| literal.path == path) {
             let others = self.reaches(path).filter_map(|reach| reach.pattern);
             others.chain([*number]).for_each(|number| self.watch[number].mark());
@@ -202,6 +209,39 @@ impl Filter {
             Some(live) => self.decide_discovered(live, path),
             None => self.decide_by_patterns(path),
         }
+    }
+
+    /// The rule by which a change of this path concerns browsers alone, whatever the command does with it.
+    fn for_browsers(&self, path: &Path) -> Option<Rule> {
+        if self.first_for_browsers == self.watch.len() {
+            return None;
+        }
+        let left_out = self.left_out(path);
+        let of_browsers = |number: &usize| *number >= self.first_for_browsers;
+        let mut found = None;
+        for reach in self.reaches(path) {
+            let Some(number) = reach.pattern.filter(of_browsers) else { continue };
+            let known = &self.watch[number];
+            let is_named = || self.literals.iter().any(|(literal, of)| *of == number && literal.path == path);
+            let refused = if is_named() { None } else { self.refused(&reach, left_out.as_ref(), path) };
+            match refused {
+                None => {
+                    known.mark();
+                    found = found.or(Some(Rule::Browser(Arc::clone(&known.rule))));
+                }
+                Some(rule) if !known.is_useful() => drop(known.refused.get_or_init(|| (path.to_owned(), rule))),
+                Some(_) => {}
+            }
+        }
+        found
+    }
+
+    /// The rule that takes out a path that is reached in this way.
+    fn refused(&self, reach: &Reach<'_>, left_out: Option<&Rule>, path: &Path) -> Option<Rule> {
+        left_out.cloned().or_else(|| self.left_out_below(reach.base, path)).or_else(|| {
+            let rules = self.rules.as_ref()?;
+            reach.base.ignored(rules, path, false, reach.swept)
+        })
     }
 
     /// The same decision once more, if all that was seen of the command by now could change it.
@@ -238,10 +278,7 @@ impl Filter {
         let left_out = self.left_out(path);
         let mut verdict = Decision::no(Rule::Unmatched);
         for reach in self.reaches(path) {
-            let refused = left_out.clone().or_else(|| self.left_out_below(reach.base, path)).or_else(|| {
-                let rules = self.rules.as_ref()?;
-                reach.base.ignored(rules, path, false, reach.swept)
-            });
+            let refused = self.refused(&reach, left_out.as_ref(), path);
             if let Some(known) = reach.pattern.map(|number| &self.watch[number]) {
                 match &refused {
                     None => known.mark(),

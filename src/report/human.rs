@@ -166,6 +166,10 @@ impl Human {
             What::Listening { address, descriptor } => {
                 (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))
             }
+            What::Serving { option: "browser", url } => (
+                Tone::Plain,
+                format!("pages with <script src=\"{url}/livereload.js\"></script> load again after a restart"),
+            ),
             What::Serving { option: _, url } => (Tone::Plain, format!("answering at {url}/live")),
             What::Started { pid, command, changes, stop_ms, restart_ms, .. } => {
                 self.unsaid = None;
@@ -207,6 +211,7 @@ impl Human {
                 Effect::Queue => {
                     (Tone::Good, format!("{}; the command is started again when it has ended", self.reason(changes)))
                 }
+                Effect::Browser => (Tone::Good, format!("{}; browsers are told", self.reason(changes))),
                 Effect::Run => (Tone::Good, format!("{}; a run for it begins", self.reason(changes))),
                 Effect::Restart | Effect::Start => {
                     self.unsaid = Some(self.what_changed(changes));

@@ -209,6 +209,9 @@ impl Machine {
             Report::Came(files) => self.succession.damping.came(files.paths()),
             // Put together before it comes here.
             Report::Some { .. } => {}
+            Report::Changed { changes, response: Response::Browsers, .. } => {
+                actions.push(tell(What::Changed { changes, action: Effect::Browser }));
+            }
             Report::Changed { changes, noticed_ns, quiet, response } => {
                 self.backoff.reset();
                 life.keys.outlived(now);
@@ -218,6 +221,7 @@ impl Machine {
                     (Response::Start, _) => Effect::Start,
                     (Response::Queue, _) => Effect::Queue,
                     (Response::Run, _) => Effect::Run,
+                    (Response::Browsers, _) => Effect::Browser,
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
                 if let Effect::Signal(signal) = action {
@@ -230,6 +234,7 @@ impl Machine {
                         life.work = Work::UnderWay;
                         self.succession.count(of, &changes, quiet, actions);
                     }
+                    Response::Browsers => {}
                     Response::HandOver => self.succession.is_behind(of, changes, noticed_ns, quiet, actions),
                     Response::Restart | Response::Start => {
                         life.stops_for_change();

@@ -123,6 +123,8 @@ impl Picture {
                     (self.state, self.hands_over) = (State::Running, false);
                 }
             }
+            // The command has nothing to do with it.
+            What::Changed { action: Effect::Browser, .. } => {}
             What::Changed { changes: files, action } => {
                 self.last_change = Some(LastChange {
                     time: rfc3339(wall),

@@ -129,7 +129,7 @@ impl Gap {
             ledger.snapshot.set(directory, Some(Stamp::UNKNOWN));
             let (path, kind) = (directory.to_owned(), ChangeKind::Modified);
             let change = Change { path, kind, rule, config: false, open: false, seen: Look::ABSENT };
-            ledger.settler.push(change, Progress::Partial, Instant::now());
+            ledger.settler.push(change, false, Progress::Partial, Instant::now());
         }
     }
 

@@ -15,6 +15,7 @@ use super::backend::Entry;
 use super::clocks::{TICK_NS, device};
 use super::contents::Contents;
 use super::fresh::is_made_by_running;
+use super::lanes::Lanes;
 use super::rewritten::Told;
 use super::snapshot::{Shared, Snapshot};
 use super::start::Start;
@@ -24,7 +25,7 @@ use crate::config;
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
-use crate::settle::{Progress, Settler};
+use crate::settle::Progress;
 
 /// The files that count, as they were and as they are.
 pub struct Ledger {
@@ -32,7 +33,7 @@ pub struct Ledger {
     /// How the files looked when this generation started.
     pub snapshot: Shared,
     /// What has changed since, until it passes.
-    pub settler: Settler,
+    pub settler: Lanes,
     /// When this generation started, and what was known then.
     pub start: Start,
     /// Files that were still being written when this generation had to start: their closing counts.
@@ -55,7 +56,7 @@ impl Ledger {
         Ledger {
             filter,
             snapshot: snapshot.into(),
-            settler: Settler::new(config.debounce),
+            settler: Lanes::new(config.debounce),
             start: Start::after(behind),
             still_open: behind.iter().filter(|change| change.open).map(|change| change.path.clone()).collect(),
             told: Told::default(),
@@ -139,10 +140,10 @@ impl Ledger {
         let waits = emptied || self.is_fresh(path);
         let progress = if waits && progress == Progress::Whole { Progress::Partial } else { progress };
         info!(path = %path.display(), rule = %decision.rule, "{kind} and counts");
-        let config = decision.rule.is_config();
+        let (config, for_browsers) = (decision.rule.is_config(), decision.rule.is_for_browsers());
         let rule = decision.rule.to_string();
         let change = Change { path: path.to_owned(), kind, rule, config, open: false, seen: look };
-        self.settler.push(change, progress, since);
+        self.settler.push(change, for_browsers, progress, since);
         true
     }
 
@@ -186,7 +187,8 @@ impl Ledger {
     /// known as they were seen. Only files that are open for writing stay pending: they may be closed after the start.
     pub fn settle_told(&mut self) {
         for (path, seen) in self.settler.closed() {
-            if seen.stamp.is_some() && self.snapshot.get(&path).is_none() {
+            let is_new = seen.stamp.is_some() && self.snapshot.get(&path).is_none();
+            if is_new && !self.filter.decide(&path).rule.is_for_browsers() {
                 self.start.came.push(path.clone());
             }
             self.snapshot.set(&path, seen.stamp);

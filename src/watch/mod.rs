@@ -24,6 +24,7 @@ mod gap;
 mod handover;
 mod hops;
 mod inotify;
+mod lanes;
 mod ledger;
 mod mounts;
 mod notify;
@@ -149,7 +150,7 @@ impl Watcher {
 
     /// The changes that have not passed yet.
     pub fn settler(&self) -> &Settler {
-        &self.survey.ledger.settler
+        &self.survey.ledger.settler.command
     }
 
     /// The content of the event `watching`.
@@ -252,9 +253,21 @@ impl Watcher {
 
     /// The changes that pass now, if they are due; they become the new state.
     pub fn take(&mut self, now: Instant) -> Option<ChangeSet> {
-        let changes = self.survey.ledger.settler.take(now);
-        let empty = self.survey.ledger.settler.is_empty();
+        let changes = self.survey.ledger.settler.command.take(now);
+        let empty = self.settler().is_empty();
         let changes = changes.or_else(|| empty.then(ChangeSet::default))?;
+        self.survey.ledger.accept(&changes);
+        Some(changes)
+    }
+
+    /// When changes for browsers alone pass.
+    pub fn due_for_browsers(&self) -> Option<Instant> {
+        self.survey.ledger.settler.browsers.due()
+    }
+
+    /// Those that pass now; they become the new state.
+    pub fn take_for_browsers(&mut self, now: Instant) -> Option<ChangeSet> {
+        let changes = self.survey.ledger.settler.browsers.take(now)?;
         self.survey.ledger.accept(&changes);
         Some(changes)
     }
@@ -262,7 +275,7 @@ impl Watcher {
     /// The requests to take everything in that are fulfilled: whatever had happened before them has been taken from
     /// [`Watcher::take`], or came to nothing.
     pub fn passed(&mut self) -> Vec<Mark> {
-        if self.settler().is_empty() { std::mem::take(&mut self.marks) } else { Vec::new() }
+        if self.survey.ledger.settler.is_empty() { std::mem::take(&mut self.marks) } else { Vec::new() }
     }
 
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this

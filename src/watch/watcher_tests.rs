@@ -114,7 +114,7 @@ fn only_a_new_name_that_is_swept_in_waits() {
             if watcher.settler().holds(&root.join(name)) {
                 assert_eq!(watcher.settler().is_certain(), certain, "-w '{watch}': {name}");
             }
-            watcher.survey.ledger.settler.drain();
+            watcher.survey.ledger.settler.command.drain();
         }
     }
 }
@@ -274,7 +274,7 @@ fn what_happens_between_two_children_is_known_to_the_second_and_what_comes_later
         let mut sorted = expected.map(str::to_owned);
         sorted.sort();
         assert_eq!(all, sorted, "generation {generation}");
-        let changes = watcher.survey.ledger.settler.drain();
+        let changes = watcher.survey.ledger.settler.command.drain();
         watcher.survey.ledger.accept(&changes);
         assert!(watcher.leave());
     }
@@ -355,7 +355,7 @@ fn rules_that_change_between_two_children_count_for_the_second() {
     family.write("d/b.py", "ignored");
     family.write("a.py", "counts");
     assert_eq!(found(&mut watcher, &family, &["a.py"]), ["a.py"]);
-    let changes = watcher.survey.ledger.settler.drain();
+    let changes = watcher.survey.ledger.settler.command.drain();
     watcher.survey.ledger.accept(&changes);
     assert!(watcher.leave());
     family.write(".gitignore", "a.py\n");
@@ -364,7 +364,7 @@ fn rules_that_change_between_two_children_count_for_the_second() {
     family.write("a.py", "ignored by now");
     family.write("d/b.py", "counts by now");
     assert_eq!(found(&mut watcher, &family, &["d/b.py"]), ["d/b.py"]);
-    watcher.survey.ledger.settler.drain();
+    watcher.survey.ledger.settler.command.drain();
     assert!(watcher.leave());
     std::fs::remove_file(family.path(".gitignore")).unwrap();
     let mut watcher = family.resumed();

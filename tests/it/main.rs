@@ -3,7 +3,9 @@
 mod applications;
 mod bad_input;
 mod blocked;
+mod browser;
 mod bytecode;
+mod chromium;
 mod clocks;
 mod comings_and_goings;
 mod config_file;

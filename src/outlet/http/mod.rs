@@ -7,4 +7,7 @@ mod reply;
 mod route;
 mod server;
 
-pub use self::server::Listener;
+pub use self::guard::{host_name, host_of, is_reserved};
+pub use self::reply::{Reply, method_not_allowed, reply, text};
+pub use self::route::answer;
+pub use self::server::{Listener, Place};

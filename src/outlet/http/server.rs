@@ -2,22 +2,21 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::route;
+use super::reply::Reply;
 use crate::listen::OutletSocket;
-use crate::outlet::link::Link;
 
 /// So many connections are served at a time; others wait until one of these ends.
 const MOST_CONNECTIONS: usize = 256;
@@ -38,11 +37,13 @@ const MOST_HEADERS: usize = 64;
 /// Where no descriptor is left, so long until the next attempt.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// One of [`MOST_CONNECTIONS`], for whoever has it.
+pub type Place = Arc<OwnedSemaphorePermit>;
+
 /// A socket of the outlet.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
-    address: SocketAddr,
 }
 
 impl Listener {
@@ -53,22 +54,20 @@ impl Listener {
     pub fn of(socket: &OutletSocket) -> io::Result<Listener> {
         let listener = std::net::TcpListener::from(socket.socket.try_clone()?);
         listener.set_nonblocking(true)?;
-        Ok(Listener { listener: TcpListener::from_std(listener)?, address: socket.address })
+        Ok(Listener { listener: TcpListener::from_std(listener)? })
     }
 
-    /// Takes connections, for ever.
-    pub async fn serve(self, link: Rc<Link>) {
+    /// Takes connections, for ever, and has each request answered.
+    pub async fn serve<A, F>(self, answer: A)
+    where
+        A: Fn(Request<Incoming>, Place) -> F + Clone + 'static,
+        F: Future<Output = Reply> + 'static,
+    {
         let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let (link, address) = (Rc::clone(&link), self.address);
-                    spawn_local(async move {
-                        converse(stream, address, &link).await;
-                        drop(place);
-                    });
-                }
+                Ok((stream, _)) => drop(spawn_local(converse(stream, Arc::new(place), answer.clone()))),
                 // EMFILE, or a connection that was gone before it was taken.
                 Err(_) => sleep(PAUSE).await,
             }
@@ -76,15 +75,22 @@ impl Listener {
     }
 }
 
-async fn converse(stream: TcpStream, address: SocketAddr, link: &Link) {
-    let service =
-        service_fn(|request| async move { Ok::<_, Infallible>(route::answer(&request, address, link).await) });
+async fn converse<A, F>(stream: TcpStream, place: Place, answer: A)
+where
+    A: Fn(Request<Incoming>, Place) -> F + 'static,
+    F: Future<Output = Reply> + 'static,
+{
+    let service = service_fn(|request| {
+        let reply = answer(request, Arc::clone(&place));
+        async move { Ok::<_, Infallible>(reply.await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(TO_ASK)
         .max_buf_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     // What went wrong is the client's business: it is gone, or what it sent is no request.
     if timeout(LONGEST, connection.as_mut()).await.is_err() {

@@ -85,6 +85,46 @@ fn install_python_env(requirements: &[PathBuf]) -> Result<PathBuf, String> {
     Ok(env.join("bin"))
 }
 
+/// A directory with the driver of the browser and its packages (`fixtures/browser/package-lock.json`). It is made once, like [`python_env`].
+///
+/// # Errors
+/// A message, when npm cannot install.
+pub fn node_env() -> Result<PathBuf, String> {
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    DIRECTORY.get_or_init(install_node_env).clone()
+}
+
+fn install_node_env() -> Result<PathBuf, String> {
+    const FILES: [&str; 3] = ["package.json", "package-lock.json", "drive.mjs"];
+    let (from, parent) = (fixtures_dir().join("browser"), target_dir().join("fixture-envs"));
+    let mut hasher = DefaultHasher::new();
+    for file in FILES {
+        tell("read", &from, fs::read(from.join(file)))?.hash(&mut hasher);
+    }
+    let env = parent.join(format!("node-{:016x}", hasher.finish()));
+    let complete = env.join("complete");
+    tell("create", &parent, fs::create_dir_all(&parent))?;
+    let lock_path = env.with_extension("lock");
+    let lock = tell("create", &lock_path, File::create(&lock_path))?;
+    tell("lock", &lock_path, lock.lock())?;
+    if complete.exists() {
+        return Ok(env);
+    }
+    tell("create", &env, fs::create_dir_all(&env))?;
+    for file in FILES {
+        tell("copy", &env, fs::copy(from.join(file), env.join(file)))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]).current_dir(&env);
+    let installed = output(&mut npm)?;
+    if !installed.status.success() {
+        let stderr = String::from_utf8_lossy(&installed.stderr).trim().to_owned();
+        return Err(format!("npm could not install the driver of the browser ({stderr}); {REMEDY}"));
+    }
+    tell("create", &complete, fs::write(&complete, ""))?;
+    Ok(env)
+}
+
 /// Every `fixtures/*/requirements.txt`, in a stable order. All of them are installed into one environment, so
 /// they must pin the same version of a package.
 fn requirements() -> Result<Vec<PathBuf>, String> {

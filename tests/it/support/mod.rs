@@ -1,6 +1,7 @@
 //! Support for the tests: a fresh directory for each, a running reloadrun with its event stream, real applications.
 
 pub mod apps;
+pub mod chromium;
 pub mod http;
 pub mod namespace;
 pub mod sandbox;
