@@ -11,7 +11,7 @@ use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session, apps};
 
 /// Does what `app.txt` says, and then runs on; `ready` is told on descriptor 9.
-const APP: &str = "sleep 600 & printf '%s %s\\n' $RELOADRUN_GENERATION $! >>pids; . ./app.txt; wait";
+const APP: &str = "sleep 600 & printf '%s %s\\n' $RELOADRUN_GENERATION $! >>pids; eval \"$(cat app.txt)\"; wait";
 
 const READY: &str = "echo >&9";
 
