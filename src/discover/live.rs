@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,11 @@ use crate::change::{Look, Stamp};
 use crate::os::fs::look;
 use crate::os::seccomp::{Found, Sighting};
 
-/// So long it is waited for what was told. It takes longer only where a file system does not answer.
+/// So long it is waited for the next of what was told. It takes longer only where a file system does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So long it is waited for all of it. On a busy machine a start that names thousands of files is learned seconds later.
+const MOST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A command that has named no new file for so long has started.
 const QUIET: Duration = Duration::from_millis(500);
@@ -74,8 +77,8 @@ pub struct Live {
     has_begun: AtomicBool,
     learned: Mutex<u64>,
     more: Condvar,
-    /// Whether a wait was in vain.
-    stuck: AtomicBool,
+    /// How much was learned when a wait was in vain.
+    stuck_at: AtomicU64,
     /// Whether the command of another generation may write at the same time (`--overlap`). Then no event is taken for somebody
     /// else's.
     overlaps: bool,
@@ -101,7 +104,7 @@ impl Live {
             has_begun: AtomicBool::new(false),
             learned: Mutex::new(0),
             more: Condvar::new(),
-            stuck: AtomicBool::new(false),
+            stuck_at: AtomicU64::new(u64::MAX),
             overlaps,
         }
     }
@@ -215,16 +218,18 @@ impl Live {
     /// Waits until all that was told by now has been learned.
     pub fn catch_up(&self) {
         let Some(found) = self.found.get() else { return };
-        let told = found.told();
-        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        if *learned >= told {
-            return;
-        }
+        let (told, until) = (found.told(), Instant::now() + MOST_PATIENCE);
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         // Where it was in vain once, it is not tried again before there was progress.
-        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
-        let waited = self.more.wait_timeout_while(learned, patience, |learned| *learned < told);
-        let in_vain = waited.is_ok_and(|(_, waited)| waited.timed_out());
-        self.stuck.store(in_vain, Ordering::Relaxed);
+        while *learned < told && self.stuck_at.load(Ordering::Relaxed) != *learned && Instant::now() < until {
+            let before = *learned;
+            let waited = self.more.wait_timeout_while(learned, PATIENCE, |learned| *learned == before);
+            let (next, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                return self.stuck_at.store(before, Ordering::Relaxed);
+            }
+            learned = next;
+        }
     }
 
     /// What a path is to the command, as far as that is known.

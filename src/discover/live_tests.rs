@@ -197,3 +197,35 @@ fn a_gap_makes_it_incomplete_and_stays_known() {
     assert!(!next.is_complete());
     assert!(!next.state().discovery.add_gap(Gap::IoUring, 8), "it is no news");
 }
+
+#[test]
+fn whoever_catches_up_waits_as_long_as_there_is_progress_and_once_where_there_is_none() {
+    let case = Case::new();
+    let found = Arc::new(Found::new().unwrap());
+    case.live.begin(Arc::clone(&found));
+    let catch_up = || {
+        let began = Instant::now();
+        case.live.catch_up();
+        began.elapsed()
+    };
+    let some =
+        |count: usize| (0..count).map(|number| sighting(&case.root.join(number.to_string()), Access::Stat)).collect();
+    found.add(some(3));
+    assert!(catch_up() >= PATIENCE);
+    assert!(catch_up() < PATIENCE, "nobody learns");
+    // One after the other, slower than all of them may take for one, but never as slow as one alone.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3 {
+                std::thread::sleep(PATIENCE / 4);
+                *case.live.learned.lock().unwrap() += 1;
+                case.live.more.notify_all();
+            }
+        });
+        while *case.live.learned.lock().unwrap() == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        case.live.catch_up();
+        assert_eq!(*case.live.learned.lock().unwrap(), 3);
+    });
+}

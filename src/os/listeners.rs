@@ -31,9 +31,9 @@ pub fn listening(inodes: &HashSet<u64>) -> Option<SocketAddr> {
     all_tcp().find(|one| inodes.contains(&one.inode)).map(|one| one.address)
 }
 
-/// Where these sockets listen, all of them.
-pub fn all_listening(inodes: &HashSet<u64>) -> Vec<SocketAddr> {
-    all_tcp().filter(|one| inodes.contains(&one.inode)).map(|one| one.address).collect()
+/// Those of these sockets that listen, and where.
+pub fn all_listening(inodes: &HashSet<u64>) -> Vec<(u64, SocketAddr)> {
+    all_tcp().filter(|one| inodes.contains(&one.inode)).map(|one| (one.inode, one.address)).collect()
 }
 
 /// The sockets that listen on a TCP port, of both families.

@@ -84,6 +84,22 @@ pub fn tree_of(root: i32) -> Vec<i32> {
     [root].into_iter().chain(descendants(root).iter().map(|process| process.pid)).collect()
 }
 
+/// The listening sockets of this tree by which it is reached: those at the address of the probe, or else all. A server that was
+/// started again has others.
+pub fn sockets(probe: &Probe, tree: &[i32]) -> Vec<u64> {
+    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    let found: Vec<u64> = match probe {
+        Probe::Unix(path) => on_unix(path).iter().map(|one| one.inode).collect(),
+        Probe::Http { .. } | Probe::Tcp { .. } => {
+            addresses(probe).iter().flat_map(|address| accepting(&on_port(address.port()), *address)).collect()
+        }
+        Probe::Exec(_) | Probe::Notify | Probe::Descriptor(_) => {
+            return all_listening(&own).into_iter().map(|(inode, _)| inode).collect();
+        }
+    };
+    found.into_iter().filter(|inode| own.contains(inode)).collect()
+}
+
 /// Where a server of this tree is reached: at the address of the probe, or else where it listens.
 pub fn place(probe: &Probe, tree: &[i32]) -> Place {
     let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
@@ -95,7 +111,8 @@ pub fn place(probe: &Probe, tree: &[i32]) -> Place {
     let probed = addresses(probe);
     let chosen = probed.iter().find(ours).or(probed.first()).copied();
     let chosen = chosen.or_else(|| {
-        let mut listening: Vec<SocketAddr> = all_listening(&own).into_iter().map(reachable).collect();
+        let mut listening: Vec<SocketAddr> =
+            all_listening(&own).into_iter().map(|(_, address)| reachable(address)).collect();
         // The order in /proc is none: what is nearest to a usual server comes first.
         listening.sort_by_key(|address| (address.is_ipv6(), *address));
         listening.first().copied()
@@ -153,10 +170,12 @@ pub fn request(probe: &Probe, limit: Duration) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{place, stranger};
+    use super::{place, sockets, stranger};
     use crate::os::process::own_pid;
+    use crate::os::socket::inodes;
     use crate::probe::Probe;
     use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -174,6 +193,8 @@ mod tests {
             // The holder of a socket is never this process itself, so it is named by its user.
             let found = stranger(&probe, &[]).unwrap();
             assert!(found.contains(&format!("listens at 127.0.0.1:{port}")), "{found}");
+            assert_eq!(sockets(&probe, &[own_pid()]), inodes([listener.as_raw_fd()]), "{text}");
+            assert!(sockets(&probe, &[]).is_empty(), "{text}");
             assert_eq!(place(&probe, &[own_pid()]).address.as_deref(), Some(&*format!("127.0.0.1:{port}")));
         }
         let http = place(&probe(&format!("http://localhost:{port}/health?x")), &[own_pid()]);
@@ -193,7 +214,7 @@ mod tests {
         let found = place(&Probe::Notify, &[own_pid()]).address;
         // Other tests of this process listen as well.
         assert!(found.is_some_and(|address| !address.starts_with("0.0.0.0")));
-        assert!(super::all_listening(&super::sockets_of(own_pid()).unwrap()).iter().any(|one| one.port() == port));
+        assert!(super::all_listening(&super::sockets_of(own_pid()).unwrap()).iter().any(|(_, one)| one.port() == port));
         child.kill().unwrap();
         child.wait().unwrap();
     }

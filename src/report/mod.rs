@@ -125,11 +125,12 @@ impl Reporter {
 
     /// Tells an event to everyone.
     pub fn tell(&mut self, event: &Event) {
-        if let Some(sink) = &mut self.json_sink {
-            sink.push(&json::line(event, monotonic_ns(), SystemTime::now(), sink.left_out));
-        }
+        // First, so that a program which answers an event in words speaks after us.
         if let Some(text) = self.human.text(event) {
             self.human_sink.push(&text);
+        }
+        if let Some(sink) = &mut self.json_sink {
+            sink.push(&json::line(event, monotonic_ns(), SystemTime::now(), sink.left_out));
         }
         let no_room = self.json_sink.as_ref().is_some_and(|sink| sink.no_room);
         if no_room && !std::mem::replace(&mut self.complained, true) {

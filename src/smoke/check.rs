@@ -12,7 +12,7 @@ use crate::generation::Generation;
 use crate::os::Errno;
 use crate::os::fd::{close_all_but, pipe, read_to_end, wait_readable, write_some};
 use crate::os::process::{become_subreaper, continue_at_parents_end, fork_child, lead_own_group, own_pid, parent_pid};
-use crate::os::signals::{Dispositions, Signal, SignalStream, send};
+use crate::os::signals::{Dispositions, Signal, SignalStream, send, send_to_group};
 use crate::os::spawn::{Executable, Group};
 use crate::ready::place::Place;
 
@@ -24,6 +24,9 @@ const KILL_AGAIN: Duration = Duration::from_millis(50);
 
 /// What may not be killed is left after so many times.
 const KILLS: u32 = 20;
+
+/// What the host of a check hears.
+const AWAITED: [Signal; 5] = [Signal::TERM, Signal::QUIT, Signal::CHLD, Signal::TSTP, Signal::CONT];
 
 /// What a server leaves in the environment that is none of the check's.
 const NOT_FOR_CHECKS: [&str; 8] = [
@@ -81,6 +84,11 @@ impl Check {
         self.asked = true;
     }
 
+    /// Stops and continues its group.
+    pub fn signal(&self, signal: Signal) {
+        let _ = send(self.pid, signal);
+    }
+
     /// How it ended, once its host has.
     pub fn status(self, host: CommandStatus) -> (CommandStatus, Duration) {
         let ran = self.began.elapsed();
@@ -119,7 +127,7 @@ fn host(
     let _ = become_subreaper();
     continue_at_parents_end();
     let failed = |reason: &str| CommandStatus::CannotRun(reason.to_owned());
-    let Ok(signals) = SignalStream::of(&[Signal::TERM, Signal::QUIT, Signal::CHLD, Signal::CONT]) else {
+    let Ok(signals) = SignalStream::of(&AWAITED) else {
         return failed("no descriptor is left");
     };
     let words: [OsString; 3] = ["sh".into(), "-c".into(), line.into()];
@@ -145,6 +153,9 @@ fn wait(mut command: Command, signals: &SignalStream, parent: i32) -> CommandSta
                     kill_at = Some(now + GRACE);
                 }
                 Signal::TERM | Signal::QUIT => kill_at = Some(now),
+                // The host goes on: it must hear of the end.
+                Signal::TSTP => drop(command.own_group().map(|group| send_to_group(group, Signal::STOP))),
+                Signal::CONT => drop(command.own_group().map(|group| send_to_group(group, Signal::CONT))),
                 _ => {}
             }
         }

@@ -23,14 +23,18 @@ use crate::exit_code::{CommandStatus, ExitCode};
 use crate::os;
 use crate::os::fd::{Wanted, have_no_input, wait_for_any};
 use crate::os::process::{Harvest, become_subreaper, own_pid, reap};
-use crate::os::signals::{Dispositions, Signal, SignalStream, send};
+use crate::os::signals::{Dispositions, Signal, SignalStream, send, stop_for_certain};
 use crate::os::tree::{Process, descendants};
 use crate::probe::Probe;
-use crate::ready::place::{Place, place, stranger, stranger_at, tree_of};
+use crate::ready::place::{Place, place, sockets, stranger, stranger_at, tree_of};
 use crate::report::{Reporter, complain};
+use crate::supervisor::signals_passed_on;
 
 /// The signals that ask for the end.
 const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
+/// What the caller of reloadrun ignored stays ignored, whoever sends it.
+const KEPT: [Signal; 2] = [Signal::HUP, Signal::TSTP];
 
 /// The run answers the request for a pause within this time, or changes go on leading to something.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -65,7 +69,8 @@ pub fn run(
     write_reports(config, smoke, &reports::unfinished(machine.steps().to_vec()), began, Duration::ZERO, None)?;
     let reporter = Reporter::open(config)?;
     let mut awaited = ENDING.to_vec();
-    awaited.push(Signal::CHLD);
+    awaited.extend([Signal::CHLD, Signal::TSTP, Signal::CONT]);
+    awaited.extend(signals_passed_on());
     let signals = SignalStream::of(&awaited).map_err(refused)?;
     become_subreaper().map_err(refused)?;
     have_no_input().map_err(refused)?;
@@ -176,12 +181,26 @@ impl Driver<'_> {
         waited.extend(self.output.iter().flat_map(Output::waits));
         wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         let mut inputs = Vec::new();
-        let mut deaths = false;
+        let (mut deaths, mut stops) = (false, false);
         while let Some(received) = self.signals.next() {
             match received.signal {
                 Signal::CHLD => deaths = true,
-                signal => inputs.push(Input::Signal(signal)),
+                // `nohup`, and `&` in a script.
+                signal if self.dispositions.ignores(signal) && (received.from_terminal || KEPT.contains(&signal)) => {}
+                Signal::TSTP => stops = true,
+                Signal::CONT => self.pass_on(Signal::CONT),
+                signal if !ENDING.contains(&signal) => self.run.iter().for_each(|run| run.signal(signal)),
+                signal => {
+                    if received.from_terminal {
+                        // After `^C`, what we say begins a line.
+                        self.reporter.end_line();
+                    }
+                    inputs.push(Input::Signal(signal));
+                }
             }
+        }
+        if stops {
+            self.stop_as_a_job();
         }
         if let Some(output) = &mut self.output {
             output.copy();
@@ -204,6 +223,19 @@ impl Driver<'_> {
         inputs.extend(self.rest_input());
         inputs.push(Input::Tick);
         Ok(inputs)
+    }
+
+    /// To the run and to the check.
+    fn pass_on(&self, signal: Signal) {
+        self.run.iter().for_each(|run| run.signal(signal));
+        self.check.iter().for_each(|check| check.signal(signal));
+    }
+
+    /// All of it stops, and goes on when somebody continues this process. The deadline stays where it is.
+    fn stop_as_a_job(&self) {
+        self.pass_on(Signal::TSTP);
+        stop_for_certain();
+        self.pass_on(Signal::CONT);
     }
 
     fn listen(&mut self, inputs: &mut Vec<Input>) {
@@ -303,10 +335,15 @@ impl Driver<'_> {
         let tree = self.tree();
         let command = self.run.as_ref().and_then(|run| run.command);
         let alive = command.is_some_and(|pid| Process::of(pid).is_some_and(|process| !process.is_ending()));
+        // The supervisor may listen too (`--http`), so the command's own tree comes first; a daemon has left it.
+        let own = command.map(tree_of).unwrap_or_default();
+        let of_command = sockets(self.probe, &own);
+        let (tree_of_server, sockets) =
+            if of_command.is_empty() { (&tree, sockets(self.probe, &tree)) } else { (&own, of_command) };
         if self.run.is_some() {
-            self.place = place(self.probe, &tree);
+            self.place = place(self.probe, tree_of_server);
         }
-        Sight { stranger: stranger(self.probe, &tree), alive }
+        Sight { stranger: stranger(self.probe, &tree), alive, sockets }
     }
 
     fn start(&mut self) {

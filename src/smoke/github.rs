@@ -2,12 +2,19 @@
 //!
 //! A line of the output must not be a workflow command, whatever it says: the runner would add a mask, an annotation or a variable.
 //! Where one could be, commands are stopped around it, by a token that nobody can guess. All other lines stay as they are.
+//!
+//! The runner reads standard output and standard error separately, and stops commands for both at a time. If both streams did
+//! that, each could end what the other has begun. So on standard error, where that is a stream of its own, a blank of no width
+//! stands before what would be a command.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::escape::escaped;
 use crate::verdict::Reason;
+
+/// Standard error, where it is a stream of its own.
+const SECOND: usize = 1;
 
 /// So many lines of the output are in the summary.
 const TAIL: usize = 50;
@@ -41,7 +48,14 @@ impl Log {
         }
         self.partial[from].extend_from_slice(rest);
         if self.partial[from].len() >= LONGEST {
-            let piece = std::mem::take(&mut self.partial[from]);
+            let mut piece = std::mem::take(&mut self.partial[from]);
+            if from == SECOND {
+                let keep = piece.iter().rev().take(2).take_while(|byte| **byte == b'#').count();
+                self.partial[from] = piece.split_off(piece.len() - keep);
+                self.keep(&piece);
+                out.extend(disarmed(&piece));
+                return out;
+            }
             if self.stopped[from].is_none() {
                 let token = token();
                 out.extend_from_slice(format!("::stop-commands::{token}\n").as_bytes());
@@ -71,6 +85,8 @@ impl Log {
         if let Some(token) = self.stopped[from].take() {
             out.extend_from_slice(line);
             out.extend_from_slice(format!("::{token}::\n").as_bytes());
+        } else if from == SECOND {
+            out.extend(disarmed(line));
         } else if may_be_command(line) {
             let token = token();
             out.extend_from_slice(format!("::stop-commands::{token}\n").as_bytes());
@@ -118,6 +134,27 @@ fn plain(line: &str) -> String {
         }
     }
     escaped(&text).into_owned()
+}
+
+/// The line with a ZERO WIDTH SPACE, which the runner does not take for white space, wherever a command would begin.
+fn disarmed(line: &[u8]) -> Vec<u8> {
+    const NO_WIDTH: &[u8] = "\u{200b}".as_bytes();
+    if !may_be_command(line) {
+        return line.to_vec();
+    }
+    let mut out = Vec::with_capacity(line.len() + 8);
+    for part in line.split_inclusive(|byte| *byte == b'\r') {
+        let begin = part.iter().position(|byte| byte.is_ascii_graphic()).unwrap_or(part.len());
+        for (at, byte) in part.iter().enumerate() {
+            let begins = at == begin && part[at..].starts_with(b"::");
+            let marks = part[at..].starts_with(b"[") && part[..at].ends_with(b"##");
+            if begins || marks {
+                out.extend_from_slice(NO_WIDTH);
+            }
+            out.push(*byte);
+        }
+    }
+    out
 }
 
 /// Whether the runner may take a part of this line for a command: `::name::` at its beginning, after what counts as white space
@@ -257,6 +294,25 @@ mod tests {
         let out = run(&mut Log::default(), &[&long, b"##[error]x\nnext\n"]);
         assert!(out.starts_with("::stop-commands::t1\nxxx"));
         assert!(out.ends_with("x##[error]x\n::t1::\nnext\n"));
+    }
+
+    #[test]
+    fn on_standard_error_a_command_is_disarmed_without_stopping_any() {
+        for (line, expected) in [
+            ("std::io\n", "std::io\n"),
+            ("  ::error::x\n", "  \u{200b}::error::x\n"),
+            ("a\r::x::\n", "a\r\u{200b}::x::\n"),
+            ("a ##[error]b ##[x]\n", "a ##\u{200b}[error]b ##\u{200b}[x]\n"),
+        ] {
+            let out = Log::default().take(1, line.as_bytes(), &mut || panic!("no token is needed"));
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+        let mut log = Log::default();
+        let mut long = vec![b'x'; LONGEST - 2];
+        long.extend_from_slice(b"##");
+        let mut out = log.take(1, &long, &mut String::new);
+        out.extend(log.take(1, b"[error]\n", &mut String::new));
+        assert!(out.ends_with("x##\u{200b}[error]\n".as_bytes()), "{}", String::from_utf8_lossy(&out[LONGEST - 5..]));
     }
 
     #[test]

@@ -40,6 +40,9 @@ const ONE_REQUEST: Duration = Duration::from_millis(200);
 /// What is left of a stop that takes longer than it may is asked again, and then killed, after this time each.
 const IMPATIENCE: Duration = Duration::from_millis(1000);
 
+/// What the command is called in sentences.
+pub const SERVER: &str = "the server";
+
 /// What the machine must know of the configuration.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -98,6 +101,8 @@ pub struct Sight {
     pub stranger: Option<String>,
     /// Whether the command's process is there.
     pub alive: bool,
+    /// The sockets by which the server is reached.
+    pub sockets: Vec<u64>,
 }
 
 /// Something that happened.
@@ -250,6 +255,8 @@ pub struct Machine {
     code: Option<ExitCode>,
     /// The code of the command's own end.
     command: Option<ExitCode>,
+    /// The sockets by which the server was reached when the check began.
+    sockets: Vec<u64>,
     /// The check's own end. One that we ended has none.
     check: Option<CommandStatus>,
     check_runs: bool,
@@ -282,6 +289,7 @@ impl Machine {
             asked: None,
             code: None,
             command: None,
+            sockets: Vec::new(),
             check: None,
             check_runs: false,
             check_is_ended: false,
@@ -419,7 +427,8 @@ impl Machine {
                         self.fail(Reason::DiedBeforeReady, message, now, actions);
                     }
                     _ => {
-                        let message = format!("{what} {words} before it was ready");
+                        let when = if what == SERVER { " before it was ready" } else { "" };
+                        let message = format!("{what} {words}{when}");
                         self.fail(Reason::DiedBeforeReady, message, now, actions);
                     }
                 }
@@ -522,6 +531,7 @@ impl Machine {
     }
 
     fn seen(&mut self, sight: Sight, now: Instant, actions: &mut Vec<Action>) {
+        let has_other = !self.resumed && self.has_other(&sight.sockets);
         match (&mut self.state, sight.stranger) {
             (State::Before, None) => {
                 self.passed(0, now);
@@ -538,6 +548,7 @@ impl Machine {
             }
             (State::Pausing { looked, .. }, None) if !sight.alive => *looked = false,
             (State::Pausing { .. }, None) => {
+                self.sockets = sight.sockets;
                 self.state = State::Checking { until: None, look_at: None };
                 self.step_began = now;
                 self.check_runs = true;
@@ -547,9 +558,22 @@ impl Machine {
                 self.fail(Reason::PortTaken, format!("{who} at the end of the check"), now, actions);
             }
             (State::Checking { .. }, None) if !sight.alive => self.state = State::Confirming(now + CONFIRM),
+            (State::Checking { .. }, None) if has_other => {
+                let message = if sight.sockets.is_empty() {
+                    "the server listens no more at the end of the check"
+                } else {
+                    "the server has started again during the check: it listens with another socket"
+                };
+                self.fail(Reason::DiedDuringCheck, message.to_owned(), now, actions);
+            }
             (State::Checking { .. }, None) => self.judge_check(now, actions),
             _ => {}
         }
+    }
+
+    /// Whether none of the sockets is left. Of several that share a port, some may come and go.
+    fn has_other(&self, sockets: &[u64]) -> bool {
+        !self.sockets.is_empty() && !sockets.iter().any(|socket| self.sockets.contains(socket))
     }
 
     /// The server is as it was before the check.

@@ -29,7 +29,12 @@ fn news(news: News) -> Input {
 }
 
 fn seen(stranger: Option<&str>, alive: bool) -> Input {
-    Input::Seen(Sight { stranger: stranger.map(str::to_owned), alive })
+    Input::Seen(Sight { stranger: stranger.map(str::to_owned), alive, sockets: vec![7] })
+}
+
+/// The same with these sockets.
+fn seen_with(sockets: &[u64]) -> Input {
+    Input::Seen(Sight { stranger: None, alive: true, sockets: sockets.to_vec() })
 }
 
 fn ended(code: u8) -> Input {
@@ -119,6 +124,9 @@ fn the_code_is_the_check_s_then_the_server_s_then_that_of_the_deadline_then_1() 
         (vec![check_ended(0), ended(9)], Reason::DiedDuringCheck, 9),
         (vec![check_ended(0), seen(None, false), ended(9)], Reason::DiedDuringCheck, 9),
         (vec![check_ended(0), seen(None, true), ended(9)], Reason::DiedDuringCheck, 9),
+        (vec![check_ended(0), seen_with(&[8])], Reason::DiedDuringCheck, 1),
+        (vec![check_ended(0), seen_with(&[])], Reason::DiedDuringCheck, 1),
+        (vec![check_ended(4), seen_with(&[8])], Reason::DiedDuringCheck, 4),
         (vec![check_ended(0), seen(Some("x"), true)], Reason::PortTaken, 1),
         (vec![Input::Signal(Signal::INT), check_ended(143)], Reason::Interrupted, 130),
         (vec![Input::Broken("x".into()), check_ended(143)], Reason::OwnFailure, 125),

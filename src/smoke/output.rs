@@ -14,7 +14,7 @@ use crate::os::lock::random;
 const MOST_PENDING: usize = 1024 * 1024;
 
 /// So long the log gets to take the rest in the end.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// One of both ways.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::machine::{CommandStatusText, News};
+use super::machine::{CommandStatusText, News, SERVER};
 use crate::change::seen_from;
 use crate::config::EventsTarget;
 use crate::exit_code::ExitCode;
@@ -123,7 +123,7 @@ fn news(event: &Value, directory: &Path) -> Option<News> {
         "ready" => News::Ready,
         "degraded" if event["kind"] == "not_ready" => News::NotReady(text("message")),
         "degraded" if event["kind"] == "answered_by_other" => News::Foreign(text("message")),
-        "exited" => News::Ended("the server", end()),
+        "exited" => News::Ended(SERVER, end()),
         "prepare_failed" => News::Ended("the preparation", end()),
         "changed" if event["action"] == "restart" || event["action"] == "start" => {
             let changes = event["changes"].as_array().map_or(&[][..], Vec::as_slice);

@@ -31,4 +31,4 @@ mod wishes;
 pub use driver::run;
 pub use host::{Host, OutletTies};
 pub use parent::Parent;
-pub use signals::settle as settle_signals;
+pub use signals::{passed_on as signals_passed_on, settle as settle_signals};

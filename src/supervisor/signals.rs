@@ -148,6 +148,11 @@ fn all_that_mean(meanings: &[Meaning]) -> Vec<Signal> {
     (1..=64).filter_map(Signal::from_number).filter(|signal| meanings.contains(&meaning(*signal))).collect()
 }
 
+/// Those that are for the command.
+pub fn passed_on() -> Vec<Signal> {
+    all_that_mean(&[Meaning::PassedOn])
+}
+
 /// Those that the supervisor waits for.
 pub fn awaited() -> Vec<Signal> {
     all_that_mean(&[Meaning::End, Meaning::PassedOn, Meaning::Own])

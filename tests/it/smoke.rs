@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::ends::SIGNALS;
+use super::ends::{SIGNALS, left_out, wrapped};
+use super::terminal::AT_ITS_TERMINAL;
 use crate::support::session::{Ended, is_alive, signal};
+use crate::support::terminal::Terminal;
 use crate::support::{Sandbox, Session, apps};
 
 /// A server with a fault, by its first argument.
@@ -329,14 +331,31 @@ fn a_server_that_dies_during_the_check_fails_the_run_although_the_check_is_green
 #[test]
 fn a_crash_loop_is_not_green_although_there_is_always_a_server() {
     let place = Place::new();
-    let check = format!("python3 get.py 127.0.0.1 {0} /die; sleep 0.7; python3 get.py 127.0.0.1 {0}", place.port);
+    let check =
+        format!("python3 get.py 127.0.0.1 {0} /die; until python3 get.py 127.0.0.1 {0}; do :; done", place.port);
     let looped = ["sh", "-c", "while :; do python3 server.py plain \"$0\"; done", &place.port];
     let naive = place.naive(&check, &looped, ENDS);
     assert_eq!(naive.code, Some(0), "the naive wrapper is green");
     drop(naive);
-    let ended = place.run(&["--on-exit", "restart"], &check, &place.server("plain"));
-    ended.assert_code(1);
+    // Whoever runs the loop.
+    let ended = place.run(&[], &check, &looped);
     assert_failed(&ended, 1, "died_during_check");
+    assert!(message(&ended).contains("has started again during the check"), "{ended:#?}");
+    assert_failed(&place.run(&["--on-exit", "restart"], &check, &place.server("plain")), 9, "died_during_check");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_server_that_listens_no_more_has_died_and_a_socket_that_stays_is_enough() {
+    let place = Place::new();
+    let check = format!("until ! {}; do sleep 0.05; done 2>/dev/null", place.asks());
+    let ended = place.run(&[], &check, &place.server("gone"));
+    assert_failed(&ended, 1, "died_during_check");
+    // A loop behind a socket that reloadrun holds: its process is another one, and that is the server's own affair.
+    fs::write(place.sandbox.path("held.py"), HELD).expect("writable");
+    let listen = format!("tcp:127.0.0.1:{}", place.port);
+    let looped = ["sh", "-c", "while :; do python3 held.py; done"];
+    assert_passed(&place.run(&["--listen", &listen], &place.asks(), &looped));
 }
 
 #[test]
@@ -382,7 +401,7 @@ fn redirects_and_304_are_ready_and_403_is_not_and_says_so() {
     for mode in ["302", "304"] {
         assert_passed(&place.run(&[], "true", &place.server(mode)));
     }
-    let ended = place.run(&["--ready-timeout", "2s"], "true", &place.server("403"));
+    let ended = place.run(&["--ready-timeout", "10s"], "true", &place.server("403"));
     assert_failed(&ended, 1, "not_ready");
     assert!(message(&ended).contains("answers with 403"), "{ended:#?}");
     // Who is content with an answer of any kind says so.
@@ -423,9 +442,9 @@ fn a_check_that_hangs_is_ended_at_the_deadline() {
     let naive = place.naive(check, &place.server("plain"), HANGS);
     assert_eq!(naive.code, None, "the naive wrapper waits for ever");
     drop(naive);
-    let ended = place.run(&["--deadline", "2s"], check, &place.server("plain"));
+    let ended = place.run(&["--deadline", "10s"], check, &place.server("plain"));
     assert_failed(&ended, 124, "deadline");
-    assert!(message(&ended).contains("the check had not ended 2s after the start"), "{ended:#?}");
+    assert!(message(&ended).contains("the check had not ended 10s after the start"), "{ended:#?}");
     place.assert_nothing_is_left();
     // It is one for all of it.
     let ended = place.run(&["--deadline", "1s"], check, &["sleep", "1000"]);
@@ -484,6 +503,78 @@ fn a_ctrl_c_at_the_naive_wrapper_leaves_the_server_and_here_it_does_not() {
     let _ = Command::new("kill").args(["-INT", "--", &group]).status();
     std::thread::sleep(Duration::from_millis(200));
     assert!(place.answers(), "a shell starts what runs in the background with INT ignored");
+}
+
+#[test]
+fn a_ctrl_c_at_a_terminal_reaches_the_smoke_run_alone_and_ends_both_in_order() {
+    let place = Place::new();
+    let terminal = Terminal::new();
+    let server = "trap 'echo ended in order; exit 0' TERM; trap 'echo got INT; exit 1' INT; python3 server.py plain $0 & wait; wait";
+    let check = "trap 'echo the check ends in order; exit 1' TERM; echo checking; sleep 1000 & wait";
+    let events = place.sandbox.events();
+    let mut command = place.sandbox.command(["--events", events.to_str().expect("text"), "--ready", &place.probe()]);
+    command.args(["--smoke", check, "--", "sh", "-c", server, &place.port]);
+    let command = wrapped(&AT_ITS_TERMINAL, &command, &place.sandbox);
+    let mut session = Session::start_at(&terminal, command, &place.sandbox);
+    session.wait("check_started");
+    terminal.wait_shown("checking\r\n", 1);
+    terminal.press("\x03");
+    let ended = session.wait_end();
+    ended.assert_code(130);
+    assert_eq!(judged(&ended)["reason"], "interrupted");
+    let shown = terminal.shown();
+    assert!(shown.contains("ended in order") && shown.contains("the check ends in order"), "{shown}");
+    assert!(!shown.contains("\ngot INT"), "{shown}");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn under_nohup_a_hang_up_ends_nothing() {
+    let place = Place::new();
+    let mut command = place.sandbox.command(["--events", place.sandbox.events().to_str().expect("text")]);
+    command.args(["--ready", &place.probe(), "--smoke", "until test -e go; do sleep 0.05; done", "--"]);
+    command.args(place.server("plain"));
+    let command = wrapped(&["nohup"], &command, &place.sandbox);
+    let mut session = Session::start(command, &place.sandbox);
+    session.wait("check_started");
+    session.signal("HUP");
+    place.sandbox.write("go", "");
+    assert_passed(&session.wait_end());
+}
+
+/// Whether a process is stopped.
+fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_smoke_run_that_is_stopped_stops_the_server_and_the_check_and_all_go_on_together() {
+    let place = Place::new();
+    let check = "echo $$ >check; until test -e go; do sleep 0.02; done";
+    let mut session = place.start(&[], check, &place.server("plain"));
+    session.wait("check_started");
+    session.wait_until("the check", || !place.pids("check").is_empty());
+    let all = [session.pid(), place.pids("pid")[0], place.pids("check")[0]];
+    session.signal("TSTP");
+    session.wait_until("the stop of all", || all.iter().all(|pid| is_stopped(*pid)));
+    session.signal("CONT");
+    session.wait_until("the end of the stop", || !all.iter().any(|pid| is_stopped(*pid)));
+    place.sandbox.write("go", "");
+    assert_passed(&session.wait_end());
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_supervisor_that_is_killed_is_our_own_failure_and_leaves_nothing() {
+    let place = Place::new();
+    let mut session = place.start(&[], "sleep 1000", &place.server("family"));
+    session.wait("check_started");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", session.pid())).expect("it runs");
+    let supervisor = children.split_whitespace().next().expect("the run comes first").parse().expect("a pid");
+    signal(supervisor, "KILL");
+    assert_failed(&session.wait_end(), 125, "own_failure");
+    place.assert_nothing_is_left();
 }
 
 #[test]
@@ -645,6 +736,54 @@ fn with_a_held_socket_no_request_may_fail_while_a_generation_replaces_another() 
 }
 
 #[test]
+fn two_generations_at_a_time_leave_no_request_without_an_answer() {
+    let place = Place::new();
+    fs::write(place.sandbox.path("held.py"), HELD).expect("writable");
+    let (listen, ready) = (format!("tcp:127.0.0.1:{}", place.port), format!("exec:{}", place.asks()));
+    let options = ["--overlap", "--listen", &listen, "--ready", &ready, "--prove-reload", "app.txt"];
+    let ended = place.run(&options, &format!("{}; echo at $RELOADRUN_ADDRESS", place.asks()), &["python3", "held.py"]);
+    assert_passed(&ended);
+    let at = |name: &str, generation: u64| {
+        let is = |event: &Value| event["event"] == name && event["generation"] == generation;
+        ended.events.iter().position(is).unwrap_or_else(|| panic!("{name}: {ended:#?}"))
+    };
+    assert!(at("started", 2) < at("stopped", 1) && at("stopped", 1) < at("reload_proven", 2), "{ended:#?}");
+    assert!(ended.events[at("reload_proven", 2)]["requests"].as_u64().is_some_and(|count| count > 0), "{ended:#?}");
+    assert!(ended.stdout.contains(&format!("at 127.0.0.1:{}", place.port)), "{ended:#?}");
+    // The next generation fails, and the old one stays: that is no reload.
+    let server = ["sh", "-c", "test $RELOADRUN_GENERATION = 1 || exit 5; exec python3 held.py"];
+    let ended = place.run(&options, "true", &server);
+    assert_failed(&ended, 5, "died_before_ready");
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn make_runs_it_and_is_red_when_it_is() {
+    let place = Place::new();
+    if Command::new("make").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return left_out("make is not installed");
+    }
+    let reloadrun = place.sandbox.command::<&str>([]).get_program().to_owned();
+    let reloadrun = reloadrun.to_str().expect("text");
+    let recipe = |check: &str| {
+        format!(
+            "smoke:\n\t{reloadrun} -q --ready {} --smoke '{check}' -- python3 server.py plain {}\n",
+            place.probe(),
+            place.port
+        )
+    };
+    for (check, code) in [("true", 0), ("exit 3", 2)] {
+        place.sandbox.write("Makefile", recipe(check));
+        let mut make = Command::new("make");
+        place.sandbox.furnish(&mut make);
+        let output = make.args(["smoke", "-j2"]).stdin(Stdio::null()).output().expect("make");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(code != 0, String::from_utf8_lossy(&output.stderr).contains("Error 3"), "{output:?}");
+        place.assert_nothing_is_left();
+    }
+}
+
+#[test]
 fn what_the_check_saves_does_not_restart_the_server() {
     let place = Place::new();
     let check = format!("for i in 1 2 3; do echo $i >app.txt; sleep 0.2; done; {}", place.asks());
@@ -767,7 +906,7 @@ fn in_a_job_of_github_actions_the_log_is_grouped_the_error_marked_and_the_summar
     let server = [
         "sh",
         "-c",
-        "i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\033[32mline %s\\033[0m\\n' $i; done; echo '::error::from the server' >&2; printf 'no end'; exec python3 server.py plain \"$0\"",
+        "i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\033[32mline %s\\033[0m\\n' $i; done; echo '::error::from the server'; echo '::error::on standard error' >&2; printf 'no end'; exec python3 server.py plain \"$0\"",
         &place.port,
     ];
     let run = |check: &str| {
@@ -784,11 +923,13 @@ fn in_a_job_of_github_actions_the_log_is_grouped_the_error_marked_and_the_summar
     assert!(log.contains("::group::sh -c") && log.contains("::group::echo from the check; exit 3\n"), "{ended:#?}");
     assert!(log.contains("\x1b[32mline 1\x1b[0m\n") && log.contains("\x1b[32mline 70\x1b[0m\n"), "{ended:#?}");
     assert!(log.contains("::error title=reloadrun check_failed::the check exited with 3\n"), "{ended:#?}");
-    let stopped = ended.stderr.find("::stop-commands::reloadrun-").expect("commands are stopped");
-    let from_the_server = ended.stderr.find("\n::error::from the server\n").expect("it is passed on");
-    let token = ended.stderr[stopped + "::stop-commands::".len()..].lines().next().expect("a token");
-    let resumed = ended.stderr.find(&format!("\n::{token}::\n")).expect("commands go on");
+    let stopped = log.find("::stop-commands::reloadrun-").expect("commands are stopped");
+    let from_the_server = log.find("\n::error::from the server\n").expect("it is passed on");
+    let token = log[stopped + "::stop-commands::".len()..].lines().next().expect("a token");
+    let resumed = log.find(&format!("\n::{token}::\n")).expect("commands go on");
     assert!(stopped < from_the_server && from_the_server < resumed, "{ended:#?}");
+    assert!(ended.stderr.contains("\u{200b}::error::on standard error\n"), "{ended:#?}");
+    assert!(!ended.stderr.contains("\n::error") && !ended.stderr.contains("::stop-commands"), "{ended:#?}");
     let text = fs::read_to_string(&summary).expect("it was written");
     assert!(text.contains("### reloadrun: failed (check_failed)") && text.contains("line 70\n"), "{text}");
     assert!(!text.contains("line 10\n") && !text.contains('\x1b'), "the last 50 lines without colours: {text}");
