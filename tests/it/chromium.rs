@@ -70,7 +70,7 @@ fn a_page_loads_again_once_after_a_save_keeps_its_state_for_a_stylesheet_and_sho
     let (before, color) = (scene.loads(), "getComputedStyle(document.querySelector('h1')).color");
     // A template: once, and the generation is ready by then.
     scene.edit("index.html", "as it was", "another one");
-    scene.chromium.until("document.querySelector('#words').textContent.includes('another one')");
+    scene.chromium.until("document.querySelector('#words')?.textContent.includes('another one')");
     assert!(scene.is_ready(2));
     assert_eq!(scene.loads(), before + 1);
     // The server's code.
@@ -84,7 +84,7 @@ fn a_page_loads_again_once_after_a_save_keeps_its_state_for_a_stylesheet_and_sho
     scene.edit("static/style.css", "rgb(10, 20, 30)", "rgb(200, 0, 100)");
     scene.chromium.until(&format!("{color} === 'rgb(200, 0, 100)'"));
     scene.edit("static/dot.svg", "r=\"10\"", "r=\"4\"");
-    scene.chromium.until("document.querySelector('#picture').src.includes('livereload=')");
+    scene.chromium.until("document.querySelector('#picture')?.src.includes('livereload=')");
     let links = scene.chromium.evaluate("document.querySelectorAll('link[rel=stylesheet]').length");
     assert_eq!(
         (scene.chromium.evaluate("window.mark + 1"), links),
@@ -125,7 +125,7 @@ fn every_edit_is_one_reload_and_no_socket_is_left_open() {
             (format!("edit {}", number - 1), format!("edit {number}"))
         };
         scene.edit("index.html", &format!("{from}."), &format!("{to}."));
-        scene.chromium.until(&format!("document.querySelector('#words').textContent.includes('{to}.')"));
+        scene.chromium.until(&format!("document.querySelector('#words')?.textContent.includes('{to}.')"));
         if number == 0 {
             most = open() + 2;
         }
