@@ -1,6 +1,7 @@
 //! Reads the command line and the config file into a [`Config`](crate::config::Config).
 
 pub mod args;
+pub mod caller;
 mod ci;
 mod completion;
 mod duration;
@@ -10,8 +11,10 @@ pub mod init;
 mod keys;
 pub mod logging;
 mod pages;
+mod paths;
 pub mod resolve;
 mod schema;
+mod settings;
 mod shell;
 mod smoke;
 mod together;

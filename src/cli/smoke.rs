@@ -7,16 +7,65 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::Args;
-use super::file::nearest;
+use super::file::{Entry, nearest};
+use super::paths::canonical_name;
+use super::settings::Settings;
 use super::trust::CONFIG_FILE;
-use crate::config::{Config, OnExit, ReportFormat, Smoke};
+use crate::config::{Config, OnExit, Report, ReportFormat, Smoke};
 use crate::os::reason;
 
 /// A job of GitHub Actions that is cancelled gets TERM 7.5 s after INT, so a stop may not take longer there.
 const STOP_ON_GITHUB: Duration = Duration::from_secs(5);
 
+/// The smoke run. Its keys count under `reloadrun ci` alone.
+pub fn read(settings: &mut Settings<'_>, args: &Args) -> Option<Smoke> {
+    let ci = args.ci;
+    let flag = |value: &String| Entry { value: value.clone(), place: "--smoke".to_owned() };
+    let check = args.smoke.as_ref().map(flag).or_else(|| settings.text("smoke").filter(|_| ci));
+    let Some(check) = check else {
+        settings.mistakes.extend(without_a_check(args));
+        return None;
+    };
+    if check.value.trim().is_empty() {
+        settings.wrong(&check, "expected a command, as in 'pytest tests/smoke'");
+    }
+    let counting = |own: Option<&Vec<OsString>>| ci || own.is_some_and(|given| !given.is_empty());
+    let given = |own| if counting(Some(own)) { Some(own.clone()) } else { None };
+    let mut prove_reload = Vec::new();
+    if let Some(own) = given(&args.prove_reload) {
+        let (texts, place, base) = settings.flag_or_paths("prove-reload", &own);
+        for text in &texts {
+            let path = canonical_name(&base.join(settings.caller.expanded(text)));
+            match can_be_touched(&path) {
+                Ok(()) => prove_reload.push(path),
+                Err(sentence) => settings.mistakes.push(format!("{place} {}: {sentence}", text.display())),
+            }
+        }
+    }
+    let mut reports = Vec::new();
+    if let Some(own) = given(&args.report) {
+        let (texts, place, base) = settings.flag_or_paths("report", &own);
+        for text in &texts {
+            match report(text) {
+                Ok((format, path)) => {
+                    let path = canonical_name(&base.join(settings.caller.expanded(&path)));
+                    reports.push(Report { format, path });
+                }
+                Err(sentence) => settings.mistakes.push(format!("{place} '{}': {sentence}", text.display())),
+            }
+        }
+    }
+    let default = Duration::from_secs(10 * 60);
+    let deadline = match (&args.deadline, ci) {
+        (None, false) => default,
+        (given, _) => settings.duration("deadline", given.as_ref(), default, Duration::from_millis(1)),
+    };
+    let github = settings.caller.environment.text("GITHUB_ACTIONS") == Some("true");
+    Some(Smoke { check: check.value, prove_reload, deadline, reports, github, events: None })
+}
+
 /// The mistakes of a command line that has no check.
-pub fn without_a_check(args: &Args) -> Vec<String> {
+fn without_a_check(args: &Args) -> Vec<String> {
     if args.ci {
         return vec![format!(
             "reloadrun ci needs the command that checks the server; set smoke = \"pytest tests/smoke\" in {CONFIG_FILE}, or give --smoke"
@@ -46,7 +95,7 @@ pub fn adapt(config: &mut Config, smoke: &Smoke) {
 ///
 /// # Errors
 /// Why not, to follow its name.
-pub fn can_be_touched(path: &Path) -> Result<(), String> {
+fn can_be_touched(path: &Path) -> Result<(), String> {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err("not a file; name a file that the command depends on".to_owned()),
@@ -59,7 +108,7 @@ pub fn can_be_touched(path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// What was expected.
-pub fn report(text: &OsStr) -> Result<(ReportFormat, OsString), String> {
+fn report(text: &OsStr) -> Result<(ReportFormat, OsString), String> {
     let bytes = text.as_bytes();
     let expected = "must be junit:PATH or json:PATH";
     let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
