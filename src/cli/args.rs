@@ -435,7 +435,7 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     match error.kind() {
-        ErrorKind::UnknownArgument if word == "init" || verbs::VERBS.contains(&word.as_str()) => {
+        ErrorKind::UnknownArgument if word == "init" || word == ci::VERB || verbs::VERBS.contains(&word.as_str()) => {
             Some(format!("a verb comes first: reloadrun {word}; a command comes after --"))
         }
         // Usually a pattern that the shell expanded, or a command without `--`.
