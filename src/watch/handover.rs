@@ -203,6 +203,11 @@ impl Handover {
         }
     }
 
+    /// What the table says is told anew by this child, in another one: the differences that it will leave are none from this.
+    pub fn give_up_table(&mut self) {
+        self.former.extend(self.table.take().map(|table| (std::mem::take(&mut self.current), table)));
+    }
+
     /// Whether there is a table that the next child can map.
     pub fn has_table(&self) -> bool {
         self.table.is_some()

@@ -101,7 +101,7 @@ impl Watcher {
         behind: &ChangeSet,
         state: WatchState,
     ) -> Result<Watcher, os::Errno> {
-        let (handover, left) = Handover::open(state.memory);
+        let (mut handover, left) = Handover::open(state.memory);
         let (door, visitors) = door()?;
         let queue = state.queue.filter(|_| config.backend.uses_inotify());
         let (table, mut rest) = left.map_or_else(Default::default, |(table, rest)| (Some(table), rest));
@@ -122,6 +122,7 @@ impl Watcher {
                 (Survey::new(Arc::clone(&filter), coverage, ledger, rule_clock), None, Some(pending))
             }
             (queue, before) => {
+                handover.give_up_table();
                 let mut coverage = Coverage::new(config, Arc::clone(&filter), queue);
                 coverage.begin();
                 let ledger = Ledger::new(config, Arc::clone(&filter), behind, coverage.bounds(), Snapshot::default());

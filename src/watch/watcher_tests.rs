@@ -281,6 +281,36 @@ fn what_happens_between_two_children_is_known_to_the_second_and_what_comes_later
 }
 
 #[test]
+fn what_is_gone_stays_gone_for_children_that_begin_anew() {
+    let family = Family::new(&["a.py", "d/b.py", "d/c.py", "e/f.py"]);
+    // Without a queue, only how the files looked is left to the next one.
+    let config = Config { backend: Backend::Poll, ..crate::config::tests::config(&family.root, "*.py", "") };
+    for generation in 1..6 {
+        // In the first one everything is there.
+        if generation == 2 {
+            std::fs::remove_file(family.path("d/b.py")).unwrap();
+            std::fs::remove_dir_all(family.path("e")).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let filter = Arc::new(Filter::new(&config, OwnFiles::default()));
+        let state = WatchState { queue: None, memory: family.state.duplicate().unwrap().memory };
+        let mut watcher = Watcher::new(&config, filter, &ChangeSet::default(), state).unwrap();
+        watcher.command_starts();
+        // Both directories change between the start and the arming, so that what is not there is looked for.
+        let new = [format!("n{generation}.py"), format!("d/n{generation}.py")];
+        new.iter().for_each(|name| family.write(name, "new"));
+        assert!(watcher.arm(Instant::now() + Duration::from_secs(60), usize::MAX));
+        let gone = |path: &&PathBuf| !path.exists();
+        let told = watcher.settler().paths();
+        // The second cannot tell when they went.
+        assert!(generation == 2 || told.iter().filter(gone).count() == 0, "generation {generation}: {told:?}");
+        let changes = watcher.survey.ledger.settler.command.drain();
+        watcher.survey.ledger.accept(&changes);
+        assert!(watcher.leave());
+    }
+}
+
+#[test]
 fn the_map_of_watches_says_what_the_kernel_says_after_many_children() {
     let family = Family::new(&["a.py", "d/c.py", "d/e/f.py", "x/y/z.py"]);
     family.first_leaves();
