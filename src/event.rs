@@ -375,7 +375,6 @@ pub struct Watching {
 impl Watching {
     /// How much is watched: `1 file in 3 directories`.
     pub fn extent(&self) -> String {
-        let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         let (files, directories) = (self.files, self.directories);
         format!("{} in {}", plural(files, "file", "files"), plural(directories, "directory", "directories"))
     }
@@ -398,13 +397,12 @@ impl Discovered {
     /// What the command reads and writes, as a sentence without its name.
     pub fn in_words(&self) -> String {
         let Discovered { files, elsewhere, written, narrows } = self;
-        let plural = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
         let elsewhere = if *elsewhere > 0 { format!(" ({elsewhere} of them elsewhere)") } else { String::new() };
         let only = if *narrows { ", and nothing else counts" } else { "" };
         format!(
             "the command reads {} that count{elsewhere} and writes {} that do not{only}",
-            plural(*files),
-            plural(*written)
+            plural(*files, "file", "files"),
+            plural(*written, "file", "files")
         )
     }
 }
@@ -447,4 +445,9 @@ impl What {
             What::Finished { .. } => "finished",
         }
     }
+}
+
+/// A count with its noun: "1 file", "2 files".
+pub fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::line::{Tone, line, shown};
 use crate::change::ChangeSet;
 use crate::config::Verbosity;
-use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What};
+use crate::event::{Discovered, Effect, Event, StopReason, WaitingFor, Watching, What, plural};
 use crate::exit_code::ExitCode;
 use crate::generation::Generation;
 use crate::os::signals::Signal;
@@ -198,7 +198,7 @@ impl Human {
                 if !verbose && (!is_first || *elsewhere == 0 && !narrows) {
                     return None;
                 }
-                let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+                let files = plural(*files, "file", "files");
                 let command = self.command.as_deref().unwrap_or("the command");
                 let root = if *elsewhere > 0 { format!(", {elsewhere} of them elsewhere") } else { String::new() };
                 (Tone::Plain, format!("watching {files} that {command} reads{root}"))
@@ -263,9 +263,10 @@ impl Human {
                     milliseconds(*delay_ms)
                 ),
             ),
-            What::Digest { digest, files } if verbose => {
-                (Tone::Plain, format!("the digest of what is watched is {digest} ({files} files)"))
-            }
+            What::Digest { digest, files } if verbose => (
+                Tone::Plain,
+                format!("the digest of what is watched is {digest} ({})", plural(*files, "file", "files")),
+            ),
             What::Prepared { .. } | What::Ran { .. } | What::Digest { .. } => return None,
             What::Waiting(_) | What::Stopping { .. } | What::Stopped { .. } | What::Finished { .. } => {
                 return None;

@@ -36,6 +36,10 @@ const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUI
 /// What the caller of reloadrun ignored stays ignored, whoever sends it.
 const KEPT: [Signal; 2] = [Signal::HUP, Signal::TSTP];
 
+/// So long a stop as a job waits for that of the run.
+const TO_STOP: Duration = Duration::from_secs(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
 /// The run answers the request for a pause within this time, or changes go on leading to something.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -234,6 +238,11 @@ impl Driver<'_> {
     /// All of it stops, and goes on when somebody continues this process. The deadline stays where it is.
     fn stop_as_a_job(&self) {
         self.pass_on(Signal::TSTP);
+        // A supervisor that is still about to stop would not hear that it is to go on.
+        let (run, until) = (self.run.as_ref().map(|run| run.pid), Instant::now() + TO_STOP);
+        while run.and_then(Process::of).is_some_and(|run| !run.is_stopped()) && Instant::now() < until {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
         stop_for_certain();
         self.pass_on(Signal::CONT);
     }

