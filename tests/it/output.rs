@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::session::{is_alive, signal};
+use crate::support::terminal::pty;
 use crate::support::{Sandbox, Session};
 
 fn run(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -145,17 +146,17 @@ fn a_path_with_special_characters_is_one_line() {
 
 /// The output of reloadrun when standard error is a terminal.
 fn said_to_a_terminal(sandbox: &Sandbox, arguments: &[&str], touch: impl FnOnce(&mut Command)) -> String {
-    let terminal = nix::pty::openpty(None, None).expect("a terminal is available");
+    let (master, slave) = pty().expect("a terminal is available");
     let mut command = sandbox.command(arguments);
     command.args(["--on-exit", "exit", "--", "no-such-program-anywhere"]).env("TERM", "xterm");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(slave);
     touch(&mut command);
     let status = command.status().expect("reloadrun starts");
     assert_eq!(status.code(), Some(127));
     // This closes the last slave descriptor; the written text can still be read from the master.
     drop(command);
     let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = nix::unistd::read(terminal.master.as_fd(), &mut buffer) {
+    while let Ok(count @ 1..) = nix::unistd::read(master.as_fd(), &mut buffer) {
         said.extend_from_slice(&buffer[..count]);
     }
     String::from_utf8(said).expect("text")
@@ -388,6 +389,8 @@ fn the_event_stream_has_all_events_with_the_documented_keys() {
         "waiting",
         "watching",
     ];
+    // The digest of a generation that is soon over may not come.
+    seen.remove("digest");
     assert_eq!(seen.keys().copied().collect::<Vec<_>>(), all);
     assert_eq!((seen["started"], seen["finished"]), (4, 1));
     let finished = ended.events.last().expect("there are events");
