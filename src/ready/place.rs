@@ -31,7 +31,7 @@ pub fn stranger(probe: &Probe, tree: &[i32]) -> Option<String> {
     if let Probe::Unix(path) = probe {
         return stranger_at_path(path, tree);
     }
-    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    let own = sockets_of_tree(tree);
     addresses(probe).iter().find_map(|address| stranger_at(*address, &own, tree))
 }
 
@@ -57,7 +57,7 @@ pub fn stranger_at(address: SocketAddr, own: &HashSet<u64>, tree: &[i32]) -> Opt
 
 fn stranger_at_path(path: &Path, tree: &[i32]) -> Option<String> {
     let stream = UnixStream::connect(path).ok()?;
-    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    let own = sockets_of_tree(tree);
     if on_unix(path).iter().any(|one| own.contains(&one.inode)) {
         return None;
     }
@@ -84,10 +84,15 @@ pub fn tree_of(root: i32) -> Vec<i32> {
     [root].into_iter().chain(descendants(root).iter().map(|process| process.pid)).collect()
 }
 
+/// All sockets of these processes, as far as they may be looked at.
+fn sockets_of_tree(tree: &[i32]) -> HashSet<u64> {
+    tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect()
+}
+
 /// The listening sockets of this tree by which it is reached: those at the address of the probe, or else all. A server that was
 /// started again has others.
 pub fn sockets(probe: &Probe, tree: &[i32]) -> Vec<u64> {
-    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    let own = sockets_of_tree(tree);
     let found: Vec<u64> = match probe {
         Probe::Unix(path) => on_unix(path).iter().map(|one| one.inode).collect(),
         Probe::Http { .. } | Probe::Tcp { .. } => {
@@ -102,7 +107,7 @@ pub fn sockets(probe: &Probe, tree: &[i32]) -> Vec<u64> {
 
 /// Where a server of this tree is reached: at the address of the probe, or else where it listens.
 pub fn place(probe: &Probe, tree: &[i32]) -> Place {
-    let own: HashSet<u64> = tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect();
+    let own = sockets_of_tree(tree);
     if let Probe::Unix(path) = probe {
         return Place { address: Some(path.display().to_string()), url: None };
     }
