@@ -62,9 +62,7 @@ impl Variables {
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
             ("RELOADRUN_CHANGED", Some(changed_variable(changes).into())),
         ];
-        let mut variables: Vec<(OsString, OsString)> = config.environment.variables().to_vec();
-        let inherited: HashSet<&OsString> = config.environment.variables().iter().map(|(key, _)| key).collect();
-        variables.extend(config.variables.iter().filter(|(key, _)| !inherited.contains(key)).cloned());
+        let mut variables = config.given_variables();
         variables.retain(|(key, _)| own.iter().all(|(name, _)| key != name));
         variables.extend(own.into_iter().filter_map(|(key, value)| Some((key.into(), value?))));
         // Sockets that systemd handed to the supervisor are the command's, and it looks for its own pid there.

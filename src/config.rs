@@ -1,5 +1,6 @@
 //! What the user wants, whole and valid: plain data. Defaults, flags, files and the environment are behind us.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -109,6 +110,14 @@ impl Config {
     /// The words of the command; none where there is none.
     pub fn words(&self) -> &[OsString] {
         self.command.as_deref().unwrap_or_default()
+    }
+
+    /// The caller's variables, and those of the env files that the caller does not have.
+    pub fn given_variables(&self) -> Vec<(OsString, OsString)> {
+        let mut variables = self.environment.variables().to_vec();
+        let inherited: HashSet<&OsString> = self.environment.variables().iter().map(|(name, _)| name).collect();
+        variables.extend(self.variables.iter().filter(|(name, _)| !inherited.contains(name)).cloned());
+        variables
     }
 }
 

@@ -99,9 +99,7 @@ impl Check {
 
 /// The environment of the server, without what is the server's own, and with where it is reached.
 fn variables(config: &Config, place: &Place, generation: Generation) -> Vec<(OsString, OsString)> {
-    let given = config.environment.variables();
-    let added = config.variables.iter().filter(|(name, _)| !given.iter().any(|(known, _)| known == name));
-    let mut variables: Vec<(OsString, OsString)> = given.iter().chain(added).cloned().collect();
+    let mut variables = config.given_variables();
     variables.retain(|(name, _)| NOT_FOR_CHECKS.iter().all(|other| name != other));
     let own = [
         ("PWD", Some(config.named_directory.clone().into_os_string())),

@@ -107,7 +107,7 @@ fn make(config: &Config) -> Result<(), String> {
         Some(Probe::Exec(line)) => {
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", line]).current_dir(&config.directory);
-            shell.env_clear().envs(config.environment.variables().iter().cloned());
+            shell.env_clear().envs(config.given_variables());
             shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             match shell.status() {
                 Ok(status) if status.success() => Ok(()),
