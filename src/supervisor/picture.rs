@@ -1,8 +1,8 @@
 //! How things are, put together from the events: for whoever asks later. Time is an argument.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::tally::{Known, Tally};
+use super::tally::{Known, Tally, milliseconds, rfc3339};
 use crate::config::Config;
 use crate::control::{Complaint, ConfigInUse, Greeting, LastChange, State, Status};
 use crate::degraded::Degraded;
@@ -291,14 +291,6 @@ impl Picture {
             times: self.tally.times(),
         }
     }
-}
-
-fn rfc3339(wall: SystemTime) -> String {
-    humantime::format_rfc3339_millis(wall).to_string()
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

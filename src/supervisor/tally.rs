@@ -162,7 +162,7 @@ impl Tally {
             reason: cause,
             generation: of,
             took_ms: milliseconds(took),
-            time: humantime::format_rfc3339_millis(wall).to_string(),
+            time: rfc3339(wall),
         });
     }
 
@@ -197,11 +197,17 @@ fn cause_of(has_config: bool) -> Cause {
     if has_config { Cause::Config } else { Cause::Change }
 }
 
+/// A moment, for people and programs.
+pub fn rfc3339(wall: SystemTime) -> String {
+    humantime::format_rfc3339_millis(wall).to_string()
+}
+
 fn from_milliseconds(count: f64) -> Duration {
     Duration::from_secs_f64(count.max(0.0) / 1e3)
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// For people and programs: to the microsecond.
+pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
