@@ -237,14 +237,12 @@ impl<'a> Driver<'a> {
 
     /// Nothing here can be the end of this child. `launch`: what is started at once.
     fn begin(&mut self, launch: Option<Result<Launch, CommandStatus>>, request: &StartRequest, missed: ChangeSet) {
+        // What was prepared may not be all that the command would see.
+        let is_prepared = self.config.prepare.is_none() || missed.is_empty();
         let input = match launch {
-            // What was prepared is not all that the command would see.
-            Some(Ok(_)) if self.config.prepare.is_some() && !missed.is_empty() => {
-                Input::Prepare(request.changes.clone().merge(missed.clone()))
-            }
-            Some(launch) => self.start(launch),
-            None if self.config.command.is_some() => Input::Prepare(request.changes.clone().merge(missed.clone())),
-            None => {
+            Some(launch) if is_prepared => self.start(launch),
+            _ if self.config.command.is_some() => Input::Prepare(request.changes.clone().merge(missed.clone())),
+            _ => {
                 self.took_in = true;
                 Input::Alone
             }
