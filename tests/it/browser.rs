@@ -128,11 +128,6 @@ fn settle(address: SocketAddr) {
     Page::open(address, Some(10 * DEADLINE)).hear_reload();
 }
 
-/// Whether this generation has been told to be ready.
-fn is_ready(session: &Session, generation: u64) -> bool {
-    session.events().iter().any(|event| event["event"] == "ready" && event["generation"] == generation)
-}
-
 #[test]
 fn pages_load_again_once_when_the_new_generation_is_ready_and_not_before() {
     let sandbox = Sandbox::new();
@@ -147,7 +142,7 @@ fn pages_load_again_once_when_the_new_generation_is_ready_and_not_before() {
         sandbox.write("ready", "");
         for page in &mut pages {
             page.hear_reload();
-            assert!(is_ready(&session, generation), "{}", session.account());
+            assert!(session.is_ready(generation), "{}", session.account());
         }
     }
     // Nothing else was said: what comes next is the next reload.

@@ -54,11 +54,6 @@ impl Scene {
             self.chromium.picture(&directory.join(name));
         }
     }
-
-    fn is_ready(&self, generation: u64) -> bool {
-        let is_of = |event: &serde_json::Value| event["event"] == "ready" && event["generation"] == generation;
-        self.session.events().iter().any(is_of)
-    }
 }
 
 #[test]
@@ -71,12 +66,12 @@ fn a_page_loads_again_once_after_a_save_keeps_its_state_for_a_stylesheet_and_sho
     // A template: once, and the generation is ready by then.
     scene.edit("index.html", "as it was", "another one");
     scene.chromium.until("document.querySelector('#words')?.textContent.includes('another one')");
-    assert!(scene.is_ready(2));
+    assert!(scene.session.is_ready(2));
     assert_eq!(scene.loads(), before + 1);
     // The server's code.
     scene.edit("app.py", "TITLE = \"one\"", "TITLE = \"two\"");
     scene.chromium.until("document.title === 'two'");
-    assert!(scene.is_ready(3));
+    assert!(scene.session.is_ready(3));
     assert_eq!(scene.loads(), before + 2);
     // A stylesheet and an image: no restart, no reload.
     assert_eq!(scene.chromium.evaluate(color), "rgb(10, 20, 30)");

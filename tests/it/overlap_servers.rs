@@ -3,33 +3,32 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::held_servers::{Clients, get, python, start_with, start_without, wanted_restarts};
 use crate::support::{Sandbox, Session, apps};
 
 const GUNICORN: [&str; 6] = ["gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
 
-fn is_ready(session: &Session, generation: u64) -> bool {
-    let ready = |seen: &Value| seen["event"] == "ready" && seen["generation"] == generation;
-    session.events().iter().any(ready)
-}
-
-/// Restarts it under load. While the next generation is on its way, the one before it answers.
-fn replaced_under_load(name: &str, options: &[&str], command: &[&str], bin: Option<&Path>) {
-    let restarts = wanted_restarts();
+/// The fixture with `--overlap`, at this port; its first generation is ready.
+fn overlapping(options: &[&str], command: &[&str], bin: Option<&Path>) -> (Sandbox, u16, Session) {
     let (sandbox, port) = (Sandbox::new(), apps::free_port());
     apps::copy_fixture("held", sandbox.root());
     sandbox.write("app.txt", "one");
     let mut session = start_with(&[&["--overlap"], options].concat(), command, bin, &sandbox, port);
     session.wait_armed(1);
-    session.wait_until("ready", || is_ready(&session, 1));
+    session.wait_until("ready", || session.is_ready(1));
+    (sandbox, port, session)
+}
+
+/// Restarts it under load. While the next generation is on its way, the one before it answers.
+fn replaced_under_load(name: &str, options: &[&str], command: &[&str], bin: Option<&Path>) {
+    let restarts = wanted_restarts();
+    let (sandbox, port, mut session) = overlapping(options, command, bin);
     let clients = Clients::start(port);
     let mut served_meanwhile = 0;
     for generation in 2..=restarts + 1 {
         sandbox.write("app.txt", generation.to_string());
         session.wait_started(generation);
-        while !is_ready(&session, generation) {
+        while !session.is_ready(generation) {
             let body = get(port, "/").unwrap_or_default();
             served_meanwhile += usize::from(body == (generation - 1).to_string());
             session.wait_until("the end of a failed attempt", || !body.is_empty());
@@ -81,7 +80,7 @@ fn ten_broken_saves_cost_nothing_and_the_repair_goes_live() {
     let command = ["gunicorn", "-w", "2", "--preload", "--no-control-socket", "code:app"];
     let mut session = start_with(&options, &command, Some(&bin), &sandbox, port);
     session.wait_armed(1);
-    session.wait_until("ready", || is_ready(&session, 1));
+    session.wait_until("ready", || session.is_ready(1));
     let clients = Clients::start(port);
     for generation in 2..=11 {
         let broken = if generation % 2 == 0 { "from wsgi import app)\n" } else { "from no_such_module import app\n" };
@@ -118,12 +117,7 @@ fn uwsgi_answers_while_the_next_generation_comes_up() {
 /// A request of two seconds, and a save in the middle of it: the next generation becomes ready meanwhile, and the old one
 /// finishes what it works on.
 fn finishes_a_request(name: &str, options: &[&str], command: &[&str], bin: Option<&Path>) {
-    let (sandbox, port) = (Sandbox::new(), apps::free_port());
-    apps::copy_fixture("held", sandbox.root());
-    sandbox.write("app.txt", "one");
-    let mut session = start_with(&[&["--overlap"], options].concat(), command, bin, &sandbox, port);
-    session.wait_armed(1);
-    session.wait_until("ready", || is_ready(&session, 1));
+    let (sandbox, port, mut session) = overlapping(options, command, bin);
     session.wait_until("an answer", || get(port, "/").is_ok_and(|body| body == "1"));
     let slow = std::thread::spawn(move || get(port, "/slow"));
     // It must have been accepted: whoever waits in the backlog may be answered by the next one, which is good too.

@@ -104,6 +104,11 @@ impl Session {
         }
     }
 
+    /// Whether this generation has been told to be ready.
+    pub fn is_ready(&self, generation: u64) -> bool {
+        self.events().iter().any(|event| event["event"] == "ready" && event["generation"] == generation)
+    }
+
     /// Every event so far.
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
