@@ -142,7 +142,10 @@ fn prometheus_reads_the_metrics_and_they_tell_what_happened() {
     session.wait("ready");
     answer(&sandbox, &["restart"], 0);
     session.wait("ready");
-    session.wait("digest");
+    // It may come before that.
+    session.wait_until("its digest", || {
+        session.events().iter().any(|event| event["event"] == "digest" && event["generation"] == 3)
+    });
     sandbox.write("app.txt", "bad");
     session.wait("prepare_failed");
     let reply = get(address, "/metrics");
