@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use crate::control::{answer, status};
-use crate::support::session::signal;
+use crate::support::session::{is_alive, signal};
 use crate::support::{Sandbox, Session};
 
 /// The count of one cause, and that of all.
@@ -41,8 +41,10 @@ fn restarts_are_counted_by_their_causes() {
     assert_eq!(session.wait_armed(4)["reason"], "asked");
     for (generation, code, cause) in [(5, "1", "crash"), (6, "0", "exit")] {
         sandbox.write("code", code);
-        session.wait_until("the pid", || sandbox.read("pid").ends_with('\n'));
-        signal(sandbox.read("pid").trim().parse().expect("a pid"), "KILL");
+        // Until the command has written it, it is that of the one before, which has ended.
+        let pid = || sandbox.read("pid").strip_suffix('\n').and_then(|pid| pid.parse().ok());
+        session.wait_until("the pid", || pid().is_some_and(is_alive));
+        signal(pid().expect("it is there"), "KILL");
         assert_eq!(session.wait_armed(generation)["reason"], cause, "{}", session.account());
     }
     signal(session.child_pid(), "KILL");
