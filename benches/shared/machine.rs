@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Result, tell};
+use super::{Result, tell};
 
 /// Above this many busy cores a result says more about the others than about us.
 const QUIET_ENOUGH: f64 = 0.25;
