@@ -59,6 +59,7 @@ pub fn every(text: &str) -> Vec<Degraded> {
         Degraded::SurvivedKill { pids: vec![7] },
         Degraded::HiddenProcesses,
         Degraded::NoProc,
+        Degraded::NoSubreaper,
         Degraded::Untraced { why: reason() },
         Degraded::TraceGap { why: reason() },
         Degraded::NeedsRights { program: path(), starts_again: true },

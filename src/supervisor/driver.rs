@@ -58,7 +58,7 @@ pub fn run(
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let mut reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
-    os::process::become_subreaper().map_err(refused)?;
+    let has_orphans = os::process::become_subreaper().is_ok();
     // Of two generations at a time, neither can have it.
     let shares_terminal = tty::is_stdin() && !host.config().overlap;
     if shares_terminal {
@@ -106,6 +106,9 @@ pub fn run(
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
+    }
+    if !has_orphans {
+        driver.tell(Generation::FIRST, What::Degraded(Degraded::NoSubreaper));
     }
     if let Some(message) = no_control {
         driver.tell(Generation::FIRST, What::Hint { message });
