@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(30);
 const QUIET: Duration = Duration::from_secs(1);
 /// More saves in a row, each within 2 s of a start, would be damped from the 61st on; this ends such a series.
 const END_OF_SERIES: Duration = Duration::from_millis(2500);
+/// No start follows a burst after this long; some tools take a second for each of many.
+const QUIET_AFTER_BURST: Duration = Duration::from_millis(2500);
 /// Some tools begin to restart only seconds after a burst, and some do not stop: what is still going on then is cut off.
 const LONGEST_BURST: Duration = Duration::from_secs(20);
 
@@ -214,7 +216,7 @@ impl Bench<'_> {
                 let length = 3000 + i64::try_from(round).unwrap_or(0);
                 watched.stamps.read()?;
                 let after = tree.burst(length)?;
-                let (stamps, quiet) = watched.stamps.after_burst(LONGEST_BURST, QUIET, length)?;
+                let (stamps, quiet) = watched.stamps.after_burst(LONGEST_BURST, QUIET_AFTER_BURST, length)?;
                 counts.add(stamps.len() as f64);
                 lasts.add_time(stamps.last().filter(|stamp| stamp.length == length).map(|stamp| stamp.at - after));
                 if !quiet {

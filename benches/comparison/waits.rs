@@ -29,8 +29,8 @@ pub const ROWS: [&str; 7] = [
     "alive after `kill -9` of the tool (0 is right)",
     "command that ignores the stop signal is replaced after",
     "exit code after SIGTERM",
-    "exit code if the command exits with 1 and that ends the tool",
-    "the same if the command is not found",
+    "exit code when the command exits with 1",
+    "exit code when the command is not found",
 ];
 
 /// All contenders' cells.
