@@ -72,7 +72,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        for path in [pipe.as_path(), directory.path(), std::path::Path::new("/dev/null"), &directory.path().join("none")]
+        for path in
+            [pipe.as_path(), directory.path(), std::path::Path::new("/dev/null"), &directory.path().join("none")]
         {
             assert_eq!(is_open_for_writing(path), None, "{}", path.display());
         }
