@@ -196,19 +196,21 @@ impl Bench<'_> {
         let running: Vec<Vec<i32>> = watched.iter().map(|watched| watched.running.processes(self.stamp)).collect();
         let before = running.iter().map(|processes| Cost::of(processes)).collect::<Result<Vec<_>>>()?;
         std::thread::sleep(self.counts.idle);
-        let [mut cpu, mut switches, mut memory] = [(); 3].map(|()| Samples::new());
+        let [mut cpu, mut switches, mut memory, mut files] = [(); 4].map(|()| Samples::new());
         for ((contender, processes), before) in self.contenders.iter().zip(&running).zip(before) {
             let after = Cost::of(processes)?;
             let row = |value: f64| (contender.name.clone(), Sample::of(value));
             cpu.push(row((after.cpu_ns - before.cpu_ns) as f64 / 1e6));
             switches.push(row((after.switches - before.switches) as f64));
-            memory.push(row(proportional_set(processes)?));
+            memory.push(row(proportional_set(processes, "Pss:")?));
+            files.push(row(proportional_set(processes, "Pss_File:")?));
         }
         let seconds = self.counts.idle.as_secs_f64();
         let what = format!("idle {seconds:.0} s, {}", tree.size);
         self.table.add(&format!("{what}: CPU"), " ms", Goal::AtMost(seconds / 6.0), &cpu);
         self.table.add("the same: context switches", "", Goal::AtMost(2.0 * seconds), &switches);
         self.table.add("the same: memory (PSS)", " MiB", Goal::AtMost(most_mebibytes), &memory);
+        self.table.add("of that, pages of its program and of files", " MiB", Goal::None, &files);
         Ok(())
     }
 }
