@@ -163,7 +163,7 @@ impl Bench<'_> {
         let before = running.iter().map(|processes| Cost::of(processes)).collect::<Result<Vec<_>>>()?;
         std::thread::sleep(self.counts.idle);
         let after = running.iter().map(|processes| Cost::of(processes)).collect::<Result<Vec<_>>>()?;
-        let memory = running.iter().map(|processes| proportional_set(processes)).collect::<Result<Vec<_>>>()?;
+        let memory = running.iter().map(|processes| proportional_set(processes, "Pss:")).collect::<Result<Vec<_>>>()?;
         let seconds = self.counts.idle.as_secs();
         let switches = before.iter().zip(&after).map(|(before, after)| (after.switches - before.switches).to_string());
         self.sheet.add_cost(format!("idle for {seconds} s: context switches"), switches);
