@@ -167,6 +167,7 @@ fn every_sentence_says_what_is_wrong_and_what_to_do() {
         "process 7 survived SIGKILL (blocked in the kernel) and was left running",
         "processes that /proc does not show were left running",
         "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
+        "the system does not give orphaned processes to reloadrun, as under QEMU's emulation of another processor; what the command sets aside by a double fork may be left running",
         "the command cannot be traced: /a; files elsewhere that it reads are not watched, and files that it writes may restart it (--discover off does not try)",
         "not every file that the command reads is known: /a; nothing is left out because of it",
         "a needs its rights: discovery is off for this command; the command is started again (--discover off does not try)",
