@@ -52,10 +52,8 @@ impl Process {
 
     /// The same, and the number of its threads.
     fn with_threads(pid: i32) -> Option<(Process, u32)> {
-        let stat = contents(Path::new(&format!("/proc/{pid}/stat")))?;
-        // The name in parentheses may contain parentheses and blanks, so the fields begin after the last parenthesis.
-        let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
-        let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
+        let stat = stat(&format!("/proc/{pid}/stat"))?;
+        let mut fields = stat.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
@@ -147,10 +145,8 @@ impl Process {
         /// include/linux/sched.h
         const PF_EXITING: u64 = 0x4;
         const KILL: u64 = 1 << (libc::SIGKILL - 1);
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let after_name = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 1);
-        let fields = String::from_utf8_lossy(&stat[after_name..]).into_owned();
-        let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse().ok()).unwrap_or(PF_EXITING);
+        let flags = |stat: String| stat.split_ascii_whitespace().nth(6)?.parse().ok();
+        let flags = stat(&format!("/proc/{}/stat", self.pid)).and_then(flags).unwrap_or(PF_EXITING);
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         // The kernel turns any signal that kills into a pending KILL of each thread.
         let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
@@ -171,12 +167,18 @@ pub fn end_of(pid: i32) -> Option<OwnedFd> {
 
 /// The state of a thread of this process that has not ended.
 fn state_of_a_thread(pid: i32) -> char {
-    let mut states = threads_of(pid).into_iter().filter_map(|task| {
-        let stat = fs::read(format!("/proc/{pid}/task/{task}/stat")).ok()?;
-        let state = stat.get(stat.iter().rposition(|&byte| byte == b')')? + 2)?;
-        Some(char::from(*state))
-    });
+    let mut states = threads_of(pid)
+        .into_iter()
+        .filter_map(|task| stat(&format!("/proc/{pid}/task/{task}/stat"))?.trim_start().chars().next());
     states.find(|state| !matches!(state, 'Z' | 'X')).unwrap_or('Z')
+}
+
+/// What a `stat` in /proc says behind the name: the state, the parent, and so on. The name in parentheses may contain
+/// parentheses and blanks.
+fn stat(path: &str) -> Option<String> {
+    let mut stat = contents(Path::new(path))?;
+    let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    String::from_utf8(stat.split_off(after_name)).ok()
 }
 
 /// The contents of a file in /proc. Its size is not known before, and `fs::read` would begin with many small reads.
