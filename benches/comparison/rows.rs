@@ -226,10 +226,12 @@ impl Bench<'_> {
             }
             let more = if goes_on { " and more" } else { "" };
             restarts.push(format!("{:.0}{more}", counts.median()));
-            times.push(match lasts.missed {
-                _ if goes_on => format!("over {} s", LONGEST_BURST.as_secs()),
-                0 => shown(lasts.median()),
-                missed => format!("{}, {missed} of {} lost", shown(lasts.median()), missed + lasts.count()),
+            let longest = LONGEST_BURST.as_secs();
+            times.push(match (lasts.missed, lasts.count()) {
+                _ if goes_on => format!("over {longest} s"),
+                (0, _) => shown(lasts.median()),
+                (_, 0) => format!("not within {longest} s"),
+                (late, in_time) => format!("{}, {late} of {} over {longest} s", shown(lasts.median()), late + in_time),
             });
         }
         self.sheet.add("500 files rewritten at once: restarts".to_owned(), restarts);
