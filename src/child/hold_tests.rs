@@ -30,7 +30,13 @@ impl Bench {
             damping.restart(&ChangeSet::new([change(&format!("/out/{number}"), ChangeKind::Created)]), Duration::ZERO);
         }
         let start = Instant::now();
-        Bench { hold: Hold::new(damping, false, start), settler: Settler::new(millis(100)), start, ended: None, awaited: false }
+        Bench {
+            hold: Hold::new(damping, false, start),
+            settler: Settler::new(millis(100)),
+            start,
+            ended: None,
+            awaited: false,
+        }
     }
 
     /// At this time a file changes; until when does all that is pending wait, counted from the start?
