@@ -38,6 +38,7 @@ use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
 use crate::os::tty;
+use crate::probe::Probe;
 use crate::protocol::{Directive, Report, StartRequest, Ties, WatchState};
 use crate::report::Reporter;
 
@@ -541,6 +542,7 @@ fn rules(config: &Config) -> Rules {
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
         probes: config.ready.is_some(),
+        answers_signals: config.ready == Some(Probe::Notify),
         overlaps: config.overlap,
     }
 }
