@@ -111,7 +111,8 @@ fn a_link_and_its_target_count_and_so_does_what_was_looked_for_in_vain() {
 #[test]
 fn what_the_command_writes_does_not_restart_it_and_what_somebody_else_writes_there_does() {
     let writes = "echo $$ >> notes.txt; echo $$ > state.new; mv state.new state.json; : > empty.txt; mkdir -p made; echo > made/x.txt; \
-        mkdir tmp.d; echo > tmp.d/in.txt; rm -rf done.d; mv tmp.d done.d; ln -sf state.json current; rm -f notes.old; cp notes.txt notes.old";
+        mkdir tmp.d; echo > tmp.d/in.txt; rm -rf done.d; mv tmp.d done.d; ln -sf state.json current; rm -f notes.old; cp notes.txt notes.old; \
+        exec 3> log.$$; echo >&3; mv log.$$ log.txt; echo >&3; exec 3>&-; mkdir new.d; exec 3> new.d/in.txt; rm -rf old.d; mv new.d old.d; exec 3>&-";
     let sandbox = Sandbox::new();
     let mut session = shell(&sandbox, &[], writes, writes);
     for generation in 2..=4 {
