@@ -26,6 +26,8 @@ pub enum Node {
     Directory,
     /// Something that has no content of its own: a socket, a pipe, a device.
     Other,
+    /// It lies where we may not look, and so cannot be watched either.
+    Hidden,
 }
 
 /// A path, and what was there right after a call had named it.
@@ -438,9 +440,10 @@ fn role(access: Access, node: Node) -> Option<Role> {
         (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
         (Node::Directory | Node::Other, _) => None,
         (
-            Node::File | Node::Absent,
+            Node::File | Node::Absent | Node::Hidden,
             Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename | Access::RenameNew,
         ) => Some(Role::Written),
+        (Node::Hidden, _) => None,
         (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
         (Node::File, Access::Execute) => Some(Role::Executed),
         (Node::File, Access::Read | Access::List) => Some(Role::Read),

@@ -1,7 +1,7 @@
 //! `--discover`: what the command reads counts, what it writes does not.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::Value;
@@ -427,4 +427,43 @@ fn sudo_works_and_the_preparation_with_sudo_too() {
         assert!(!said().contains("no new privileges"), "{}", said());
         assert_eq!(session.stop().count("degraded"), 1);
     }
+}
+
+#[test]
+fn su_is_seen_before_it_would_fail_for_want_of_rights() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("su in a traced command: only root can try it as another user");
+    };
+    if !is_installed("su", "su in a traced command") {
+        return;
+    }
+    let events = sandbox.events().display().to_string();
+    let [user, groups] = as_user();
+    let inner =
+        sandbox.command(["--events", &events, "--", "sh", "-c", "su -c true < /dev/null 2>> ../said; exec sleep 600"]);
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    let told = session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+    assert!(told["message"].as_str().unwrap().starts_with("su needs its rights: discovery is off"), "{told}");
+    session.wait_started(2);
+    assert_eq!(session.stop().count("degraded"), 1);
+}
+
+#[test]
+fn what_an_ordinary_user_may_not_look_at_is_not_told_to_be_unwatched() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("a hidden directory in a traced command: only root can make one");
+    };
+    let (events, hidden) = (sandbox.events().display().to_string(), sandbox.beside().join("hidden"));
+    fs::create_dir(&hidden).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
+    // As a shell does with each directory of PATH.
+    let script = "cat ../hidden/x ../lib.txt 2> ../said; echo begun >> ../begun; exec sleep 600";
+    fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+    let [user, groups] = as_user();
+    let inner = sandbox.command(["--events", &events, "--", "sh", "-c", script]);
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    session.wait_armed(1);
+    wait_begun(&sandbox, &session, 1);
+    save(&sandbox, &mut session, &sandbox.beside().join("lib.txt"), 2);
+    assert_eq!(session.stop().count("degraded"), 0);
 }

@@ -9,7 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -21,6 +22,7 @@ use super::super::tree::name_of_thread;
 use super::calls::{Access, At, Gap, Shape, find};
 use super::found::{Found, Sighting};
 use super::gate::Gate;
+use super::stand_in::Pace;
 
 /// PATH_MAX of Linux, with the zero at the end.
 const PATH_MAX: usize = 4096;
@@ -31,6 +33,9 @@ const MOST_TOLD: usize = 1 << 19;
 /// So many names of processes are known. Beyond this all are asked for again.
 const MOST_NAMES: usize = 1 << 12;
 
+/// Who stands in looks so often, in milliseconds, whether the loop goes on again.
+const SOON: u8 = 50;
+
 /// The only bit of SECCOMP_IOCTL_NOTIF_SET_FLAGS (6.6): the answer wakes the process on the processor of the one who
 /// answers. The libc crate does not have it.
 const SYNC_WAKE_UP: u64 = 1;
@@ -40,6 +45,8 @@ const SYNC_WAKE_UP: u64 = 1;
 #[derive(Debug)]
 pub struct Listener {
     descriptor: OwnedFd,
+    /// Two that saw the same call would not both get one.
+    receiving: Mutex<()>,
 }
 
 /// What a look at the listener found.
@@ -62,7 +69,7 @@ impl Listener {
     pub(super) fn new(descriptor: OwnedFd) -> Listener {
         // SAFETY: this request takes its argument as a number. An older kernel refuses it, and is slower.
         unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
-        Listener { descriptor }
+        Listener { descriptor, receiving: Mutex::new(()) }
     }
 
     /// Whether it will be told that no process is left (Linux 5.9), without which [`Listener::serve`] would not end. The same
@@ -83,11 +90,25 @@ impl Listener {
     }
 
     /// The same beside another listener, whose sightings go to the same place.
-    pub fn serve_beside(&self, found: &Found, mut gate: Option<Gate>) {
+    pub fn serve_beside(&self, found: &Found, gate: Option<Gate>) {
+        let pace = Pace::default();
+        std::thread::scope(|scope| {
+            let stand_in = || pace.stand_in(|| self.let_go_on_unread(found));
+            // Where there can be no thread, only a command that waits for us would miss it.
+            let _ = Builder::new().name("stand-in".into()).spawn_scoped(scope, stand_in);
+            self.read_all(found, gate, &pace);
+            pace.end();
+        });
+    }
+
+    fn read_all(&self, found: &Found, mut gate: Option<Gate>, pace: &Pace) {
         let mut reader = Reader::new();
         loop {
             match self.next(gate.as_ref().map_or(PollTimeout::NONE, Gate::within)) {
-                Arrival::Call(call) => self.let_go_on(&call, &mut reader, found, gate.as_mut()),
+                Arrival::Call(call) => {
+                    let sightings = pace.reading(|| reader.read(&call));
+                    self.let_go_on(&call, sightings, found, gate.as_mut());
+                }
                 Arrival::Nothing => {}
                 Arrival::End => break,
             }
@@ -99,8 +120,7 @@ impl Listener {
         }
     }
 
-    fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found, gate: Option<&mut Gate>) {
-        let sightings = reader.read(call);
+    fn let_go_on(&self, call: &libc::seccomp_notif, sightings: Vec<Sighting>, found: &Found, gate: Option<&mut Gate>) {
         let program = sightings.iter().find_map(Sighting::executed).map(Path::to_owned);
         let (early, late): (Vec<Sighting>, Vec<Sighting>) = sightings.into_iter().partition(Sighting::is_early);
         found.add(early);
@@ -114,8 +134,17 @@ impl Listener {
         }
     }
 
+    /// Serves one call, if one comes soon, without looking at what it is about.
+    fn let_go_on_unread(&self, found: &Found) {
+        if let Arrival::Call(call) = self.next(PollTimeout::from(SOON)) {
+            found.add(vec![Sighting::Gap { thread: call.pid.cast_signed(), gap: Gap::Unread }]);
+            self.answer(call.id);
+        }
+    }
+
     /// The next call. It is asked for only when one is there: a call that was taken back would let us wait for another.
     pub(super) fn next(&self, within: PollTimeout) -> Arrival {
+        let _receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, within) {
             // Whatever else goes wrong, somebody may wait for an answer.
