@@ -60,10 +60,10 @@ impl Pace {
         while !*ended {
             let steps = self.steps.load(Ordering::SeqCst);
             looks = if seen == Some(steps) { looks + 1 } else { 0 };
-            if looks >= LOOKS && steps % 2 == 1 {
+            if looks >= LOOKS && !steps.is_multiple_of(2) {
                 return true;
             }
-            if looks > 0 && steps % 2 == 0 {
+            if looks > 0 && steps.is_multiple_of(2) {
                 self.asleep.store(true, Ordering::SeqCst);
                 // A call that came before that did not see it.
                 if self.steps.load(Ordering::SeqCst) == steps {
