@@ -332,6 +332,20 @@ impl Live {
         paths.map(|(path, ..)| path.to_owned()).collect()
     }
 
+    /// The directories in which something counts, of those below this one and of itself.
+    pub fn directories_below(&self, directory: &Path) -> BTreeSet<PathBuf> {
+        if !self.any.load(Ordering::Acquire) {
+            return BTreeSet::new();
+        }
+        let state = self.state();
+        let counting = state.discovery.below(directory).filter_map(|path| match state.discovery.of(path) {
+            Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => Some(path),
+            Some((_, Verdict::Counts)) => path.parent(),
+            _ => None,
+        });
+        counting.map(Path::to_owned).collect()
+    }
+
     /// How much is known.
     pub fn summary(&self, directory: &Path) -> Summary {
         let state = self.state();
