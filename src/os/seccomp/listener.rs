@@ -297,6 +297,9 @@ impl Reader {
             Err(_) => return Some(Err(Gap::Unreadable)),
         };
         let is_absolute = given.first() == Some(&b'/');
+        if let Some(path) = is_absolute.then(|| through_link(thread, given)).flatten() {
+            return self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))));
+        }
         let base = match (is_absolute, at.directory.map(|index| argument(data, index) as i32)) {
             (true, _) if self.other_roots => link(thread, "root"),
             (true, _) => Ok(Vec::new()),
@@ -327,6 +330,35 @@ impl Reader {
 
 fn link(thread: i32, name: &str) -> io::Result<Vec<u8>> {
     std::fs::read_link(format!("/proc/{thread}/{name}")).map(|path| path.into_os_string().into_vec())
+}
+
+/// What a path means that begins with a link of a process: `/proc/self/cwd/a`, `/dev/fd/3`. `None` for another path, and for what
+/// has no name. To us, `self` would be somebody else.
+fn through_link(thread: i32, given: &[u8]) -> Option<Vec<u8>> {
+    let (process, rest) = if let Some(rest) = given.strip_prefix(b"/proc/") {
+        let (process, rest) = rest.split_at(rest.iter().position(|&byte| byte == b'/')?);
+        let number = || std::str::from_utf8(process).ok()?.parse().ok();
+        (if matches!(process, b"self" | b"thread-self") { thread } else { number()? }, &rest[1..])
+    } else if given == b"/dev/stdin" {
+        (thread, &b"fd/0"[..])
+    } else {
+        (thread, given.strip_prefix(b"/dev/").filter(|rest| rest.starts_with(b"fd/"))?)
+    };
+    let rest = std::str::from_utf8(rest).ok()?;
+    let words = if rest.starts_with("fd/") { 2 } else { 1 };
+    let end = rest.match_indices('/').nth(words - 1).map_or(rest.len(), |(at, _)| at);
+    let (name, below) = rest.split_at(end);
+    let is_link = matches!(name, "cwd" | "root" | "exe") || name[..].strip_prefix("fd/").is_some_and(is_number);
+    let mut path = is_link.then(|| link(process, name).ok()).flatten()?;
+    if path.first() != Some(&b'/') {
+        return None;
+    }
+    path.extend_from_slice(below.as_bytes());
+    Some(path)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn argument(data: &libc::seccomp_data, index: u8) -> u64 {
@@ -437,6 +469,31 @@ mod tests {
         assert!(buffer.iter().all(|&byte| byte == b'x'));
         // SAFETY: it was mapped above and is used no more.
         unsafe { libc::munmap(page.cast(), PAGE as usize) };
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_link_of_its_process_is_what_that_means() {
+        let own = std::process::id().cast_signed();
+        let here = std::env::current_dir().unwrap().into_os_string().into_vec();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [at, name] = [file.as_raw_fd().to_string(), file.path().to_str().unwrap().to_owned()];
+        let below = |name: &[u8]| Some([&here[..], name].concat());
+        for (given, expected) in [
+            ("/proc/self/cwd/a/b".to_owned(), below(b"/a/b")),
+            ("/proc/thread-self/cwd".to_owned(), below(b"")),
+            (format!("/proc/{own}/cwd/.."), below(b"/..")),
+            (format!("/proc/self/fd/{at}"), Some(name.clone().into_bytes())),
+            (format!("/dev/fd/{at}"), Some(name.into_bytes())),
+            ("/proc/self/status".to_owned(), None),
+            ("/proc/self/fd".to_owned(), None),
+            ("/proc/self/fd/x".to_owned(), None),
+            ("/proc/self".to_owned(), None),
+            ("/proc/sys/kernel/x".to_owned(), None),
+            ("/dev/null".to_owned(), None),
+            ("/a/proc/self/cwd".to_owned(), None),
+        ] {
+            assert_eq!(through_link(own, given.as_bytes()), expected, "{given}");
+        }
     }
 
     #[test]
