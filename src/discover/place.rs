@@ -147,11 +147,16 @@ impl Places {
         has_part(path, &PACKAGES)
     }
 
+    /// Whether many share this directory, so that files come and go in it that concern nobody here.
+    pub fn is_shared(directory: &Path) -> bool {
+        SHARED.iter().any(|shared| directory == Path::new(shared))
+    }
+
     /// Whether it means something that a file at this path appears. Programs look for their configuration in each directory up
     /// to the root, and for other programs in each one of PATH.
     pub fn can_be_missed(&self, path: &Path) -> bool {
         let directory = path.parent().unwrap_or(path);
-        let is_shared = SHARED.iter().any(|shared| directory == Path::new(shared))
+        let is_shared = Places::is_shared(directory)
             || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
         !has_part(path, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
     }

@@ -98,7 +98,7 @@ impl Survey {
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
-            self.coverage.watch(directory);
+            self.coverage.watch_aside(directory);
             self.coverage.register_hops(directory);
         }
         if path.is_symlink() {
@@ -243,9 +243,21 @@ impl Survey {
             walk.begin(directory.to_owned(), Depth::Deep);
         }
         self.explore(walk, progress);
+        self.follow(directory);
         // It may have replaced another directory.
         for known in self.ledger.snapshot.below(directory) {
             self.consider(&known, progress);
+        }
+    }
+
+    /// Watches what the command names here or further down, as far as no walk has come by.
+    fn follow(&mut self, directory: &Path) {
+        let Some(live) = self.filter.live() else { return };
+        for named in live.directories_below(directory) {
+            if !self.coverage.holds(&named) {
+                self.coverage.watch_aside(&named);
+                self.coverage.register_hops(&named);
+            }
         }
     }
 
@@ -258,6 +270,7 @@ impl Survey {
         let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         self.explore(walk, Progress::Partial);
+        self.follow(directory);
         for visible in self.coverage.visible_through(directory) {
             self.turn(&visible);
         }
