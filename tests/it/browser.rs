@@ -68,13 +68,23 @@ impl Page {
         self.socket.send(Message::text(words.to_string())).expect("somebody listens");
     }
 
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                // A wait with a timeout is not begun again after a signal, whatever its handler asks for.
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
     /// The next message.
     fn hear(&mut self) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
             // Pings come all the time.
             assert!(Instant::now() < deadline, "nothing was said");
-            match self.socket.read().expect("a message") {
+            match self.read().expect("a message") {
                 Message::Text(text) => return serde_json::from_str(&text).expect("it is JSON"),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?}"),
@@ -85,7 +95,7 @@ impl Page {
     /// Whether the other side ends the connection, whatever comes before.
     fn is_let_go(&mut self) -> bool {
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => {
                     return true;
                 }
