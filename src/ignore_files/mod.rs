@@ -101,6 +101,28 @@ impl State {
     }
 }
 
+/// A look at an ignore file.
+struct Seen {
+    /// What was cached.
+    known: Option<Arc<IgnoreFile>>,
+    /// What was read now.
+    now: Option<Arc<IgnoreFile>>,
+    /// At the first look of this process: whether the file looks otherwise than the process before it saw it.
+    by_stamp: Option<bool>,
+}
+
+impl Seen {
+    /// Whether the file has changed, and nobody was told. One that was not cached is new to us and not changed.
+    fn has_changed_unnoticed(&self) -> bool {
+        let differs = || self.known.is_some() && content(self.known.as_ref()) != content(self.now.as_ref());
+        self.by_stamp.unwrap_or_else(differs)
+    }
+}
+
+fn content(file: Option<&Arc<IgnoreFile>>) -> &[u8] {
+    file.map_or(&[], |file| file.rules.content())
+}
+
 /// The cached facts about a directory.
 #[derive(Debug)]
 struct Known {
@@ -279,29 +301,21 @@ impl IgnoreFiles {
     /// Whether the content of an ignore file differs from the cached one. For a file that the process before this one has
     /// read, the stamps are compared.
     fn differs(&self, path: &Path, follow: bool, fold: bool) -> bool {
-        let known = self.lock().files.get(path).cloned();
-        if let Some(differs) = self.first_look(path, follow, fold) {
-            return differs;
-        }
-        let now = self.read(path, follow, fold);
-        let content =
-            |file: &Option<Arc<IgnoreFile>>| file.as_ref().map_or(Vec::new(), |file| file.rules.content().to_vec());
-        content(&known) != content(&now)
+        let Seen { known, now, by_stamp } = self.see(path, follow, fold);
+        by_stamp.unwrap_or_else(|| content(known.as_ref()) != content(now.as_ref()))
     }
 
-    /// Reads an ignore file that this process has not looked at, and the one before it may have. Says whether it looks
-    /// otherwise than then; `None` if this process has looked at it before, or is the first.
-    fn first_look(&self, path: &Path, follow: bool, fold: bool) -> Option<bool> {
-        let then = {
+    /// Reads an ignore file, once: what is compared is what applies from now on.
+    fn see(&self, path: &Path, follow: bool, fold: bool) -> Seen {
+        let (known, then) = {
             let mut state = self.lock();
-            let before = state.before.as_mut()?;
-            if !before.seen.insert(path.to_owned()) {
-                return None;
-            }
-            before.files.remove(path)
+            let known = state.files.get(path).cloned();
+            let first = |before: &mut Before| before.seen.insert(path.to_owned()).then(|| before.files.remove(path));
+            (known, state.before.as_mut().and_then(first))
         };
-        let now = self.read(path, follow, fold).and_then(|file| file.stamp);
-        Some(now != then)
+        let now = self.read(path, follow, fold);
+        let by_stamp = then.map(|then| now.as_ref().and_then(|file| file.stamp) != then);
+        Seen { known, now, by_stamp }
     }
 
     /// The same for the `.git` of a directory.
@@ -339,14 +353,13 @@ impl IgnoreFiles {
         let own = NAMES.iter().map(|name| (directory.join(name), *name != NOT_FOLLOWED));
         let common = repository.iter().flat_map(|known| [Some(known.exclude.clone()), known.settings.excludes.clone()]);
         let candidates: Vec<(PathBuf, bool)> = own.chain(common.flatten().map(|path| (path, true))).collect();
-        let mut changed: Vec<PathBuf> = candidates
-            .iter()
-            .filter(|(path, follow)| self.first_look(path, *follow, fold) == Some(true))
-            .map(|(path, _)| path.clone())
-            .collect();
+        let (mut files, mut changed) = (Vec::new(), Vec::new());
+        for (path, follow) in candidates {
+            let seen = self.see(&path, follow, fold);
+            changed.extend(seen.has_changed_unnoticed().then_some(path));
+            files.extend(seen.now);
+        }
         changed.extend(self.first_look_at_root(directory, repository.as_ref()).then(|| directory.join(ROOT_MARK)));
-        let files: Vec<Arc<IgnoreFile>> =
-            candidates.iter().filter_map(|(path, follow)| self.read(path, *follow, fold)).collect();
         let own = is_root || !files.is_empty();
         let level =
             if own { Some(Arc::new(Level { directory: directory.to_owned(), files, above, fold })) } else { above };
