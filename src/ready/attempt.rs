@@ -2,14 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::machine::{Found, Verdict};
 use super::owner::Ours;
 use crate::os::hosts::addresses_of;
-use crate::os::socket::is_self_connected;
+use crate::os::socket::{connect_unix, is_self_connected};
 use crate::probe::{Host, Probe};
 
 /// A connection to this machine is made or refused at once; a full backlog or a firewall may leave it hanging.
@@ -31,7 +30,7 @@ pub fn answers(probe: &Probe, held: &[u64]) -> bool {
     let ours = Ours { tree: &[], held };
     let is_held = |address: &SocketAddr| !held.is_empty() && ours.judge_tcp(*address) == Verdict::Ours;
     match probe {
-        Probe::Unix(path) => UnixStream::connect(path).is_ok(),
+        Probe::Unix(path) => connect_unix(path).map_or_else(|error| is_full(&error), |_| true),
         _ => addresses(probe).iter().any(|address| !is_held(address) && connect(address, BEFORE).is_ok()),
     }
 }
@@ -91,10 +90,18 @@ pub fn connect(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     if is_self_connected(&stream) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
 }
 
+/// Somebody listens, and does not accept.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
 fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
     let place = path.display().to_string();
-    match UnixStream::connect(path) {
+    match connect_unix(path) {
         Ok(stream) => Found::Good(place, ours.judge_unix(path, &stream)),
+        Err(error) if is_full(&error) => Found::NotYet(format!(
+            "{place} takes no connections: so many wait there that there is no room for one more"
+        )),
         Err(_) => Found::Nobody(place),
     }
 }
