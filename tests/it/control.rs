@@ -376,6 +376,15 @@ fn a_verb_takes_no_command_of_its_name_away() {
     session.wait_until("the output", || session.stdout() == "it is mine\n");
     assert_eq!(ask(&sandbox, &["-w", "*.py", "status"]).status.code(), Some(2), "a verb comes first");
     assert_eq!(ask(&sandbox, &["status", "--", "x"]).status.code(), Some(2), "a verb has no command");
+    let output = ask(&sandbox, &["wait", "500"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("a command of that name comes after --: reloadrun -- wait") && !text.contains("-w '*.py'"),
+        "{text}"
+    );
+    let output = ask(&sandbox, &["wait", "--timeout", "-1"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("tip: "), "{output:?}");
     session.stop().assert_code(143);
 }
 
