@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::look::observe;
 use super::place::Places;
-use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Role, Verdict, Writes};
+use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Role, Verdict};
 use crate::change::{Look, Stamp};
 use crate::os::fs::look;
 use crate::os::seccomp::{Found, Sighting};
@@ -253,34 +253,37 @@ impl Live {
     /// There is an event: a file was closed after writing. If the command has not done that, the file counts until its change
     /// has passed.
     pub fn was_closed(&self, path: &Path) {
-        self.was_written(path, |writes| {
-            writes.closed += 1;
-            let is_foreign = writes.closed > writes.opened;
-            // What the command writes later must not be put down to somebody else for this one.
-            writes.opened = writes.opened.max(writes.closed);
-            is_foreign
+        self.was_written(|discovery| {
+            let Some(writes) = discovery.writes_to(path) else { return };
+            if writes.closed < writes.opened {
+                writes.closed += 1;
+            } else if !discovery.closes_renamed(path)
+                && let Some(writes) = discovery.writes_to(path)
+            {
+                // What the command writes later must not be put down to somebody else for this one.
+                (writes.closed, writes.opened) = (writes.closed + 1, writes.opened + 1);
+                writes.foreign = true;
+            }
         });
     }
 
     /// There is an event: something was renamed to this name. The same follows.
     pub fn was_moved_in(&self, path: &Path) {
-        self.was_written(path, |writes| {
+        self.was_written(|discovery| {
+            let Some(writes) = discovery.writes_to(path) else { return };
             writes.moved_in += 1;
-            let is_foreign = writes.moved_in > writes.placed;
+            writes.foreign |= writes.moved_in > writes.placed;
             writes.placed = writes.placed.max(writes.moved_in);
-            is_foreign
         });
     }
 
-    fn was_written(&self, path: &Path, note: impl FnOnce(&mut Writes) -> bool) {
+    fn was_written(&self, note: impl FnOnce(&mut Discovery)) {
         // Before the start, events are those of earlier processes.
         if self.found.get().is_none() || self.overlaps {
             return;
         }
         self.catch_up();
-        if let Some(writes) = self.state().discovery.writes_to(path) {
-            writes.foreign |= note(writes);
-        }
+        note(&mut self.state().discovery);
     }
 
     /// What the next generation must know.
@@ -327,6 +330,20 @@ impl Live {
         let state = self.state();
         let paths = state.discovery.entries().filter(|(_, _, verdict)| *verdict == Verdict::Counts);
         paths.map(|(path, ..)| path.to_owned()).collect()
+    }
+
+    /// The directories in which something counts, of those below this one and of itself.
+    pub fn directories_below(&self, directory: &Path) -> BTreeSet<PathBuf> {
+        if !self.any.load(Ordering::Acquire) {
+            return BTreeSet::new();
+        }
+        let state = self.state();
+        let counting = state.discovery.below(directory).filter_map(|path| match state.discovery.of(path) {
+            Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => Some(path),
+            Some((_, Verdict::Counts)) => path.parent(),
+            _ => None,
+        });
+        counting.map(Path::to_owned).collect()
     }
 
     /// How much is known.

@@ -123,6 +123,62 @@ fn a_rename_that_is_tried_twice_explains_one_event() {
     }
 }
 
+/// A rename as the two names of one call.
+fn rename(case: &Case, old: &str, new: &str) -> Vec<Sighting> {
+    let mut both = vec![sighting(&case.root.join(old), Access::Remove), sighting(&case.root.join(new), Access::Rename)];
+    let Sighting::File { when: of_both, .. } = both[0] else { unreachable!() };
+    both.iter_mut().for_each(|one| {
+        if let Sighting::File { when, .. } = one {
+            *when = of_both;
+        }
+    });
+    both
+}
+
+#[test]
+fn a_file_that_is_renamed_while_it_is_written_is_the_commands_when_it_is_closed() {
+    // As kpathsea does with doc.fls: opened under one name, closed under another.
+    for renames in [&[("log.7", "log")][..], &[("log.7", "log.8"), ("log.8", "log")], &[("tmp", "done")]] {
+        let case = Case::new();
+        let (opened, closed) = if renames[0].0 == "tmp" { ("tmp/log", "done/log") } else { ("log.7", "log") };
+        let path = case.write(closed);
+        // It has been written under its own name, too.
+        let mut seen = vec![sighting(&path, Access::Write), sighting(&case.root.join(opened), Access::Write)];
+        renames.iter().for_each(|(old, new)| seen.extend(rename(&case, old, new)));
+        let found = Arc::new(Found::new().unwrap());
+        case.live.begin(Arc::clone(&found));
+        found.add(seen);
+        found.end();
+        case.live.learn_all(&case.root, false, |_| ());
+        case.live.was_closed(&path);
+        if renames[0].0 != "tmp" {
+            case.live.was_moved_in(&path);
+        }
+        case.live.was_closed(&path);
+        assert_eq!(case.standing(closed), (true, None), "{renames:?}");
+        // One more is somebody else's, as ever.
+        case.live.was_closed(&path);
+        assert!(!case.standing(closed).0, "{renames:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_closed_before_it_is_renamed_explains_nothing_under_its_new_name() {
+    let case = Case::new();
+    let path = case.write("state");
+    let found = Arc::new(Found::new().unwrap());
+    case.live.begin(Arc::clone(&found));
+    found.add(vec![sighting(&case.root.join("state.7"), Access::Write)]);
+    found.add(rename(&case, "state.7", "state"));
+    found.end();
+    case.live.learn_all(&case.root, false, |_| ());
+    case.live.was_closed(&case.root.join("state.7"));
+    case.live.was_moved_in(&path);
+    assert_eq!(case.standing("state"), (true, None));
+    case.live.was_closed(&path);
+    assert!(!case.standing("state").0);
+}
+
 #[test]
 fn what_lies_in_a_directory_that_the_command_renames_is_its_own_before_it_is_there() {
     let case = Case::new();

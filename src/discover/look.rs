@@ -1,7 +1,7 @@
 //! What is at a path that the command named. It asks the file system, and so belongs to a thread that may be kept waiting.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,7 @@ fn look(path: &Path, directory: &Path) -> Looked {
         Ok(metadata) if metadata.is_file() => Node::File,
         Ok(metadata) if metadata.is_dir() => Node::Directory,
         Ok(_) => Node::Other,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Node::Hidden,
         Err(_) => Node::Absent,
     };
     let target = std::fs::canonicalize(&name).ok().filter(|target| *target != name);

@@ -9,7 +9,7 @@ use crate::environment::Environment;
 const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// What the system installed. It changes by an update, which restarts nothing.
-const SYSTEM: [&str; 16] = [
+const SYSTEM: [&str; 15] = [
     "/usr",
     "/lib",
     "/lib32",
@@ -18,7 +18,6 @@ const SYSTEM: [&str; 16] = [
     "/bin",
     "/sbin",
     "/etc",
-    "/opt",
     "/var/lib",
     "/nix/store",
     "/snap",
@@ -29,7 +28,7 @@ const SYSTEM: [&str; 16] = [
 ];
 
 /// What people put there themselves, in spite of [`SYSTEM`].
-const OWN: [&str; 3] = ["/usr/local", "/usr/src", "/opt"];
+const OWN: [&str; 2] = ["/usr/local", "/usr/src"];
 
 /// Where packages of the command lie, which may be edited in place, in spite of all else.
 const PACKAGES: [&str; 2] = ["site-packages", "node_modules"];
@@ -148,11 +147,16 @@ impl Places {
         has_part(path, &PACKAGES)
     }
 
+    /// Whether many share this directory, so that files come and go in it that concern nobody here.
+    pub fn is_shared(directory: &Path) -> bool {
+        SHARED.iter().any(|shared| directory == Path::new(shared))
+    }
+
     /// Whether it means something that a file at this path appears. Programs look for their configuration in each directory up
     /// to the root, and for other programs in each one of PATH.
     pub fn can_be_missed(&self, path: &Path) -> bool {
         let directory = path.parent().unwrap_or(path);
-        let is_shared = SHARED.iter().any(|shared| directory == Path::new(shared))
+        let is_shared = Places::is_shared(directory)
             || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
         !has_part(path, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
     }

@@ -26,6 +26,8 @@ pub enum Node {
     Directory,
     /// Something that has no content of its own: a socket, a pipe, a device.
     Other,
+    /// It lies where we may not look, and so cannot be watched either.
+    Hidden,
 }
 
 /// A path, and what was there right after a call had named it.
@@ -65,6 +67,9 @@ pub fn most(role: Role) -> usize {
         Role::Asked | Role::Listed | Role::Missed => 1 << 12,
     }
 }
+
+/// A file that is renamed more often than that while it is written is taken for somebody else's.
+const MOST_RENAMES: usize = 8;
 
 /// A rename that failed is tried again so soon.
 const RETRIED: Duration = Duration::from_millis(20);
@@ -172,6 +177,10 @@ pub struct Discovery {
     gaps: BTreeMap<Gap, i32>,
     /// Directories that were renamed: with everything in them they are the command's own.
     moved: BTreeSet<PathBuf>,
+    /// What was renamed: where it was before, by where it is now.
+    before: BTreeMap<PathBuf, PathBuf>,
+    /// The old name in the rename that is being taken in.
+    renamed: Option<(First, PathBuf)>,
     /// Programs that gain rights when they are executed.
     privileged: BTreeSet<PathBuf>,
 }
@@ -186,6 +195,8 @@ impl Discovery {
             too_many: BTreeSet::new(),
             gaps: BTreeMap::new(),
             moved: BTreeSet::new(),
+            before: BTreeMap::new(),
+            renamed: None,
             privileged: BTreeSet::new(),
         }
     }
@@ -218,6 +229,7 @@ impl Discovery {
         if matches!(looked.node, Node::Directory | Node::Absent) && is_rename(access) {
             self.moved.insert(looked.name.clone());
         }
+        self.note_rename(&looked.name, access, first);
         let Some(role) = role(access, looked.node) else { return };
         self.insert(looked.name.clone(), role, access, first, looked.target.clone());
         // The target counts as well as the link. What removes or replaces a link leaves its target alone.
@@ -226,6 +238,18 @@ impl Discovery {
             && !matches!(access, Access::Remove | Access::Place)
         {
             self.insert(target.clone(), role, access, first, None);
+        }
+    }
+
+    /// Keeps the old name of what is renamed. Both names come from one call.
+    fn note_rename(&mut self, name: &Path, access: Access, first: First) {
+        let old = self.renamed.take().filter(|(of, _)| *of == first);
+        match old {
+            Some((_, old)) if is_rename(access) && self.before.len() < most(Role::Written) => {
+                self.before.insert(name.to_owned(), old);
+            }
+            _ if access == Access::Remove => self.renamed = Some((first, name.to_owned())),
+            _ => {}
         }
     }
 
@@ -302,6 +326,32 @@ impl Discovery {
         if let Some(entry) = self.entries.get_mut(path).filter(|entry| entry.by.is_none()) {
             entry.by = Some(by(&entry.first));
         }
+    }
+
+    /// Whether the command opened what is at this path for writing when it had another name, and has not closed it until
+    /// now. The event of that has the new name.
+    pub fn closes_renamed(&mut self, path: &Path) -> bool {
+        let mut path = path.to_owned();
+        for _ in 0..MOST_RENAMES {
+            let Some(old) = self.name_before(&path) else { return false };
+            if let Some(writes) = self.writes_to(&old)
+                && writes.opened > writes.closed
+            {
+                writes.closed += 1;
+                return true;
+            }
+            path = old;
+        }
+        false
+    }
+
+    /// The name before the last rename, of it or of a directory on the way to it.
+    fn name_before(&self, path: &Path) -> Option<PathBuf> {
+        path.ancestors().find_map(|new| {
+            let rest = path.strip_prefix(new).ok()?;
+            let old = self.before.get(new)?;
+            Some(if rest.as_os_str().is_empty() { old.clone() } else { old.join(rest) })
+        })
     }
 
     /// The writes to a path that the command writes.
@@ -390,9 +440,10 @@ fn role(access: Access, node: Node) -> Option<Role> {
         (Node::Directory, Access::Read | Access::List) => Some(Role::Listed),
         (Node::Directory | Node::Other, _) => None,
         (
-            Node::File | Node::Absent,
+            Node::File | Node::Absent | Node::Hidden,
             Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename | Access::RenameNew,
         ) => Some(Role::Written),
+        (Node::Hidden, _) => None,
         (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),
         (Node::File, Access::Execute) => Some(Role::Executed),
         (Node::File, Access::Read | Access::List) => Some(Role::Read),

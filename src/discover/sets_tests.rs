@@ -37,7 +37,7 @@ fn after(accesses: &[(&str, Node, Access)]) -> BTreeMap<PathBuf, (Role, Verdict)
 #[test]
 fn every_access_to_everything_there_is_has_its_role() {
     use Access::{Alter, Execute, List, Place, Read, Remove, Stat, Write};
-    use Node::{Absent, Directory, File, Other};
+    use Node::{Absent, Directory, File, Hidden, Other};
     for (node, access, expected) in [
         (File, Read, Some(Role::Read)),
         (File, List, Some(Role::Read)),
@@ -58,6 +58,9 @@ fn every_access_to_everything_there_is_has_its_role() {
         (Directory, Read, Some(Role::Listed)),
         (Directory, List, Some(Role::Listed)),
         (Directory, Stat, None),
+        (Hidden, Read, None),
+        (Hidden, Stat, None),
+        (Hidden, Write, Some(Role::Written)),
         (Directory, Execute, None),
         (Directory, Write, None),
         (Directory, Alter, None),

@@ -37,6 +37,9 @@ pub fn missed(gap: Gap, thread: i32) -> String {
                 "process {thread} has other rights than reloadrun, so the names of its files cannot be read; start reloadrun as its user or as root"
             )
         }
+        Gap::Unread => format!(
+            "process {thread} was not looked at while the memory of another one could not be read for a second; does the command serve the file system that its program lies on?"
+        ),
         Gap::Overflow => "more was seen than could be looked at".to_owned(),
     }
 }

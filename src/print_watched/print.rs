@@ -176,6 +176,7 @@ fn gap_name(gap: Gap) -> &'static str {
         Gap::OtherRoot => "other_root",
         Gap::Handle => "handle",
         Gap::Unreadable => "unreadable",
+        Gap::Unread => "unread",
         Gap::Overflow => "overflow",
     }
 }

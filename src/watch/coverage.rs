@@ -24,6 +24,7 @@ use super::watches::Watches;
 use crate::change::Look;
 use crate::config::{self, Config};
 use crate::degraded::{Degraded, Topic};
+use crate::discover::Places;
 use crate::filter::Filter;
 use crate::os;
 use crate::os::fs::Silence;
@@ -233,6 +234,11 @@ impl Coverage {
         self.backend.tells_close() && self.backend.holds(directory)
     }
 
+    /// The same, and whoever writes there does so on this machine.
+    pub fn tells_all(&self, directory: &Path) -> bool {
+        self.tells(directory) && !self.polling.directories.contains(directory)
+    }
+
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
         self.hops.visible_through(hop)
@@ -285,8 +291,15 @@ impl Coverage {
         let mut notices = self.backend.drain();
         let now = Instant::now();
         // A poll looks at directories by their paths anyway.
-        let lost = self.footing.lost(now).into_iter().filter(|place| self.backend.holds(place));
-        notices.extend(lost.map(Notice::Gone));
+        let Coverage { footing, backend, .. } = &mut *self;
+        let is_told = |place: &Path| place.parent().is_some_and(|parent| backend.holds(parent));
+        for place in footing.lost(now, is_told) {
+            if backend.holds(&place) {
+                notices.push(Notice::Gone(place));
+            } else if place.is_dir() {
+                notices.push(Notice::Entry { path: place, what: Entry::Created });
+            }
+        }
         for point in self.mounts.changed(now) {
             for name in self.names_of(&point) {
                 notices.push(Notice::Gone(name.clone()));
@@ -504,6 +517,27 @@ impl Coverage {
                 return;
             }
             way = again;
+        }
+    }
+
+    /// Watches a directory that no walk comes by, or what there is of the way to it.
+    pub fn watch_aside(&mut self, directory: &Path) {
+        let mut missing = directory;
+        for _ in 0..64 {
+            let Some(nearest) = directory.ancestors().find(|part| {
+                missing = if part.is_dir() { missing } else { part };
+                part.is_dir()
+            }) else {
+                return;
+            };
+            if self.holds(nearest) {
+                return;
+            }
+            if nearest != directory && Places::is_shared(nearest) {
+                return self.footing.await_at(missing);
+            }
+            self.footing.stand_on(nearest);
+            self.watch(nearest);
         }
     }
 

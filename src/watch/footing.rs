@@ -1,5 +1,6 @@
 //! What watching stands on: the directories from which it begins. A rename far above one of them, or a mount over it,
-//! is told to nobody who watches only the directory itself; its path then leads elsewhere without a word.
+//! is told to nobody who watches only the directory itself; its path then leads elsewhere without a word. Also directories
+//! that are not there yet, where nobody watches because of what else happens beside them.
 //!
 //! So each is looked at once an interval, with the heartbeat's wake-up and at the price of one stat(2).
 
@@ -10,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The places for the next child. Paths are stored as `OsString`, because they need not be UTF-8.
-pub type Kept = Vec<(OsString, (u64, u64))>;
+pub type Kept = Vec<(OsString, Option<(u64, u64)>)>;
 
-/// The directories, and which inode each was.
+/// The directories, and which inode each was, if any.
 #[derive(Debug)]
 pub struct Footing {
-    places: BTreeMap<PathBuf, (u64, u64)>,
+    places: BTreeMap<PathBuf, Option<(u64, u64)>>,
     interval: Duration,
     next: Instant,
 }
@@ -40,23 +41,25 @@ impl Footing {
     /// Watching begins from this directory, as it is now.
     pub fn stand_on(&mut self, directory: &Path) {
         if let Some(inode) = inode(directory) {
-            self.places.insert(directory.to_owned(), inode);
+            self.places.insert(directory.to_owned(), Some(inode));
         }
     }
 
-    /// The directories whose path leads elsewhere or nowhere by now; they are forgotten. Looks once an interval at the
-    /// most.
-    pub fn lost(&mut self, now: Instant) -> Vec<PathBuf> {
+    /// Something is to begin here once it is there.
+    pub fn await_at(&mut self, place: &Path) {
+        self.places.entry(place.to_owned()).or_insert(None);
+    }
+
+    /// The directories whose path leads elsewhere or nowhere by now, or somewhere at last; they are forgotten. Looks once an
+    /// interval at the most. Those that others would tell of as well are forgotten too.
+    pub fn lost(&mut self, now: Instant, is_told: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
         if now < self.next {
             return Vec::new();
         }
         self.next = now + self.interval;
-        let lost: Vec<PathBuf> = self
-            .places
-            .iter()
-            .filter(|(path, known)| inode(path) != Some(**known))
-            .map(|(path, _)| path.clone())
-            .collect();
+        self.places.retain(|place, _| !is_told(place));
+        let lost: Vec<PathBuf> =
+            self.places.iter().filter(|(path, known)| inode(path) != **known).map(|(path, _)| path.clone()).collect();
         for path in &lost {
             self.places.remove(path);
         }
@@ -72,6 +75,7 @@ fn inode(directory: &Path) -> Option<(u64, u64)> {
 mod tests {
     use super::Footing;
     use std::fs;
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -85,8 +89,27 @@ mod tests {
         footing.stand_on(directory.path());
         fs::rename(directory.path().join("a"), directory.path().join("z")).unwrap();
         let now = Instant::now();
-        assert!(footing.lost(now).is_empty(), "too early");
-        assert_eq!(footing.lost(now + interval), [root]);
-        assert!(footing.lost(now + interval * 2).is_empty());
+        let nobody = |_: &Path| false;
+        assert!(footing.lost(now, nobody).is_empty(), "too early");
+        assert_eq!(footing.lost(now + interval, nobody), [root]);
+        assert!(footing.lost(now + interval * 2, nobody).is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_comes_is_found_out_once_and_one_that_others_tell_of_is_not_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let [awaited, told] = ["awaited", "told/of"].map(|name| directory.path().join(name));
+        fs::create_dir_all(&told).unwrap();
+        let interval = Duration::from_secs(1);
+        let mut footing = Footing::new(interval);
+        footing.await_at(&awaited);
+        footing.stand_on(&told);
+        let is_told = |place: &Path| place == told;
+        let now = Instant::now();
+        assert!(footing.lost(now + interval, is_told).is_empty());
+        fs::create_dir(&awaited).unwrap();
+        fs::rename(&told, directory.path().join("other")).unwrap();
+        assert_eq!(footing.lost(now + interval * 2, is_told), [awaited]);
+        assert!(footing.lost(now + interval * 3, is_told).is_empty());
     }
 }

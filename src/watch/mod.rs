@@ -287,6 +287,7 @@ impl Watcher {
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this
     /// one.
     pub fn settle_down(&mut self) -> Vec<PathBuf> {
+        self.filter.let_go_of_rules();
         self.keep_small();
         // The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
         let latest = self.survey.ledger.start.known.keys().take(WARMED);

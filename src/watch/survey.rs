@@ -98,7 +98,7 @@ impl Survey {
     pub fn add(&mut self, path: &Path, seen: Look) {
         let directory = if path.is_dir() { Some(path) } else { path.parent() };
         if let Some(directory) = directory.filter(|directory| !self.coverage.holds(directory)) {
-            self.coverage.watch(directory);
+            self.coverage.watch_aside(directory);
             self.coverage.register_hops(directory);
         }
         if path.is_symlink() {
@@ -109,7 +109,19 @@ impl Survey {
         let was_missed = || self.filter.narrows() && seen.stamp == Some(Stamp::UNKNOWN);
         if !path.is_dir() && (self.ledger.snapshot.get(path).is_none() || was_missed()) {
             self.ledger.snapshot.set(path, seen.stamp);
-            self.consider(path, Progress::Partial);
+            self.consider(path, self.progress_of_unseen(path));
+        }
+    }
+
+    /// How far along a save is that was not seen: its program may have closed the file before the watch existed.
+    pub fn progress_of_unseen(&self, path: &Path) -> Progress {
+        if !path.parent().is_some_and(|directory| self.coverage.tells_all(directory)) {
+            return Progress::Partial;
+        }
+        match os::lease::is_open_for_writing(path) {
+            Some(true) => Progress::Open,
+            Some(false) => Progress::Whole,
+            None => Progress::Partial,
         }
     }
 
@@ -231,9 +243,21 @@ impl Survey {
             walk.begin(directory.to_owned(), Depth::Deep);
         }
         self.explore(walk, progress);
+        self.follow(directory);
         // It may have replaced another directory.
         for known in self.ledger.snapshot.below(directory) {
             self.consider(&known, progress);
+        }
+    }
+
+    /// Watches what the command names here or further down, as far as no walk has come by.
+    fn follow(&mut self, directory: &Path) {
+        let Some(live) = self.filter.live() else { return };
+        for named in live.directories_below(directory) {
+            if !self.coverage.holds(&named) {
+                self.coverage.watch_aside(&named);
+                self.coverage.register_hops(&named);
+            }
         }
     }
 
@@ -246,6 +270,7 @@ impl Survey {
         let mut walk = self.coverage.walk();
         self.coverage.begin_roots_at(directory, &mut walk);
         self.explore(walk, Progress::Partial);
+        self.follow(directory);
         for visible in self.coverage.visible_through(directory) {
             self.turn(&visible);
         }

@@ -1,7 +1,7 @@
 //! `--discover`: what the command reads counts, what it writes does not.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::Value;
@@ -109,9 +109,89 @@ fn a_link_and_its_target_count_and_so_does_what_was_looked_for_in_vain() {
 }
 
 #[test]
+fn what_is_read_elsewhere_is_followed_when_directories_on_the_way_to_it_move() {
+    for mode in ["add", "only"] {
+        let sandbox = Sandbox::new();
+        let beside = sandbox.beside().to_owned();
+        for directory in ["o/p/q", "other/q", "deploy/q"] {
+            fs::create_dir_all(beside.join(directory)).unwrap();
+            fs::write(beside.join(directory).join("read.txt"), directory).unwrap();
+        }
+        let read = beside.join("o/p/q/read.txt");
+        let mut session = shell(&sandbox, &["--discover", mode, "--interval", "100ms"], "cat ../o/p/q/read.txt", "");
+        let mut generation = 1;
+        let mut restarts = |change: &dyn Fn()| {
+            change();
+            generation += 1;
+            restarted(&sandbox, &mut session, generation, &["read.txt"]);
+        };
+        let moved = |from: &str, to: &str| fs::rename(beside.join(from), beside.join(to)).unwrap();
+        let made = |directory: &str| {
+            fs::create_dir_all(beside.join(directory)).unwrap();
+            fs::write(beside.join(directory).join("read.txt"), "again").unwrap();
+        };
+        // From here on it is known.
+        restarts(&|| fs::write(&read, "saved").unwrap());
+        restarts(&|| {
+            // Far above: nobody is told of that.
+            moved("o", "before");
+            moved("deploy", "before/r");
+            moved("before/p", "before/s");
+            moved("before/r", "before/p");
+            moved("before", "o");
+        });
+        // Where it was before.
+        fs::write(beside.join("o/s/q/read.txt"), "not this one").unwrap();
+        restarts(&|| fs::write(&read, "edited").unwrap());
+        restarts(&|| moved("o/p/q", "o/p/away"));
+        restarts(&|| moved("o/p/away", "o/p/q"));
+        restarts(&|| fs::write(&read, "edited again").unwrap());
+        restarts(&|| fs::remove_dir_all(beside.join("o")).unwrap());
+        restarts(&|| made("o/p/q"));
+        restarts(&|| fs::write(&read, "edited once more").unwrap());
+        restarts(&|| {
+            moved("o", "old");
+            made("new/p/q");
+            moved("new", "o");
+        });
+        restarts(&|| fs::write(&read, "the last time").unwrap());
+        session.stop();
+    }
+}
+
+#[test]
+fn a_name_that_was_looked_for_counts_when_it_comes_with_all_its_directories() {
+    for mode in ["add", "only"] {
+        let sandbox = Sandbox::new();
+        let beside = sandbox.beside().to_owned();
+        let looks = "cat ../no/such/dir/conf.toml ../whole/x.toml near/by/z.toml /proc/self/cwd/../linked/y.toml";
+        let mut session = shell(&sandbox, &["--discover", mode], looks, "");
+        fs::create_dir_all(beside.join("no/such")).unwrap();
+        fs::write(beside.join("no/such/other.toml"), "nobody looks for this").unwrap();
+        fs::create_dir_all(beside.join("no/such/dir")).unwrap();
+        let conf = beside.join("no/such/dir/conf.toml");
+        save(&sandbox, &mut session, &conf, 2);
+        save(&sandbox, &mut session, &conf, 3);
+        fs::create_dir(beside.join("made")).unwrap();
+        fs::write(beside.join("made/x.toml"), "").unwrap();
+        fs::rename(beside.join("made"), beside.join("whole")).unwrap();
+        restarted(&sandbox, &mut session, 4, &["x.toml"]);
+        fs::create_dir_all(sandbox.path("near/by")).unwrap();
+        save(&sandbox, &mut session, &sandbox.path("near/by/z.toml"), 5);
+        fs::create_dir(beside.join("made")).unwrap();
+        symlink("made", beside.join("linked")).unwrap();
+        fs::write(beside.join("linked/y.toml"), "").unwrap();
+        let started = session.wait_armed(6);
+        assert!(names(&started).contains(&"y.toml".to_owned()), "{}", session.account());
+        session.stop();
+    }
+}
+
+#[test]
 fn what_the_command_writes_does_not_restart_it_and_what_somebody_else_writes_there_does() {
     let writes = "echo $$ >> notes.txt; echo $$ > state.new; mv state.new state.json; : > empty.txt; mkdir -p made; echo > made/x.txt; \
-        mkdir tmp.d; echo > tmp.d/in.txt; rm -rf done.d; mv tmp.d done.d; ln -sf state.json current; rm -f notes.old; cp notes.txt notes.old";
+        mkdir tmp.d; echo > tmp.d/in.txt; rm -rf done.d; mv tmp.d done.d; ln -sf state.json current; rm -f notes.old; cp notes.txt notes.old; \
+        exec 3> log.$$; echo >&3; mv log.$$ log.txt; echo >&3; exec 3>&-; mkdir new.d; exec 3> new.d/in.txt; rm -rf old.d; mv new.d old.d; exec 3>&-";
     let sandbox = Sandbox::new();
     let mut session = shell(&sandbox, &[], writes, writes);
     for generation in 2..=4 {
@@ -426,4 +506,43 @@ fn sudo_works_and_the_preparation_with_sudo_too() {
         assert!(!said().contains("no new privileges"), "{}", said());
         assert_eq!(session.stop().count("degraded"), 1);
     }
+}
+
+#[test]
+fn su_is_seen_before_it_would_fail_for_want_of_rights() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("su in a traced command: only root can try it as another user");
+    };
+    if !is_installed("su", "su in a traced command") {
+        return;
+    }
+    let events = sandbox.events().display().to_string();
+    let [user, groups] = as_user();
+    let inner =
+        sandbox.command(["--events", &events, "--", "sh", "-c", "su -c true < /dev/null 2>> ../said; exec sleep 600"]);
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    let told = session.wait_where("degraded", |event| event["kind"] == "needs_rights");
+    assert!(told["message"].as_str().unwrap().starts_with("su needs its rights: discovery is off"), "{told}");
+    session.wait_started(2);
+    assert_eq!(session.stop().count("degraded"), 1);
+}
+
+#[test]
+fn what_an_ordinary_user_may_not_look_at_is_not_told_to_be_unwatched() {
+    let Some((sandbox, _)) = with_root_inside() else {
+        return left_out("a hidden directory in a traced command: only root can make one");
+    };
+    let (events, hidden) = (sandbox.events().display().to_string(), sandbox.beside().join("hidden"));
+    fs::create_dir(&hidden).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
+    // As a shell does with each directory of PATH.
+    let script = "cat ../hidden/x ../lib.txt 2> ../said; echo begun >> ../begun; exec sleep 600";
+    fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+    let [user, groups] = as_user();
+    let inner = sandbox.command(["--events", &events, "--", "sh", "-c", script]);
+    let mut session = Session::start(wrapped(&["setpriv", &user, &groups], &inner, &sandbox), &sandbox);
+    session.wait_armed(1);
+    wait_begun(&sandbox, &session, 1);
+    save(&sandbox, &mut session, &sandbox.beside().join("lib.txt"), 2);
+    assert_eq!(session.stop().count("degraded"), 0);
 }

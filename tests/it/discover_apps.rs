@@ -191,9 +191,14 @@ fn a_view_that_one_of_four_workers_of_uwsgi_loads_at_its_first_request_is_watche
 /// A command that ends by itself, in a directory with these files: each save of a source starts it again, once, and nothing
 /// that it makes does.
 fn runs_to_its_end(command: &[&str], files: &[(&str, &str)], sources: &[&str], made: &[&str]) {
+    runs_so(&[], command, files, sources, made);
+}
+
+/// The same with options.
+fn runs_so(options: &[&str], command: &[&str], files: &[(&str, &str)], sources: &[&str], made: &[&str]) {
     let sandbox = Sandbox::new();
     files.iter().for_each(|(name, text)| drop(sandbox.write(name, text)));
-    let mut session = sandbox.start_with([&["--"], command].concat(), |command| {
+    let mut session = sandbox.start_with([options, &["--"], command].concat(), |command| {
         command.env("CARGO_NET_OFFLINE", "true").env_remove("CARGO_TARGET_DIR");
     });
     let ended = |session: &Session, generation: u64| {
@@ -269,6 +274,26 @@ fn a_generator_and_its_server_in_one_shell_restart_on_the_input_alone() {
         &["words.txt"],
         &["sorted.txt", "copy.txt", "made/a.txt"],
     );
+}
+
+#[test]
+fn latex_runs_once_for_each_edit_and_never_for_what_it_leaves() {
+    if !is_installed("latexmk", "discovery in LaTeX") || !is_installed("pdflatex", "discovery in LaTeX") {
+        return;
+    }
+    let document = "\\documentclass{article}\\usepackage{mine}\\begin{document}\\tableofcontents\\section{One}\\ref{two}\\input{part}\\end{document}\n";
+    let files = [
+        ("doc.tex", document),
+        ("part.tex", "\\section{Two}\\label{two} text\n"),
+        ("../sty/mine.sty", "\\ProvidesPackage{mine}\n"),
+    ];
+    let (sources, made) = (["part.tex", "doc.tex", "../sty/mine.sty"], ["doc.pdf", "doc.aux", "doc.log", "doc.fls"]);
+    for command in ["latexmk -pdf", "pdflatex -recorder"] {
+        let line = format!("TEXINPUTS=../sty: exec {command} -interaction=nonstopmode doc.tex");
+        for options in [&[][..], &["--discover", "only"]] {
+            runs_so(options, &["sh", "-c", &line], &files, &sources, &made);
+        }
+    }
 }
 
 #[test]

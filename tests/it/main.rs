@@ -17,6 +17,7 @@ mod directories;
 mod discover;
 mod discover_apps;
 mod discover_faults;
+mod discover_inside;
 mod ends;
 mod env_files;
 mod fleet;

@@ -69,6 +69,8 @@ pub enum Gap {
     Handle,
     /// Its memory cannot be read: it has other rights than reloadrun.
     Unreadable,
+    /// Its call went on unread, because another one could not be read in time.
+    Unread,
     /// More was seen than could be looked at.
     Overflow,
 }

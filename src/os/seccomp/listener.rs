@@ -9,7 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -21,6 +22,7 @@ use super::super::tree::name_of_thread;
 use super::calls::{Access, At, Gap, Shape, find};
 use super::found::{Found, Sighting};
 use super::gate::Gate;
+use super::stand_in::Pace;
 
 /// PATH_MAX of Linux, with the zero at the end.
 const PATH_MAX: usize = 4096;
@@ -31,6 +33,9 @@ const MOST_TOLD: usize = 1 << 19;
 /// So many names of processes are known. Beyond this all are asked for again.
 const MOST_NAMES: usize = 1 << 12;
 
+/// Who stands in looks so often, in milliseconds, whether the loop goes on again.
+const SOON: u8 = 50;
+
 /// The only bit of SECCOMP_IOCTL_NOTIF_SET_FLAGS (6.6): the answer wakes the process on the processor of the one who
 /// answers. The libc crate does not have it.
 const SYNC_WAKE_UP: u64 = 1;
@@ -40,6 +45,8 @@ const SYNC_WAKE_UP: u64 = 1;
 #[derive(Debug)]
 pub struct Listener {
     descriptor: OwnedFd,
+    /// Two that saw the same call would not both get one.
+    receiving: Mutex<()>,
 }
 
 /// What a look at the listener found.
@@ -62,7 +69,7 @@ impl Listener {
     pub(super) fn new(descriptor: OwnedFd) -> Listener {
         // SAFETY: this request takes its argument as a number. An older kernel refuses it, and is slower.
         unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
-        Listener { descriptor }
+        Listener { descriptor, receiving: Mutex::new(()) }
     }
 
     /// Whether it will be told that no process is left (Linux 5.9), without which [`Listener::serve`] would not end. The same
@@ -83,11 +90,25 @@ impl Listener {
     }
 
     /// The same beside another listener, whose sightings go to the same place.
-    pub fn serve_beside(&self, found: &Found, mut gate: Option<Gate>) {
+    pub fn serve_beside(&self, found: &Found, gate: Option<Gate>) {
+        let pace = Pace::default();
+        std::thread::scope(|scope| {
+            let stand_in = || pace.stand_in(|| self.let_go_on_unread(found));
+            // Where there can be no thread, only a command that waits for us would miss it.
+            let _ = Builder::new().name("stand-in".into()).spawn_scoped(scope, stand_in);
+            self.read_all(found, gate, &pace);
+            pace.end();
+        });
+    }
+
+    fn read_all(&self, found: &Found, mut gate: Option<Gate>, pace: &Pace) {
         let mut reader = Reader::new();
         loop {
             match self.next(gate.as_ref().map_or(PollTimeout::NONE, Gate::within)) {
-                Arrival::Call(call) => self.let_go_on(&call, &mut reader, found, gate.as_mut()),
+                Arrival::Call(call) => {
+                    let sightings = pace.reading(|| reader.read(&call));
+                    self.let_go_on(&call, sightings, found, gate.as_mut());
+                }
                 Arrival::Nothing => {}
                 Arrival::End => break,
             }
@@ -99,8 +120,7 @@ impl Listener {
         }
     }
 
-    fn let_go_on(&self, call: &libc::seccomp_notif, reader: &mut Reader, found: &Found, gate: Option<&mut Gate>) {
-        let sightings = reader.read(call);
+    fn let_go_on(&self, call: &libc::seccomp_notif, sightings: Vec<Sighting>, found: &Found, gate: Option<&mut Gate>) {
         let program = sightings.iter().find_map(Sighting::executed).map(Path::to_owned);
         let (early, late): (Vec<Sighting>, Vec<Sighting>) = sightings.into_iter().partition(Sighting::is_early);
         found.add(early);
@@ -114,8 +134,17 @@ impl Listener {
         }
     }
 
+    /// Serves one call, if one comes soon, without looking at what it is about.
+    fn let_go_on_unread(&self, found: &Found) {
+        if let Arrival::Call(call) = self.next(PollTimeout::from(SOON)) {
+            found.add(vec![Sighting::Gap { thread: call.pid.cast_signed(), gap: Gap::Unread }]);
+            self.answer(call.id);
+        }
+    }
+
     /// The next call. It is asked for only when one is there: a call that was taken back would let us wait for another.
     pub(super) fn next(&self, within: PollTimeout) -> Arrival {
+        let _receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, within) {
             // Whatever else goes wrong, somebody may wait for an answer.
@@ -268,6 +297,9 @@ impl Reader {
             Err(_) => return Some(Err(Gap::Unreadable)),
         };
         let is_absolute = given.first() == Some(&b'/');
+        if let Some(path) = is_absolute.then(|| through_link(thread, given)).flatten() {
+            return self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))));
+        }
         let base = match (is_absolute, at.directory.map(|index| argument(data, index) as i32)) {
             (true, _) if self.other_roots => link(thread, "root"),
             (true, _) => Ok(Vec::new()),
@@ -298,6 +330,35 @@ impl Reader {
 
 fn link(thread: i32, name: &str) -> io::Result<Vec<u8>> {
     std::fs::read_link(format!("/proc/{thread}/{name}")).map(|path| path.into_os_string().into_vec())
+}
+
+/// What a path means that begins with a link of a process: `/proc/self/cwd/a`, `/dev/fd/3`. `None` for another path, and for what
+/// has no name. To us, `self` would be somebody else.
+fn through_link(thread: i32, given: &[u8]) -> Option<Vec<u8>> {
+    let (process, rest) = if let Some(rest) = given.strip_prefix(b"/proc/") {
+        let (process, rest) = rest.split_at(rest.iter().position(|&byte| byte == b'/')?);
+        let number = || std::str::from_utf8(process).ok()?.parse().ok();
+        (if matches!(process, b"self" | b"thread-self") { thread } else { number()? }, &rest[1..])
+    } else if given == b"/dev/stdin" {
+        (thread, &b"fd/0"[..])
+    } else {
+        (thread, given.strip_prefix(b"/dev/").filter(|rest| rest.starts_with(b"fd/"))?)
+    };
+    let rest = std::str::from_utf8(rest).ok()?;
+    let words = if rest.starts_with("fd/") { 2 } else { 1 };
+    let end = rest.match_indices('/').nth(words - 1).map_or(rest.len(), |(at, _)| at);
+    let (name, below) = rest.split_at(end);
+    let is_link = matches!(name, "cwd" | "root" | "exe") || name[..].strip_prefix("fd/").is_some_and(is_number);
+    let mut path = is_link.then(|| link(process, name).ok()).flatten()?;
+    if path.first() != Some(&b'/') {
+        return None;
+    }
+    path.extend_from_slice(below.as_bytes());
+    Some(path)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn argument(data: &libc::seccomp_data, index: u8) -> u64 {
@@ -408,6 +469,31 @@ mod tests {
         assert!(buffer.iter().all(|&byte| byte == b'x'));
         // SAFETY: it was mapped above and is used no more.
         unsafe { libc::munmap(page.cast(), PAGE as usize) };
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_link_of_its_process_is_what_that_means() {
+        let own = std::process::id().cast_signed();
+        let here = std::env::current_dir().unwrap().into_os_string().into_vec();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [at, name] = [file.as_raw_fd().to_string(), file.path().to_str().unwrap().to_owned()];
+        let below = |name: &[u8]| Some([&here[..], name].concat());
+        for (given, expected) in [
+            ("/proc/self/cwd/a/b".to_owned(), below(b"/a/b")),
+            ("/proc/thread-self/cwd".to_owned(), below(b"")),
+            (format!("/proc/{own}/cwd/.."), below(b"/..")),
+            (format!("/proc/self/fd/{at}"), Some(name.clone().into_bytes())),
+            (format!("/dev/fd/{at}"), Some(name.into_bytes())),
+            ("/proc/self/status".to_owned(), None),
+            ("/proc/self/fd".to_owned(), None),
+            ("/proc/self/fd/x".to_owned(), None),
+            ("/proc/self".to_owned(), None),
+            ("/proc/sys/kernel/x".to_owned(), None),
+            ("/dev/null".to_owned(), None),
+            ("/a/proc/self/cwd".to_owned(), None),
+        ] {
+            assert_eq!(through_link(own, given.as_bytes()), expected, "{given}");
+        }
     }
 
     #[test]

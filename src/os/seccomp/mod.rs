@@ -11,6 +11,7 @@ mod install;
 mod listener;
 mod program;
 mod rights;
+mod stand_in;
 
 pub use calls::{Access, Gap};
 pub use deposit::{deposit, leave_with};
