@@ -108,7 +108,14 @@ fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
 
 fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<TcpStream>) -> Found {
     let place = address.to_string();
-    let Ok(stream) = connect(address, CONNECT) else { return Found::Nobody(place) };
+    let stream = match connect(address, CONNECT) {
+        Ok(stream) => stream,
+        // Somebody listens and does not accept, or a firewall swallows it.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Found::NotYet(format!("{place} takes no connection within {CONNECT:?}"));
+        }
+        Err(_) => return Found::Nobody(place),
+    };
     // By the address that was reached, which is the listener's.
     let verdict = ours.judge_tcp(*address);
     let Probe::Http { host, port, path } = probe else { return Found::Good(place, verdict) };
@@ -238,6 +245,20 @@ mod tests {
             assert!(good || matches!(found, Found::NotYet(_)), "{found:?}");
             assert!(asked.starts_with("GET /health?x=1 HTTP/1.1\r\nHost: 127.0.0.1:"), "{asked}");
         }
+    }
+
+    #[test]
+    fn a_server_that_accepts_nobody_is_there_and_not_ready() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        nix::sys::socket::listen(&server, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let address = server.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = super::connect(&address, Duration::from_millis(100)) {
+            waiting.push(stream);
+        }
+        let held = inodes([server.as_raw_fd()]);
+        let found = Attempt::make(&probe(&format!("tcp:{address}")), &Ours { tree: &[], held: &held }).found;
+        assert_eq!(found, [Found::NotYet(format!("{address} takes no connection within 1s"))]);
     }
 
     #[test]
