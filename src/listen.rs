@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,10 +17,10 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::os::fs::FileId;
 use crate::os::handed_over::{self, FIRST};
-use crate::os::listeners::{holder, is_ending_or_has, on_port, on_unix};
+use crate::os::listeners::{UnixListening, holder, is_ending_or_has, on_port, on_unix, sockets_of};
 use crate::os::spawn::LISTEN_PID;
 use crate::os::tree::Process;
-use crate::os::user::own_user;
+use crate::os::user::{self, own_user};
 use crate::os::{Errno, reason, socket};
 
 /// The variables of the protocol, except LISTEN_PID, which is known only after the fork.
@@ -228,7 +230,24 @@ fn listening(address: &Address) -> Vec<u64> {
                 on_port(tcp.port()).into_iter().filter(|one| overlap(&Address::Tcp(one.address), address));
             overlapping.map(|one| one.inode).collect()
         }
-        Address::Unix(path) => on_unix(path).iter().map(|one| one.inode).collect(),
+        Address::Unix(path) => listening_at(path).unwrap_or_default(),
+    }
+}
+
+/// The sockets that listen at exactly this path, as far as they can be looked at; `None` if nobody is seen to listen. In /proc, others
+/// of this file name are there too, each with the path by which it was bound.
+fn listening_at(path: &Path) -> Option<Vec<u64>> {
+    let named = on_unix(path);
+    let exact = |one: &&UnixListening| one.path == path.as_os_str().as_bytes();
+    match socket::connect_unix(path) {
+        Ok(stream) => {
+            let open = socket::listener_of(&stream).and_then(|pid| sockets_of(pid).ok()).unwrap_or_default();
+            Some(named.iter().filter(|one| open.contains(&one.inode)).map(|one| one.inode).collect())
+        }
+        Err(error) => {
+            let exact: Vec<u64> = named.iter().filter(exact).map(|one| one.inode).collect();
+            (!exact.is_empty() || error.kind() == io::ErrorKind::WouldBlock).then_some(exact)
+        }
     }
 }
 
@@ -266,7 +285,14 @@ fn cannot_bind(given: &str, address: &Address, before: Option<&Address>, error: 
             if !socket::is_file(path) {
                 return format!("{start}there is a file that is no socket; remove it, or choose another path");
             }
-            format!("{start}the socket is in use {}", by_whom(&listening(address), "ss -lxp"))
+            match listening_at(path) {
+                // It may not be connected to, or whoever listens is in another network namespace.
+                None => format!(
+                    "{start}there is a socket of {} already, and nobody is seen to listen at it; remove it if it is left over, or choose another path",
+                    owner(path)
+                ),
+                Some(inodes) => format!("{start}the socket is in use {}", by_whom(&inodes, "ss -lxp")),
+            }
         }
         (Errno::EACCES, Address::Tcp(tcp)) if tcp.port() < 1024 => format!(
             "{start}this user may not listen on port {} (the limit is in net.ipv4.ip_unprivileged_port_start); choose a port from 1024 up",
@@ -276,11 +302,23 @@ fn cannot_bind(given: &str, address: &Address, before: Option<&Address>, error: 
             format!("{start}this machine does not have the address {}", tcp.ip())
         }
         (Errno::EAFNOSUPPORT, _) => format!("{start}this machine has no IPv6"),
+        (Errno::EACCES | Errno::EPERM, Address::Unix(path)) if socket::is_file(path) => format!(
+            "{start}a socket of {} is left over there, and this user may not remove it; remove it yourself, or choose another path",
+            owner(path)
+        ),
+        (Errno::EACCES, Address::Unix(path)) => {
+            format!("{start}this user may not create a file in {}", path.parent().unwrap_or(path).display())
+        }
         (Errno::ENOENT, Address::Unix(path)) => {
             format!("{start}there is no directory {}", path.parent().unwrap_or(path).display())
         }
         _ => format!("{start}{}", reason(socket::errno(error))),
     }
+}
+
+/// Whose file this is.
+fn owner(path: &Path) -> String {
+    std::fs::symlink_metadata(path).map_or_else(|_| "somebody".to_owned(), |file| user::shown(file.uid()))
 }
 
 /// `by process 4711 (python3); end it (kill 4711), or choose another address`.

@@ -434,6 +434,13 @@ fn with_tip(error: &clap::Error, tip: Option<String>) -> String {
 fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if let Some(verb) = words.get(1).filter(|verb| verbs::VERBS.contains(&verb.as_str())) {
+        // What a flag of another tool is called here does not matter to a verb.
+        let is_command = error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-');
+        return is_command.then(|| {
+            format!("{verb} is a verb of reloadrun; a command of that name comes after --: reloadrun -- {verb}")
+        });
+    }
     match error.kind() {
         ErrorKind::UnknownArgument if word == "init" || word == ci::VERB || verbs::VERBS.contains(&word.as_str()) => {
             Some(format!("a verb comes first: reloadrun {word}; a command comes after --"))

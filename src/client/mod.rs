@@ -5,7 +5,7 @@ mod find;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use self::conversation::{Conversation, Heard};
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// When all runs are listed, one that has not greeted for so long is left out.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// A run that has no room is asked again after this time.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +71,7 @@ pub fn pause(supervisor: i32, environment: &Environment, until: Instant) -> bool
     match find::choose(&choice, environment, until) {
         Chosen::One(mut run) => {
             let answer = run.conversation.ask(&Request::Pause, Some(until));
-            matches!(answer, Heard::Line(line) if !matches!(serde_json::from_str(&line), Ok(Answer::Refused { .. }) | Err(_)))
+            matches!(answer, Heard::Line(line) if !matches!(serde_json::from_str(&line), Ok(Answer::Refused { .. } | Answer::Busy { .. }) | Err(_)))
         }
         Chosen::None(_) | Chosen::Several(_) => false,
     }
@@ -91,59 +94,64 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
     };
     let began = Instant::now();
     let patience = if let Verb::Wait(timeout) = order.verb { timeout.min(PATIENCE) } else { PATIENCE };
-    let mut conversation = match find::choose(&choice, environment, began + patience) {
-        Chosen::One(run) => run.conversation,
-        Chosen::None(sentence) => {
-            report::complain(&[sentence]);
-            return Ok(ExitCode::NO_SUCH_RUN);
-        }
-        Chosen::Several(sentences) => return Err(Error::Mistakes(sentences)),
-    };
-    let greeting = conversation.greeting.clone();
-    if greeting.protocol != PROTOCOL {
-        return Err(Error::own(format!(
-            "the run with pid {} is of reloadrun {}, which speaks another protocol ({}, not {PROTOCOL}); use the same version",
-            greeting.pid, greeting.reloadrun, greeting.protocol
-        )));
-    }
-    let request = match &order.verb {
-        Verb::List | Verb::Status => Request::Status,
-        Verb::Restart => Request::Restart,
-        Verb::Stop => Request::Stop,
-        Verb::Pause => Request::Pause,
-        Verb::Resume => Request::Resume,
-        Verb::Events => Request::Events,
-        Verb::Wait(_) => Request::Wait,
-        Verb::Explain(path) => Request::explain(&crate::pattern::normalized(&here.join(path))),
-    };
-    let until = match order.verb {
-        // It may need a walk over a large tree.
-        Verb::Explain(_) => None,
+    let gives_up = match order.verb {
         Verb::Wait(timeout) => began.checked_add(timeout),
-        _ => Some(Instant::now() + PATIENCE),
+        _ => Some(began + PATIENCE),
     };
-    let answer = match conversation.ask(&request, until) {
-        Heard::Line(line) => line,
-        Heard::End if order.verb == Verb::Stop => return Ok(ExitCode::SUCCESS),
-        Heard::End if matches!(order.verb, Verb::Wait(_)) => {
-            report::complain(&["the run has ended".to_owned()]);
-            return Ok(ExitCode::NOT_LIVE);
+    let (mut conversation, answer, understood) = loop {
+        let mut conversation = match find::choose(&choice, environment, Instant::now() + patience) {
+            Chosen::One(run) => run.conversation,
+            Chosen::None(sentence) => {
+                report::complain(&[sentence]);
+                return Ok(ExitCode::NO_SUCH_RUN);
+            }
+            Chosen::Several(sentences) => return Err(Error::Mistakes(sentences)),
+        };
+        let greeting = conversation.greeting.clone();
+        if greeting.protocol != PROTOCOL {
+            return Err(Error::own(format!(
+                "the run with pid {} is of reloadrun {}, which speaks another protocol ({}, not {PROTOCOL}); use the same version",
+                greeting.pid, greeting.reloadrun, greeting.protocol
+            )));
         }
-        Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
-        Heard::Nothing => {
-            let Verb::Wait(timeout) = order.verb else {
-                return Err(Error::own(format!(
-                    "the run with pid {} does not answer; is it stopped? (`kill -CONT {0}` continues it)",
-                    greeting.pid
-                )));
-            };
-            let timeout = humantime::format_duration(timeout);
-            report::complain(&[format!("the saves are not live after {timeout} (--timeout)")]);
-            return Ok(ExitCode::TIME_IS_UP);
+        let until = match order.verb {
+            // It may need a walk over a large tree.
+            Verb::Explain(_) => None,
+            Verb::Wait(_) => gives_up,
+            _ => Some(Instant::now() + PATIENCE),
+        };
+        let answer = match conversation.ask(&request(&order.verb, &here), until) {
+            Heard::Line(line) => line,
+            Heard::End if order.verb == Verb::Stop => return Ok(ExitCode::SUCCESS),
+            Heard::End if matches!(order.verb, Verb::Wait(_)) => {
+                report::complain(&["the run has ended".to_owned()]);
+                return Ok(ExitCode::NOT_LIVE);
+            }
+            Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
+            Heard::Nothing => {
+                let Verb::Wait(timeout) = order.verb else {
+                    return Err(Error::own(format!(
+                        "the run with pid {} does not answer; is it stopped? (`kill -CONT {0}` continues it)",
+                        greeting.pid
+                    )));
+                };
+                return Ok(not_live(timeout, ""));
+            }
+        };
+        let Ok(understood) = serde_json::from_str::<Answer>(&answer) else {
+            return Err(Error::own(format!(
+                "the run with pid {} answers what is not understood: {answer}",
+                greeting.pid
+            )));
+        };
+        match understood {
+            Answer::Busy { message } if gives_up.is_some_and(|at| at <= Instant::now() + BUSY) => {
+                let Verb::Wait(timeout) = order.verb else { return Err(Error::own(message)) };
+                return Ok(not_live(timeout, &format!(": {message}")));
+            }
+            Answer::Busy { .. } => std::thread::sleep(BUSY),
+            understood => break (conversation, answer, understood),
         }
-    };
-    let Ok(understood) = serde_json::from_str::<Answer>(&answer) else {
-        return Err(Error::own(format!("the run with pid {} answers what is not understood: {answer}", greeting.pid)));
     };
     if let Answer::Refused { message } = understood {
         return Err(if matches!(order.verb, Verb::Wait(_)) { Error::usage(message) } else { Error::own(message) });
@@ -170,6 +178,25 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
     }
 }
 
+fn request(verb: &Verb, here: &Path) -> Request {
+    match verb {
+        Verb::List | Verb::Status => Request::Status,
+        Verb::Restart => Request::Restart,
+        Verb::Stop => Request::Stop,
+        Verb::Pause => Request::Pause,
+        Verb::Resume => Request::Resume,
+        Verb::Events => Request::Events,
+        Verb::Wait(_) => Request::Wait,
+        Verb::Explain(path) => Request::explain(&crate::pattern::normalized(&here.join(path))),
+    }
+}
+
+fn not_live(timeout: Duration, why: &str) -> ExitCode {
+    let timeout = humantime::format_duration(timeout);
+    report::complain(&[format!("the saves are not live after {timeout} (--timeout){why}")]);
+    ExitCode::TIME_IS_UP
+}
+
 fn here(order: &Order) -> Result<PathBuf> {
     let current = std::env::current_dir()
         .and_then(std::fs::canonicalize)
@@ -192,9 +219,10 @@ fn told(answer: &Answer) -> String {
         Answer::Pause { already: true } => "paused already".to_owned(),
         Answer::Resume { already: false } => "resumed".to_owned(),
         Answer::Resume { already: true } => "it was not paused".to_owned(),
-        Answer::Wait(Waited { message, .. }) | Answer::Explain { message, .. } | Answer::Refused { message } => {
-            message.clone()
-        }
+        Answer::Wait(Waited { message, .. })
+        | Answer::Explain { message, .. }
+        | Answer::Busy { message }
+        | Answer::Refused { message } => message.clone(),
     };
     format!("{}\n", escaped(&sentence))
 }

@@ -123,6 +123,11 @@ pub enum Answer {
     },
     /// The answer to [`Request::Wait`].
     Wait(Waited),
+    /// The run serves so many clients that it has no room for this one. The connection is closed; a little later there may be room.
+    Busy {
+        /// The same in words.
+        message: String,
+    },
     /// The request is not understood or not granted. The connection is closed where the rest of it cannot be trusted.
     Refused {
         /// Why.

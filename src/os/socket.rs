@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{Backlog, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, getsockopt, setsockopt, sockopt};
 use nix::sys::stat::fstat;
 
 use crate::address::Address;
@@ -41,7 +41,21 @@ pub fn is_file(path: &Path) -> bool {
 /// Whether a socket file is left over: its server has ended, and nobody listens.
 pub fn is_abandoned(path: &Path) -> bool {
     // A connection to a plain file is refused too.
-    is_file(path) && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    is_file(path) && connect_unix(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Connects to a unix socket at once or not at all: connect(2) would wait for ever where so many wait already that there is no
+/// room for one more.
+///
+/// # Errors
+/// The system's: `WouldBlock` if there is no room, `ConnectionRefused` if nobody listens.
+pub fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Where a TCP socket really listens; the port is known here if the kernel chose it.

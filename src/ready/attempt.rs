@@ -2,14 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::machine::{Found, Verdict};
 use super::owner::Ours;
 use crate::os::hosts::addresses_of;
-use crate::os::socket::is_self_connected;
+use crate::os::socket::{connect_unix, is_self_connected};
 use crate::probe::{Host, Probe};
 
 /// A connection to this machine is made or refused at once; a full backlog or a firewall may leave it hanging.
@@ -31,7 +30,7 @@ pub fn answers(probe: &Probe, held: &[u64]) -> bool {
     let ours = Ours { tree: &[], held };
     let is_held = |address: &SocketAddr| !held.is_empty() && ours.judge_tcp(*address) == Verdict::Ours;
     match probe {
-        Probe::Unix(path) => UnixStream::connect(path).is_ok(),
+        Probe::Unix(path) => connect_unix(path).map_or_else(|error| is_full(&error), |_| true),
         _ => addresses(probe).iter().any(|address| !is_held(address) && connect(address, BEFORE).is_ok()),
     }
 }
@@ -91,17 +90,32 @@ pub fn connect(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     if is_self_connected(&stream) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
 }
 
+/// Somebody listens, and does not accept.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
 fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
     let place = path.display().to_string();
-    match UnixStream::connect(path) {
+    match connect_unix(path) {
         Ok(stream) => Found::Good(place, ours.judge_unix(path, &stream)),
+        Err(error) if is_full(&error) => Found::NotYet(format!(
+            "{place} takes no connections: so many wait there that there is no room for one more"
+        )),
         Err(_) => Found::Nobody(place),
     }
 }
 
 fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<TcpStream>) -> Found {
     let place = address.to_string();
-    let Ok(stream) = connect(address, CONNECT) else { return Found::Nobody(place) };
+    let stream = match connect(address, CONNECT) {
+        Ok(stream) => stream,
+        // Somebody listens and does not accept, or a firewall swallows it.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Found::NotYet(format!("{place} takes no connection within {CONNECT:?}"));
+        }
+        Err(_) => return Found::Nobody(place),
+    };
     // By the address that was reached, which is the listener's.
     let verdict = ours.judge_tcp(*address);
     let Probe::Http { host, port, path } = probe else { return Found::Good(place, verdict) };
@@ -231,6 +245,20 @@ mod tests {
             assert!(good || matches!(found, Found::NotYet(_)), "{found:?}");
             assert!(asked.starts_with("GET /health?x=1 HTTP/1.1\r\nHost: 127.0.0.1:"), "{asked}");
         }
+    }
+
+    #[test]
+    fn a_server_that_accepts_nobody_is_there_and_not_ready() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        nix::sys::socket::listen(&server, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let address = server.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = super::connect(&address, Duration::from_millis(100)) {
+            waiting.push(stream);
+        }
+        let held = inodes([server.as_raw_fd()]);
+        let found = Attempt::make(&probe(&format!("tcp:{address}")), &Ours { tree: &[], held: &held }).found;
+        assert_eq!(found, [Found::NotYet(format!("{address} takes no connection within 1s"))]);
     }
 
     #[test]

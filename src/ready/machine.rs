@@ -64,6 +64,15 @@ pub enum Action {
     Ready(Duration),
     /// Tell this.
     Tell(Degraded),
+    /// Tell that it is not ready in time.
+    Late {
+        /// So long it had.
+        timeout: Duration,
+        /// What the last attempt found.
+        reason: String,
+        /// Whether nobody was reached.
+        unreached: bool,
+    },
 }
 
 /// Which kind of probe the machine is for.
@@ -92,6 +101,8 @@ pub struct Machine {
     told: Vec<Degraded>,
     /// What the last attempt found.
     last: String,
+    /// Whether it found nobody.
+    unreached: bool,
     ready: bool,
 }
 
@@ -113,6 +124,7 @@ impl Machine {
             pause: PAUSE,
             told: Vec::new(),
             last,
+            unreached: false,
             ready: false,
         }
     }
@@ -143,7 +155,7 @@ impl Machine {
         }
         if !self.ready && self.late_at.take_if(|at| *at <= now).is_some() {
             let reason = self.last.clone();
-            actions.push(Action::Tell(Degraded::NotReady { timeout: self.timeout, reason }));
+            actions.push(Action::Late { timeout: self.timeout, reason, unreached: self.unreached });
         }
         if !self.ready && self.next.take_if(|at| *at <= now).is_some() {
             actions.push(Action::Try);
@@ -174,6 +186,7 @@ impl Machine {
                 }
             }
         }
+        self.unreached = !answered;
         if accepted {
             return self.becomes_ready(now, actions);
         }
@@ -203,6 +216,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::{Action, Found, Input, Kind, LONGEST_PAUSE, Machine, PAUSE, Verdict};
+    use crate::degraded::Degraded;
     use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
     use std::time::{Duration, Instant};
 
@@ -235,6 +249,10 @@ mod tests {
             Action::Try => "try".to_owned(),
             Action::Ready(after) => format!("ready {after:?}"),
             Action::Tell(degraded) => format!("tell {degraded}"),
+            Action::Late { timeout, reason, unreached } => {
+                let degraded = Degraded::NotReady { timeout: *timeout, reason: reason.clone() };
+                format!("tell {degraded}{}", if *unreached { " (unreached)" } else { "" })
+            }
         });
         words.collect::<Vec<_>>().join("; ")
     }
@@ -301,7 +319,7 @@ mod tests {
     #[test]
     fn what_is_not_ready_in_time_is_told_once_with_the_last_finding_and_may_become_ready_later() {
         for (found, expected) in [
-            (nobody(), "tell not ready after 1m: nothing listens on 127.0.0.1:8000; the command runs on"),
+            (nobody(), "tell not ready after 1m: nothing listens on 127.0.0.1:8000; the command runs on (unreached)"),
             (
                 Found::NotYet("it answers with 503".into()),
                 "tell not ready after 1m: it answers with 503; the command runs on",

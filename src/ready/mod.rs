@@ -12,6 +12,7 @@ pub mod place;
 mod reloads;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,7 @@ pub use self::news::News;
 use self::notify::{Ear, Listening};
 use self::owner::Ours;
 use self::reloads::Reloads;
+use crate::degraded::Degraded;
 use crate::exit_code::CommandStatus;
 use crate::os::fd::{Bell, pipe, read_some, wait_readable};
 use crate::os::handed_over::{lend, take_back};
@@ -35,6 +37,9 @@ use crate::protocol::Ready;
 
 /// One run of an `exec:` probe may take so long; then it is killed and has failed.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
+
+/// Of the addresses at which the command listens, so many are told.
+const MOST_SHOWN: usize = 3;
 
 /// Starts the line of an `exec:` probe, and gives back its pid. It leads a group of its own.
 pub type StartProbe = Box<dyn Fn(&str) -> Result<i32, String> + Send>;
@@ -186,23 +191,18 @@ impl Thread {
             for action in self.machine.step(input, Instant::now()) {
                 match action {
                     Action::Try => done = self.attempt(),
-                    Action::Ready(after) => (self.tell)(News::Ready(Ready::at_start(after))),
-                    Action::Tell(degraded) => (self.tell)(News::Degraded(degraded)),
+                    told => self.pass_on(told),
                 }
             }
             if let Some(attempt) = done {
                 input = Input::Tried(attempt.found.clone());
-                for action in self.machine.step(input, Instant::now()) {
-                    match action {
-                        Action::Ready(after) => (self.tell)(News::Ready(Ready::at_start(after))),
-                        Action::Tell(degraded) => (self.tell)(News::Degraded(degraded)),
-                        // The next one has its time.
-                        Action::Try => {}
-                    }
-                }
+                let actions = self.machine.step(input, Instant::now());
+                // The next attempt has its time.
+                actions.into_iter().filter(|action| *action != Action::Try).for_each(|told| self.pass_on(told));
                 attempt.finish();
             }
-            if self.machine.is_ready() {
+            // A second newline, of another worker perhaps, must not end whoever writes it.
+            if self.machine.is_ready() && self.pipe.is_none() {
                 return;
             }
             input = match self.wait() {
@@ -210,6 +210,18 @@ impl Thread {
                 None => return self.kill_run(),
             };
         }
+    }
+
+    fn pass_on(&self, action: Action) {
+        (self.tell)(match action {
+            Action::Ready(after) => News::Ready(Ready::at_start(after)),
+            Action::Tell(degraded) => News::Degraded(degraded),
+            Action::Late { timeout, reason, unreached } => {
+                let elsewhere = if unreached { listens(&place::listens_on(&tree())) } else { String::new() };
+                News::Degraded(Degraded::NotReady { timeout, reason: reason + &elsewhere })
+            }
+            Action::Try => return,
+        });
     }
 
     /// The thread's one wait: for the bell, for the command's own word, for time. `None` when it is all over.
@@ -247,8 +259,7 @@ impl Thread {
     /// An attempt that is over at once; `None` for a run that has begun.
     fn attempt(&mut self) -> Option<Attempt> {
         let Probe::Exec(line) = &self.probe else {
-            let tree: Vec<i32> = descendants(own_pid()).iter().map(|process| process.pid).collect();
-            return Some(Attempt::make(&self.probe, &Ours { tree: &tree, held: &self.held }));
+            return Some(Attempt::make(&self.probe, &Ours { tree: &tree(), held: &self.held }));
         };
         match (self.start_probe)(line) {
             Ok(pid) => {
@@ -285,4 +296,15 @@ impl Thread {
             let _ = process.signal(Signal::KILL);
         }
     }
+}
+
+/// The command's processes.
+fn tree() -> Vec<i32> {
+    descendants(own_pid()).iter().map(|process| process.pid).collect()
+}
+
+/// `; the command listens on [::1]:8000`: many servers take one address of `localhost` only, or a port of their own.
+fn listens(addresses: &[SocketAddr]) -> String {
+    let shown: Vec<String> = addresses.iter().take(MOST_SHOWN).map(SocketAddr::to_string).collect();
+    if shown.is_empty() { String::new() } else { format!("; the command listens on {}", shown.join(", ")) }
 }

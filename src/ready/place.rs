@@ -1,15 +1,15 @@
 //! Who listens at the address of a probe: before a server is started, while it runs, and when it should be gone.
 
 use std::collections::HashSet;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::attempt::{addresses, ask, connect};
 use super::owner::accepting;
 use crate::os::listeners::{TcpListening, all_listening, holder, on_port, on_unix, sockets_of};
-use crate::os::socket::listener_of;
+use crate::os::socket::{connect_unix, listener_of};
 use crate::os::tree::{Process, descendants};
 use crate::os::user;
 use crate::probe::{Host, Probe};
@@ -56,13 +56,17 @@ pub fn stranger_at(address: SocketAddr, own: &HashSet<u64>, tree: &[i32]) -> Opt
 }
 
 fn stranger_at_path(path: &Path, tree: &[i32]) -> Option<String> {
-    let stream = UnixStream::connect(path).ok()?;
+    let stream = match connect_unix(path) {
+        Ok(stream) => Some(stream),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(_) => return None,
+    };
     let own = sockets_of_tree(tree);
     if on_unix(path).iter().any(|one| own.contains(&one.inode)) {
         return None;
     }
     let path = path.display();
-    match listener_of(&stream).filter(|pid| !tree.contains(pid)).and_then(Process::of) {
+    match stream.as_ref().and_then(listener_of).filter(|pid| !tree.contains(pid)).and_then(Process::of) {
         Some(process) => Some(format!("{} listens at {path}", named(&process))),
         None if tree.is_empty() => Some(format!("somebody answers at {path}")),
         None => None,
@@ -87,6 +91,15 @@ pub fn tree_of(root: i32) -> Vec<i32> {
 /// All sockets of these processes, as far as they may be looked at.
 fn sockets_of_tree(tree: &[i32]) -> HashSet<u64> {
     tree.iter().filter_map(|pid| sockets_of(*pid).ok()).flatten().collect()
+}
+
+/// Where the processes of this tree listen, nearest to a usual server first: the order in /proc is none.
+pub fn listens_on(tree: &[i32]) -> Vec<SocketAddr> {
+    let own = sockets_of_tree(tree);
+    let mut addresses: Vec<SocketAddr> = all_listening(&own).into_iter().map(|(_, address)| address).collect();
+    addresses.sort_by_key(|address| (address.is_ipv6(), *address));
+    addresses.dedup();
+    addresses
 }
 
 /// The listening sockets of this tree by which it is reached: those at the address of the probe, or else all. A server that was
@@ -115,13 +128,7 @@ pub fn place(probe: &Probe, tree: &[i32]) -> Place {
         |address: &&SocketAddr| accepting(&on_port(address.port()), **address).iter().any(|inode| own.contains(inode));
     let probed = addresses(probe);
     let chosen = probed.iter().find(ours).or(probed.first()).copied();
-    let chosen = chosen.or_else(|| {
-        let mut listening: Vec<SocketAddr> =
-            all_listening(&own).into_iter().map(|(_, address)| reachable(address)).collect();
-        // The order in /proc is none: what is nearest to a usual server comes first.
-        listening.sort_by_key(|address| (address.is_ipv6(), *address));
-        listening.first().copied()
-    });
+    let chosen = chosen.or_else(|| listens_on(tree).into_iter().map(reachable).next());
     let url = match (probe, chosen) {
         (Probe::Http { host, port, .. }, _) => Some(url_of(host, *port)),
         (_, Some(address)) => Some(format!("http://{address}")),

@@ -221,6 +221,7 @@ fn answered(answer: &Answer) -> String {
         Answer::Pause { already } => format!("pause {already}"),
         Answer::Resume { already } => format!("resume {already}"),
         Answer::Refused { message } => format!("refused: {message}"),
+        Answer::Busy { .. } => unreachable!("the server alone says so"),
         Answer::Wait(waited) => format!("{:?} {}", waited.outcome, waited.generation),
         Answer::Status(_) | Answer::Events | Answer::Explain { .. } => unreachable!("the driver answers that"),
     }

@@ -4,7 +4,7 @@
 //! | a client                                  | what happens                                                        |
 //! |-------------------------------------------|---------------------------------------------------------------------|
 //! | is of another user, and not root          | it is told so, and let go                                           |
-//! | is one too many                           | whoever has asked nothing for longest is let go, else the newcomer  |
+//! | is one too many                           | whoever has asked nothing for longest is told so and let go, else the newcomer |
 //! | sends a line that is too long             | it is told so, and let go                                           |
 //! | sends what is no request                  | it is told so                                                       |
 //! | does not read its answers                 | its next requests wait; nothing more is read from it                |
@@ -87,6 +87,19 @@ impl Client {
 
     fn refuse(&mut self, message: impl Into<String>) {
         self.send(&line(&Answer::Refused { message: message.into() }));
+    }
+
+    fn turn_away(&mut self) {
+        let message = format!("{MOST_CLIENTS} clients are here already; try again later");
+        self.send(&line(&Answer::Busy { message }));
+    }
+
+    /// Whether it has not asked for anything, as far as one can hear.
+    fn is_idle(&mut self) -> bool {
+        if !self.has_asked && self.inbox.is_empty() {
+            self.read();
+        }
+        !self.has_asked && self.inbox.is_empty() && !self.is_own
     }
 
     fn wanted(&self) -> Wanted {
@@ -274,12 +287,8 @@ impl Server {
             return;
         }
         if self.clients.iter().filter(|client| !client.is_own).count() >= MOST_CLIENTS {
-            let is_idle = |client: &Client| !client.has_asked && !client.is_own;
-            let Some(idle) = self.clients.iter().position(is_idle) else {
-                client.refuse(format!("{MOST_CLIENTS} clients are here already; try again later"));
-                return;
-            };
-            self.clients.remove(idle);
+            let Some(idle) = self.clients.iter_mut().position(Client::is_idle) else { return client.turn_away() };
+            self.clients.remove(idle).turn_away();
         }
         self.clients.push(client);
     }

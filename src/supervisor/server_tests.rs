@@ -194,10 +194,19 @@ fn one_too_many_takes_the_place_of_one_who_never_asked() {
     let mut newcomer = come(&path);
     newcomer.write(b"{\"ask\":\"pause\"}\n").unwrap();
     assert_eq!(server.listen().len(), 1);
-    assert!(read(&mut idle[0]).1 && !read(&mut idle[1]).1);
+    let (text, closed) = read(&mut idle[0]);
+    assert!(text.contains("\"answer\":\"busy\"") && closed, "{text}");
+    assert!(!read(&mut idle[1]).1);
+    // One that has asked, and was not heard yet, is not idle.
+    idle[1].write(b"{\"ask\":\"pause\"}\n").unwrap();
+    let mut other = come(&path);
+    other.write(b"{\"ask\":\"pause\"}\n").unwrap();
+    server.listen();
+    server.listen();
+    assert!(!read(&mut idle[1]).1 && read(&mut idle[2]).1);
     // All of them are busy.
     let mut busy: Vec<Connection> = Vec::new();
-    for _ in 1..MOST_CLIENTS {
+    for _ in 3..MOST_CLIENTS {
         let mut client = come(&path);
         client.write(b"{\"ask\":\"pause\"}\n").unwrap();
         server.listen();

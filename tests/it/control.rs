@@ -35,6 +35,13 @@ pub fn status(sandbox: &Sandbox) -> Value {
     serde_json::from_str(&answer(sandbox, &["status", "--json"], 0)).expect("it is JSON")
 }
 
+/// The runs of this sandbox in `list`. It shows those of this user that were started elsewhere, too.
+fn listed(sandbox: &Sandbox) -> Vec<String> {
+    let root = sandbox.root().display().to_string();
+    let text = answer(sandbox, &["list"], 0);
+    text.lines().filter(|line| line.contains(&root)).map(str::to_owned).collect()
+}
+
 /// The sockets in the runtime directory of the sandbox.
 fn sockets(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = fs::read_dir(sandbox.runtime().join("reloadrun")).into_iter().flatten().flatten();
@@ -311,7 +318,7 @@ fn the_run_of_the_nearest_directory_above_is_asked_and_several_are_listed() {
         fs::create_dir_all(sandbox.path(directory)).unwrap();
     }
     assert_eq!(ask(&sandbox, &["status"]).status.code(), Some(3));
-    assert_eq!(answer(&sandbox, &["list"], 0), "");
+    assert!(listed(&sandbox).is_empty());
     let start = |directory: &str, name: &str| {
         let events = sandbox.beside().join(format!("{name}.jsonl"));
         let mut command = sandbox.command(["--name", name, "-C", directory, "--", "sleep", "600"]);
@@ -319,18 +326,19 @@ fn the_run_of_the_nearest_directory_above_is_asked_and_several_are_listed() {
         command.spawn().unwrap()
     };
     let mut runs = vec![start(".", "top"), start("shop", "shop")];
-    let listed = |count: usize| {
+    let wait_listed = |count: usize| {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let text = answer(&sandbox, &["list"], 0);
-            if text.matches("running").count() == count {
-                return text;
+            let rows = listed(&sandbox);
+            if rows.iter().filter(|row| row.contains("running")).count() == count {
+                return rows.join("\n");
             }
-            assert!(Instant::now() < deadline, "{text}");
+            assert!(Instant::now() < deadline, "{rows:?}");
         }
     };
-    let text = listed(2);
-    assert!(text.starts_with("PID") && text.contains("shop") && text.contains("sleep 600"), "{text}");
+    let text = wait_listed(2);
+    assert!(text.contains("shop") && text.contains("sleep 600"), "{text}");
+    assert!(answer(&sandbox, &["list"], 0).starts_with("PID "));
     let asked = |words: &[&str]| -> Value { serde_json::from_str(&answer(&sandbox, words, 0)).unwrap() };
     for (words, name) in [
         (&["status", "--json"][..], "top"),
@@ -342,7 +350,7 @@ fn the_run_of_the_nearest_directory_above_is_asked_and_several_are_listed() {
         assert_eq!(asked(words)["name"], name, "{words:?}");
     }
     runs.push(start("shop", "twin"));
-    listed(3);
+    wait_listed(3);
     let several = ask(&sandbox, &["status", "-C", "shop/src"]);
     let text = String::from_utf8_lossy(&several.stderr).into_owned();
     assert_eq!(several.status.code(), Some(2), "{text}");
@@ -369,6 +377,15 @@ fn a_verb_takes_no_command_of_its_name_away() {
     session.wait_until("the output", || session.stdout() == "it is mine\n");
     assert_eq!(ask(&sandbox, &["-w", "*.py", "status"]).status.code(), Some(2), "a verb comes first");
     assert_eq!(ask(&sandbox, &["status", "--", "x"]).status.code(), Some(2), "a verb has no command");
+    let output = ask(&sandbox, &["wait", "500"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("a command of that name comes after --: reloadrun -- wait") && !text.contains("-w '*.py'"),
+        "{text}"
+    );
+    let output = ask(&sandbox, &["wait", "--timeout", "-1"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("tip: "), "{output:?}");
     session.stop().assert_code(143);
 }
 
@@ -381,7 +398,7 @@ fn the_socket_of_a_killed_run_is_recognised_and_removed_by_the_next() {
     signal(session.pid(), "KILL");
     drop(session);
     assert!(stale.exists());
-    assert_eq!(answer(&sandbox, &["list"], 0), "");
+    assert!(listed(&sandbox).is_empty());
     assert_eq!(ask(&sandbox, &["status"]).status.code(), Some(3));
     let mut session = sandbox.start(["--", "sleep", "600"]);
     session.wait_armed(1);

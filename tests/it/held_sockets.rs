@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::ends::{pid_of, wrapped};
+use super::ends::{left_out, pid_of, wrapped};
 use crate::support::session::DEADLINE;
 use crate::support::{Sandbox, Session, apps};
 
@@ -181,6 +182,113 @@ fn a_socket_file_that_is_left_over_is_replaced_and_a_new_one_of_somebody_else_st
     session.wait_armed(1);
     session.stop().assert_code(143);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_file_of_somebody_else_is_told_and_stays() {
+    let sandbox = Sandbox::new();
+    for path in [sandbox.beside(), &sandbox.runtime()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let probe = wrapped(&nobody, &sandbox.command(["--version"]), &sandbox).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return left_out("a socket file of somebody else: privileges cannot be dropped here");
+    }
+    let sticky = sandbox.path("sticky");
+    fs::create_dir(&sticky).expect("fresh");
+    fs::set_permissions(&sticky, fs::Permissions::from_mode(0o1777)).expect("ours");
+    let path = sticky.join("app.sock");
+    drop(UnixListener::bind(&path).expect("fresh"));
+    let refused = |address: &str| {
+        let inner = sandbox.command(["--listen", address, "--", "true"]);
+        let output = wrapped(&nobody, &inner, &sandbox).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    for (mode, expected) in [
+        (
+            0o755,
+            "there is a socket of root (uid 0) already, and nobody is seen to listen at it; remove it if it is left over",
+        ),
+        (0o777, "a socket of root (uid 0) is left over there, and this user may not remove it; remove it yourself"),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        let said = refused("unix:sticky/app.sock");
+        assert!(said.contains(expected), "{mode:o}: {said}");
+        assert!(path.exists());
+    }
+    fs::set_permissions(&sticky, fs::Permissions::from_mode(0o755)).expect("ours");
+    let said = refused("unix:sticky/new.sock");
+    assert!(said.contains(&format!("this user may not create a file in {}", sticky.display())), "{said}");
+}
+
+/// Listens at `full.sock`, accepts nobody, and has no room for one more.
+const FULL: &str = "
+import socket, time
+held = socket.socket(socket.AF_UNIX)
+held.bind('full.sock')
+held.listen(0)
+waiting = []
+while True:
+    one = socket.socket(socket.AF_UNIX)
+    one.setblocking(False)
+    try:
+        one.connect('full.sock')
+    except BlockingIOError:
+        break
+    waiting.append(one)
+print('up', flush=True)
+time.sleep(600)
+";
+
+#[test]
+fn a_socket_that_takes_no_more_connections_holds_nothing_up() {
+    let sandbox = Sandbox::new();
+    let mut command = Command::new("python3");
+    sandbox.furnish(&mut command);
+    let mut other = command.args(["-c", FULL]).stdout(std::process::Stdio::piped()).spawn().expect("python");
+    other.stdout.as_mut().expect("piped").read_exact(&mut [0; 3]).expect("it says so");
+    let ended = sandbox.start(["--listen", "unix:full.sock", "--", "touch", "started"]).wait_end();
+    ended.assert_code(125);
+    assert!(ended.stderr.contains("the socket is in use by a process that"), "{}", ended.stderr);
+    assert!(!sandbox.path("started").exists());
+    let options = ["--ready", "unix:full.sock", "--ready-timeout", "300ms", "--", "sleep", "600"];
+    let mut session = sandbox.start(options);
+    let late = session.wait_where("degraded", |seen| seen["kind"] == "not_ready");
+    assert!(late["message"].as_str().is_some_and(|text| text.contains("full.sock takes no connections")), "{late}");
+    session.stop().assert_code(143);
+    let ended = sandbox.start(["--ready", "unix:full.sock", "--smoke", "true", "--", "sleep", "600"]).wait_end();
+    assert!(ended.stderr.contains("somebody answers at"), "{}", ended.stderr);
+    other.kill().expect("it is ours");
+    other.wait().expect("it is ours");
+}
+
+#[test]
+fn of_two_sockets_of_one_file_name_the_one_that_is_in_the_way_is_blamed() {
+    let sandbox = Sandbox::new();
+    for directory in ["elsewhere", "later"] {
+        fs::create_dir(sandbox.path(directory)).expect("fresh");
+    }
+    let bind = |directory: &str| {
+        let script = "import socket, sys, time\nheld = socket.socket(socket.AF_UNIX)\nheld.bind(sys.argv[1])\nheld.listen()\nprint('up', flush=True)\ntime.sleep(600)";
+        let mut command = Command::new("python3");
+        sandbox.furnish(&mut command);
+        command.current_dir(sandbox.path(directory)).args(["-c", script, "./twin.sock"]);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("python");
+        child.stdout.as_mut().expect("piped").read_exact(&mut [0; 3]).expect("it says so");
+        child
+    };
+    // Whichever comes first in /proc.
+    let mut others = [bind("elsewhere"), bind("."), bind("later")];
+    let ended = sandbox.start(["--listen", "unix:twin.sock", "--", "true"]).wait_end();
+    ended.assert_code(125);
+    let expected = format!("the socket is in use by process {} (python3)", others[1].id());
+    assert!(ended.stderr.contains(&expected), "{expected} in {}", ended.stderr);
+    for other in &mut others {
+        other.kill().expect("it is ours");
+        other.wait().expect("it is ours");
+    }
 }
 
 #[test]

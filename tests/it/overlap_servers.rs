@@ -54,6 +54,15 @@ fn gunicorn_whose_application_takes_two_seconds_to_import_answers_meanwhile() {
     }
 }
 
+/// Without `--preload` gunicorn's READY=1 comes before any import.
+#[test]
+fn gunicorn_whose_workers_tell_answers_until_one_of_them_serves() {
+    if let Some(bin) = python("gunicorn") {
+        let command = ["env", "READY_FD=9", "gunicorn", "-w", "2", "--no-control-socket", "slow:app"];
+        replaced_under_load("gunicorn, a worker tells", &["--ready", "fd:9"], &command, Some(&bin));
+    }
+}
+
 #[test]
 fn uvicorn_answers_while_the_next_generation_comes_up() {
     if let Some(bin) = python("uvicorn") {
@@ -158,7 +167,10 @@ struct Way {
 
 const PRELOADED: &[&str] = &["gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
 
-const WAYS: [Way; 4] = [
+/// The first worker tells: `fixtures/held/gunicorn.conf.py`.
+const TELLING: &[&str] = &["env", "READY_FD=9", "gunicorn", "-w", "4", "--preload", "--no-control-socket", "slow:app"];
+
+const WAYS: [Way; 5] = [
     Way { name: "restart, its own socket", options: &[], command: PRELOADED, over: "started" },
     Way {
         name: "its own HUP",
@@ -168,6 +180,12 @@ const WAYS: [Way; 4] = [
     },
     Way { name: "--listen", options: &["--ready", "notify"], command: PRELOADED, over: "ready" },
     Way { name: "--listen --overlap", options: &["--overlap", "--ready", "notify"], command: PRELOADED, over: "ready" },
+    Way {
+        name: "--listen --overlap, a worker tells",
+        options: &["--overlap", "--ready", "fd:9"],
+        command: TELLING,
+        over: "ready",
+    },
 ];
 
 /// The table of the decision about `--overlap`: `RELOADRUN_RESTARTS=10 cargo test --test it worst_wait -- --nocapture`.

@@ -264,6 +264,23 @@ time.sleep(600)
 }
 
 #[test]
+fn a_server_at_another_address_than_the_probe_is_told_with_where_it_listens() {
+    let sandbox = Sandbox::new();
+    let wanted = apps::free_port();
+    let probe = format!("http://127.0.0.1:{wanted}/");
+    let script = "import socket, time\nheld = socket.create_server(('::1', 0), family=socket.AF_INET6)\nprint(held.getsockname()[1], flush=True)\ntime.sleep(600)";
+    // In that time it must be up.
+    let mut session = start(&sandbox, &["--ready", &probe, "--ready-timeout", "8s"], &python(script));
+    let late = session.wait("degraded");
+    let port = session.stdout().trim().to_owned();
+    let expected = format!(
+        "not ready after 8s: nothing listens on 127.0.0.1:{wanted}; the command listens on [::1]:{port}; the command runs on"
+    );
+    assert_eq!(late["message"], expected);
+    session.stop().assert_code(143);
+}
+
+#[test]
 fn a_newline_on_a_descriptor_is_ready_and_its_end_without_one_is_not() {
     let sandbox = Sandbox::new();
     let script = "sleep 0.3; printf 'almost' >&9; sleep 0.3; echo >&9; exec 9>&-; exec sleep 600";
@@ -277,6 +294,13 @@ fn a_newline_on_a_descriptor_is_ready_and_its_end_without_one_is_not() {
     }
     session.wait_started(4);
     session.stop().assert_code(143);
+    // Each worker of a server may write one.
+    let script = "echo >&9; while [ ! -e went ]; do sleep 0.01; done; echo >&9; echo >&9; echo alive; exec sleep 600";
+    let mut session = start(&sandbox, &["--ready", "fd:9"], &["sh", "-c", script]);
+    session.wait("ready");
+    sandbox.write("went", "");
+    session.wait_until("the second newline", || session.stdout() == "alive\n");
+    assert_eq!(session.stop().count("ready"), 1);
     let options = ["--ready", "fd:4", "--ready-timeout", "300ms"];
     let mut session = start(&sandbox, &options, &["sh", "-c", "exec 4>&-; exec sleep 600"]);
     let late = session.wait("degraded")["message"].to_string();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -129,7 +129,7 @@ fn a_generation_that_is_not_ready_in_time_is_told_and_so_is_the_end_of_the_time_
     session.wait_armed(1);
     let output = ask(&sandbox, &["wait", "--timeout", "300ms"]);
     assert_eq!(output.status.code(), Some(124), "{output:?}");
-    let waiting = sandbox.command(["wait"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let waiting = sandbox.command(["wait"]).stdout(Stdio::piped()).spawn().unwrap();
     let (pid, sandbox_of_status) = (waiting.id(), &sandbox);
     // It is a client by then, or it finds no run; both end.
     answer(sandbox_of_status, &["status"], 0);
@@ -228,6 +228,24 @@ fn a_killed_child_and_a_save_during_a_stop_keep_nobody_waiting() {
         sandbox.write("app.txt", round.to_string());
         answer(&sandbox, &["wait"], 0);
         assert_eq!(request(port), round.to_string(), "{}", session.account());
+    }
+    session.stop().assert_code(143);
+}
+
+#[test]
+fn more_clients_than_a_run_serves_at_a_time_all_get_their_answer() {
+    let sandbox = Sandbox::new();
+    let command = ["--", "sh", "-c", "while [ ! -e go ]; do sleep 0.01; done; echo >&9; exec sleep 600"];
+    let mut session = sandbox.start(["-w", "app.txt", "--ready", "fd:9"].iter().chain(&command));
+    session.wait_armed(1);
+    let wait = || sandbox.command(["wait"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waiting: Vec<Child> = (0..50).map(|_| wait()).collect();
+    // Those for whom there is no room have been told so by then, or come later; all of them get an answer.
+    std::thread::sleep(Duration::from_secs(1));
+    sandbox.write("go", "");
+    for child in waiting {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", session.account());
     }
     session.stop().assert_code(143);
 }
