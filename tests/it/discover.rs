@@ -213,6 +213,41 @@ fn what_the_command_writes_does_not_restart_it_and_what_somebody_else_writes_the
 }
 
 #[test]
+fn what_the_command_writes_through_a_link_to_a_directory_is_its_own_where_it_really_lies() {
+    for mode in ["add", "only"] {
+        let sandbox = Sandbox::new();
+        let beside = sandbox.beside().to_owned();
+        for (real, link) in
+            [(sandbox.path("rel/1"), sandbox.path("current")), (beside.join("out/1"), beside.join("out/now"))]
+        {
+            fs::create_dir_all(&real).unwrap();
+            symlink(&real, link).unwrap();
+        }
+        let at = |place: &str| {
+            format!(
+                "echo $$ > {place}/x.tmp; mv {place}/x.tmp {place}/x.txt; cat {place}/x.txt; echo $$ >> {place}/notes.txt; \
+                 cat {place}/notes.txt; rm -f {place}/new.txt; cat {place}/new.txt; echo > {place}/new.txt; ln -sf x.txt {place}/link.txt; \
+                 exec 3> {place}/log.$$; mv {place}/log.$$ {place}/log.txt; exec 3>&-; cat {place}/log.txt {place}/link.txt;"
+            )
+        };
+        let writes = at("current") + &at("../out/now");
+        sandbox.write("fence.py", "x");
+        let mut session = shell(&sandbox, &["--discover", mode], &format!("cat fence.py; {writes}"), &writes);
+        for generation in 2..=3 {
+            for _ in 0..3 {
+                go(&sandbox, &session);
+            }
+            save(&sandbox, &mut session, &sandbox.path("fence.py"), generation);
+        }
+        // By hand: told by both of its names.
+        sandbox.write("rel/1/x.txt", "by hand");
+        let started = session.wait_armed(4);
+        assert!(names(&started).iter().all(|name| name == "x.txt"), "{}", session.account());
+        session.stop();
+    }
+}
+
+#[test]
 fn what_a_literal_name_asks_for_counts_although_the_command_writes_it() {
     let sandbox = Sandbox::new();
     let mut session =
