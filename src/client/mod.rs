@@ -5,12 +5,12 @@ mod find;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use self::conversation::{Conversation, Heard};
 use self::find::{Choice, Chosen};
-use crate::control::{Answer, Outcome, PROTOCOL, Request, State, Status, Waited, in_words, line};
+use crate::control::{Answer, Greeting, Outcome, PROTOCOL, Request, State, Status, Waited, in_words, line};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
@@ -167,6 +167,35 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
         }),
         Answer::Explain { counts: false, .. } => Ok(ExitCode::NOT_WATCHED),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What a run says of a path.
+#[derive(Debug)]
+pub struct Explained {
+    /// The pid of its supervisor.
+    pub pid: i32,
+    /// Its command.
+    pub command: String,
+    /// Whether a change would count.
+    pub counts: bool,
+    /// That, and why.
+    pub message: String,
+}
+
+/// What the run of this directory says of a path, if there is one and no other, and it answers.
+pub fn explained(path: &Path, directory: &Path, environment: &Environment) -> Option<Explained> {
+    let choice = Choice { name: None, pid: None, directory: directory.to_owned(), by_environment: false };
+    let Chosen::One(mut run) = find::choose(&choice, environment, Instant::now() + GREETING) else { return None };
+    let Greeting { protocol, pid, command, .. } = run.conversation.greeting.clone();
+    if protocol != PROTOCOL {
+        return None;
+    }
+    // It may need a walk over a large tree.
+    let Heard::Line(answer) = run.conversation.ask(&Request::explain(path), None) else { return None };
+    match serde_json::from_str(&answer) {
+        Ok(Answer::Explain { counts, message }) => Some(Explained { pid, command, counts, message }),
+        _ => None,
     }
 }
 

@@ -429,6 +429,32 @@ fn a_run_that_is_asked_knows_what_its_command_has_read_and_written() {
 }
 
 #[test]
+fn without_another_option_the_run_of_the_directory_is_asked_and_else_only_the_options_are() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+    let asked = |options: &[&str], code: i32, parts: &[&str]| {
+        let output = ask(&sandbox, &[options, &["--explain", "../lib.txt"]].concat());
+        let [said, beside] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(output.status.code(), Some(code), "{said}{beside}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        parts.iter().for_each(|part| assert!((said.clone() + &beside).contains(part), "{part}: {said}{beside}"));
+        beside
+    };
+    asked(&[], 1, &["does nothing", "no run was asked", "--print-watched"]);
+    let mut session = shell(&sandbox, &[], "cat ../lib.txt > out.txt", "");
+    explained(&sandbox, &session, "../lib.txt", &["read by cat (pid "]);
+    let pid = session.pid().to_string();
+    asked(&[], 0, &["leads to a restart: read by cat (pid ", " s after the start", "the run with pid", &pid]);
+    // These would be other runs.
+    asked(&["--no-ignore"], 1, &["does nothing", "no run was asked"]);
+    assert_eq!(asked(&["-w", "*.py"], 1, &["does nothing"]), "", "nothing would be traced");
+    save(&sandbox, &mut session, &sandbox.beside().join("lib.txt"), 2);
+    asked(&[], 0, &["leads to a restart: read by cat (pid "]);
+    session.stop();
+    asked(&[], 1, &["no run was asked"]);
+}
+
+#[test]
 fn what_a_preparation_reads_counts_and_what_it_writes_leads_to_nothing() {
     let sandbox = Sandbox::new();
     let elsewhere = sandbox.beside().join("lib.in");
