@@ -15,7 +15,6 @@ use crate::exit_code::CommandStatus;
 use crate::generation::Generation;
 use crate::listen;
 use crate::os::fd::pipe;
-use crate::os::fs::same_file;
 use crate::os::process::{Harvest, own_pid, reap, was_stopped};
 use crate::os::signals::{Dispositions, Signal, is_out_of_reach, send, send_to_group};
 use crate::os::spawn::{Executable, Failure, Group, LISTEN_PID, Step, spawn};
@@ -52,11 +51,8 @@ impl Variables {
         supervisor: i32,
         notify_socket: Option<String>,
     ) -> Variables {
-        // As `cd` would set it: the name that the user gave, as long as it leads to this directory.
-        let (named, directory) = (&config.named_directory, &config.directory);
-        let shown = if named == directory || same_file(named, directory) { named } else { directory };
         let own: [(&str, Option<OsString>); 4] = [
-            ("PWD", Some(shown.into())),
+            ("PWD", Some(config.shown_directory().into())),
             // Where there is none, one of a reloadrun around this one must not be taken for ours.
             ("RELOADRUN_LOCKFILE", lockfile.map(OsString::from)),
             ("RELOADRUN_GENERATION", Some(generation.to_string().into())),

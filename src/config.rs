@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::address::Listen;
 use crate::environment::Environment;
+use crate::os::fs::same_file;
 use crate::os::signals::Signal;
 use crate::pattern::Pattern;
 use crate::probe::Probe;
@@ -110,6 +111,12 @@ impl Config {
     /// The words of the command; none where there is none.
     pub fn words(&self) -> &[OsString] {
         self.command.as_deref().unwrap_or_default()
+    }
+
+    /// What PWD is to say, as `cd` would set it: the name that the user gave, as long as it leads to this directory.
+    pub fn shown_directory(&self) -> &Path {
+        let (named, directory) = (&self.named_directory, &self.directory);
+        if named == directory || same_file(named, directory) { named } else { directory }
     }
 
     /// The caller's variables, and those of the env files that the caller does not have.

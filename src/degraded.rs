@@ -149,6 +149,8 @@ pub enum Degraded {
     HiddenProcesses,
     /// Processes cannot be found by their parents.
     NoProc,
+    /// Orphaned processes become children of init.
+    NoSubreaper,
     /// The command is not traced.
     Untraced { why: String },
     /// The trace has missed something.
@@ -236,6 +238,7 @@ impl Degraded {
             Degraded::SurvivedKill { .. } => "survived_kill",
             Degraded::HiddenProcesses => "hidden_processes",
             Degraded::NoProc => "no_proc",
+            Degraded::NoSubreaper => "no_subreaper",
             Degraded::Untraced { .. } => "untraced",
             Degraded::TraceGap { .. } => "trace_gap",
             Degraded::NeedsRights { .. } => "needs_rights",
@@ -440,6 +443,9 @@ impl fmt::Display for Degraded {
             Degraded::HiddenProcesses => f.write_str("processes that /proc does not show were left running"),
             Degraded::NoProc => f.write_str(
                 "there is no /proc here, so processes that leave the command's process group cannot be found; mount it",
+            ),
+            Degraded::NoSubreaper => f.write_str(
+                "the system does not give orphaned processes to reloadrun, as under QEMU's emulation of another processor; what the command sets aside by a double fork may be left running",
             ),
             Degraded::Untraced { why } => write!(
                 f,

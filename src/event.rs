@@ -157,8 +157,15 @@ pub enum What {
     },
     /// The command is ready (`--ready`).
     Ready {
-        /// So long after its start, milliseconds.
+        /// So long after its start, or after [`What::Reloading`], milliseconds.
         after_ms: f64,
+        /// Whether it was ready before.
+        reload: bool,
+    },
+    /// The command says that it reloads (`--ready notify`). It is not ready until it says so.
+    Reloading {
+        /// The signal for a change that it answers with that.
+        signal: Option<Signal>,
     },
     /// What the command says that it is doing, on its way to being ready.
     Status {
@@ -431,6 +438,7 @@ impl What {
             What::Exited { .. } => "exited",
             What::MainProcess { .. } => "main_process",
             What::Ready { .. } => "ready",
+            What::Reloading { .. } => "reloading",
             What::Status { .. } => "status",
             What::Waiting(_) => "waiting",
             What::Paused => "paused",

@@ -264,17 +264,16 @@ impl Pulse {
     pub fn look(&mut self) -> bool {
         // Without a file there is no heartbeat; the pipes still show the supervisor's death.
         let Some(felt) = &self.felt else { return true };
-        let beat = felt.beat();
+        let (beat, supervisor) = (felt.beat(), self.supervisor);
         // A debugger, or a SIGSTOP to the supervisor alone: it is stopped, not dead.
-        let stopped = Process::of(self.supervisor).is_some_and(|process| process.is_stopped());
-        self.count(beat, stopped)
+        self.count(beat, || Process::of(supervisor).is_some_and(|process| process.is_stopped()))
     }
 
-    fn count(&mut self, beat: Option<i64>, stopped: bool) -> bool {
+    fn count(&mut self, beat: Option<i64>, is_stopped: impl FnOnce() -> bool) -> bool {
         if beat.is_some() && beat != self.last {
             self.last = beat;
             self.missed = 0;
-        } else if !stopped {
+        } else if !is_stopped() {
             self.missed += 1;
         }
         self.missed < self.limit
@@ -296,7 +295,7 @@ mod tests {
     fn any_new_time_is_a_beat_also_an_earlier_one() {
         let mut pulse = pulse(1000);
         for beat in [5, 6, 3, 100, 99, 1_000_000, 0] {
-            assert!(pulse.count(Some(beat), false), "a clock that was set does not look like a dead supervisor");
+            assert!(pulse.count(Some(beat), || false), "a clock that was set does not look like a dead supervisor");
         }
     }
 
@@ -304,11 +303,11 @@ mod tests {
     fn five_seconds_of_looks_without_a_beat_mean_a_dead_supervisor() {
         for (interval, looks) in [(1000, 5), (100, 50), (10_000, 5)] {
             let mut pulse = pulse(interval);
-            assert!(pulse.count(Some(1), false));
+            assert!(pulse.count(Some(1), || false));
             for look in 1..looks {
-                assert!(pulse.count(Some(1), false), "look {look} of {looks}");
+                assert!(pulse.count(Some(1), || false), "look {look} of {looks}");
             }
-            assert!(!pulse.count(Some(1), false));
+            assert!(!pulse.count(Some(1), || false));
         }
     }
 
@@ -316,14 +315,14 @@ mod tests {
     fn a_stopped_supervisor_does_not_count_as_dead() {
         let mut pulse = pulse(1000);
         for _ in 0..1000 {
-            assert!(pulse.count(Some(1), true));
+            assert!(pulse.count(Some(1), || true));
         }
     }
 
     #[test]
     fn a_file_that_cannot_be_read_counts_as_a_missed_beat() {
         let mut pulse = pulse(1000);
-        assert!((0..5).map(|_| pulse.count(None, false)).any(|alive| !alive));
+        assert!((0..5).map(|_| pulse.count(None, || false)).any(|alive| !alive));
     }
 
     #[test]

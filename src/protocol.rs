@@ -135,9 +135,16 @@ pub enum Report {
         pid: i32,
     },
     /// The command is ready.
-    Ready {
-        /// So long after its start.
-        after: Duration,
+    Ready(Ready),
+    /// The command says that it reloads, and is not ready until it says so.
+    Reloading {
+        /// For the signal of this number: of the changes that were reported as [`Response::Signal`], counted from 1.
+        answers: Option<u64>,
+    },
+    /// The command does not say what it does about a signal for a change.
+    Unanswered {
+        /// Its number.
+        number: u64,
     },
     /// This child watches no more: the next one may start beside it.
     HandedOver {
@@ -321,6 +328,24 @@ pub enum Report {
         /// What is left to do.
         carried: Carried,
     },
+}
+
+/// A command that is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// So long after its start, or after it said that it reloads.
+    pub after: Duration,
+    /// Whether it was ready before.
+    pub reload: bool,
+    /// It has taken up what the signal of this number was for, and those before it.
+    pub answers: Option<u64>,
+}
+
+impl Ready {
+    /// For the first time.
+    pub fn at_start(after: Duration) -> Ready {
+        Ready { after, reload: false, answers: None }
+    }
 }
 
 /// What a child did about a change.

@@ -1,24 +1,24 @@
 //! How long a save, a start and doing nothing take: reloadrun against the least that restarts a command
 //! (`tests/probe/floor.rs`) and against other programs. `docs/benchmarks.md` says what each row means.
 
-mod contender;
-mod machine;
 mod rows;
-mod sample;
-mod stamps;
+#[allow(dead_code, reason = "another benchmark uses the rest")]
+#[path = "../shared/mod.rs"]
+mod shared;
 mod table;
-mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use contender::Contender;
-use machine::Load;
 use rows::{Bench, Counts};
-use stamps::StampProgram;
+use shared::contender::Contender;
+use shared::machine::Load;
+use shared::stamps::StampProgram;
+use shared::tree::Tree;
+use shared::{Result, circumstances, tell};
 use table::Table;
-use tempfile::TempDir;
-use tree::Tree;
+
+const PEERS: [&str; 4] = ["watchexec", "entr", "nodemon", "watchfiles"];
 
 const GROUPS: [&str; 6] = ["save", "start", "edit", "burst", "large", "idle"];
 
@@ -33,8 +33,6 @@ Groups: save, start, edit, burst, large, idle; all of them if none is given.
   --check          exit 1 if a goal is missed by more than twice
   --keep           keep the large tree in the temporary directory and use it again
   --write          put this run into docs/benchmarks.md";
-
-type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
     match Options::of_process().and_then(|options| run(&options)) {
@@ -52,12 +50,12 @@ fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if options.peers {
-        Contender::how_to_get_peers().iter().for_each(|sentence| println!("{sentence}"));
+        Contender::how_to_get_peers(&PEERS).iter().for_each(|sentence| println!("{sentence}"));
     }
     let stamp = StampProgram::build()?;
     let mut contenders = vec![Contender::floor(), Contender::reloadrun()];
     contenders.extend(options.against.as_deref().map(Contender::other_build));
-    contenders.extend(Contender::peers());
+    contenders.extend(Contender::peers(&PEERS));
     let counts = if options.quick { Counts::QUICK } else { Counts::FULL };
     let mut load = Load::default();
     let mut table = Table::begin();
@@ -98,16 +96,8 @@ fn run(options: &Options) -> Result<ExitCode> {
 
 /// When, on what and how, for whoever reads the table later.
 fn about(stamp: &StampProgram, load: &Load, quick: bool) -> String {
-    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let linked = if stamp.is_static { "statically" } else { "dynamically: the loader is measured too" };
     let quick = if quick { " A quick run: few samples, and a tenth of the large tree." } else { "" };
-    let (busy, _) = load.shown();
-    format!(
-        "{}, Linux {}, {cores} cores. The command is linked {linked}.{quick} {busy}",
-        now.split('T').next().unwrap_or(&now),
-        machine::kernel(),
-    )
+    format!("{}{quick} {}", circumstances(stamp), load.shown().0)
 }
 
 /// What was asked for on the command line.
@@ -151,14 +141,4 @@ impl Options {
     fn wants_any(&self, groups: &[&str]) -> bool {
         self.groups.is_empty() || self.groups.iter().any(|wanted| groups.contains(&wanted.as_str()))
     }
-}
-
-/// Turns an I/O error into a sentence: "cannot `verb` `path`: ...".
-fn tell<T>(verb: &str, path: &Path, result: std::io::Result<T>) -> Result<T> {
-    result.map_err(|error| format!("cannot {verb} {}: {error}", path.display()))
-}
-
-/// A directory of our own, removed when dropped.
-fn temporary() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("reloadrun-bench-").tempdir().map_err(|error| error.to_string())
 }

@@ -1,27 +1,22 @@
 //! What is measured. All contenders take turns in one run.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::contender::{Contender, DEADLINE, Running};
-use crate::machine::{Cost, proportional_set};
-use crate::sample::Sample;
-use crate::stamps::{StampProgram, Stamps, monotonic_ns};
+use crate::shared::contender::{Contender, DEADLINE};
+use crate::shared::machine::{Cost, proportional_set};
+use crate::shared::sample::Sample;
+use crate::shared::stamps::{StampProgram, Stamps, monotonic_ns};
+use crate::shared::tree::{Save, Tree};
+use crate::shared::watched::{PATIENCE, REST, Watched};
+use crate::shared::{Result, in_turn};
 use crate::table::{Goal, Table};
-use crate::tree::{BURST, Save, Tree};
-use crate::{Result, tell};
 
-/// Between two measurements, so that each finds its system idle.
-const REST: Duration = Duration::from_millis(60);
 /// More saves in a row, each within 2 s of a start, would be damped from the 61st on.
 const SERIES: usize = 40;
 /// Longer than the 2 s that end a series.
 const QUIET: Duration = Duration::from_millis(2500);
-/// A peer that has not started its command by then has lost the save.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// No start follows a burst after this long.
 const AFTER_BURST: Duration = Duration::from_millis(1500);
-const BURST_TAKES: Duration = Duration::from_millis(200);
 /// From the moment that all is watched to the first look at what idling costs.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -74,11 +69,6 @@ type Samples = Vec<(String, Sample)>;
 
 fn samples(contenders: &[Contender]) -> Samples {
     contenders.iter().map(|contender| (contender.name.clone(), Sample::default())).collect()
-}
-
-/// All of them, each time with another one first: the one before leaves its traces in the caches.
-fn in_turn(count: usize, round: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |index| (index + round) % count)
 }
 
 impl Bench<'_> {
@@ -161,18 +151,11 @@ impl Bench<'_> {
             let mut watched = Watched::by(contender, &tree, self.stamp, false)?;
             for round in 0..self.counts.bursts {
                 std::thread::sleep(QUIET);
-                let content = vec![b'x'; 3000 + round];
-                let began = Instant::now();
-                for number in 0..BURST {
-                    let due = BURST_TAKES.mul_f64(number as f64 / BURST as f64);
-                    std::thread::sleep(due.saturating_sub(began.elapsed()));
-                    let file = tree.of_burst(number);
-                    tell("write", &file, fs::write(&file, &content))?;
-                }
-                let after = monotonic_ns();
+                let length = 3000 + i64::try_from(round).unwrap_or(0);
+                let after = tree.burst(length)?;
                 let stamps = watched.stamps.until_quiet(AFTER_BURST)?;
                 restarts[index].1.add(stamps.len() as f64);
-                let last = stamps.last().filter(|stamp| stamp.length == content.len() as i64);
+                let last = stamps.last().filter(|stamp| stamp.length == length);
                 times[index].1.add_time(last.map(|stamp| stamp.at - after));
             }
         }
@@ -213,73 +196,21 @@ impl Bench<'_> {
         let running: Vec<Vec<i32>> = watched.iter().map(|watched| watched.running.processes(self.stamp)).collect();
         let before = running.iter().map(|processes| Cost::of(processes)).collect::<Result<Vec<_>>>()?;
         std::thread::sleep(self.counts.idle);
-        let [mut cpu, mut switches, mut memory] = [(); 3].map(|()| Samples::new());
+        let [mut cpu, mut switches, mut memory, mut files] = [(); 4].map(|()| Samples::new());
         for ((contender, processes), before) in self.contenders.iter().zip(&running).zip(before) {
             let after = Cost::of(processes)?;
             let row = |value: f64| (contender.name.clone(), Sample::of(value));
             cpu.push(row((after.cpu_ns - before.cpu_ns) as f64 / 1e6));
             switches.push(row((after.switches - before.switches) as f64));
-            memory.push(row(proportional_set(processes)?));
+            memory.push(row(proportional_set(processes, "Pss:")?));
+            files.push(row(proportional_set(processes, "Pss_File:")?));
         }
         let seconds = self.counts.idle.as_secs_f64();
         let what = format!("idle {seconds:.0} s, {}", tree.size);
         self.table.add(&format!("{what}: CPU"), " ms", Goal::AtMost(seconds / 6.0), &cpu);
         self.table.add("the same: context switches", "", Goal::AtMost(2.0 * seconds), &switches);
         self.table.add("the same: memory (PSS)", " MiB", Goal::AtMost(most_mebibytes), &memory);
-        Ok(())
-    }
-}
-
-/// A tree that a contender watches, to be saved to.
-struct Watched<'a> {
-    contender: &'a Contender,
-    tree: &'a Tree,
-    running: Running,
-    stamps: Stamps,
-    /// Of the file that is saved. Every save has another, so that a stamp tells which one its command has seen.
-    length: i64,
-    /// Starts more than saves.
-    extra: usize,
-    /// From each start of the command until everything is watched, as reloadrun tells it.
-    armings: Vec<i64>,
-}
-
-impl<'a> Watched<'a> {
-    fn by(contender: &'a Contender, tree: &'a Tree, stamp: &StampProgram, tells: bool) -> Result<Watched<'a>> {
-        let mut stamps = Stamps::new()?;
-        let before = monotonic_ns();
-        let running = contender.start(tree, stamp, &stamps, tells)?;
-        if stamps.first(DEADLINE, |_| true)?.is_none() {
-            return Err(format!("{} has not started the command", contender.name));
-        }
-        let mut watched = Watched { contender, tree, running, stamps, length: 1000, extra: 0, armings: Vec::new() };
-        watched.rest(before)?;
-        if contender.is_peer() {
-            // They do not tell when they are ready.
-            std::thread::sleep(DEADLINE / 10);
-        }
-        Ok(watched)
-    }
-
-    /// Saves, and gives the nanoseconds until the first start of a command that sees the whole save.
-    fn save(&mut self, how: Save) -> Result<Option<i64>> {
-        self.length += 1;
-        let length = self.length;
-        self.extra += self.stamps.read()?.len();
-        let before = self.tree.save(how, length)?;
-        let patience = if self.contender.is_peer() { PATIENCE } else { DEADLINE };
-        let stamp = self.stamps.first(patience, |stamp| stamp.length == length)?;
-        if stamp.is_none() && !self.contender.is_peer() {
-            return Err(format!("{} has lost a save", self.contender.name));
-        }
-        self.rest(before)?;
-        Ok(stamp.map(|stamp| stamp.at - before))
-    }
-
-    /// Until everything is watched again, if that is told, and then a little.
-    fn rest(&mut self, before: i64) -> Result<()> {
-        self.armings.extend(self.running.wait_armed(before)?);
-        std::thread::sleep(REST);
+        self.table.add("of that, pages of its program and of files", " MiB", Goal::None, &files);
         Ok(())
     }
 }

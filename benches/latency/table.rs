@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::sample::Sample;
-use crate::{Result, tell};
+use crate::shared::contender::OURS;
+use crate::shared::sample::Sample;
+use crate::shared::{Result, write_between};
 
 /// What a row of reloadrun is to come to. The first sample of a group of rows is what it is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +42,6 @@ impl Goal {
         }
     }
 }
-
-/// The name of the contender that has goals.
-pub const OURS: &str = "reloadrun";
 
 struct Row {
     what: String,
@@ -119,9 +117,6 @@ impl Table {
         const BEGIN: &str =
             "<!-- The rest of this section is written by `cargo bench --bench latency -- --write`. -->\n";
         const END: &str = "<!-- The end of what is written. -->\n";
-        let text = tell("read", document, std::fs::read_to_string(document))?;
-        let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let (before, after) = parts.ok_or_else(|| format!("{} has no place for a run", document.display()))?;
         let mut run = format!("\n{about}\n\n| what | who | median | p95 | times the first | goal | |\n");
         run.push_str("|---|---|---:|---:|---:|---|---|\n");
         for row in &self.rows {
@@ -131,6 +126,6 @@ impl Table {
         for note in &self.notes {
             let _ = writeln!(run, "- {note}");
         }
-        tell("write", document, std::fs::write(document, [before, BEGIN, &run, END, after].concat()))
+        write_between(document, [BEGIN, END], &run)
     }
 }

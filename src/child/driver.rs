@@ -116,6 +116,8 @@ struct Driver<'a> {
     ended: Arc<OnceLock<Instant>>,
     /// Who asks whether the command is ready, until it ends or is stopped.
     asking: Option<Asking>,
+    /// How many signals for changes there were.
+    signals: u64,
 }
 
 impl<'a> Driver<'a> {
@@ -202,6 +204,7 @@ impl<'a> Driver<'a> {
             unsent: Vec::new(),
             ended: Arc::default(),
             asking: None,
+            signals: 0,
             pause: pause.clone(),
             watcher: Some(watcher.clone()),
             door,
@@ -444,9 +447,10 @@ impl<'a> Driver<'a> {
                 Action::Pause(on) => self.pause.set(on),
                 Action::SignalChange => {
                     if let OnChange::Signal(signal) = self.config.on_change {
+                        self.signals += 1;
                         match self.pid_file.is_some() {
                             true => follow.extend(self.signal_main()),
-                            false => reports.extend(self.signal(Some(signal))),
+                            false => reports.extend(self.signal_for_change(signal)),
                         }
                     }
                     self.tell_digest();
@@ -532,7 +536,7 @@ impl<'a> Driver<'a> {
                 }
                 main_process::Output::Deliver => {
                     if let OnChange::Signal(signal) = self.config.on_change
-                        && let Some(refused) = self.signal(Some(signal))
+                        && let Some(refused) = self.signal_for_change(signal)
                     {
                         self.report(&[refused]);
                     }
@@ -602,6 +606,13 @@ impl<'a> Driver<'a> {
             inputs.extend(self.follow(main_process::Input::TreeGone));
         }
         inputs
+    }
+
+    fn signal_for_change(&self, signal: Signal) -> Option<Report> {
+        if let Some(asking) = &self.asking {
+            asking.expect_answer(self.signals);
+        }
+        self.signal(Some(signal))
     }
 
     fn signal(&self, signal: Option<Signal>) -> Option<Report> {

@@ -1,7 +1,7 @@
 //! Which pending changes wait, because restarts follow each other too fast. Pure: time is an argument.
 //!
 //! The command runs on meanwhile, and what else the series changes waits with them. A change that does not belong to the
-//! series lets everything pass at once.
+//! series lets everything pass at once. So does `reloadrun wait`: a series that nobody wants has nobody who waits for it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,8 +87,9 @@ impl Hold {
         Hold { queues, running, ..self }
     }
 
-    /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself.
-    pub fn until(&mut self, settler: &Settler, ended: Option<Instant>, now: Instant) -> Option<Instant> {
+    /// Until when all that is pending waits; `None` if it need not. `ended` is when the command ended by itself. `awaited` says
+    /// whether somebody waits for what comes of it.
+    pub fn until(&mut self, settler: &Settler, ended: Option<Instant>, awaited: bool, now: Instant) -> Option<Instant> {
         let Some(last) = settler.last() else {
             self.pending = None;
             return None;
@@ -101,7 +102,8 @@ impl Hold {
         let quiet = ended.map(|ended| last.saturating_duration_since(ended.max(pending.last)));
         pending.quiet = pending.quiet.max(quiet.unwrap_or_default());
         pending.last = last;
-        let at_once = pending.quiet > SOON || self.signals && ended.is_none() || self.preparing.load(Ordering::Relaxed);
+        let is_free = self.signals && ended.is_none() || self.preparing.load(Ordering::Relaxed);
+        let at_once = pending.quiet > SOON || awaited || is_free;
         let wait = if at_once { None } else { self.damping.wait(settler.changes()) };
         if wait.is_none() && pending.waits {
             pending.noticed = now;

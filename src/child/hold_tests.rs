@@ -20,6 +20,7 @@ struct Bench {
     settler: Settler,
     start: Instant,
     ended: Option<Instant>,
+    awaited: bool,
 }
 
 impl Bench {
@@ -29,7 +30,13 @@ impl Bench {
             damping.restart(&ChangeSet::new([change(&format!("/out/{number}"), ChangeKind::Created)]), Duration::ZERO);
         }
         let start = Instant::now();
-        Bench { hold: Hold::new(damping, false, start), settler: Settler::new(millis(100)), start, ended: None }
+        Bench {
+            hold: Hold::new(damping, false, start),
+            settler: Settler::new(millis(100)),
+            start,
+            ended: None,
+            awaited: false,
+        }
     }
 
     /// At this time a file changes; until when does all that is pending wait, counted from the start?
@@ -39,7 +46,7 @@ impl Bench {
     }
 
     fn until(&mut self, at: u64) -> Option<u128> {
-        let until = self.hold.until(&self.settler, self.ended, self.start + millis(at));
+        let until = self.hold.until(&self.settler, self.ended, self.awaited, self.start + millis(at));
         until.map(|until| until.duration_since(self.start).as_millis())
     }
 
@@ -48,6 +55,18 @@ impl Bench {
         let passed = self.hold.pass(&ChangeSet::default(), self.start + millis(at));
         (passed.noticed.duration_since(self.start).as_millis(), passed.quiet.as_millis())
     }
+}
+
+#[test]
+fn whoever_waits_for_them_does_not_wait_for_the_series_but_for_the_jitter() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.push(300, "/out/new", ChangeKind::Created), Some(4300));
+    bench.awaited = true;
+    assert_eq!(bench.until(1000), None);
+    assert_eq!(bench.pass(1001), (1000, 300));
+    let mut bench = Bench::new();
+    (bench.hold, bench.awaited) = (bench.hold.spread(millis(3000)), true);
+    assert_eq!(bench.push(300, "/out/new", ChangeKind::Created), Some(3300));
 }
 
 #[test]

@@ -168,13 +168,15 @@ impl Machine {
             Input::Suspended { .. } => {}
             Input::Undelivered => self.signals.undelivered(),
             Input::TreeGone => self.gone(now, &mut actions),
-            Input::Ready(after) => {
-                // What is told while the command is ended comes too late.
-                if matches!(self.state, State::Running) {
-                    self.ready = true;
-                    actions.push(Action::Report(Report::Ready { after }));
-                }
+            // What is told while the command is ended comes too late.
+            Input::Ready(_) | Input::Reloading { .. } if !matches!(self.state, State::Running) => {}
+            Input::Ready(ready) => {
+                self.ready = true;
+                actions.push(Action::Report(Report::Ready(ready)));
             }
+            // It has come up once, and serves on as far as anyone knows.
+            Input::Reloading { answers } => actions.push(Action::Report(Report::Reloading { answers })),
+            Input::Unanswered(number) => actions.push(Action::Report(Report::Unanswered { number })),
             Input::HandedOver { whole } => {
                 actions.push(Action::Report(Report::HandedOver { whole, carried: self.carried() }));
             }

@@ -6,11 +6,11 @@ use crate::child::machine::Machine;
 use crate::child::step::{Action, Input};
 use crate::config::{OnChange, OnExit};
 use crate::exit_code::{ChildEnd, CommandStatus};
-use crate::protocol::{Directive, Report, Response, StopReason};
+use crate::protocol::{Directive, Ready, Report, Response, StopReason};
 use crate::stop::StopAction;
 use std::time::{Duration, Instant};
 
-const AFTER: Duration = Duration::from_millis(5);
+const READY: Ready = Ready { after: Duration::from_millis(5), reload: false, answers: None };
 
 fn running() -> (Machine, Instant) {
     let now = Instant::now();
@@ -21,7 +21,7 @@ fn running() -> (Machine, Instant) {
 
 fn ready() -> (Machine, Instant) {
     let (mut machine, now) = running();
-    assert_eq!(machine.step(Input::Ready(AFTER), now), [Action::Report(Report::Ready { after: AFTER })]);
+    assert_eq!(machine.step(Input::Ready(READY), now), [Action::Report(Report::Ready(READY))]);
     (machine, now)
 }
 
@@ -48,7 +48,7 @@ fn a_ready_command_runs_on_at_a_change_and_the_watching_is_handed_over_with_all_
 fn a_command_that_is_not_ready_is_stopped_for_a_change() {
     let (mut machine, now) = running();
     assert_eq!(machine.step(Input::Certain, now)[0], Action::Stop(StopAction::AskGroup));
-    assert_eq!(machine.step(Input::Ready(AFTER), now), [], "too late");
+    assert_eq!(machine.step(Input::Ready(READY), now), [], "too late");
     assert_eq!(machine.step(settled(set(false)), now)[0], changed(Response::Restart));
     assert_eq!(machine.step(Input::TreeGone, now).last(), Some(&Action::Leave(ChildEnd::Reload)));
 }

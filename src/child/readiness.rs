@@ -49,7 +49,9 @@ pub fn start(
         spawn(&executable, Group::Own, None, &dispositions).map_err(|failure| os::reason(failure.errno))
     });
     prober.start(start_probe, move |news| match news {
-        News::Ready(after) => voice.input(Input::Ready(after)),
+        News::Ready(ready) => voice.input(Input::Ready(ready)),
+        News::Reloading { answers } => voice.input(Input::Reloading { answers }),
+        News::Unanswered(number) => voice.input(Input::Unanswered(number)),
         News::Status(message) => voice.report(Report::Status { message }),
         News::Degraded(degraded) => voice.report(Report::Degraded(degraded)),
     })

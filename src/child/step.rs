@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::job;
 use crate::change::ChangeSet;
 use crate::exit_code::{ChildEnd, CommandStatus};
-use crate::protocol::{Directive, Report};
+use crate::protocol::{Directive, Ready, Report};
 use crate::stop::StopAction;
 use crate::watch::Mark;
 
@@ -46,10 +46,17 @@ pub enum Input {
     },
     /// The signal for the last change has reached nobody, and the command has ended.
     Undelivered,
+    /// The command does not say what it does about the signal of this number.
+    Unanswered(u64),
     /// Nothing is left of the command's tree.
     TreeGone,
-    /// The command is ready, so long after its start.
-    Ready(Duration),
+    /// The command is ready.
+    Ready(Ready),
+    /// It says that it reloads, and is not ready until it says so.
+    Reloading {
+        /// For the signal of this number.
+        answers: Option<u64>,
+    },
     /// The watching has ended here, and everything that was noticed before has been told.
     HandedOver {
         /// Whether the next child may take over without a walk.

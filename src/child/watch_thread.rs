@@ -177,7 +177,7 @@ impl WatchThread {
             // Its end rings the bell.
             return Some(now + LONG);
         }
-        let until = self.hold.until(watcher.settler(), self.ended.get().copied(), now);
+        let until = self.hold.until(watcher.settler(), self.ended.get().copied(), watcher.is_awaited(), now);
         if let Some(delay) = self.hold.postponed(now) {
             let path =
                 watcher.settler().changes().next().map(|change| change.path.display().to_string()).unwrap_or_default();

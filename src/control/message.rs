@@ -184,6 +184,9 @@ pub struct Status {
     pub for_ms: f64,
     /// Whether the command is ready; `null` where that cannot be known.
     pub ready: Option<bool>,
+    /// Whether the command says that it reloads; it is not ready meanwhile.
+    #[serde(default)]
+    pub reloading: bool,
     /// Whether a command serves: it is ready, or it runs and nothing was asked for that could show whether it is ready. With
     /// `--overlap` it may be the one before.
     pub serving: bool,

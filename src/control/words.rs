@@ -32,6 +32,7 @@ pub fn state_in_words(status: &Status) -> String {
     };
     match status.ready {
         Some(true) => first += ", ready",
+        Some(false) if status.reloading => first += ", reloading",
         Some(false) => first += ", not ready yet",
         None => {}
     }

@@ -9,7 +9,7 @@ use crate::environment::Environment;
 const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// What the system installed. It changes by an update, which restarts nothing.
-const SYSTEM: [&str; 16] = [
+const SYSTEM: [&str; 15] = [
     "/usr",
     "/lib",
     "/lib32",
@@ -18,7 +18,6 @@ const SYSTEM: [&str; 16] = [
     "/bin",
     "/sbin",
     "/etc",
-    "/opt",
     "/var/lib",
     "/nix/store",
     "/snap",
@@ -29,7 +28,7 @@ const SYSTEM: [&str; 16] = [
 ];
 
 /// What people put there themselves, in spite of [`SYSTEM`].
-const OWN: [&str; 3] = ["/usr/local", "/usr/src", "/opt"];
+const OWN: [&str; 2] = ["/usr/local", "/usr/src"];
 
 /// Where packages of the command lie, which may be edited in place, in spite of all else.
 const PACKAGES: [&str; 2] = ["site-packages", "node_modules"];

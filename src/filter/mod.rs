@@ -357,6 +357,13 @@ impl Filter {
         }
     }
 
+    /// Everything has been walked: forgets what is cached for each directory. Ignore files are read again where they are needed.
+    pub fn let_go_of_rules(&self) {
+        if let Some(rules) = &self.rules {
+            rules.files.let_go();
+        }
+    }
+
     /// Tells whether a directory has ignore files, which a walk knows from its listing, so that none is looked for.
     pub fn enter(&self, directory: &Path, has_ignore_files: bool) {
         if let Some(rules) = &self.rules {

@@ -76,20 +76,29 @@ struct State {
     /// Files that influence the rules and are not in a watched directory.
     outside: BTreeMap<PathBuf, Option<Stamp>>,
     changes: Vec<RulesChanged>,
-    /// What another process knew; `None` where this process is the first.
+    /// What another process knew, or this one before it let go; `None` where this process is the first.
     before: Option<Before>,
     /// Flaws that were not returned yet.
     untold: Vec<Flaw>,
     told: HashSet<Flaw>,
 }
 
-/// What the process before this one knew, as long as this one has not looked itself.
+/// What was known before, as long as this process has not looked (again).
 #[derive(Debug, Default)]
 struct Before {
     /// How each ignore file looked.
     files: HashMap<PathBuf, Stamp>,
     /// The ignore files, and the `.git`s, that this process has looked at.
     seen: HashSet<PathBuf>,
+}
+
+impl State {
+    /// How each known ignore file looked.
+    fn looks(&self) -> impl Iterator<Item = (PathBuf, Stamp)> {
+        let read = self.files.values().filter_map(|file| Some((file.path.clone(), file.stamp?)));
+        let unread = self.before.iter().flat_map(|before| &before.files).map(|(path, stamp)| (path.clone(), *stamp));
+        unread.chain(read)
+    }
 }
 
 /// The cached facts about a directory.
@@ -148,9 +157,16 @@ impl IgnoreFiles {
     /// What is known, for a process that goes on with it.
     pub fn keep(&self) -> Kept {
         let state = self.lock();
-        let read = state.files.values().filter_map(|file| Some((file.path.clone(), file.stamp?)));
-        let unread = state.before.iter().flat_map(|before| &before.files).map(|(path, stamp)| (path.clone(), *stamp));
-        Kept::new(unread.chain(read), &state.outside, &state.repositories)
+        Kept::new(state.looks(), &state.outside, &state.repositories)
+    }
+
+    /// Everything was asked about, and little of it will be asked again: goes on as [`IgnoreFiles::resume`] does. What is cached
+    /// for each directory of a large tree would stay in memory for nothing.
+    pub fn let_go(&self) {
+        let mut state = self.lock();
+        let files = state.looks().collect();
+        state.before = Some(Before { files, seen: HashSet::new() });
+        (state.directories, state.files) = (HashMap::new(), HashMap::new());
     }
 
     /// Goes on with what another process knew. Nothing is read now; each ignore file is read when it is first needed, and if

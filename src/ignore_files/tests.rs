@@ -361,7 +361,7 @@ fn look_around_finds_changes_above_the_base() {
 }
 
 #[test]
-fn a_process_that_goes_on_finds_what_changed_in_between_whatever_it_is_asked_first() {
+fn a_process_that_goes_on_or_let_go_finds_what_changed_in_between_whatever_it_is_asked_first() {
     let start = [
         (".git/info/exclude", "e\n"),
         ("x/.gitignore", "a\n"),
@@ -387,7 +387,7 @@ fn a_process_that_goes_on_finds_what_changed_in_between_whatever_it_is_asked_fir
             Some("x/.gitignore:1: a"),
         ),
     ];
-    for generations in [1, 2] {
+    for generations in [0, 1, 2] {
         for asks_first in [true, false] {
             for (name, change, below, rule) in &cases {
                 let tree = Tree::with(&start);
@@ -395,6 +395,7 @@ fn a_process_that_goes_on_finds_what_changed_in_between_whatever_it_is_asked_fir
                 for path in ["x/y/a", "z/a"] {
                     tree.of(&files, path);
                 }
+                files.let_go();
                 // A generation in which nobody asks hands on what it was handed.
                 for _ in 0..generations {
                     let next = tree.files("");

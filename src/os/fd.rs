@@ -62,15 +62,16 @@ pub fn wait_ready<const N: usize>(
     }
 }
 
-/// Waits until one of these is ready, however many there are, or until the instant has come. An interrupted wait is an
-/// early return.
+/// Waits until one of these is ready, however many there are, or until the instant has come. Returns whether one may be
+/// ready. An interrupted wait is an early return.
 ///
 /// # Errors
 /// Those of ppoll(2); none is expected.
-pub fn wait_for_any(descriptors: &[(BorrowedFd<'_>, Wanted)], until: Instant) -> Result<(), Errno> {
+pub fn wait_for_any(descriptors: &[(BorrowedFd<'_>, Wanted)], until: Instant) -> Result<bool, Errno> {
     let mut polled: Vec<PollFd> = descriptors.iter().map(|&(descriptor, wanted)| poll_fd(descriptor, wanted)).collect();
     match ppoll(&mut polled, Some(time_left(until)), None) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Ok(count) => Ok(count > 0),
+        Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno),
     }
 }

@@ -10,6 +10,7 @@ pub mod fs;
 pub mod handed_over;
 pub mod hosts;
 pub mod inotify;
+pub mod lease;
 pub mod listeners;
 pub mod local;
 pub mod lock;

@@ -42,7 +42,7 @@ fn threads() -> usize {
 /// instead of init's.
 ///
 /// # Errors
-/// Never on Linux 3.4 and later.
+/// EINVAL under QEMU's user-mode emulation; never on Linux 3.4 and later.
 pub fn become_subreaper() -> Result<(), Errno> {
     nix::sys::prctl::set_child_subreaper(true)
 }

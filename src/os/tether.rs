@@ -5,7 +5,7 @@
 //! SIGIO, also KILL (F_SETSIG). Only this process has both ends. When it ends, the kernel closes them, and closing the
 //! first end sends the signal of the other.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -13,7 +13,7 @@ use nix::libc;
 use super::fd;
 
 /// From fcntl(2); the same number on every architecture. The libc crate does not define it everywhere.
-const F_SETSIG: i32 = 10;
+pub(super) const F_SETSIG: i32 = 10;
 
 /// Kills the process or group that it holds when this process ends, or when it is dropped.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ impl Tether {
     }
 }
 
-fn control(end: &OwnedFd, command: i32, argument: i32) -> Result<(), Errno> {
+/// fcntl(2) for commands that nix does not know.
+pub(super) fn control(descriptor: &impl AsFd, command: i32, argument: i32) -> Result<(), Errno> {
     // SAFETY: fcntl(2) with integers only, on a borrowed and therefore open descriptor.
-    Errno::result(unsafe { libc::fcntl(end.as_raw_fd(), command, argument) }).map(drop)
+    Errno::result(unsafe { libc::fcntl(descriptor.as_fd().as_raw_fd(), command, argument) }).map(drop)
 }
 
 #[cfg(test)]

@@ -47,19 +47,22 @@ pub fn name_of_thread(thread: i32) -> String {
 impl Process {
     /// Reads one process; `None` when it has ended, or /proc hides it.
     pub fn of(pid: i32) -> Option<Process> {
-        let stat = contents(Path::new(&format!("/proc/{pid}/stat")))?;
-        // The name in parentheses may contain parentheses and blanks, so the fields begin after the last parenthesis.
-        let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
-        let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
+        Process::with_threads(pid).map(|(process, _)| process)
+    }
+
+    /// The same, and the number of its threads.
+    fn with_threads(pid: i32) -> Option<(Process, u32)> {
+        let stat = stat(&format!("/proc/{pid}/stat"))?;
+        let mut fields = stat.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        let threads = fields.nth(13)?;
+        let threads = fields.nth(13)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
         // If only the main thread has ended (pthread_exit), ps shows a zombie, but the process is still running.
-        let state = if state == 'Z' && threads != "1" && threads != "0" { state_of_a_thread(pid) } else { state };
-        Some(Process { pid, parent, group, session, state, started })
+        let state = if state == 'Z' && threads > 1 { state_of_a_thread(pid) } else { state };
+        Some((Process { pid, parent, group, session, state, started }, threads))
     }
 
     /// Sends a signal to this process, and never to a later one with the same pid.
@@ -142,10 +145,8 @@ impl Process {
         /// include/linux/sched.h
         const PF_EXITING: u64 = 0x4;
         const KILL: u64 = 1 << (libc::SIGKILL - 1);
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let after_name = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 1);
-        let fields = String::from_utf8_lossy(&stat[after_name..]).into_owned();
-        let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse().ok()).unwrap_or(PF_EXITING);
+        let flags = |stat: String| stat.split_ascii_whitespace().nth(6)?.parse().ok();
+        let flags = stat(&format!("/proc/{}/stat", self.pid)).and_then(flags).unwrap_or(PF_EXITING);
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         // The kernel turns any signal that kills into a pending KILL of each thread.
         let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
@@ -166,13 +167,18 @@ pub fn end_of(pid: i32) -> Option<OwnedFd> {
 
 /// The state of a thread of this process that has not ended.
 fn state_of_a_thread(pid: i32) -> char {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let mut states = tasks.filter_map(|task| {
-        let stat = fs::read(task.path().join("stat")).ok()?;
-        let state = stat.get(stat.iter().rposition(|&byte| byte == b')')? + 2)?;
-        Some(char::from(*state))
-    });
+    let mut states = threads_of(pid)
+        .into_iter()
+        .filter_map(|task| stat(&format!("/proc/{pid}/task/{task}/stat"))?.trim_start().chars().next());
     states.find(|state| !matches!(state, 'Z' | 'X')).unwrap_or('Z')
+}
+
+/// What a `stat` in /proc says behind the name: the state, the parent, and so on. The name in parentheses may contain
+/// parentheses and blanks.
+fn stat(path: &str) -> Option<String> {
+    let mut stat = contents(Path::new(path))?;
+    let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    String::from_utf8(stat.split_off(after_name)).ok()
 }
 
 /// The contents of a file in /proc. Its size is not known before, and `fs::read` would begin with many small reads.
@@ -219,21 +225,29 @@ pub fn with_the_dead(root: i32, without: &[i32]) -> Vec<Process> {
 /// Reads `/proc/PID/task/*/children` (CONFIG_PROC_CHILDREN). The cost grows with the tree, not with the machine.
 fn by_children_files(root: i32, without: &[i32]) -> Option<Vec<Process>> {
     let mut found = Vec::new();
-    let mut parents = vec![root];
+    let mut parents = vec![(root, threads_of(root))];
     let mut known = false;
-    while let Some(parent) = parents.pop() {
-        for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
-            let Some(children) = contents(&task.path().join("children")) else { continue };
+    while let Some((parent, tasks)) = parents.pop() {
+        for task in tasks {
+            let Some(children) = contents(Path::new(&format!("/proc/{parent}/task/{task}/children"))) else { continue };
             let children = String::from_utf8_lossy(&children);
             known = true;
             let pids = children.split_ascii_whitespace().filter_map(|word| word.parse().ok());
             for pid in pids.filter(|pid| !without.contains(pid)) {
-                found.extend(Process::of(pid));
-                parents.push(pid);
+                let process = Process::with_threads(pid);
+                let is_single = process.is_some_and(|(_, threads)| threads == 1);
+                found.extend(process.map(|(process, _)| process));
+                parents.push((pid, if is_single { vec![pid] } else { threads_of(pid) }));
             }
         }
     }
     known.then_some(found)
+}
+
+/// The threads of a process.
+fn threads_of(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Reads every process of the machine and selects the tree.

@@ -5,13 +5,14 @@
 
 mod attempt;
 mod machine;
+mod news;
 mod notify;
 mod owner;
 pub mod place;
+mod reloads;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,33 +20,21 @@ use std::time::{Duration, Instant};
 
 use self::attempt::{Attempt, answers};
 use self::machine::{Action, Found, Input, Kind, Machine, Verdict};
+pub use self::news::News;
+use self::notify::{Ear, Listening};
 use self::owner::Ours;
-use crate::degraded::Degraded;
+use self::reloads::Reloads;
 use crate::exit_code::CommandStatus;
 use crate::os::fd::{Bell, pipe, read_some, wait_readable};
 use crate::os::handed_over::{lend, take_back};
-use crate::os::notify::NotifySocket;
 use crate::os::process::own_pid;
 use crate::os::signals::Signal;
 use crate::os::tree::{Process, descendants};
 use crate::probe::Probe;
+use crate::protocol::Ready;
 
 /// One run of an `exec:` probe may take so long; then it is killed and has failed.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
-
-/// Between two states of the command that are told.
-const BETWEEN_STATES: Duration = Duration::from_millis(500);
-
-/// What the thread has to tell.
-#[derive(Debug, Clone, PartialEq)]
-pub enum News {
-    /// The command is ready, so long after its start.
-    Ready(Duration),
-    /// What the command says that it is doing, until it is ready.
-    Status(String),
-    /// Something stands in the way, or cannot be known.
-    Degraded(Degraded),
-}
 
 /// Starts the line of an `exec:` probe, and gives back its pid. It leads a group of its own.
 pub type StartProbe = Box<dyn Fn(&str) -> Result<i32, String> + Send>;
@@ -64,17 +53,8 @@ pub struct Prober {
 /// Where the command itself tells that it is ready.
 #[derive(Debug)]
 enum Source {
-    Notify(NotifySocket),
+    Notify(Ear),
     Pipe(OwnedFd),
-}
-
-impl AsFd for Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Source::Notify(socket) => socket.as_fd(),
-            Source::Pipe(pipe) => pipe.as_fd(),
-        }
-    }
 }
 
 impl Prober {
@@ -84,7 +64,7 @@ impl Prober {
     /// The system's: no descriptor is left.
     pub fn set_up(probe: Probe, timeout: Duration, held: Vec<u64>) -> io::Result<Prober> {
         let source = match &probe {
-            Probe::Notify => Some(Source::Notify(NotifySocket::open()?)),
+            Probe::Notify => Some(Source::Notify(Ear::open()?)),
             Probe::Descriptor(number) => {
                 let (reader, writer) = pipe()?;
                 lend(writer.as_fd(), *number)?;
@@ -99,7 +79,7 @@ impl Prober {
     /// What the command finds in `NOTIFY_SOCKET`.
     pub fn notify_socket(&self) -> Option<String> {
         match &self.source {
-            Some(Source::Notify(socket)) => Some(socket.address()),
+            Some(Source::Notify(ear)) => Some(ear.address()),
             _ => None,
         }
     }
@@ -113,32 +93,33 @@ impl Prober {
             // The command has its own by now, and the end of the pipe is to be noticed.
             take_back(number)?;
         }
-        let bell = Arc::new(Bell::new()?);
-        let over = Arc::new(AtomicBool::new(false));
+        let (bell, over) = (Arc::new(Bell::new()?), Arc::new(AtomicBool::new(false)));
         let (sender, ended) = channel();
+        let (tell, now) = (Box::new(tell), Instant::now());
+        let thread = std::thread::Builder::new().name("ready".into());
+        let mut asking = Asking { bell: Arc::clone(&bell), over: Arc::clone(&over), ended: sender, ear: None };
+        let pipe = match self.source {
+            Some(Source::Notify(ear)) => {
+                let ear = Arc::new(ear);
+                asking.ear = Some(Arc::clone(&ear));
+                let machine = Reloads::new(self.timeout, now);
+                thread.spawn(move || Listening { machine, ear, bell, over, tell }.run())?;
+                return Ok(asking);
+            }
+            Some(Source::Pipe(pipe)) => Some(pipe),
+            None => None,
+        };
         let kind = match &self.probe {
-            Probe::Notify => Kind::Passive("the command has not sent READY=1".to_owned()),
             Probe::Descriptor(number) => {
                 Kind::Passive(format!("the command has written no newline to descriptor {number}"))
             }
             _ => Kind::Active { answered_before: self.answered_before },
         };
-        let thread = Thread {
-            machine: Machine::new(kind, self.timeout, Instant::now()),
-            probe: self.probe,
-            held: self.held,
-            source: self.source,
-            bell: Arc::clone(&bell),
-            over: Arc::clone(&over),
-            ended,
-            running: None,
-            status: None,
-            next_status: Instant::now(),
-            start_probe,
-            tell: Box::new(tell),
-        };
-        std::thread::Builder::new().name("ready".into()).spawn(move || thread.run())?;
-        Ok(Asking { bell, over, ended: sender })
+        let machine = Machine::new(kind, self.timeout, now);
+        let Prober { probe, held, .. } = self;
+        let thread_of = Thread { machine, probe, held, pipe, bell, over, ended, running: None, start_probe, tell };
+        thread.spawn(move || thread_of.run())?;
+        Ok(asking)
     }
 }
 
@@ -148,9 +129,19 @@ pub struct Asking {
     bell: Arc<Bell>,
     over: Arc<AtomicBool>,
     ended: Sender<(i32, CommandStatus)>,
+    /// Where the command tells by itself what it does about a signal.
+    ear: Option<Arc<Ear>>,
 }
 
 impl Asking {
+    /// The command is about to get the signal of this number for a change: what it has said before is no answer.
+    pub fn expect_answer(&self, number: u64) {
+        if let Some(ear) = &self.ear {
+            ear.expect_answer(number);
+            self.bell.ring();
+        }
+    }
+
     /// Asks no more: the command has ended, or is being stopped.
     pub fn stop(&self) {
         self.over.store(true, Ordering::Relaxed);
@@ -177,14 +168,12 @@ struct Thread {
     machine: Machine,
     probe: Probe,
     held: Vec<u64>,
-    source: Option<Source>,
+    /// Of `fd:N`.
+    pipe: Option<OwnedFd>,
     bell: Arc<Bell>,
     over: Arc<AtomicBool>,
     ended: Receiver<(i32, CommandStatus)>,
     running: Option<Run>,
-    /// What the command has said last and nobody was told yet.
-    status: Option<String>,
-    next_status: Instant,
     start_probe: StartProbe,
     tell: Box<dyn Fn(News) + Send>,
 }
@@ -197,7 +186,7 @@ impl Thread {
             for action in self.machine.step(input, Instant::now()) {
                 match action {
                     Action::Try => done = self.attempt(),
-                    Action::Ready(after) => (self.tell)(News::Ready(after)),
+                    Action::Ready(after) => (self.tell)(News::Ready(Ready::at_start(after))),
                     Action::Tell(degraded) => (self.tell)(News::Degraded(degraded)),
                 }
             }
@@ -205,7 +194,7 @@ impl Thread {
                 input = Input::Tried(attempt.found.clone());
                 for action in self.machine.step(input, Instant::now()) {
                     match action {
-                        Action::Ready(after) => (self.tell)(News::Ready(after)),
+                        Action::Ready(after) => (self.tell)(News::Ready(Ready::at_start(after))),
                         Action::Tell(degraded) => (self.tell)(News::Degraded(degraded)),
                         // The next one has its time.
                         Action::Try => {}
@@ -213,7 +202,7 @@ impl Thread {
                 }
                 attempt.finish();
             }
-            if self.machine.is_ready() && !matches!(self.source, Some(Source::Notify(_))) {
+            if self.machine.is_ready() {
                 return;
             }
             input = match self.wait() {
@@ -226,19 +215,16 @@ impl Thread {
     /// The thread's one wait: for the bell, for the command's own word, for time. `None` when it is all over.
     fn wait(&mut self) -> Option<Input> {
         let run_until = self.running.as_ref().map(|run| run.until);
-        let status_at = self.status.as_ref().map(|_| self.next_status);
-        let until = [self.machine.due(), run_until, status_at].into_iter().flatten().min();
-        let source = self.source.as_ref().map_or(self.bell.as_fd(), AsFd::as_fd);
-        let Ok([rung, told]) = wait_readable([self.bell.as_fd(), source], until) else { return None };
+        let until = self.machine.due().into_iter().chain(run_until).min();
+        let pipe = self.pipe.as_ref().map_or(self.bell.as_fd(), AsFd::as_fd);
+        let Ok([rung, told]) = wait_readable([self.bell.as_fd(), pipe], until) else { return None };
         if rung {
             self.bell.hush();
         }
         if self.over.load(Ordering::Relaxed) {
             return None;
         }
-        let ready = told && self.source.is_some() && self.hear();
-        self.tell_status();
-        if ready {
+        if told && self.hear() {
             return Some(Input::Told);
         }
         Some(self.run_is_over().map_or(Input::Tick, |found| Input::Tried(vec![found])))
@@ -246,44 +232,15 @@ impl Thread {
 
     /// Whether the command has said that it is ready.
     fn hear(&mut self) -> bool {
-        match &self.source {
-            Some(Source::Notify(socket)) => {
-                let mut ready = false;
-                while let Some(message) = socket.receive() {
-                    // Every user of this machine can write to an abstract socket whose name he finds in /proc/net/unix.
-                    if !is_of_tree(message.uid) {
-                        continue;
-                    }
-                    let said = notify::read(&message.text);
-                    ready |= said.ready;
-                    if !ready && !self.machine.is_ready() {
-                        self.status = said.status.filter(|status| !status.is_empty()).or(self.status.take());
-                    }
-                }
-                ready
+        let Some(pipe) = &self.pipe else { return false };
+        let mut bytes = [0; 512];
+        match read_some(pipe, &mut bytes) {
+            Ok(0) | Err(_) => {
+                // Closed without a newline: it will not come any more, and the time runs out.
+                self.pipe = None;
+                false
             }
-            Some(Source::Pipe(pipe)) => {
-                let mut bytes = [0; 512];
-                match read_some(pipe, &mut bytes) {
-                    Ok(0) | Err(_) => {
-                        // Closed without a newline: it will not come any more, and the time runs out.
-                        self.source = None;
-                        false
-                    }
-                    Ok(count) => bytes[..count].contains(&b'\n'),
-                }
-            }
-            None => false,
-        }
-    }
-
-    fn tell_status(&mut self) {
-        let now = Instant::now();
-        if now >= self.next_status
-            && let Some(status) = self.status.take()
-        {
-            self.next_status = now + BETWEEN_STATES;
-            (self.tell)(News::Status(status));
+            Ok(count) => bytes[..count].contains(&b'\n'),
         }
     }
 
@@ -328,12 +285,4 @@ impl Thread {
             let _ = process.signal(Signal::KILL);
         }
     }
-}
-
-/// Whether this user is the one of a process of the tree, or may do what they like anyway.
-fn is_of_tree(uid: u32) -> bool {
-    let owner = |pid: i32| std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid());
-    uid == 0
-        || owner(own_pid()) == Some(uid)
-        || descendants(own_pid()).iter().any(|process| owner(process.pid) == Some(uid))
 }

@@ -4,13 +4,15 @@
 //! hold them in /proc/PID/fd.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::machine::Verdict;
 use crate::os::listeners::{TcpListening, holder, on_port, on_unix, sockets_of};
+use crate::os::process::own_pid;
 use crate::os::socket::listener_of;
-use crate::os::tree::Process;
+use crate::os::tree::{Process, descendants};
 
 /// These listen for a server that runs somewhere else: in a container, in another network namespace.
 const PROXIES: [&str; 9] = [
@@ -32,6 +34,14 @@ pub struct Ours<'a> {
     pub tree: &'a [i32],
     /// The inodes of the sockets that reloadrun holds.
     pub held: &'a [u64],
+}
+
+/// Whether this user is the one of a process of the command's tree, or may do what they like anyway.
+pub fn is_user_of_tree(uid: u32) -> bool {
+    let owner = |pid: i32| std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid());
+    uid == 0
+        || owner(own_pid()) == Some(uid)
+        || descendants(own_pid()).iter().any(|process| owner(process.pid) == Some(uid))
 }
 
 impl Ours<'_> {

@@ -89,7 +89,10 @@ fn every_event() -> Vec<What> {
         What::Hint { message: hostile() },
         What::Listening { address: hostile(), descriptor: 3 },
         What::Serving { option: "http", url: hostile() },
-        What::Ready { after_ms: 412.0 },
+        What::Ready { after_ms: 412.0, reload: false },
+        What::Ready { after_ms: 412.0, reload: true },
+        What::Reloading { signal: None },
+        What::Reloading { signal: Some(Signal::HUP) },
         What::MainProcess { pid: 4720 },
         What::Status { message: hostile() },
         What::StillStopping {
@@ -130,6 +133,7 @@ fn number(what: &What) -> usize {
         What::StillStopping { .. } => 12,
         What::Listening { .. } => 13,
         What::Ready { .. } => 14,
+        What::Reloading { .. } => 32,
         What::Status { .. } => 15,
         What::Preparing { .. } => 16,
         What::Prepared { .. } => 17,
@@ -152,7 +156,7 @@ fn number(what: &What) -> usize {
 
 #[test]
 fn every_event_is_harmless_as_a_line_and_as_json() {
-    let mut seen = [false; 32];
+    let mut seen = [false; 33];
     for verbosity in [Verbosity::Quiet, Verbosity::Normal, Verbosity::Verbose] {
         let mut human = Human::new(PathBuf::from("/x"), false, verbosity, true);
         for what in every_event() {

@@ -161,7 +161,14 @@ impl Human {
             }
             What::Resumed => (Tone::Plain, "resumed".into()),
             What::MainProcess { pid } => (Tone::Plain, format!("the main process is {pid}")),
-            What::Ready { after_ms } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
+            What::Ready { after_ms, reload: false } => (Tone::Good, format!("ready after {}", milliseconds(*after_ms))),
+            What::Ready { after_ms, reload: true } => {
+                (Tone::Good, format!("the command has reloaded, and is ready after {}", milliseconds(*after_ms)))
+            }
+            What::Reloading { signal: None } => (Tone::Plain, "the command reloads".into()),
+            // The line before has named the signal.
+            What::Reloading { signal: Some(_) } if !verbose => return None,
+            What::Reloading { signal: Some(signal) } => (Tone::Plain, format!("the command reloads for {signal}")),
             What::Status { message } => (Tone::Plain, format!("the command says: {message}")),
             What::Listening { address, descriptor } => {
                 (Tone::Plain, format!("holding {address} for the command, as descriptor {descriptor}"))

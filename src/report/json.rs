@@ -80,7 +80,8 @@ fn details(what: &What) -> Value {
         What::Paused | What::Resumed => json!({}),
         What::Degraded(degraded) => json!({ "kind": degraded.kind(), "message": degraded.to_string() }),
         What::MainProcess { pid } => json!({ "pid": pid }),
-        What::Ready { after_ms } => json!({ "after_ms": after_ms }),
+        What::Ready { after_ms, reload } => json!({ "after_ms": after_ms, "reload": reload }),
+        What::Reloading { signal } => json!({ "signal": signal.map(|signal| signal.to_string()) }),
         What::Status { message } | What::Hint { message } => json!({ "message": message }),
         What::ReloadAsked { path } => json!({ "path": path }),
         What::ReloadProven { path, took_ms, requests } => {

@@ -102,7 +102,7 @@ fn variables(config: &Config, place: &Place, generation: Generation) -> Vec<(OsS
     let mut variables = config.given_variables();
     variables.retain(|(name, _)| NOT_FOR_CHECKS.iter().all(|other| name != other));
     let own = [
-        ("PWD", Some(config.named_directory.clone().into_os_string())),
+        ("PWD", Some(config.shown_directory().into())),
         ("RELOADRUN_GENERATION", Some(generation.to_string().into())),
         ("RELOADRUN_ADDRESS", place.address.clone().map(OsString::from)),
         ("RELOADRUN_URL", place.url.clone().map(OsString::from)),

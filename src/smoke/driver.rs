@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::check::Check;
 use super::github;
-use super::machine::{Action, Input, Machine, Plan, Pressure, Sight, Verdict};
+use super::machine::Machine;
 use super::output::Output;
 use super::reports::{self, About};
 use super::requests::{self, Requests};
+use super::step::{Action, Input, Plan, Pressure, Sight, Verdict};
 use super::supervised::Supervised;
 use super::touched::Touched;
 use crate::change::seen_from;

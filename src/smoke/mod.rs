@@ -14,6 +14,7 @@ mod machine;
 mod output;
 mod reports;
 mod requests;
+mod step;
 mod supervised;
 mod touched;
 

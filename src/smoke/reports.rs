@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::machine::{Step, Verdict};
+use super::step::{Step, Verdict};
 use crate::config::{Report, ReportFormat};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::verdict::Reason;
@@ -169,7 +169,7 @@ mod tests {
     use super::{About, Verdict, as_json, as_junit, escaped, unfinished};
     use crate::exit_code::{CommandStatus, ExitCode};
     use crate::generation::Generation;
-    use crate::smoke::machine::Step;
+    use crate::smoke::step::Step;
     use crate::verdict::Reason;
     use serde_json::{Value, json};
     use std::time::{Duration, SystemTime};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::machine::{CommandStatusText, News, SERVER};
+use super::step::{CommandStatusText, News, SERVER};
 use crate::change::seen_from;
 use crate::config::EventsTarget;
 use crate::exit_code::ExitCode;

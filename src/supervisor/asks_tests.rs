@@ -1,11 +1,12 @@
 //! What clients and keys ask for.
 
 use super::bench::{
-    Bench, asked, changed, died, exited, handed_over, leaving, ready, report, rules, set, started, stopped, stopping,
+    Bench, asked, changed, died, exited, handed_over, leaving, ready, reloaded, reloading, report, rules, set, started,
+    stopped, stopping, unanswered,
 };
 use crate::config::{OnChange, OnExit};
 use crate::control::Request;
-use crate::degraded::Degraded;
+use crate::degraded::{Degraded, Named};
 use crate::exit_code::{ChildEnd, CommandStatus};
 use crate::os::signals::Signal;
 use crate::protocol::{Report, Response};
@@ -86,6 +87,45 @@ fn a_path_is_explained_with_what_the_child_that_watches_knows_of_the_command() {
     bench.step(explain());
     bench.step(Input::ClientGone(crate::supervisor::server::ClientId(1)));
     assert_eq!(bench.says(recalled()), "");
+}
+
+#[test]
+fn a_wait_for_a_signal_is_answered_when_the_command_has_reloaded_for_the_last_one() {
+    let signalled = || changed(false, Response::Signal);
+    let run = |inputs: &[Input]| {
+        let mut bench = with_probe(&[started(), ready()]);
+        let on_change = OnChange::Signal(Signal::HUP);
+        bench.machine.adapt(Rules { answers_signals: true, on_change, ..rules(OnExit::Wait) });
+        bench.step(asked(Request::Wait));
+        let said: Vec<String> = inputs.iter().map(|input| bench.says(input.clone())).collect();
+        said.into_iter().find_map(|said| said.split_once("answer ").map(|(_, answer)| answer.to_owned()))
+    };
+    let late = || report(Report::Degraded(Degraded::NotReady { timeout: TWICE, reason: "no answer".into() }));
+    let refused = || {
+        let process = Named { pid: 7, name: "x".into(), owner: "root".into() };
+        report(Report::Degraded(Degraded::SignalRefused { signal: "SIGHUP".into(), process }))
+    };
+    for (inputs, expected) in [
+        (vec![signalled(), passed(1), reloading(Some(1)), reloaded(Some(1))], Some("Live 1")),
+        (vec![passed(1)], Some("Live 1")),
+        (vec![signalled(), passed(1)], None),
+        (vec![signalled(), passed(1), reloading(Some(1))], None),
+        (vec![signalled(), passed(1), reloading(None), reloaded(None)], None),
+        (vec![signalled(), passed(1), unanswered(1)], Some("Delivered 1")),
+        (vec![signalled(), passed(1), reloading(Some(1)), late()], Some("Failed 1")),
+        (vec![signalled(), passed(1), reloading(Some(1)), exited(0)], Some("Failed 1")),
+        (vec![signalled(), passed(1), exited(0)], Some("Failed 1")),
+        (vec![signalled(), refused(), passed(1)], Some("Failed 1")),
+        // The second signal was sent before the first was answered.
+        (vec![signalled(), signalled(), reloading(Some(1)), passed(1), reloaded(Some(1)), unanswered(1)], None),
+        (vec![signalled(), signalled(), passed(1), reloading(Some(1)), reloaded(Some(1)), reloading(Some(2))], None),
+        (vec![signalled(), signalled(), passed(1), reloading(Some(2)), reloaded(Some(2))], Some("Live 1")),
+        // It reloads by itself.
+        (vec![reloading(None), passed(1)], None),
+        (vec![reloading(None), passed(1), reloaded(None)], Some("Live 1")),
+    ] {
+        assert_eq!(run(&inputs).as_deref(), expected, "{inputs:?}");
+    }
 }
 
 /// Of a run that can show when its command is ready.

@@ -10,7 +10,7 @@ use crate::generation::Generation;
 use crate::os::Errno;
 use crate::os::signals::{Received, Signal};
 use crate::os::tree::Process;
-use crate::protocol::{Carried, Directive, Report, Response, StopReason};
+use crate::protocol::{Carried, Directive, Ready, Report, Response, StopReason};
 use crate::supervisor::job::{OwnStop, Seen, Step};
 use crate::supervisor::machine::{Action, Input, Machine, Rules};
 use crate::supervisor::server::ClientId;
@@ -32,6 +32,7 @@ pub fn rules(on_exit: OnExit) -> Rules {
         stop_signal: Signal::TERM,
         stop_timeout: Duration::from_secs(5),
         probes: true,
+        answers_signals: false,
         overlaps: false,
     }
 }
@@ -91,7 +92,21 @@ pub fn exited(code: u8) -> Input {
 }
 
 pub fn ready() -> Input {
-    report(Report::Ready { after: Duration::ZERO })
+    report(Report::Ready(Ready::at_start(Duration::ZERO)))
+}
+
+/// The command says that it reloads, for the signal of this number.
+pub fn reloading(answers: Option<u64>) -> Input {
+    report(Report::Reloading { answers })
+}
+
+/// It is ready again.
+pub fn reloaded(answers: Option<u64>) -> Input {
+    report(Report::Ready(Ready { after: Duration::ZERO, reload: true, answers }))
+}
+
+pub fn unanswered(number: u64) -> Input {
+    report(Report::Unanswered { number })
 }
 
 pub fn handed_over(whole: bool) -> Input {

@@ -38,6 +38,7 @@ use crate::os::process::{Harvest, own_pid, reap};
 use crate::os::signals::{Received, Signal, SignalStream};
 use crate::os::tree::is_hidden;
 use crate::os::tty;
+use crate::probe::Probe;
 use crate::protocol::{Directive, Report, StartRequest, Ties, WatchState};
 use crate::report::Reporter;
 
@@ -58,7 +59,7 @@ pub fn run(
     let refused = |errno: os::Errno| Error::own(format!("the system refuses to supervise: {}", os::reason(errno)));
     let mut reporter = Reporter::open(host.config())?;
     let signals = SignalStream::of(&awaited()).map_err(refused)?;
-    os::process::become_subreaper().map_err(refused)?;
+    let has_orphans = os::process::become_subreaper().is_ok();
     // Of two generations at a time, neither can have it.
     let shares_terminal = tty::is_stdin() && !host.config().overlap;
     if shares_terminal {
@@ -106,6 +107,9 @@ pub fn run(
     driver.tell_hints(Generation::FIRST);
     if is_hidden() {
         driver.tell(Generation::FIRST, What::Degraded(Degraded::NoProc));
+    }
+    if !has_orphans {
+        driver.tell(Generation::FIRST, What::Degraded(Degraded::NoSubreaper));
     }
     if let Some(message) = no_control {
         driver.tell(Generation::FIRST, What::Hint { message });
@@ -177,36 +181,14 @@ impl Driver<'_> {
         let owed = self.children.iter().filter_map(ChildProcess::owed).map(|directives| (directives, Wanted::ToWrite));
         let signals = (self.signals.as_fd(), Wanted::ToRead);
         let waited: Vec<_> = [signals].into_iter().chain(reports).chain(owed).chain(self.reception.waits()).collect();
-        wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
+        let ready =
+            wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         self.children.iter_mut().for_each(ChildProcess::flush);
         let mut inputs = std::mem::take(&mut self.later);
-        // Signals first: a Ctrl-C is known before the end of the command that it caused.
-        let mut deaths = false;
-        while let Some(received) = self.signals.next() {
-            match received.signal {
-                Signal::CHLD => deaths = true,
-                Signal::CONT => {
-                    // From the shell's `fg`, after it has made us the foreground again.
-                    self.terminal.iter().for_each(tty::Settings::take_keys);
-                    inputs.push(Input::Signal(self.heard(received)));
-                }
-                _ => inputs.push(Input::Signal(self.heard(received))),
-            }
-        }
-        self.children.iter_mut().for_each(|child| listen(child, &mut inputs));
-        if deaths {
-            self.bury(&mut inputs);
-            if self.host.config().discover != Discover::Off {
-                self.children.iter().for_each(ChildProcess::keep_going);
-            }
+        if ready || self.reception.server.has_backlog() {
+            self.hear(&mut inputs);
         }
         self.tend_outlet();
-        let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
-        self.reception.take_in(&mut inputs);
-        if ended && output_is_unread() {
-            // That is why, most likely: it was killed by SIGPIPE.
-            inputs.insert(0, Input::Unread { all: error_is_unread() });
-        }
         let now = Instant::now();
         self.parent.beat(now);
         if now >= self.next_beat {
@@ -226,6 +208,36 @@ impl Driver<'_> {
         }
         inputs.push(Input::Tick);
         Ok(inputs)
+    }
+
+    /// What has come: signals, deaths, reports, and what clients and keys ask for.
+    fn hear(&mut self, inputs: &mut Vec<Input>) {
+        // Signals first: a Ctrl-C is known before the end of the command that it caused.
+        let mut deaths = false;
+        while let Some(received) = self.signals.next() {
+            match received.signal {
+                Signal::CHLD => deaths = true,
+                Signal::CONT => {
+                    // From the shell's `fg`, after it has made us the foreground again.
+                    self.terminal.iter().for_each(tty::Settings::take_keys);
+                    inputs.push(Input::Signal(self.heard(received)));
+                }
+                _ => inputs.push(Input::Signal(self.heard(received))),
+            }
+        }
+        self.children.iter_mut().for_each(|child| listen(child, inputs));
+        if deaths {
+            self.bury(inputs);
+            if self.host.config().discover != Discover::Off {
+                self.children.iter().for_each(ChildProcess::keep_going);
+            }
+        }
+        let ended = inputs.iter().any(|input| matches!(input, Input::Report(_, Report::Exited { .. })));
+        self.reception.take_in(inputs);
+        if ended && output_is_unread() {
+            // That is why, most likely: it was killed by SIGPIPE.
+            inputs.insert(0, Input::Unread { all: error_is_unread() });
+        }
     }
 
     fn heard(&self, received: Received) -> Heard {
@@ -530,6 +542,7 @@ fn rules(config: &Config) -> Rules {
         stop_signal: config.stop_signal,
         stop_timeout: config.stop_timeout,
         probes: config.ready.is_some(),
+        answers_signals: config.ready == Some(Probe::Notify),
         overlaps: config.overlap,
     }
 }

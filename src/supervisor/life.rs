@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::generation::Generation;
 use crate::os::signals::Signal;
+use crate::protocol::Ready;
 
 /// If another Ctrl-C comes within this time after one that the command got from the terminal, the user means us.
 pub const TWICE: Duration = Duration::from_secs(5);
@@ -78,6 +79,41 @@ pub enum Readiness {
     Never,
 }
 
+/// Whether a command that was ready is so now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It does not reload.
+    Nothing,
+    /// It says that it reloads.
+    UnderWay,
+    /// It is too late, or the command has ended before.
+    Late,
+}
+
+/// The signals that a command got for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signalled {
+    /// The signal.
+    pub signal: Signal,
+    /// How many there were.
+    pub number: u64,
+    /// What became of the last one.
+    pub effect: Answer,
+}
+
+/// What is known of the effect of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The command may still tell.
+    Awaited,
+    /// Nothing.
+    Unknown,
+    /// It has taken up what the signal was for.
+    Ready,
+    /// The signal could not be sent.
+    Refused,
+}
+
 /// What is done about a change beside the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -102,14 +138,16 @@ pub struct Life {
     pub leader: Option<i32>,
     /// Whether the command runs. It may, while it is being stopped.
     pub command_runs: bool,
-    /// The signal that it got for a change, whose effect is unknown.
-    pub signalled: Option<Signal>,
+    /// The signals that it got for changes.
+    pub signalled: Option<Signalled>,
     /// What is done about the last change beside the command.
     pub work: Work,
     /// How the command ended by itself.
     pub ended: Option<CommandStatus>,
     /// Whether it is ready; `NotYet` also where there is no probe.
     pub readiness: Readiness,
+    /// Whether it reloads by itself.
+    pub reload: Reload,
     /// Keys that the command got from the terminal.
     pub keys: Keys,
     /// Whether it was asked to hand over, so that the next generation starts beside it.
@@ -131,6 +169,7 @@ impl Life {
             signalled: None,
             ended: None,
             readiness: Readiness::NotYet,
+            reload: Reload::Nothing,
             keys: Keys::default(),
             hands_over: false,
             stuck_at: None,
@@ -193,9 +232,16 @@ impl Life {
         self.is_not_ready_in_time();
     }
 
-    /// The command is ready. One that was given up on before that was known is not ended.
-    pub fn is_ready(&mut self, after: Duration) {
-        self.readiness = Readiness::Ready(after);
+    /// The command is ready, perhaps again. One that was given up on before that was known is not ended.
+    pub fn is_ready(&mut self, ready: Ready) {
+        if !ready.reload {
+            self.readiness = Readiness::Ready(ready.after);
+        }
+        self.reload = Reload::Nothing;
+        let is_last = |sent: &&mut Signalled| ready.answers == Some(sent.number);
+        if let Some(sent) = self.signalled.as_mut().filter(is_last) {
+            sent.effect = Answer::Ready;
+        }
         if self.state == State::Waiting && self.command_runs {
             self.state = State::Running;
         }
@@ -206,6 +252,29 @@ impl Life {
         if self.readiness == Readiness::NotYet {
             self.readiness = Readiness::Never;
         }
+        if self.reload == Reload::UnderWay {
+            self.reload = Reload::Late;
+        }
+    }
+
+    /// The command gets one more signal for a change. `may_answer`: it may tell what it does about it.
+    pub fn is_signalled(&mut self, signal: Signal, may_answer: bool) {
+        let number = self.signalled.map_or(0, |before| before.number) + 1;
+        let effect = if may_answer { Answer::Awaited } else { Answer::Unknown };
+        self.signalled = Some(Signalled { signal, number, effect });
+    }
+
+    /// Nothing is known of the effect of this signal.
+    pub fn does_not_answer(&mut self, number: u64) {
+        let awaited = |sent: &&mut Signalled| sent.number == number && sent.effect == Answer::Awaited;
+        if let Some(sent) = self.signalled.as_mut().filter(awaited) {
+            sent.effect = Answer::Unknown;
+        }
+    }
+
+    /// The last signal has not reached it.
+    pub fn was_not_reached(&mut self) {
+        self.signalled.iter_mut().for_each(|sent| sent.effect = Answer::Refused);
     }
 
     /// The child was told to leave; `state` is `Renewing`, `Retiring` or `Ending`.

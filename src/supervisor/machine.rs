@@ -34,7 +34,7 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
-use super::life::{Life, Readiness, State, Work};
+use super::life::{Life, Readiness, Reload, State, Work};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
@@ -225,7 +225,7 @@ impl Machine {
                 };
                 actions.push(tell(What::Changed { changes: changes.clone(), action }));
                 if let Effect::Signal(signal) = action {
-                    life.signalled = Some(signal);
+                    life.is_signalled(signal, self.rules.answers_signals);
                 }
                 match response {
                     Response::Signal => life.work = Work::Nothing,
@@ -340,6 +340,9 @@ impl Machine {
                 }
             }
             Report::Degraded(degraded) => {
+                if matches!(degraded, Degraded::SignalRefused { .. }) {
+                    life.was_not_reached();
+                }
                 if self.succession.said.is_news(&degraded) {
                     actions.push(tell(What::Degraded(degraded)));
                 }
@@ -350,10 +353,17 @@ impl Machine {
                     actions.push(tell(What::Degraded(degraded)));
                 }
             }
-            Report::Ready { after } => {
-                life.is_ready(after);
+            Report::Reloading { answers } => {
+                life.reload = Reload::UnderWay;
+                let signal = answers.and(life.signalled).map(|sent| sent.signal);
+                actions.push(tell(What::Reloading { signal }));
+            }
+            Report::Unanswered { number } => life.does_not_answer(number),
+            Report::Ready(ready) => {
+                life.is_ready(ready);
                 let is_up = life.is_up();
-                actions.push(tell(What::Ready { after_ms: after.as_secs_f64() * 1e3 }));
+                let after_ms = ready.after.as_secs_f64() * 1e3;
+                actions.push(tell(What::Ready { after_ms, reload: ready.reload }));
                 if is_up && of == self.succession.generation {
                     self.succession.retire_host(self.rules.stop_timeout, now, actions);
                 }

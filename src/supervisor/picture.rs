@@ -15,6 +15,9 @@ const MOST_CHANGES: usize = 20;
 /// Of so many generations it is known what they have taken in: with `--overlap` an older one may stay.
 const MOST_DIGESTS: usize = 4;
 
+/// What kind of complaint it is that a command is not ready in time.
+const NOT_READY: &str = "not_ready";
+
 /// So many complaints are kept, the newest.
 const MOST_COMPLAINTS: usize = 20;
 
@@ -33,6 +36,8 @@ pub struct Picture {
     since: (SystemTime, Instant),
     command_pid: Option<i32>,
     ready: Option<bool>,
+    /// Whether the command says that it reloads.
+    reloading: bool,
     /// The generation that still ran when the present one started, with its pid (`--overlap`).
     before: Option<(Generation, i32)>,
     last_exit: Option<String>,
@@ -61,6 +66,7 @@ impl Picture {
             since: (wall, now),
             command_pid: None,
             ready: None,
+            reloading: false,
             before: None,
             last_exit: None,
             prepare_failed: None,
@@ -96,7 +102,7 @@ impl Picture {
                 self.hands_over = false;
                 (self.state, self.generation, self.command_pid) = (State::Running, event.generation, Some(*pid));
                 self.started = true;
-                self.ready = shows_ready.then_some(false);
+                (self.ready, self.reloading) = (shows_ready.then_some(false), false);
                 self.since = (wall, now);
                 self.complaints.retain(|heard| heard.lasts);
                 if let Some(last) =
@@ -146,16 +152,23 @@ impl Picture {
                 }
             }
             What::MainProcess { pid } => self.command_pid = Some(*pid),
+            // Of the one before, which is only waiting for its end.
+            What::Ready { .. } | What::Reloading { .. } if event.generation != self.generation => {}
             // The one before is about to be ended.
-            What::Ready { .. } => (self.ready, self.before) = (Some(true), None),
+            What::Ready { .. } => {
+                (self.ready, self.reloading, self.before) = (Some(true), false, None);
+                self.complaints.retain(|heard| heard.complaint.kind != NOT_READY);
+            }
+            What::Reloading { .. } => (self.ready, self.reloading) = (Some(false), true),
             What::Stopped { .. } => {
-                (self.command_pid, self.ready) = (None, None);
+                (self.command_pid, self.ready, self.reloading) = (None, None, false);
                 if self.state != State::Ending {
                     self.state = State::Starting;
                 }
             }
             What::Exited { status, .. } => {
                 (self.command_pid, self.last_exit, self.ready) = (None, Some(status.to_string()), None);
+                self.reloading = false;
             }
             What::Prepared { .. } => self.prepare_failed = None,
             What::PrepareFailed { status, .. } => {
@@ -180,6 +193,7 @@ impl Picture {
                 self.before.take_if(|(host, _)| host == generation);
                 if *generation == self.generation {
                     (self.command_pid, self.ready, self.hands_over) = (None, None, false);
+                    self.reloading = false;
                     if self.state != State::Ending {
                         self.state = State::Starting;
                     }
@@ -237,6 +251,7 @@ impl Picture {
         match (self.state, self.ready) {
             (State::Starting, _) => format!("generation {generation} is about to start"),
             (State::Running, Some(true)) => format!("generation {generation} is ready"),
+            (State::Running, Some(false)) if self.reloading => format!("generation {generation} reloads"),
             (State::Running, Some(false)) => match self.before {
                 Some((before, _)) => format!("generation {generation} is not ready yet, generation {before} runs on"),
                 None => format!("generation {generation} is running, not ready yet"),
@@ -271,6 +286,7 @@ impl Picture {
             since: rfc3339(self.since.0),
             for_ms: milliseconds(now.saturating_duration_since(self.since.1)),
             ready: self.ready,
+            reloading: self.reloading,
             serving: self.serves(Known::of(config)),
             paused,
             last_exit: self.last_exit.clone(),

@@ -2,7 +2,7 @@
 
 use super::bench::{
     Bench, HANGS, asked, changed, degraded, died, exited, fork_failed, from_terminal, handed_over, not_ready, ready,
-    report, restarting, seen, signal, started, stopped, stopping, watching,
+    reloaded, reloading, report, restarting, seen, signal, started, stopped, stopping, unanswered, watching,
 };
 use crate::change::ChangeSet;
 use crate::config::OnExit;
@@ -39,6 +39,9 @@ fn any_child_input() -> impl Strategy<Value = Input> {
         1 => Just(degraded()),
         2 => Just(ready()),
         1 => Just(not_ready()),
+        1 => prop::option::of(0..3u64).prop_map(reloading),
+        1 => prop::option::of(0..3u64).prop_map(reloaded),
+        1 => (0..3u64).prop_map(unanswered),
         2 => any::<bool>().prop_map(handed_over),
         3 => (0..3usize, any::<bool>()).prop_map(|(end, hands_over)| {
             let end = [ChildEnd::Reload, ChildEnd::Ended, ChildEnd::Failed][end];

@@ -39,6 +39,8 @@ pub struct Rules {
     pub stop_timeout: Duration,
     /// Whether there is a probe that tells when the command is ready.
     pub probes: bool,
+    /// Whether the command may tell what it does about a signal (`--ready notify`).
+    pub answers_signals: bool,
     /// Whether the next generation starts beside the one that runs (`--overlap`). It never changes.
     pub overlaps: bool,
 }

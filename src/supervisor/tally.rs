@@ -8,6 +8,7 @@
 //! | its command is ready                            | succeeded                                                  |
 //! | its command has started, and nothing shows when it is ready | succeeded; failed, if the command fails within `--ready-timeout` |
 //! | the command got the signal, or the run for it ended with 0 | succeeded                                       |
+//! | the command says that it reloads for the signal | begun again; succeeded when it is ready, failed if it is not in time or ends |
 //! | the preparation or the run for it failed        | failed                                                     |
 //! | its command ended before it was ready, could not be started, or is not ready in time | failed                |
 //! | the config file that led to it has mistakes     | failed, whatever the command does                          |
@@ -65,6 +66,8 @@ pub struct Tally {
     times: Times,
     last: Option<LastReload>,
     under_way: Option<UnderWay>,
+    /// Since when the command is to take up a change that it got a signal for.
+    signalled: Option<(Instant, Cause)>,
     /// The last reload has succeeded as far as anyone can see, and its command may still fail until then.
     on_trial: Option<(Generation, Instant)>,
 }
@@ -78,12 +81,19 @@ impl Tally {
             What::Changed { changes, action } => {
                 self.begin(cause_of(changes.has_config()), now);
                 if matches!(action, Effect::Signal(_)) {
+                    self.signalled = self.under_way.as_ref().map(|reload| (reload.began, reload.cause));
                     self.finish(of, true, None, wall, now);
                 }
             }
             What::Stopped { took_ms, .. } => self.times.stop_ms = Some(*took_ms),
             What::Started { cause, restart_ms, .. } => self.started(of, *cause, *restart_ms, known, wall, now),
-            What::Ready { after_ms } => {
+            What::Reloading { signal: Some(_) } => {
+                let Some((began, cause)) = self.signalled.take() else { return };
+                let started = Some((of, now.saturating_duration_since(began)));
+                self.under_way.get_or_insert(UnderWay { began, cause, started, rejected: false });
+            }
+            What::Ready { after_ms, reload: true } => self.come_to_an_end(of, true, Some(*after_ms), wall, now),
+            What::Ready { after_ms, reload: false } => {
                 self.times.ready_ms = Some(*after_ms);
                 self.come_to_an_end(of, true, Some(*after_ms), wall, now);
             }
@@ -125,7 +135,7 @@ impl Tally {
         wall: SystemTime,
         now: Instant,
     ) {
-        self.on_trial = None;
+        (self.on_trial, self.signalled) = (None, None);
         if cause != Cause::First {
             *self.restarts.entry(cause).or_default() += 1;
         }

@@ -51,7 +51,10 @@ fn last(tally: &Tally) -> Option<(bool, f64)> {
 #[test]
 fn every_reload_comes_to_its_end() {
     let first = || (1, started(Cause::First));
-    let ready = |of| (of, What::Ready { after_ms: 500.0 });
+    let ready = |of| (of, What::Ready { after_ms: 500.0, reload: false });
+    let reloading = || (1, What::Reloading { signal: Some(Signal::HUP) });
+    let by_itself = || (1, What::Reloading { signal: None });
+    let reloaded = || (1, What::Ready { after_ms: 500.0, reload: true });
     let restart = || (1, changed(Effect::Restart));
     let next = || (2, started(Cause::Change));
     let not_ready = What::Degraded(Degraded::NotReady { timeout: Duration::ZERO, reason: String::new() });
@@ -80,6 +83,12 @@ fn every_reload_comes_to_its_end() {
         (false, vec![first(), restart(), next(), (2, exited(0))], Some((true, 2.0))),
         (false, vec![first(), restart(), next(), (2, exited(1))], Some((false, 2.0))),
         (false, vec![first(), (1, hup.clone())], Some((true, 0.0))),
+        // A command that tells of its reloads: `signal`, `reloading` a second later, `ready` after two.
+        (true, vec![first(), ready(1), (1, hup.clone()), reloading()], Some((true, 0.0))),
+        (true, vec![first(), ready(1), (1, hup.clone()), reloading(), reloaded()], Some((true, 1.5))),
+        (true, vec![first(), ready(1), (1, hup.clone()), reloading(), (1, not_ready.clone())], Some((false, 2.0))),
+        (true, vec![first(), ready(1), (1, hup.clone()), reloading(), (1, exited(0))], Some((false, 2.0))),
+        (true, vec![first(), ready(1), by_itself(), reloaded()], None),
         (false, vec![first(), (1, hup), (1, refused)], Some((false, 0.0))),
         (false, vec![first(), (1, failed)], None),
         (false, vec![first(), (1, What::Preparing { changes: files() }), (1, ran(1))], Some((false, 1.0))),

@@ -15,18 +15,21 @@
 //! | the same, with 0, and no command could be proven     | live                         |
 //! | has a command that ended by itself, with 0           | live                         |
 //! | the same, in another way, or before it was ready     | failed                       |
-//! | has a command that got a signal, not proven          | delivered                    |
+//! | has a command that did not become ready in time, at its start or at a reload | failed |
+//! | has a command that a signal could not be sent to     | failed                       |
+//! | has a command that got a signal, and may answer it   | none yet                     |
+//! | the same, and does not answer it                     | delivered                    |
+//! | has a command that reloads                           | none yet                     |
+//! | has a command that has answered the signal           | live                         |
 //! | has a command that runs, and nothing could prove it  | started                      |
 //! | the same, about to be proven                         | none yet                     |
-//! | the same, and it cannot be proven any more           | failed                       |
 //! | the same, proven                                     | live                         |
 
-use super::life::{Life, Readiness, State, Work};
+use super::life::{Answer, Life, Readiness, Reload, Signalled, State, Work};
 use super::server::ClientId;
 use crate::control::{Outcome, Waited};
 use crate::exit_code::ExitCode;
 use crate::generation::Generation;
-use crate::os::signals::Signal;
 
 /// What is known of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +40,10 @@ pub enum Standing {
     Running {
         /// How far it has come.
         readiness: Readiness,
-        /// The signal that it got for a change and has not answered.
-        signalled: Option<Signal>,
+        /// The last signal that it got for a change.
+        signalled: Option<Signalled>,
+        /// Whether it reloads.
+        reload: Reload,
     },
     /// The command ended by itself.
     Exited {
@@ -81,12 +86,16 @@ impl Standing {
         }
         match (life.state, &life.ended) {
             (State::Waiting | State::Delayed(_), Some(status)) => {
-                let well = status.code() == ExitCode::SUCCESS && readiness != Readiness::Never;
+                let in_time = readiness != Readiness::Never && life.reload == Reload::Nothing;
+                let answered = life.signalled.is_none_or(|sent| sent.effect != Answer::Awaited);
+                let well = status.code() == ExitCode::SUCCESS && in_time && answered;
                 Standing::Exited { status: status.to_string(), well }
             }
             // Given up on; it is being ended, and another one runs.
-            (State::Waiting, None) if readiness == Readiness::Never => Standing::Running { readiness, signalled: None },
-            (State::Running, _) => Standing::Running { readiness, signalled: life.signalled },
+            (State::Waiting, None) if readiness == Readiness::Never => {
+                Standing::Running { readiness, signalled: None, reload: Reload::Nothing }
+            }
+            (State::Running, _) => Standing::Running { readiness, signalled: life.signalled, reload: life.reload },
             _ => Standing::Between,
         }
     }
@@ -174,35 +183,57 @@ fn answer(generation: Generation, standing: &Standing, paused: bool, before_barr
             let outcome = if *well { Outcome::Live } else { Outcome::Failed };
             (outcome, format!("generation {generation}: the run for the change {status}"))
         }
-        Standing::Running { signalled: Some(signal), .. } => {
-            (Outcome::Delivered, format!("{signal} was sent to the command; what it did about it is unknown"))
-        }
-        Standing::Running { readiness: Readiness::Unknown, .. } => (
-            Outcome::Started,
-            format!("generation {generation} has started; whether it is ready is unknown (--ready PROBE shows it)"),
-        ),
-        Standing::Running { readiness: Readiness::NotYet, .. } => return None,
-        Standing::Running { readiness: Readiness::Never, .. } => {
-            (Outcome::Failed, format!("generation {generation} was not ready in time"))
-        }
-        Standing::Running { readiness: Readiness::Ready(_), .. } => {
-            (Outcome::Live, format!("generation {generation} is ready"))
-        }
+        Standing::Running { readiness, signalled, reload } => running(generation, *readiness, *signalled, *reload)?,
     };
     Some(Waited { outcome, generation, message })
 }
 
+fn running(
+    generation: Generation,
+    readiness: Readiness,
+    signalled: Option<Signalled>,
+    reload: Reload,
+) -> Option<(Outcome, String)> {
+    let effect = signalled.map(|sent| sent.effect);
+    let name = signalled.map(|sent| sent.signal.to_string()).unwrap_or_default();
+    Some(match (readiness, reload, effect) {
+        (Readiness::Never, ..) => (Outcome::Failed, format!("generation {generation} was not ready in time")),
+        (_, Reload::Late, _) => (Outcome::Failed, format!("generation {generation} was not ready again in time")),
+        (_, _, Some(Answer::Refused)) => (Outcome::Failed, format!("{name} did not reach the command")),
+        (_, _, Some(Answer::Awaited)) => return None,
+        (_, _, Some(Answer::Unknown)) => {
+            (Outcome::Delivered, format!("{name} was sent to the command; what it did about it is unknown"))
+        }
+        (_, Reload::UnderWay, _) | (Readiness::NotYet, ..) => return None,
+        (_, _, Some(Answer::Ready)) => {
+            (Outcome::Live, format!("generation {generation} has reloaded for {name}, and is ready"))
+        }
+        (Readiness::Unknown, ..) => (
+            Outcome::Started,
+            format!("generation {generation} has started; whether it is ready is unknown (--ready PROBE shows it)"),
+        ),
+        (Readiness::Ready(_), ..) => (Outcome::Live, format!("generation {generation} is ready")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Readiness, Standing, Waits};
+    use super::{Answer, Readiness, Reload, Signalled, Standing, Waits};
     use crate::control::Outcome;
     use crate::generation::Generation;
     use crate::os::signals::Signal;
     use crate::supervisor::server::ClientId;
     use std::time::Duration;
 
-    fn running(readiness: Readiness, signalled: Option<Signal>) -> Standing {
-        Standing::Running { readiness, signalled }
+    const READY: Readiness = Readiness::Ready(Duration::ZERO);
+
+    fn running(readiness: Readiness, effect: Option<Answer>) -> Standing {
+        reloading(readiness, effect, Reload::Nothing)
+    }
+
+    fn reloading(readiness: Readiness, effect: Option<Answer>, reload: Reload) -> Standing {
+        let signalled = effect.map(|effect| Signalled { signal: Signal::HUP, number: 1, effect });
+        Standing::Running { readiness, signalled, reload }
     }
 
     #[test]
@@ -217,7 +248,18 @@ mod tests {
             (exited(false), false, Some(Outcome::Failed)),
             (running(Readiness::Ready(Duration::ZERO), None), false, Some(Outcome::Live)),
             (running(Readiness::Ready(Duration::ZERO), None), true, Some(Outcome::Paused)),
-            (running(Readiness::Ready(Duration::ZERO), Some(Signal::HUP)), false, Some(Outcome::Delivered)),
+            (running(READY, Some(Answer::Unknown)), false, Some(Outcome::Delivered)),
+            (running(Readiness::Unknown, Some(Answer::Unknown)), false, Some(Outcome::Delivered)),
+            (running(READY, Some(Answer::Awaited)), false, None),
+            (running(READY, Some(Answer::Awaited)), true, Some(Outcome::Paused)),
+            (running(READY, Some(Answer::Refused)), false, Some(Outcome::Failed)),
+            (running(READY, Some(Answer::Ready)), false, Some(Outcome::Live)),
+            (running(Readiness::Never, Some(Answer::Awaited)), false, Some(Outcome::Failed)),
+            (reloading(READY, Some(Answer::Awaited), Reload::UnderWay), false, None),
+            (reloading(READY, Some(Answer::Awaited), Reload::Late), false, Some(Outcome::Failed)),
+            (reloading(READY, Some(Answer::Ready), Reload::UnderWay), false, None),
+            (reloading(READY, None, Reload::UnderWay), false, None),
+            (reloading(READY, None, Reload::Late), false, Some(Outcome::Failed)),
             (running(Readiness::Unknown, None), false, Some(Outcome::Started)),
             (Standing::Unprepared { status: "exited".into() }, false, Some(Outcome::Failed)),
             (Standing::Ran { status: "exited".into(), well: true }, false, Some(Outcome::Live)),

@@ -234,6 +234,11 @@ impl Coverage {
         self.backend.tells_close() && self.backend.holds(directory)
     }
 
+    /// The same, and whoever writes there does so on this machine.
+    pub fn tells_all(&self, directory: &Path) -> bool {
+        self.tells(directory) && !self.polling.directories.contains(directory)
+    }
+
     /// The visible paths whose meaning depends on this one, or on something below it.
     pub fn visible_through(&self, hop: &Path) -> BTreeSet<PathBuf> {
         self.hops.visible_through(hop)

@@ -101,12 +101,12 @@ impl Gap {
         let born = look.stamp.map(|stamp| stamp.born_ns);
         let is_new = self.before.is_none() && survey.ledger.start.at_ns.is_some_and(|at| born >= Some(at));
         survey.ledger.snapshot.set(path, (!is_new).then_some(Stamp::UNKNOWN));
-        // A program may still write it, or may have closed it before the watch existed. Its quiet time counts from its last
-        // change, not from now.
+        // Its quiet time counts from its last change, not from now.
         let now = Instant::now();
         let quiet_ns = os::clock::file_clock_ns() + survey.ledger.start.clocks.ahead_ns(path) - look.ctime_ns;
         let quiet = u64::try_from(quiet_ns).map_or(Duration::ZERO, Duration::from_nanos);
-        survey.consider_since(path, Progress::Partial, now.checked_sub(quiet).unwrap_or(now));
+        let progress = survey.progress_of_unseen(path);
+        survey.consider_since(path, progress, now.checked_sub(quiet).unwrap_or(now));
     }
 
     /// A directory changed since the start, and there is no snapshot from before: was an entry removed, or was the whole directory

@@ -279,9 +279,15 @@ impl Watcher {
         if self.survey.ledger.settler.is_empty() { std::mem::take(&mut self.marks) } else { Vec::new() }
     }
 
+    /// Whether somebody outside waits for what has happened until now.
+    pub fn is_awaited(&self) -> bool {
+        self.marks.iter().any(|mark| matches!(mark, Mark::Asked(_)))
+    }
+
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this
     /// one.
     pub fn settle_down(&mut self) -> Vec<PathBuf> {
+        self.filter.let_go_of_rules();
         self.keep_small();
         // The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
         let latest = self.survey.ledger.start.known.keys().take(WARMED);

@@ -109,7 +109,19 @@ impl Survey {
         let was_missed = || self.filter.narrows() && seen.stamp == Some(Stamp::UNKNOWN);
         if !path.is_dir() && (self.ledger.snapshot.get(path).is_none() || was_missed()) {
             self.ledger.snapshot.set(path, seen.stamp);
-            self.consider(path, Progress::Partial);
+            self.consider(path, self.progress_of_unseen(path));
+        }
+    }
+
+    /// How far along a save is that was not seen: its program may have closed the file before the watch existed.
+    pub fn progress_of_unseen(&self, path: &Path) -> Progress {
+        if !path.parent().is_some_and(|directory| self.coverage.tells_all(directory)) {
+            return Progress::Partial;
+        }
+        match os::lease::is_open_for_writing(path) {
+            Some(true) => Progress::Open,
+            Some(false) => Progress::Whole,
+            None => Progress::Partial,
         }
     }
 

@@ -258,6 +258,8 @@ on_every_backend! {
             fs::write(outside.join("deep/x.py"), &content).unwrap();
             generation += 1;
             assert_fence(&sandbox, &mut session, generation);
+            // Two seconds without a change end the series of restarts, which would be delayed from the sixth on.
+            std::thread::sleep(Duration::from_millis(2100));
         }
         session.stop();
     }

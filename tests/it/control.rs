@@ -18,7 +18,8 @@ use crate::support::{Sandbox, Session, Terminal};
 
 /// The verb with these words, run to its end.
 pub fn ask(sandbox: &Sandbox, words: &[&str]) -> Output {
-    sandbox.command(words).output().expect("reloadrun starts")
+    // Runs without a runtime directory have their sockets in the temporary one: those of others are not to be seen.
+    sandbox.command(words).env("TMPDIR", sandbox.runtime()).output().expect("reloadrun starts")
 }
 
 /// Asserts the exit code, and returns standard output.

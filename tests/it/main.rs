@@ -59,6 +59,7 @@ mod ranks;
 mod readiness;
 mod readme;
 mod real_preparations;
+mod reloads;
 mod restart;
 mod rollout;
 mod saves;

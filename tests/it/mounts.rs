@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::ends::left_out;
 use crate::limits::{GO_ON, arguments, assert_one_complaint, assert_told, names};
 use crate::support::namespace::{self, Namespace};
+use crate::support::session::DEADLINE;
 use crate::support::{Sandbox, Session};
 
 /// Edits a directory in every way that polling could miss, and asserts that each edit is reported once and alone.
@@ -124,10 +125,18 @@ fn overlay(sandbox: &Sandbox, source: &Path) -> Namespace {
 fn run_inside(session: &Session, line: &str) {
     let pid = session.pid().to_string();
     let user: &[&str] = if namespace::is_root() { &[] } else { &["--user", "--preserve-credentials"] };
-    let output =
-        Command::new("nsenter").args(["--target", &pid, "--mount"]).args(user).args(["sh", "-c", line]).output();
-    let output = output.expect("nsenter comes with unshare");
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let output =
+            Command::new("nsenter").args(["--target", &pid, "--mount"]).args(user).args(["sh", "-c", line]).output();
+        let output = output.expect("nsenter comes with unshare");
+        if output.status.success() {
+            return;
+        }
+        // reloadrun looks at the files of a mount now and then, and it is busy for that moment.
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("busy") && Instant::now() < deadline, "{line}: {said}");
+    }
 }
 
 #[test]

@@ -20,6 +20,52 @@ fn between(earlier: &Value, later: &Value) -> u64 {
     later["monotonic_ns"].as_u64().expect("a number") - earlier["monotonic_ns"].as_u64().expect("a number")
 }
 
+/// A temporary name lives for less than this, or it counts after 100 ms.
+const BRIEF: Duration = Duration::from_millis(80);
+
+/// Saves with temporary names. False if this machine was so busy that one of them lived too long, which says nothing.
+fn temporary_files_do_not_count(backend: &str, arguments: &[&str]) -> bool {
+    let sandbox = Sandbox::new();
+    sandbox.write(".ignore", "settings\n");
+    sandbox.write("settings", "number 0");
+    sandbox.write("a.txt", "old");
+    let mut session = watch(&sandbox, backend, arguments);
+    for number in 1..=30 {
+        run(&sandbox, "sed", &["-i", &format!("s/[0-9]*$/{number}/"), "settings"]);
+    }
+    for millis in [0, 3, 20, 50] {
+        let began = Instant::now();
+        let path = sandbox.write("y.tmp", "x");
+        pause(millis);
+        fs::remove_file(path).expect("it exists");
+        if began.elapsed() > BRIEF {
+            return false;
+        }
+        let began = Instant::now();
+        let path = sandbox.write("targetXYZ/CACHEDIR.TAG", "x");
+        pause(millis);
+        fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("the test owns it");
+        if began.elapsed() > BRIEF {
+            return false;
+        }
+        fs::remove_dir_all(sandbox.path("target")).expect("the test owns it");
+    }
+    assert_eq!(session.starts(), 1, "{arguments:?}: {}", session.account());
+    // New names that stay are changes, and only the last name of each file is reported.
+    for (generation, temporary, last) in [(2, ".a.txt.AbCd", "a.txt"), (3, "b.tmp", "b.txt")] {
+        let began = Instant::now();
+        sandbox.write(temporary, "new");
+        pause(3);
+        fs::rename(sandbox.path(temporary), sandbox.path(last)).expect("the test owns it");
+        if began.elapsed() > BRIEF {
+            return false;
+        }
+        assert_restart(&mut session, generation, &[last]);
+    }
+    assert_eq!(session.stop().count("started"), 3);
+    true
+}
+
 on_every_backend! {
     fn files_saved_in_a_row_are_one_restart_with_a_debounce_time(backend) {
         let sandbox = Sandbox::new();
@@ -77,34 +123,8 @@ on_every_backend! {
 
     fn a_temporary_file_in_a_directory_watched_as_a_whole_does_not_count(backend) {
         for arguments in [&[][..], &["-w", "."], &["-w", "*"], &["-w", "**"]] {
-            let sandbox = Sandbox::new();
-            sandbox.write(".ignore", "settings\n");
-            sandbox.write("settings", "number 0");
-            sandbox.write("a.txt", "old");
-            let mut session = watch(&sandbox, backend, arguments);
-            for number in 1..=30 {
-                run(&sandbox, "sed", &["-i", &format!("s/[0-9]*$/{number}/"), "settings"]);
-            }
-            for millis in [0, 3, 20, 50] {
-                let path = sandbox.write("y.tmp", "x");
-                pause(millis);
-                fs::remove_file(path).expect("it exists");
-                let path = sandbox.write("targetXYZ/CACHEDIR.TAG", "x");
-                pause(millis);
-                fs::rename(path.parent().expect("it has one"), sandbox.path("target")).expect("the test owns it");
-                fs::remove_dir_all(sandbox.path("target")).expect("the test owns it");
-            }
-            assert_eq!(session.starts(), 1, "{arguments:?}: {}", session.account());
-            sandbox.write(".a.txt.AbCd", "new");
-            pause(3);
-            fs::rename(sandbox.path(".a.txt.AbCd"), sandbox.path("a.txt")).expect("the test owns it");
-            assert_restart(&mut session, 2, &["a.txt"]);
-            // New names that stay are changes, and only the last name of each file is reported.
-            sandbox.write("b.tmp", "new");
-            pause(3);
-            fs::rename(sandbox.path("b.tmp"), sandbox.path("b.txt")).expect("the test owns it");
-            assert_restart(&mut session, 3, &["b.txt"]);
-            assert_eq!(session.stop().count("started"), 3);
+            let was_quick = (0..20).any(|_| temporary_files_do_not_count(backend, arguments));
+            assert!(was_quick, "temporary files never lived as briefly as they should");
         }
     }
 

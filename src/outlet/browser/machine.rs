@@ -5,6 +5,7 @@
 //! | has a new generation that is ready                     | load again, once a generation                            |
 //! | the same, and nothing could show that it is ready      | load again when it has started                           |
 //! | sent the command a signal for a change                 | load again                                               |
+//! | has a command that has reloaded, and says so           | load again                                               |
 //! | ran a command for a change, or has one that ended, with 0 | load again                                            |
 //! | saw a stylesheet or an image that only browsers care about | exchange it                                          |
 //! | saw another such file                                  | load again                                               |
@@ -64,6 +65,8 @@ pub enum Input {
     },
     /// This generation is ready.
     Ready(u64),
+    /// The command is ready again.
+    Reloaded,
     /// The command ended by itself.
     Exited {
         /// With 0.
@@ -180,6 +183,7 @@ impl Machine {
                 }
             }
             Input::Ready(generation) => self.up(generation, now, &mut told),
+            Input::Reloaded => self.good(now, &mut told),
             Input::Exited { well: true, .. } | Input::Ran { well: true, .. } => self.good(now, &mut told),
             Input::Exited { how, .. } => self.fail(format!("the command {how}"), false, &mut told),
             Input::Ran { how, .. } => self.fail(format!("the run for the change {how}"), false, &mut told),

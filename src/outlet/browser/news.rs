@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::machine::{Effect, Input};
 use crate::control::{State, Status};
+use crate::exit_code::CommandStatus;
 
 /// So many names of a change are looked at.
 const MOST_NAMES: usize = 64;
@@ -33,6 +34,7 @@ pub fn of_event(event: &Value, directory: &str) -> Option<Input> {
             Input::Changed { effect: Effect::Later, names, count }
         }
         "started" => Input::Started(generation()?),
+        "ready" if event["reload"] == true => Input::Reloaded,
         "ready" => Input::Ready(generation()?),
         "exited" => Input::Exited { well: well(), how: text("status") },
         "prepare_failed" => Input::PrepareFailed { how: text("status") },
@@ -49,7 +51,8 @@ pub fn of_event(event: &Value, directory: &str) -> Option<Input> {
 
 /// The same of how things are.
 pub fn of_status(status: &Status, directory: &str) -> Input {
-    let failed = status.last_exit.as_ref().filter(|how| *how != "exited with 0");
+    let well = CommandStatus::Exited(0).to_string();
+    let failed = status.last_exit.as_ref().filter(|how| **how != well);
     Input::Status {
         generation: status.generation.number(),
         runs: status.state == State::Running,
@@ -92,7 +95,8 @@ fn shown(sentence: &str, directory: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{name, of_event, shown};
+    use super::{name, of_event, of_status, shown};
+    use crate::exit_code::CommandStatus;
     use crate::outlet::browser::machine::{Effect, Input};
     use serde_json::json;
 
@@ -120,6 +124,31 @@ mod tests {
     }
 
     #[test]
+    fn of_how_things_are_only_the_failure_of_a_command_is_shown() {
+        for (status, expected) in [
+            (CommandStatus::Exited(0), None),
+            (CommandStatus::Exited(3), Some("exited with 3".to_owned())),
+            (
+                CommandStatus::NotFound("/d/app".into()),
+                Some(shown(&CommandStatus::NotFound("/d/app".into()).to_string(), "/d")),
+            ),
+        ] {
+            let text = json!({
+                "version": "1", "pid": 1, "name": null, "directory": "/d", "command": "app", "state": "waiting",
+                "generation": 2, "command_pid": null, "since": "", "for_ms": 5.0, "ready": null, "serving": false,
+                "paused": false, "last_exit": status.to_string(), "watching": null, "last_change": null, "degraded": [],
+                "config": { "path": "", "loaded": false, "mistakes": [] }, "digest": null,
+                "restarts": { "total": 0, "by_reason": {} }, "last_reload": null,
+                "times": { "stop_ms": null, "start_ms": null, "ready_ms": null },
+            });
+            let Input::Status { failed, .. } = of_status(&serde_json::from_value(text).unwrap(), "/d") else {
+                panic!("it is a status");
+            };
+            assert_eq!(failed, expected, "{status}");
+        }
+    }
+
+    #[test]
     fn the_events_that_concern_pages_are_understood_and_others_are_left_alone() {
         let changes = json!([{ "path": "/d/a.py" }, { "path": "/d/b.py" }]);
         let names = vec!["a.py".to_owned(), "b.py".to_owned()];
@@ -137,6 +166,8 @@ mod tests {
         for (event, expected) in [
             (json!({"event": "started", "generation": 3}), Some(Input::Started(3))),
             (json!({"event": "ready", "generation": 3}), Some(Input::Ready(3))),
+            (json!({"event": "ready", "generation": 3, "reload": false}), Some(Input::Ready(3))),
+            (json!({"event": "ready", "generation": 3, "reload": true}), Some(Input::Reloaded)),
             (
                 json!({"event": "exited", "code": 1, "status": "exited with 1"}),
                 Some(Input::Exited { well: false, how: "exited with 1".into() }),

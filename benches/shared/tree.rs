@@ -1,11 +1,13 @@
 //! What is watched, and saving to it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::{Result, tell, temporary};
+use super::{Result, tell, temporary};
 
 /// A directory to watch. What was made for it goes with it.
 pub struct Tree {
@@ -21,6 +23,8 @@ pub struct Tree {
 
 /// The number of files in a burst.
 pub const BURST: usize = 500;
+/// How long writing them takes.
+pub const BURST_TAKES: Duration = Duration::from_millis(200);
 
 impl Tree {
     fn empty(size: String) -> Result<Tree> {
@@ -84,12 +88,35 @@ impl Tree {
         if let Save::Rename = how {
             tell("write", &self.aside, fs::write(&self.aside, &content))?;
         }
-        let before = crate::stamps::monotonic_ns();
+        let before = super::stamps::monotonic_ns();
         match how {
             Save::InPlace => tell("write", &self.file, fs::write(&self.file, &content))?,
             Save::Rename => tell("rename", &self.aside, fs::rename(&self.aside, &self.file))?,
         }
         Ok(before)
+    }
+
+    /// Writes each file of the burst once, to this length; gives the moment just after.
+    pub fn burst(&self, length: i64) -> Result<i64> {
+        let content = vec![b'x'; usize::try_from(length).unwrap_or(0)];
+        let began = Instant::now();
+        for number in 0..BURST {
+            let due = BURST_TAKES.mul_f64(number as f64 / BURST as f64);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            let file = self.of_burst(number);
+            tell("write", &file, fs::write(&file, &content))?;
+        }
+        Ok(super::stamps::monotonic_ns())
+    }
+
+    /// Saves the file in two halves with a pause between them.
+    pub fn save_slowly(&self, length: i64, pause: Duration) -> Result<()> {
+        let content = vec![b'x'; usize::try_from(length).unwrap_or(0)];
+        let (first, second) = content.split_at(content.len() / 2);
+        let mut file = tell("create", &self.file, fs::File::create(&self.file))?;
+        tell("write", &self.file, file.write_all(first))?;
+        std::thread::sleep(pause);
+        tell("write", &self.file, file.write_all(second))
     }
 
     /// All files in it.

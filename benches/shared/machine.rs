@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Result, tell};
+use super::{Result, tell};
 
 /// Above this many busy cores a result says more about the others than about us.
 const QUIET_ENOUGH: f64 = 0.25;
@@ -78,9 +78,9 @@ impl Cost {
     }
 }
 
-/// MiB, what is shared being shared out among those who share it.
-pub fn proportional_set(processes: &[i32]) -> Result<f64> {
-    let sizes = processes.iter().map(|pid| field(Path::new(&format!("/proc/{pid}/smaps_rollup")), "Pss:"));
+/// MiB, what is shared being shared out among those who share it: `Pss:`, or one of its parts.
+pub fn proportional_set(processes: &[i32], part: &str) -> Result<f64> {
+    let sizes = processes.iter().map(|pid| field(Path::new(&format!("/proc/{pid}/smaps_rollup")), part));
     Ok(sizes.sum::<Result<u64>>()? as f64 / 1024.0)
 }
 

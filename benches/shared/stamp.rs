@@ -1,4 +1,5 @@
-//! `stamp FIFO FILE`: says when its first instruction ran and how long FILE was then, and waits for a signal.
+//! `stamp FIFO FILE [stays]`: says when its first instruction ran and how long FILE was then, and waits for a signal.
+//! It is killed when its parent ends, unless it stays.
 //!
 //! The benchmark compiles this file by itself and links it statically, without the Rust runtime: what is measured is
 //! the way to the program, and a dynamic loader would take longer than that.
@@ -34,7 +35,7 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     unsafe {
         // First of all; the arguments can wait.
         clock_gettime(CLOCK_MONOTONIC, &mut now);
-        if count != 3 {
+        if count < 3 {
             return 2;
         }
         let watched = open(*words.add(2), 0);
@@ -48,7 +49,9 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
             return 1;
         }
         // A bare program has no way to end its command when it is killed itself.
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if count == 3 {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+        }
         loop {
             pause();
         }

@@ -15,7 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
-use crate::{Result, tell, temporary};
+use super::{Result, tell, temporary};
 
 /// `stamp.rs`, compiled.
 pub struct StampProgram {
@@ -29,7 +29,7 @@ impl StampProgram {
     pub fn build() -> Result<StampProgram> {
         let directory = temporary()?;
         let path = directory.path().join("stamp");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/latency/stamp.rs");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/shared/stamp.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
         let mut said = String::new();
         for is_static in [true, false] {
@@ -48,6 +48,9 @@ impl StampProgram {
         Err(format!("cannot compile {source}:\n{said}"))
     }
 }
+
+/// Whoever starts its command again and again is not waited for any longer.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What the command says at its start.
 #[derive(Debug, Clone, Copy)]
@@ -94,8 +97,12 @@ impl Stamps {
 
     /// All stamps, until none has come for this long.
     pub fn until_quiet(&mut self, quiet: Duration) -> Result<Vec<Stamp>> {
+        self.until_quiet_or(quiet, Instant::now() + LONGEST)
+    }
+
+    fn until_quiet_or(&mut self, quiet: Duration, late: Instant) -> Result<Vec<Stamp>> {
         let (mut all, mut last) = (Vec::new(), Instant::now());
-        while last.elapsed() < quiet {
+        while last.elapsed() < quiet && Instant::now() < late {
             self.wait(quiet.saturating_sub(last.elapsed()));
             let more = self.read()?;
             if !more.is_empty() {
@@ -104,6 +111,23 @@ impl Stamps {
             }
         }
         Ok(all)
+    }
+
+    /// All stamps, until none has come for `quiet` since the first that tells this length, or until `longest` is over:
+    /// then false.
+    pub fn after_burst(&mut self, longest: Duration, quiet: Duration, length: i64) -> Result<(Vec<Stamp>, bool)> {
+        let (mut all, late) = (Vec::new(), Instant::now() + longest);
+        while Instant::now() < late {
+            let new = self.until_quiet_or(quiet, late)?;
+            let is_quiet = Instant::now() < late;
+            all.extend(new);
+            if is_quiet && all.iter().any(|stamp: &Stamp| stamp.length == length) {
+                return Ok((all, true));
+            }
+        }
+        // One that has started in time and then no more is no endless series; it has lost something.
+        let is_quiet = all.last().is_none_or(|stamp| monotonic_ns() - stamp.at > quiet.as_nanos() as i64);
+        Ok((all, is_quiet))
     }
 
     fn wait(&self, most: Duration) {
