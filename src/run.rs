@@ -32,6 +32,7 @@ use crate::os::local::Listener;
 use crate::os::signals::{Dispositions, Signal};
 #[cfg(feature = "outlet")]
 use crate::outlet;
+use crate::pattern::normalized;
 use crate::print_watched::{self, Format};
 use crate::probe::Probe;
 use crate::protocol::Ties;
@@ -141,7 +142,11 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
         Mode::Explain(path) => {
             logging::begin(&config)?;
             let here = caller.directory(&args).map_err(Error::Mistakes)?;
-            explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref())
+            let asked = args.leave_all_open().then(|| normalized(&here.join(&path)));
+            match asked.and_then(|path| client::explained(&path, &here, &caller.environment)) {
+                Some(explained) => explain_by_run(&explained),
+                None => explain(&config, &identity(&here.join(&path), &config.directory), path.as_ref()),
+            }
         }
         Mode::PrintWatched(format) => {
             // Nobody holds sockets for a command that runs once.
@@ -268,7 +273,23 @@ fn listen_to_clients(config: &Config) -> std::result::Result<Listener, String> {
 fn explain(config: &Config, path: &Path, shown: &Path) -> Result<ExitCode> {
     let filter = Filter::new(config, own_files(config, config.lockfile.as_deref()));
     let (counts, sentence) = explained(config, &filter, path, shown);
-    print(&format!("{}\n", escaped(&sentence)))?;
+    let told = tell_explained(counts, &sentence)?;
+    if config.discover != Discover::Off {
+        report::complain(&["no run was asked: what a command reads counts as well, and what it writes does not; `reloadrun explain PATH` asks its run, and --print-watched tries it".to_owned()]);
+    }
+    Ok(told)
+}
+
+/// What a run has said.
+fn explain_by_run(explained: &client::Explained) -> Result<ExitCode> {
+    let client::Explained { pid, command, counts, message } = explained;
+    let told = tell_explained(*counts, message)?;
+    report::complain(&[format!("so says the run with pid {pid}: {command}")]);
+    Ok(told)
+}
+
+fn tell_explained(counts: bool, sentence: &str) -> Result<ExitCode> {
+    print(&format!("{}\n", escaped(sentence)))?;
     Ok(if counts { ExitCode::SUCCESS } else { ExitCode::NOT_WATCHED })
 }
 

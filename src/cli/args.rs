@@ -42,7 +42,7 @@ such a name comes after --, as every command does.
 Every option is also a key of reloadrun.toml, with the same name; a flag wins over a key.";
 
 /// Run a command and restart it when the files it depends on change.
-#[derive(Debug, Clone, Default, Parser)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Parser)]
 #[command(
     name = "reloadrun",
     version,
@@ -286,7 +286,8 @@ pub struct Args {
 
     /// Print whether a change to PATH would restart, and why; run nothing
     ///
-    /// Exits with 0 if it would, with 1 if it would not.
+    /// Exits with 0 if it would, with 1 if it would not. With no other option, a run of this directory is asked, which knows
+    /// what its command reads and writes; else the options and the config file alone are.
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub explain: Option<OsString>,
 
@@ -332,6 +333,14 @@ pub struct Args {
     /// The command, after --
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub command: Vec<OsString>,
+}
+
+impl Args {
+    /// Whether they say nothing about what counts, besides the directory.
+    pub fn leave_all_open(&self) -> bool {
+        let quiet = Args { explain: None, directory: None, color: None, quiet: false, verbose: false, ..self.clone() };
+        quiet == Args::default()
+    }
 }
 
 /// The result of reading a command line.

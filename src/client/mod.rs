@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use self::conversation::{Conversation, Heard};
 use self::find::{Choice, Chosen};
-use crate::control::{Answer, Outcome, PROTOCOL, Request, State, Status, Waited, in_words, line};
+use crate::control::{Answer, Greeting, Outcome, PROTOCOL, Request, State, Status, Waited, in_words, line};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::escape::escaped;
@@ -195,6 +195,35 @@ fn not_live(timeout: Duration, why: &str) -> ExitCode {
     let timeout = humantime::format_duration(timeout);
     report::complain(&[format!("the saves are not live after {timeout} (--timeout){why}")]);
     ExitCode::TIME_IS_UP
+}
+
+/// What a run says of a path.
+#[derive(Debug)]
+pub struct Explained {
+    /// The pid of its supervisor.
+    pub pid: i32,
+    /// Its command.
+    pub command: String,
+    /// Whether a change would count.
+    pub counts: bool,
+    /// That, and why.
+    pub message: String,
+}
+
+/// What the run of this directory says of a path, if there is one and no other, and it answers.
+pub fn explained(path: &Path, directory: &Path, environment: &Environment) -> Option<Explained> {
+    let choice = Choice { name: None, pid: None, directory: directory.to_owned(), by_environment: false };
+    let Chosen::One(mut run) = find::choose(&choice, environment, Instant::now() + GREETING) else { return None };
+    let Greeting { protocol, pid, command, .. } = run.conversation.greeting.clone();
+    if protocol != PROTOCOL {
+        return None;
+    }
+    // It may need a walk over a large tree.
+    let Heard::Line(answer) = run.conversation.ask(&Request::explain(path), None) else { return None };
+    match serde_json::from_str(&answer) {
+        Ok(Answer::Explain { counts, message }) => Some(Explained { pid, command, counts, message }),
+        _ => None,
+    }
 }
 
 fn here(order: &Order) -> Result<PathBuf> {

@@ -178,7 +178,7 @@ impl Live {
         let mut changed = Vec::new();
         let mut state = self.state();
         for (looked, access, first) in &observed.looked {
-            for path in [Some(&looked.name), looked.target.as_ref()].into_iter().flatten() {
+            for path in looked.paths() {
                 let before = state.standing(path).depends;
                 changed.push((path.clone(), before));
             }

@@ -94,7 +94,7 @@ fn each_open_for_writing_explains_one_close_and_one_more_is_somebody_elses_until
     assert_eq!(case.standing("state.txt"), (true, None));
     // What the command writes after that is its own again.
     let first = First { thread: 7, call: "call", when: Instant::now() };
-    let looked = Looked { name: path.clone(), target: None, node: Node::File };
+    let looked = Looked { name: path.clone(), entry: None, target: None, node: Node::File };
     case.live.state().discovery.add(&looked, Access::Write, first);
     case.live.was_closed(&path);
     assert_eq!(case.standing("state.txt"), (true, None));

@@ -66,8 +66,17 @@ fn look(path: &Path, directory: &Path) -> Looked {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Node::Hidden,
         Err(_) => Node::Absent,
     };
-    let target = std::fs::canonicalize(&name).ok().filter(|target| *target != name);
-    Looked { name, target, node }
+    let real = name
+        .parent()
+        .zip(name.file_name())
+        .and_then(|(parent, own)| Some(std::fs::canonicalize(parent).ok()?.join(own)));
+    let is_link = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let target = match &real {
+        Some(real) if !is_link(real) && node != Node::Absent => Some(real.clone()),
+        _ => std::fs::canonicalize(&name).ok(),
+    };
+    let other = |path: &PathBuf| *path != name;
+    Looked { entry: real.filter(other), target: target.filter(other), name, node }
 }
 
 /// Whether a path begins in a directory that was removed while it was somebody's current one.

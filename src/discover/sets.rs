@@ -35,10 +35,22 @@ pub enum Node {
 pub struct Looked {
     /// Absolute, without `.` and `..`; symlinks stay, because they may be turned.
     pub name: PathBuf,
+    /// The same name in the directory where it really lies, if symlinks are on the way there. What happens to it has its event
+    /// there, be it a link itself or absent.
+    pub entry: Option<PathBuf>,
     /// Where it leads, if symlinks are on the way.
     pub target: Option<PathBuf>,
     /// What is there.
     pub node: Node,
+}
+
+impl Looked {
+    /// Every path by which it is known.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let Looked { name, entry, target, .. } = self;
+        let target = target.as_ref().filter(|target| Some(*target) != entry.as_ref());
+        [Some(name), entry.as_ref(), target].into_iter().flatten()
+    }
 }
 
 /// What a path is to the command. Of several, the first in this order.
@@ -94,6 +106,13 @@ impl First {
     fn is_of_earlier(&self) -> bool {
         self.thread == 0
     }
+}
+
+/// A path as a call has it, and where it really lies.
+#[derive(Debug)]
+struct Names {
+    name: PathBuf,
+    real: PathBuf,
 }
 
 /// What one generation leaves to the next. Paths are stored as `OsString`, because they need not be UTF-8.
@@ -180,7 +199,7 @@ pub struct Discovery {
     /// What was renamed: where it was before, by where it is now.
     before: BTreeMap<PathBuf, PathBuf>,
     /// The old name in the rename that is being taken in.
-    renamed: Option<(First, PathBuf)>,
+    renamed: Option<(First, Names)>,
     /// Programs that gain rights when they are executed.
     privileged: BTreeSet<PathBuf>,
 }
@@ -225,15 +244,19 @@ impl Discovery {
 
     /// Takes in what a call does with a path.
     pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
+        let entry = looked.entry.as_ref();
         // Of a directory that is about to be renamed, nothing is there yet.
         if matches!(looked.node, Node::Directory | Node::Absent) && is_rename(access) {
-            self.moved.insert(looked.name.clone());
+            self.moved.extend([&looked.name].into_iter().chain(entry).cloned());
         }
-        self.note_rename(&looked.name, access, first);
+        self.note_rename(looked, access, first);
         let Some(role) = role(access, looked.node) else { return };
         self.insert(looked.name.clone(), role, access, first, looked.target.clone());
+        if let Some(entry) = entry {
+            self.insert(entry.clone(), role, access, first, None);
+        }
         // The target counts as well as the link. What removes or replaces a link leaves its target alone.
-        if let Some(target) = &looked.target
+        if let Some(target) = looked.target.as_ref().filter(|target| Some(*target) != entry)
             && !is_rename(access)
             && !matches!(access, Access::Remove | Access::Place)
         {
@@ -242,13 +265,19 @@ impl Discovery {
     }
 
     /// Keeps the old name of what is renamed. Both names come from one call.
-    fn note_rename(&mut self, name: &Path, access: Access, first: First) {
+    fn note_rename(&mut self, looked: &Looked, access: Access, first: First) {
+        let Looked { name, entry, .. } = looked;
+        let real = entry.as_ref().unwrap_or(name);
         let old = self.renamed.take().filter(|(of, _)| *of == first);
         match old {
             Some((_, old)) if is_rename(access) && self.before.len() < most(Role::Written) => {
-                self.before.insert(name.to_owned(), old);
+                // Each by itself: where both are watched, each has its event.
+                self.before.insert(name.clone(), old.name);
+                self.before.insert(real.clone(), old.real);
             }
-            _ if access == Access::Remove => self.renamed = Some((first, name.to_owned())),
+            _ if access == Access::Remove => {
+                self.renamed = Some((first, Names { name: name.clone(), real: real.clone() }));
+            }
             _ => {}
         }
     }

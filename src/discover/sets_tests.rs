@@ -18,7 +18,7 @@ fn first(call: &'static str) -> First {
 }
 
 fn looked(path: &str, node: Node) -> Looked {
-    Looked { name: Path::new(DIRECTORY).join(path), target: None, node }
+    Looked { name: Path::new(DIRECTORY).join(path), entry: None, target: None, node }
 }
 
 fn found(discovery: &Discovery) -> BTreeMap<PathBuf, (Role, Verdict)> {

@@ -213,6 +213,41 @@ fn what_the_command_writes_does_not_restart_it_and_what_somebody_else_writes_the
 }
 
 #[test]
+fn what_the_command_writes_through_a_link_to_a_directory_is_its_own_where_it_really_lies() {
+    for mode in ["add", "only"] {
+        let sandbox = Sandbox::new();
+        let beside = sandbox.beside().to_owned();
+        for (real, link) in
+            [(sandbox.path("rel/1"), sandbox.path("current")), (beside.join("out/1"), beside.join("out/now"))]
+        {
+            fs::create_dir_all(&real).unwrap();
+            symlink(&real, link).unwrap();
+        }
+        let at = |place: &str| {
+            format!(
+                "echo $$ > {place}/x.tmp; mv {place}/x.tmp {place}/x.txt; cat {place}/x.txt; echo $$ >> {place}/notes.txt; \
+                 cat {place}/notes.txt; rm -f {place}/new.txt; cat {place}/new.txt; echo > {place}/new.txt; ln -sf x.txt {place}/link.txt; \
+                 exec 3> {place}/log.$$; mv {place}/log.$$ {place}/log.txt; exec 3>&-; cat {place}/log.txt {place}/link.txt;"
+            )
+        };
+        let writes = at("current") + &at("../out/now");
+        sandbox.write("fence.py", "x");
+        let mut session = shell(&sandbox, &["--discover", mode], &format!("cat fence.py; {writes}"), &writes);
+        for generation in 2..=3 {
+            for _ in 0..3 {
+                go(&sandbox, &session);
+            }
+            save(&sandbox, &mut session, &sandbox.path("fence.py"), generation);
+        }
+        // By hand: told by both of its names.
+        sandbox.write("rel/1/x.txt", "by hand");
+        let started = session.wait_armed(4);
+        assert!(names(&started).iter().all(|name| name == "x.txt"), "{}", session.account());
+        session.stop();
+    }
+}
+
+#[test]
 fn what_a_literal_name_asks_for_counts_although_the_command_writes_it() {
     let sandbox = Sandbox::new();
     let mut session =
@@ -391,6 +426,32 @@ fn a_run_that_is_asked_knows_what_its_command_has_read_and_written() {
         explained(&sandbox, &session, "unread.txt", &["leads to a restart", "read by cat (pid "]);
         session.stop();
     }
+}
+
+#[test]
+fn without_another_option_the_run_of_the_directory_is_asked_and_else_only_the_options_are() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.beside().join("lib.txt"), "x").unwrap();
+    let asked = |options: &[&str], code: i32, parts: &[&str]| {
+        let output = ask(&sandbox, &[options, &["--explain", "../lib.txt"]].concat());
+        let [said, beside] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!(output.status.code(), Some(code), "{said}{beside}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        parts.iter().for_each(|part| assert!((said.clone() + &beside).contains(part), "{part}: {said}{beside}"));
+        beside
+    };
+    asked(&[], 1, &["does nothing", "no run was asked", "--print-watched"]);
+    let mut session = shell(&sandbox, &[], "cat ../lib.txt > out.txt", "");
+    explained(&sandbox, &session, "../lib.txt", &["read by cat (pid "]);
+    let pid = session.pid().to_string();
+    asked(&[], 0, &["leads to a restart: read by cat (pid ", " s after the start", "the run with pid", &pid]);
+    // These would be other runs.
+    asked(&["--no-ignore"], 1, &["does nothing", "no run was asked"]);
+    assert_eq!(asked(&["-w", "*.py"], 1, &["does nothing"]), "", "nothing would be traced");
+    save(&sandbox, &mut session, &sandbox.beside().join("lib.txt"), 2);
+    asked(&[], 0, &["leads to a restart: read by cat (pid "]);
+    session.stop();
+    asked(&[], 1, &["no run was asked"]);
 }
 
 #[test]

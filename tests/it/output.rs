@@ -224,7 +224,12 @@ fn an_explanation_names_the_rule_and_runs_nothing() {
             for command in [&[][..], &["--", "sh", "-c", "touch ../marker"]] {
                 let arguments = [arguments, &["--explain", path], command].concat();
                 let said = format!("a change of {path} {effect}: {rule}\n");
-                assert_eq!(run(&sandbox, &arguments), (Some(code), said, String::new()), "{arguments:?}");
+                let (ended, answer, beside) = run(&sandbox, &arguments);
+                assert_eq!((ended, answer), (Some(code), said), "{arguments:?}");
+                // With patterns, no run would know more.
+                let is_all = arguments.contains(&"-w");
+                assert_eq!(beside.lines().count(), usize::from(!is_all), "{beside}");
+                assert!(is_all || beside.starts_with("reloadrun: no run was asked: "), "{beside}");
             }
         }
     }

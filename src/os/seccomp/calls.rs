@@ -37,6 +37,8 @@ pub enum Access {
 pub(super) struct At {
     pub directory: Option<u8>,
     pub path: u8,
+    /// Absolute paths start from that directory too (openat2 with RESOLVE_IN_ROOT).
+    pub is_root: bool,
 }
 
 /// What a call has in its arguments.
@@ -143,11 +145,11 @@ pub(super) fn find(audit: u32, number: i32) -> Option<&'static Call> {
 }
 
 const fn here(path: u8) -> At {
-    At { directory: None, path }
+    At { directory: None, path, is_root: false }
 }
 
 const fn at(directory: u8, path: u8) -> At {
-    At { directory: Some(directory), path }
+    At { directory: Some(directory), path, is_root: false }
 }
 
 const fn one(at: At, access: Access) -> Shape {

@@ -251,11 +251,10 @@ impl Reader {
                 }
             }
             Shape::OpenHow { at, how } => {
-                let mut flags = [0; 8];
-                if read_memory(thread, argument(data, how), &mut flags).is_ok_and(|count| count == flags.len())
-                    && let Some(access) = opened(u64::from_ne_bytes(flags))
+                if let Some([flags, _, resolve]) = read_words(thread, argument(data, how))
+                    && let Some(access) = opened(flags)
                 {
-                    see(at, access);
+                    see(At { is_root: resolve & libc::RESOLVE_IN_ROOT != 0, ..at }, access);
                 }
             }
             Shape::One { at, access, .. } => see(at, access),
@@ -296,7 +295,7 @@ impl Reader {
             Err(Errno::ESRCH) => return None,
             Err(_) => return Some(Err(Gap::Unreadable)),
         };
-        let is_absolute = given.first() == Some(&b'/');
+        let is_absolute = given.first() == Some(&b'/') && !at.is_root;
         if let Some(path) = is_absolute.then(|| through_link(thread, given)).flatten() {
             return self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))));
         }
@@ -382,6 +381,14 @@ fn opened(flags: u64) -> Option<Access> {
     } else {
         Some(Access::Read)
     }
+}
+
+/// The three words of a `struct open_how`: flags, mode, how to resolve.
+fn read_words(thread: i32, address: u64) -> Option<[u64; 3]> {
+    let mut bytes = [0; 24];
+    read_memory(thread, address, &mut bytes).ok().filter(|count| *count == bytes.len())?;
+    let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).unwrap_or_default();
+    Some([word(0), word(8), word(16)])
 }
 
 /// Copies from the memory of another process, as much as there is: what follows a page may not be mapped, and the kernel
