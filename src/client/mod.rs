@@ -92,72 +92,28 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
         directory: here.clone(),
         by_environment: order.directory.is_none(),
     };
-    let began = Instant::now();
-    let patience = if let Verb::Wait(timeout) = order.verb { timeout.min(PATIENCE) } else { PATIENCE };
     let gives_up = match order.verb {
-        Verb::Wait(timeout) => began.checked_add(timeout),
-        _ => Some(began + PATIENCE),
+        Verb::Wait(timeout) => Instant::now().checked_add(timeout),
+        _ => Some(Instant::now() + PATIENCE),
     };
-    let (mut conversation, answer, understood) = loop {
-        let mut conversation = match find::choose(&choice, environment, Instant::now() + patience) {
-            Chosen::One(run) => run.conversation,
-            Chosen::None(sentence) => {
-                report::complain(&[sentence]);
-                return Ok(ExitCode::NO_SUCH_RUN);
+    let Answered { mut conversation, line, answer: understood } = loop {
+        match ask(order, &choice, &here, environment, gives_up)? {
+            Asked::Over(code) => return Ok(code),
+            Asked::Answered(Answered { answer: Answer::Busy { message }, .. }) => {
+                if gives_up.is_some_and(|at| at <= Instant::now() + BUSY) {
+                    let Verb::Wait(timeout) = order.verb else { return Err(Error::own(message)) };
+                    return Ok(not_live(timeout, &format!(": {message}")));
+                }
+                std::thread::sleep(BUSY);
             }
-            Chosen::Several(sentences) => return Err(Error::Mistakes(sentences)),
-        };
-        let greeting = conversation.greeting.clone();
-        if greeting.protocol != PROTOCOL {
-            return Err(Error::own(format!(
-                "the run with pid {} is of reloadrun {}, which speaks another protocol ({}, not {PROTOCOL}); use the same version",
-                greeting.pid, greeting.reloadrun, greeting.protocol
-            )));
-        }
-        let until = match order.verb {
-            // It may need a walk over a large tree.
-            Verb::Explain(_) => None,
-            Verb::Wait(_) => gives_up,
-            _ => Some(Instant::now() + PATIENCE),
-        };
-        let answer = match conversation.ask(&request(&order.verb, &here), until) {
-            Heard::Line(line) => line,
-            Heard::End if order.verb == Verb::Stop => return Ok(ExitCode::SUCCESS),
-            Heard::End if matches!(order.verb, Verb::Wait(_)) => {
-                report::complain(&["the run has ended".to_owned()]);
-                return Ok(ExitCode::NOT_LIVE);
-            }
-            Heard::End => return Err(Error::own(format!("the run with pid {} has ended", greeting.pid))),
-            Heard::Nothing => {
-                let Verb::Wait(timeout) = order.verb else {
-                    return Err(Error::own(format!(
-                        "the run with pid {} does not answer; is it stopped? (`kill -CONT {0}` continues it)",
-                        greeting.pid
-                    )));
-                };
-                return Ok(not_live(timeout, ""));
-            }
-        };
-        let Ok(understood) = serde_json::from_str::<Answer>(&answer) else {
-            return Err(Error::own(format!(
-                "the run with pid {} answers what is not understood: {answer}",
-                greeting.pid
-            )));
-        };
-        match understood {
-            Answer::Busy { message } if gives_up.is_some_and(|at| at <= Instant::now() + BUSY) => {
-                let Verb::Wait(timeout) = order.verb else { return Err(Error::own(message)) };
-                return Ok(not_live(timeout, &format!(": {message}")));
-            }
-            Answer::Busy { .. } => std::thread::sleep(BUSY),
-            understood => break (conversation, answer, understood),
+            Asked::Answered(answered) => break answered,
         }
     };
     if let Answer::Refused { message } = understood {
         return Err(if matches!(order.verb, Verb::Wait(_)) { Error::usage(message) } else { Error::own(message) });
     }
     if order.json && understood != Answer::Events {
-        print(&(answer + "\n"))?;
+        print(&(line + "\n"))?;
     } else {
         print(&told(&understood))?;
     }
@@ -175,6 +131,70 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
         }),
         Answer::Explain { counts: false, .. } => Ok(ExitCode::NOT_WATCHED),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What asking once has led to.
+enum Asked {
+    Answered(Answered),
+    /// There is no answer, and that has been said.
+    Over(ExitCode),
+}
+
+/// An answer, as it came and as it is understood, and the conversation that goes on.
+struct Answered {
+    conversation: Conversation,
+    line: String,
+    answer: Answer,
+}
+
+/// Finds the run and asks it, once.
+fn ask(
+    order: &Order,
+    choice: &Choice,
+    here: &Path,
+    environment: &Environment,
+    gives_up: Option<Instant>,
+) -> Result<Asked> {
+    let patience = if let Verb::Wait(timeout) = order.verb { timeout.min(PATIENCE) } else { PATIENCE };
+    let mut conversation = match find::choose(choice, environment, Instant::now() + patience) {
+        Chosen::One(run) => run.conversation,
+        Chosen::None(sentence) => {
+            report::complain(&[sentence]);
+            return Ok(Asked::Over(ExitCode::NO_SUCH_RUN));
+        }
+        Chosen::Several(sentences) => return Err(Error::Mistakes(sentences)),
+    };
+    let Greeting { protocol, pid, reloadrun, .. } = conversation.greeting.clone();
+    if protocol != PROTOCOL {
+        return Err(Error::own(format!(
+            "the run with pid {pid} is of reloadrun {reloadrun}, which speaks another protocol ({protocol}, not {PROTOCOL}); use the same version"
+        )));
+    }
+    let until = match order.verb {
+        // It may need a walk over a large tree.
+        Verb::Explain(_) => None,
+        Verb::Wait(_) => gives_up,
+        _ => Some(Instant::now() + PATIENCE),
+    };
+    let line = match (conversation.ask(&request(&order.verb, here), until), &order.verb) {
+        (Heard::Line(line), _) => line,
+        (Heard::End, Verb::Stop) => return Ok(Asked::Over(ExitCode::SUCCESS)),
+        (Heard::End, Verb::Wait(_)) => {
+            report::complain(&["the run has ended".to_owned()]);
+            return Ok(Asked::Over(ExitCode::NOT_LIVE));
+        }
+        (Heard::End, _) => return Err(Error::own(format!("the run with pid {pid} has ended"))),
+        (Heard::Nothing, Verb::Wait(timeout)) => return Ok(Asked::Over(not_live(*timeout, ""))),
+        (Heard::Nothing, _) => {
+            return Err(Error::own(format!(
+                "the run with pid {pid} does not answer; is it stopped? (`kill -CONT {pid}` continues it)"
+            )));
+        }
+    };
+    match serde_json::from_str(&line) {
+        Ok(answer) => Ok(Asked::Answered(Answered { conversation, line, answer })),
+        Err(_) => Err(Error::own(format!("the run with pid {pid} answers what is not understood: {line}"))),
     }
 }
 
