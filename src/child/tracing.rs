@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::inbox::Voice;
 use super::step::Input;
 use crate::degraded::Degraded;
-use crate::discover::{Learned, Live, Summary, missed, needs_rights, untraceable};
+use crate::discover::{Learned, Live, Summary, missed, needs_rights, too_many, untraceable};
 use crate::event::Discovered;
 use crate::os;
 use crate::os::seccomp::{
@@ -143,6 +143,11 @@ impl Tracing {
             Learned::Gap(gap, thread) => {
                 self.voice.report(Report::Degraded(Degraded::TraceGap { why: missed(gap, thread) }));
             }
+            // In the directory everything is watched as well.
+            Learned::TooMany(role, elsewhere) if elsewhere || self.narrows => {
+                self.voice.report(Report::Degraded(Degraded::TraceGap { why: too_many(role) }));
+            }
+            Learned::TooMany(..) => {}
             Learned::Quiet(Summary { files, elsewhere, written }) => {
                 self.voice.report(Report::Discovered(Discovered { files, elsewhere, written, narrows: self.narrows }));
             }

@@ -61,6 +61,8 @@ pub enum Learned {
     News(Vec<News>),
     /// The trace is incomplete, as this thread shows.
     Gap(Gap, i32),
+    /// There is more of this than is kept; some of it lies elsewhere.
+    TooMany(Role, bool),
     /// Told once: nothing new has come for a while.
     Quiet(Summary),
 }
@@ -131,7 +133,7 @@ impl Live {
     pub fn learn_all(&self, directory: &Path, for_ever: bool, mut tell: impl FnMut(Learned)) {
         let Some(found) = self.found.get() else { return };
         let (mut count, mut told, mut last) = (0, false, Instant::now());
-        let mut has_begun = false;
+        let (mut has_begun, mut too_many) = (false, Vec::new());
         loop {
             let has_ended = found.has_ended();
             if !has_begun && self.has_begun.load(Ordering::Acquire) {
@@ -155,6 +157,11 @@ impl Live {
                 tell(Learned::News(news));
             }
             gaps.into_iter().for_each(|(gap, thread)| tell(Learned::Gap(gap, thread)));
+            let now: Vec<(Role, bool)> = self.state().discovery.too_many().collect();
+            now.iter()
+                .filter(|more| !too_many.contains(*more))
+                .for_each(|(role, is)| tell(Learned::TooMany(*role, *is)));
+            too_many = now;
             let is_quiet = has_ended || has_begun && last.elapsed() >= QUIET;
             if is_quiet && !std::mem::replace(&mut told, true) {
                 tell(Learned::Quiet(self.summary(directory)));
@@ -247,7 +254,10 @@ impl Live {
 
     /// Whether nothing is known that the trace has missed, and something is known at all.
     pub fn is_complete(&self) -> bool {
-        self.any.load(Ordering::Acquire) && self.state().discovery.gaps().next().is_none()
+        self.any.load(Ordering::Acquire) && {
+            let state = self.state();
+            state.discovery.gaps().next().is_none() && state.discovery.too_many().next().is_none()
+        }
     }
 
     /// There is an event: a file was closed after writing. If the command has not done that, the file counts until its change

@@ -11,4 +11,4 @@ pub use live::{Learned, Live, Standing, Summary};
 pub use look::{learn, needs_rights};
 pub use place::Places;
 pub use sets::{Discovery, Entry, Gap, Kept, NewNames, Role, Verdict, most};
-pub use words::{missed, untraceable};
+pub use words::{missed, too_many, untraceable};

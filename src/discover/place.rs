@@ -142,6 +142,11 @@ impl Places {
         installed <= own && (installed.is_none() || own.is_some()) || has_part(path, &PACKAGES)
     }
 
+    /// Whether a path lies outside of the directory of the command.
+    pub fn is_elsewhere(&self, path: &Path) -> bool {
+        !path.starts_with(&self.directory)
+    }
+
     /// Whether a path lies in an installed package, which may be edited in place.
     pub fn is_package(path: &Path) -> bool {
         has_part(path, &PACKAGES)

@@ -70,7 +70,7 @@ pub enum Role {
     Missed,
 }
 
-/// So many paths of each role are kept. What a directory walk of a tool only asks about (git status, a bundler) has no
+/// So many paths of each role are kept, of those that count and of the others each. What a directory walk of a tool only asks about (git status, a bundler) has no
 /// end otherwise.
 pub fn most(role: Role) -> usize {
     match role {
@@ -121,6 +121,7 @@ pub struct Kept {
     entries: Vec<(OsString, Role, bool, Option<Arc<str>>)>,
     moved: Vec<OsString>,
     gaps: Vec<(Gap, i32)>,
+    too_many: Vec<(Role, bool)>,
     /// The names in directories that are listed.
     pub listed: Vec<(OsString, Vec<OsString>)>,
 }
@@ -190,8 +191,10 @@ pub enum NewNames {
 pub struct Discovery {
     places: Places,
     entries: BTreeMap<PathBuf, Entry>,
-    counts: BTreeMap<Role, usize>,
-    too_many: BTreeSet<Role>,
+    /// How many there are of each role, of those that count and of the others.
+    counts: BTreeMap<(Role, bool), usize>,
+    /// Of what there is more than is kept, and whether some of that lies elsewhere.
+    too_many: BTreeMap<Role, bool>,
     /// Each with the thread that it was first seen of.
     gaps: BTreeMap<Gap, i32>,
     /// Directories that were renamed: with everything in them they are the command's own.
@@ -211,7 +214,7 @@ impl Discovery {
             places,
             entries: BTreeMap::new(),
             counts: BTreeMap::new(),
-            too_many: BTreeSet::new(),
+            too_many: BTreeMap::new(),
             gaps: BTreeMap::new(),
             moved: BTreeSet::new(),
             before: BTreeMap::new(),
@@ -287,15 +290,20 @@ impl Discovery {
             return;
         }
         let known = self.entries.get(&path).map(|entry| entry.role);
-        let count = self.counts.entry(role).or_default();
         if known.is_none_or(|known| role < known) {
+            let kind = self.kind(&path, role);
+            let count = self.counts.entry(kind).or_default();
             if *count >= most(role) {
-                self.too_many.insert(role);
+                // What the system installed is no loss.
+                if kind.1 {
+                    *self.too_many.entry(role).or_default() |= self.places.is_elsewhere(&path);
+                }
                 return;
             }
             *count += 1;
             if let Some(known) = known {
-                self.counts.entry(known).and_modify(|count| *count -= 1);
+                let kind = self.kind(&path, known);
+                self.counts.entry(kind).and_modify(|count| *count -= 1);
             }
         }
         let new = Entry { role, first, target: None, read: false, gone: false, by: None, writes: Writes::default() };
@@ -317,6 +325,11 @@ impl Discovery {
         }
     }
 
+    /// What a path is counted as.
+    fn kind(&self, path: &Path, role: Role) -> (Role, bool) {
+        (role, self.places.counts(path) && (role != Role::Missed || self.places.can_be_missed(path)))
+    }
+
     /// What the next generation must know. Temporary files are gone.
     pub fn keep(&self) -> Kept {
         self.kept(|entry| entry.read || !entry.gone)
@@ -335,6 +348,7 @@ impl Discovery {
             entries: kept.map(|(path, entry, _)| (plain(path), entry.role, entry.read, entry.by.clone())).collect(),
             moved: self.moved.iter().map(|path| plain(path)).collect(),
             gaps: self.gaps().collect(),
+            too_many: self.too_many().collect(),
             listed: Vec::new(),
         }
     }
@@ -343,11 +357,13 @@ impl Discovery {
     pub fn resume(&mut self, kept: Kept) {
         for (path, role, read, by) in kept.entries {
             let (first, writes) = (First::of_earlier(), Writes::default());
-            *self.counts.entry(role).or_default() += 1;
-            self.entries.insert(path.into(), Entry { role, first, target: None, read, gone: false, by, writes });
+            let path = PathBuf::from(path);
+            *self.counts.entry(self.kind(&path, role)).or_default() += 1;
+            self.entries.insert(path, Entry { role, first, target: None, read, gone: false, by, writes });
         }
         self.moved.extend(kept.moved.into_iter().map(PathBuf::from));
         self.gaps.extend(kept.gaps);
+        self.too_many.extend(kept.too_many);
     }
 
     /// Notes by whom a path was named first, if that is not known.
@@ -447,9 +463,9 @@ impl Discovery {
         if extensions.is_empty() { NewNames::All } else { NewNames::With(extensions) }
     }
 
-    /// Of what there is more than is kept.
-    pub fn too_many(&self) -> impl Iterator<Item = Role> {
-        self.too_many.iter().copied()
+    /// Of what there is more than is kept, and whether some of that lies elsewhere.
+    pub fn too_many(&self) -> impl Iterator<Item = (Role, bool)> {
+        self.too_many.iter().map(|(role, elsewhere)| (*role, *elsewhere))
     }
 
     /// What makes it incomplete, each with the first thread that it was seen of.

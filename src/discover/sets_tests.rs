@@ -141,12 +141,27 @@ fn what_a_tool_only_asks_about_is_capped_and_told() {
         discovery.add(&looked(&format!("{number}"), Node::File), Access::Stat, first("stat"));
     }
     assert_eq!(found(&discovery).len(), most(Role::Asked));
-    assert_eq!(discovery.too_many().collect::<Vec<_>>(), [Role::Asked]);
+    assert_eq!(discovery.too_many().collect::<Vec<_>>(), [(Role::Asked, false)]);
+    let elsewhere = Looked { name: "/srv/lib".into(), ..looked("", Node::File) };
+    discovery.add(&elsewhere, Access::Stat, first("stat"));
+    assert_eq!(discovery.too_many().collect::<Vec<_>>(), [(Role::Asked, true)]);
     // What is read has room of its own, and makes room.
     discovery.add(&looked("0", Node::File), Access::Read, first("open"));
     discovery.add(&looked("read", Node::File), Access::Read, first("open"));
     discovery.add(&looked("one more", Node::File), Access::Stat, first("stat"));
     assert_eq!(found(&discovery).len(), most(Role::Asked) + 2);
+}
+
+#[test]
+fn what_the_system_installed_takes_no_room_from_what_counts_and_is_no_loss() {
+    let mut discovery = empty();
+    for number in 0..most(Role::Asked) + 10 {
+        let installed = Looked { name: format!("/usr/lib/{number}").into(), ..looked("", Node::File) };
+        discovery.add(&installed, Access::Stat, first("stat"));
+    }
+    discovery.add(&looked("own", Node::File), Access::Stat, first("stat"));
+    assert_eq!(found(&discovery).len(), most(Role::Asked) + 1);
+    assert_eq!(discovery.too_many().count(), 0);
 }
 
 #[test]

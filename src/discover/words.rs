@@ -1,6 +1,6 @@
 //! Why a trace cannot be had, or is incomplete, in words.
 
-use super::sets::Gap;
+use super::sets::{Gap, Role, most};
 use crate::os::seccomp::Untraceable;
 use crate::os::{Errno, reason};
 
@@ -22,6 +22,18 @@ pub fn untraceable(why: Untraceable) -> String {
         }
         Untraceable::Silence => "its system calls do not arrive".to_owned(),
     }
+}
+
+/// What is not kept, because there is too much of it.
+pub fn too_many(role: Role) -> String {
+    let what = match role {
+        Role::Written => "files that it writes",
+        Role::Executed | Role::Read => "files that it reads",
+        Role::Asked => "files that it only asks about (does it walk through a tree?)",
+        Role::Listed => "directories that it lists (does it walk through a tree?)",
+        Role::Missed => "files that are absent",
+    };
+    format!("there are more than {} {what}, and only so many are kept", most(role))
 }
 
 /// What a trace has missed of this thread.

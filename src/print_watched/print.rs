@@ -144,7 +144,7 @@ fn json(trace: &Trace<'_>) -> String {
         push(&mut lines, format!("{{\"path\":{},\"target\":{target},{}", json_string(path), &rest[1..]));
     }
     let gaps: Vec<&str> = trace.discovery.gaps().map(|(gap, _)| gap_name(gap)).collect();
-    let too_many: Vec<&str> = trace.discovery.too_many().map(name).collect();
+    let too_many: Vec<&str> = trace.discovery.too_many().map(|(role, _)| name(role)).collect();
     let without_rights: Vec<String> = without_rights(trace).map(|path| path.display().to_string()).collect();
     let end = json!({
         "complete": gaps.is_empty() && too_many.is_empty(), "gaps": gaps, "too_many": too_many,
@@ -184,7 +184,7 @@ fn gap_name(gap: Gap) -> &'static str {
 fn warnings(trace: &Trace<'_>) -> Vec<String> {
     let gaps = trace.discovery.gaps();
     let gaps = gaps.map(|(gap, thread)| format!("this list is incomplete: {}", missed(gap, thread)));
-    let too_many = trace.discovery.too_many().map(|role| {
+    let too_many = trace.discovery.too_many().map(|(role, _)| {
         format!("this list is incomplete: there are more than {} paths of the kind {:?}", most(role), name(role))
     });
     let rights = without_rights(trace).map(|path| {

@@ -302,6 +302,29 @@ fn a_gap_in_the_trace_narrows_nothing_and_is_told() {
 }
 
 #[test]
+fn more_files_than_are_kept_narrow_nothing_and_are_told_where_they_would_be_missed() {
+    for (options, place, told) in [
+        (&["--discover", "only"][..], "many", 1),
+        (&["--discover", "only"], "../many", 1),
+        (&[], "../many", 1),
+        (&[], "many", 0),
+    ] {
+        let sandbox = Sandbox::new();
+        let many = sandbox.path(place);
+        fs::create_dir(&many).unwrap();
+        (0..4200).for_each(|number| fs::write(many.join(number.to_string()), "").unwrap());
+        sandbox.write("unread.txt", "x");
+        let asks = format!("python3 -c 'import os; [os.stat(\"{place}/%d\" % n) for n in range(4200)]'");
+        let mut session = shell(&sandbox, options, &asks, "");
+        session.wait("discovered");
+        save(&sandbox, &mut session, &sandbox.path("unread.txt"), 2);
+        let ended = session.stop();
+        let gaps = ended.events.iter().filter(|event| event["kind"] == "trace_gap");
+        assert_eq!(gaps.count(), told, "{options:?} {place}: {:#?}", ended.events);
+    }
+}
+
+#[test]
 fn inside_of_another_trace_one_line_says_why_it_does_not_work_and_the_command_runs() {
     let sandbox = Sandbox::new();
     let inner = sandbox.beside().join("inner");
