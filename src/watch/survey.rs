@@ -109,7 +109,9 @@ impl Survey {
         let was_missed = || self.filter.narrows() && seen.stamp == Some(Stamp::UNKNOWN);
         if !path.is_dir() && (self.ledger.snapshot.get(path).is_none() || was_missed()) {
             self.ledger.snapshot.set(path, seen.stamp);
-            self.consider(path, self.progress_of_unseen(path));
+            let look = os::fs::look(path);
+            let progress = if look.stamp == seen.stamp { Progress::Partial } else { self.progress_of_unseen(path) };
+            self.compare(path, Some(look), progress);
         }
     }
 
