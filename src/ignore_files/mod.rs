@@ -112,15 +112,17 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether the file has changed, and nobody was told. One that was not cached is new to us and not changed.
-    fn has_changed_unnoticed(&self) -> bool {
-        let differs = || self.known.is_some() && content(self.known.as_ref()) != content(self.now.as_ref());
-        self.by_stamp.unwrap_or_else(differs)
+    /// Whether the file is another one than before. One that was not there is like an empty one.
+    fn differs(&self) -> bool {
+        let [known, now] =
+            [&self.known, &self.now].map(|file| file.as_ref().map_or(&[][..], |file| file.rules.content()));
+        self.by_stamp.unwrap_or(known != now)
     }
-}
 
-fn content(file: Option<&Arc<IgnoreFile>>) -> &[u8] {
-    file.map_or(&[], |file| file.rules.content())
+    /// The same where nobody has told of it. A file that was not known before is new to us, and not changed.
+    fn has_changed_unnoticed(&self) -> bool {
+        (self.by_stamp.is_some() || self.known.is_some()) && self.differs()
+    }
 }
 
 /// The cached facts about a directory.
@@ -301,8 +303,7 @@ impl IgnoreFiles {
     /// Whether the content of an ignore file differs from the cached one. For a file that the process before this one has
     /// read, the stamps are compared.
     fn differs(&self, path: &Path, follow: bool, fold: bool) -> bool {
-        let Seen { known, now, by_stamp } = self.see(path, follow, fold);
-        by_stamp.unwrap_or_else(|| content(known.as_ref()) != content(now.as_ref()))
+        self.see(path, follow, fold).differs()
     }
 
     /// Reads an ignore file, once: what is compared is what applies from now on.
