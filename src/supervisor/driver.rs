@@ -174,7 +174,8 @@ impl Driver<'_> {
         let outlet = self.outlet.as_ref().and_then(OutletProcess::due);
         let dues = [self.machine.due(), outlet, self.parent.due()];
         let mut until = dues.into_iter().flatten().fold(self.next_beat, Instant::min);
-        if !self.later.is_empty() || self.reception.server.has_backlog() {
+        let has_backlog = self.reception.server.has_backlog();
+        if !self.later.is_empty() || has_backlog {
             until = Instant::now();
         }
         let reports = self.children.iter().filter_map(ChildProcess::reports).map(|reports| (reports, Wanted::ToRead));
@@ -185,7 +186,7 @@ impl Driver<'_> {
             wait_for_any(&waited, until).map_err(|errno| Error::own(format!("cannot wait: {}", os::reason(errno))))?;
         self.children.iter_mut().for_each(ChildProcess::flush);
         let mut inputs = std::mem::take(&mut self.later);
-        if ready || self.reception.server.has_backlog() {
+        if ready || has_backlog {
             self.hear(&mut inputs);
         }
         self.tend_outlet();

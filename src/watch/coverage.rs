@@ -522,18 +522,13 @@ impl Coverage {
 
     /// Watches a directory that no walk comes by, or what there is of the way to it.
     pub fn watch_aside(&mut self, directory: &Path) {
-        let mut missing = directory;
         for _ in 0..64 {
-            let Some(nearest) = directory.ancestors().find(|part| {
-                missing = if part.is_dir() { missing } else { part };
-                part.is_dir()
-            }) else {
-                return;
-            };
+            let missing = directory.ancestors().take_while(|part| !part.is_dir()).last();
+            let Some(nearest) = missing.map_or(Some(directory), Path::parent) else { return };
             if self.holds(nearest) {
                 return;
             }
-            if nearest != directory && Places::is_shared(nearest) {
+            if let Some(missing) = missing.filter(|_| Places::is_shared(nearest)) {
                 return self.footing.await_at(missing);
             }
             self.footing.stand_on(nearest);
