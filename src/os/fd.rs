@@ -13,6 +13,9 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
+/// From fcntl(2); the same number on every architecture. The libc crate does not define it everywhere.
+pub(super) const F_SETSIG: i32 = 10;
+
 /// Creates a pipe: (reading end, writing end), both close-on-exec.
 ///
 /// # Errors
@@ -60,6 +63,12 @@ pub fn wait_ready<const N: usize>(
         Err(Errno::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno),
     }
+}
+
+/// fcntl(2) for commands that nix does not know.
+pub(super) fn control(descriptor: &impl AsFd, command: i32, argument: i32) -> Result<(), Errno> {
+    // SAFETY: fcntl(2) with integers only, on a borrowed and therefore open descriptor.
+    Errno::result(unsafe { libc::fcntl(descriptor.as_fd().as_raw_fd(), command, argument) }).map(drop)
 }
 
 /// Waits until one of these is ready, however many there are, or until the instant has come. Returns whether one may be

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::tether::{F_SETSIG, control};
+use super::fd::{F_SETSIG, control};
 
 /// Whether any process has a regular file open for writing; `None` if the system does not say.
 ///

@@ -5,15 +5,12 @@
 //! SIGIO, also KILL (F_SETSIG). Only this process has both ends. When it ends, the kernel closes them, and closing the
 //! first end sends the signal of the other.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::libc;
 
-use super::fd;
-
-/// From fcntl(2); the same number on every architecture. The libc crate does not define it everywhere.
-pub(super) const F_SETSIG: i32 = 10;
+use super::fd::{self, F_SETSIG, control};
 
 /// Kills the process or group that it holds when this process ends, or when it is dropped.
 #[derive(Debug)]
@@ -63,12 +60,6 @@ impl Tether {
     fn hold(&self, owner: i32) -> Result<(), Errno> {
         self.ends.iter().try_for_each(|end| control(end, libc::F_SETOWN, owner))
     }
-}
-
-/// fcntl(2) for commands that nix does not know.
-pub(super) fn control(descriptor: &impl AsFd, command: i32, argument: i32) -> Result<(), Errno> {
-    // SAFETY: fcntl(2) with integers only, on a borrowed and therefore open descriptor.
-    Errno::result(unsafe { libc::fcntl(descriptor.as_fd().as_raw_fd(), command, argument) }).map(drop)
 }
 
 #[cfg(test)]
