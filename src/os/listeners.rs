@@ -220,9 +220,11 @@ mod tests {
         assert!(open.contains(&inode) && open.contains(&unix_inode));
         // A process that another test forks shares it until its exec.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while holder(&[inode]).is_some() && std::time::Instant::now() < deadline {
+        let mut held_by = holder(&[inode]);
+        while held_by.is_some() && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
+            held_by = holder(&[inode]);
         }
-        assert_eq!(holder(&[inode]), None, "it is ours alone");
+        assert_eq!(held_by, None, "it is ours alone");
     }
 }
