@@ -206,6 +206,18 @@ fn the_stop_of_the_one_before_does_not_belong_to_the_next_start() {
 }
 
 #[test]
+fn a_standby_with_the_watch_state_from_before_a_new_config_is_never_started() {
+    let mut bench = Bench::after(OnExit::Wait, &[started(), ready(), changed(false, Response::HandOver)]);
+    assert_eq!(bench.says(handed_over(false)), "forget watches; fork 2; start 2");
+    // The host stops for a change: the next child is forked.
+    says(&mut bench, ONE, stopping());
+    let moved = short(&bench.step_of(Input::ConfigMovedOn(two())));
+    assert!(moved.ends_with("forget watches; read config; fork 2; start 2"), "{moved}");
+    let next = says(&mut bench, two(), handed_over(true));
+    assert!(!next.contains("start 3") || next.contains("fork 3; start 3"), "{next}");
+}
+
+#[test]
 fn a_restart_that_was_asked_for_starts_the_next_one_beside_the_one_that_is_ready() {
     let overlapping = |inputs: &[Input]| {
         let mut bench = Bench::overlapping(OnExit::Wait);

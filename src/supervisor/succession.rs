@@ -176,8 +176,7 @@ impl Succession {
         }
         let Some(life) = self.lives.remove(of) else { return };
         if of == self.generation && !hands_over {
-            self.dismiss_standby(actions);
-            actions.push(Action::ForgetWatches);
+            self.forget_watches(actions);
         }
         actions.push(Action::Release(life.generation));
         if self.end.is_some() {
@@ -214,8 +213,7 @@ impl Succession {
             return;
         }
         if !whole {
-            self.dismiss_standby(actions);
-            actions.push(Action::ForgetWatches);
+            self.forget_watches(actions);
         }
         self.retire_host(stop_timeout, now, actions);
         let Some(life) = self.lives.find(of) else { return };
@@ -246,9 +244,8 @@ impl Succession {
         }
         let watched = generation == self.generation;
         if watched {
-            self.dismiss_standby(actions);
             self.carried = Carried::default();
-            actions.push(Action::ForgetWatches);
+            self.forget_watches(actions);
         }
         let lived = now.saturating_duration_since(life.since);
         let mut lost = match self.sweep.take() {
@@ -369,6 +366,12 @@ impl Succession {
         self.generation.next()
     }
 
+    /// The next child begins with a watch state of its own. A standby has the old one, so another is forked when it is needed.
+    fn forget_watches(&mut self, actions: &mut Vec<Action>) {
+        self.dismiss_standby(actions);
+        actions.push(Action::ForgetWatches);
+    }
+
     fn dismiss_standby(&mut self, actions: &mut Vec<Action>) {
         actions.extend(self.lives.take_standby().map(|life| Action::Dismiss(life.generation)));
     }
@@ -379,17 +382,14 @@ impl Succession {
         let generation = self.generation;
         let reads_config = self.behind.changes.has_config();
         if reads_config {
-            self.dismiss_standby(actions);
             self.said.forget();
+            self.start_anew(generation, actions);
+            return self.lives.add(Life::new(generation, State::Starting, now));
         }
-        let standby = self.lives.take_standby();
-        self.lives.add(Life::new(generation, State::Starting, now));
-        if reads_config {
-            return self.start_anew(generation, actions);
-        }
-        if standby.is_none() {
+        if self.lives.take_standby().is_none() {
             actions.push(Action::Fork(generation));
         }
+        self.lives.add(Life::new(generation, State::Starting, now));
         actions.push(Action::Start(generation, self.behind.changes.clone()));
     }
 
@@ -397,7 +397,8 @@ impl Succession {
     fn start_anew(&mut self, generation: Generation, actions: &mut Vec<Action>) {
         // Another preparation may be configured.
         (self.carried.prepared, self.carried.outputs) = (false, ChangeSet::default());
-        actions.extend([Action::ForgetWatches, Action::ReadConfig(generation), Action::Fork(generation)]);
+        self.forget_watches(actions);
+        actions.extend([Action::ReadConfig(generation), Action::Fork(generation)]);
         actions.push(Action::Start(generation, self.behind.changes.clone()));
     }
 
