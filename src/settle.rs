@@ -32,6 +32,10 @@ pub const INCOMPLETE: Duration = Duration::from_millis(100);
 /// The wait ends this many quiet times after the first change, whether it is quiet or not.
 const BOUND: u32 = 10;
 
+/// Git holds its lock while it writes a working tree: until the lock is gone, at most [`INCOMPLETE`] after the last change,
+/// this long between two looks. A stale lock, or one that is held while somebody writes a commit message, costs no more.
+const LOCKED: Duration = Duration::from_millis(2);
+
 /// Without a debounce time, a burst of whole files is waited for this long.
 const LONGEST_BURST: Duration = Duration::from_secs(5);
 
@@ -64,12 +68,14 @@ pub struct Settler {
     last: Option<Instant>,
     /// The longest pause between two changes so far.
     gap: Duration,
+    /// Somebody is known to be at work until then.
+    busy_until: Option<Instant>,
 }
 
 impl Settler {
     /// An empty one; nothing passes until no file has changed for `debounce`.
     pub fn new(debounce: Duration) -> Settler {
-        Settler { debounce, pending: BTreeMap::new(), first: None, last: None, gap: Duration::ZERO }
+        Settler { debounce, pending: BTreeMap::new(), first: None, last: None, gap: Duration::ZERO, busy_until: None }
     }
 
     /// Takes a change in, or what is newly known of one.
@@ -97,6 +103,11 @@ impl Settler {
             pending.change.seen = seen;
             self.came(now);
         }
+    }
+
+    /// A program is known to be at work on the files that are pending.
+    pub fn wait_while_busy(&mut self, now: Instant) {
+        self.busy_until = self.last.map(|last| (last + INCOMPLETE).min(now + LOCKED));
     }
 
     /// The file is as it was when the generation started: nothing has changed after all.
@@ -199,7 +210,7 @@ impl Settler {
                 Progress::Open => bound,
             }
         });
-        waits.max().map(|due| due.min(longest))
+        waits.chain(self.busy_until).max().map(|due| due.min(longest))
     }
 
     /// How long nothing may change before whole files pass. A burst of many files goes on at the pace that it has had so far.
@@ -219,6 +230,7 @@ impl Settler {
         self.first = None;
         self.last = None;
         self.gap = Duration::ZERO;
+        self.busy_until = None;
     }
 
     /// The whole set, once it is due.
@@ -241,7 +253,7 @@ impl Settler {
 
 #[cfg(test)]
 mod tests {
-    use super::{BURST, INCOMPLETE, LONGEST_BURST, PER_FILE, Progress, QUIET, Settler};
+    use super::{BURST, INCOMPLETE, LOCKED, LONGEST_BURST, PER_FILE, Progress, QUIET, Settler};
     use crate::change::{Change, ChangeKind, Look};
     use proptest::prelude::{any, prop, proptest};
     use std::path::PathBuf;
@@ -297,6 +309,28 @@ mod tests {
         assert_eq!(settler.due(), Some(start + INCOMPLETE));
         settler.push(change("/a"), Progress::Whole, start + millis(30));
         assert_eq!(settler.due(), Some(start + millis(30) + QUIET));
+    }
+
+    #[test]
+    fn a_program_that_is_known_to_be_at_work_is_waited_for_a_tenth_of_a_second_at_most() {
+        let (mut settler, start) = (Settler::new(AT_ONCE), Instant::now());
+        settler.wait_while_busy(start);
+        assert_eq!(settler.due(), None, "nothing is pending");
+        settler.push(change("/a"), Progress::Whole, start);
+        for step in 0..60 {
+            let now = start + LOCKED * step;
+            let due = settler.due().unwrap();
+            assert!(due <= start + INCOMPLETE, "{step}");
+            if due <= now && now < start + INCOMPLETE {
+                settler.wait_while_busy(now);
+                assert_eq!(settler.take(now), None);
+                assert_eq!(settler.due(), Some((now + LOCKED).min(start + INCOMPLETE)), "it is looked at again soon");
+            }
+        }
+        settler.wait_while_busy(start + INCOMPLETE);
+        assert_eq!(settler.take(start + INCOMPLETE).unwrap().len(), 1);
+        settler.push(change("/b"), Progress::Whole, start + INCOMPLETE);
+        assert_eq!(settler.due(), Some(start + INCOMPLETE + QUIET), "the next save knows nothing of it");
     }
 
     #[test]

@@ -345,6 +345,12 @@ impl Filter {
         !named && !looked_for() && !self.groups.iter().any(|(_, group)| group.asks_for(path))
     }
 
+    /// Whether git is writing in one of the repositories that this says yes to, by their roots. False where no ignore files
+    /// are read.
+    pub fn git_is_writing(&self, concerns: impl Fn(&Path) -> bool) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.files.git_is_writing(concerns))
+    }
+
     /// What is known of the ignore files, for a process that goes on with it.
     pub fn keep_rules(&self) -> Option<ignore_files::Kept> {
         self.rules.as_ref().map(|rules| rules.files.keep())

@@ -21,6 +21,7 @@ pub struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KeptRepository {
     root: OsString,
+    lock: OsString,
     exclude: OsString,
     excludes: Option<OsString>,
     ignore_case: bool,
@@ -40,6 +41,7 @@ impl Kept {
         let text = |path: &PathBuf| path.clone().into_os_string();
         let repository = |(root, known): (&PathBuf, &Repository)| KeptRepository {
             root: text(root),
+            lock: text(&known.lock),
             exclude: text(&known.exclude),
             excludes: known.settings.excludes.as_ref().map(text),
             ignore_case: known.settings.ignore_case,
@@ -60,7 +62,8 @@ impl Kept {
                 ignore_case: kept.ignore_case,
                 files: kept.files.into_iter().map(PathBuf::from).collect(),
             };
-            (PathBuf::from(kept.root), Repository { exclude: kept.exclude.into(), settings })
+            let (lock, exclude) = (kept.lock.into(), kept.exclude.into());
+            (PathBuf::from(kept.root), Repository { lock, exclude, settings })
         };
         (
             self.files.into_iter().map(|(path, stamp)| (path.into(), stamp)).collect(),

@@ -269,6 +269,14 @@ impl IgnoreFiles {
         std::mem::take(&mut self.lock().changes)
     }
 
+    /// Whether git is writing in one of the repositories that this says yes to, by their roots: it holds `index.lock`
+    /// from the first file of a checkout to the last (`lockfile.h` in git's source).
+    pub fn git_is_writing(&self, concerns: impl Fn(&Path) -> bool) -> bool {
+        let state = self.lock();
+        let mut locks = state.repositories.iter().filter(|(root, _)| concerns(root)).map(|(_, known)| &known.lock);
+        locks.any(|lock| lock.symlink_metadata().is_ok())
+    }
+
     /// The ignore files that cannot be used, or only in part; each is returned once.
     pub fn flaws(&self) -> Vec<Flaw> {
         std::mem::take(&mut self.lock().untold)

@@ -10,6 +10,8 @@ use super::git_config::{Environment, Settings, settings};
 /// A repository, by the directory that holds its `.git`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
+    /// Git holds this file while it writes the working tree or the index: `index.lock` in the repository's own git directory.
+    pub lock: PathBuf,
     /// `info/exclude`.
     pub exclude: PathBuf,
     /// The settings in its configuration.
@@ -28,7 +30,11 @@ impl Repository {
         let own = git_directory(root);
         // A linked worktree shares exclude file and configuration with the main one.
         let common = first_line(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));
-        Repository { exclude: common.join("info/exclude"), settings: settings(environment, root, &own, &common) }
+        Repository {
+            lock: own.join("index.lock"),
+            exclude: common.join("info/exclude"),
+            settings: settings(environment, root, &own, &common),
+        }
     }
 }
 

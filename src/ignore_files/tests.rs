@@ -207,6 +207,39 @@ fn rules_above_a_repository_do_not_apply_in_it() {
 }
 
 #[test]
+fn git_is_at_work_in_the_repository_whose_index_is_locked_also_in_a_submodule_and_a_worktree() {
+    let tree = Tree::with(&[
+        (".git/HEAD", ""),
+        ("x/a", ""),
+        ("m/.git", "gitdir: ../.git/modules/m\n"),
+        (".git/modules/m/HEAD", ""),
+        ("w/.git", "gitdir: ../.git/worktrees/w\n"),
+        (".git/worktrees/w/commondir", "../..\n"),
+    ]);
+    let first = tree.files("");
+    ["x/a", "m/a", "w/a"].iter().for_each(|path| drop(tree.of(&first, path)));
+    let next = tree.files("");
+    next.resume(first.keep());
+    for files in [&first, &next] {
+        for (root, lock) in
+            [("", ".git/index.lock"), ("m", ".git/modules/m/index.lock"), ("w", ".git/worktrees/w/index.lock")]
+        {
+            assert!(!files.git_is_writing(|_| true), "{root}");
+            let lock = tree.write(lock, "");
+            assert!(
+                files.git_is_writing(|concerned| concerned == tree.root.join(root).components().as_path()),
+                "{root}"
+            );
+            assert!(
+                !files.git_is_writing(|concerned| concerned != tree.root.join(root).components().as_path()),
+                "{root}"
+            );
+            fs::remove_file(lock).unwrap();
+        }
+    }
+}
+
+#[test]
 fn outside_of_a_repository_ignore_files_apply_from_the_base_down() {
     let tree = Tree::with(&[
         (".gitignore", "above\n"),

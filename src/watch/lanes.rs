@@ -44,6 +44,11 @@ impl Lanes {
         self.each_mut().into_iter().for_each(|lane| lane.refresh(path, seen, now));
     }
 
+    /// See [`Settler::wait_while_busy`].
+    pub fn wait_while_busy(&mut self, now: Instant) {
+        self.each_mut().into_iter().for_each(|lane| lane.wait_while_busy(now));
+    }
+
     /// See [`Settler::withdraw`].
     pub fn withdraw(&mut self, path: &Path) {
         self.each_mut().into_iter().for_each(|lane| lane.withdraw(path));

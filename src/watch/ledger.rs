@@ -164,6 +164,9 @@ impl Ledger {
                 self.settler.refresh(&path, look, now);
             }
         }
+        if self.filter.git_is_writing(|root| self.settler.holds_below(root)) {
+            self.settler.wait_while_busy(now);
+        }
     }
 
     /// Takes these changes as the new state: from now on only a difference from it is a change.

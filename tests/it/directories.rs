@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::watched::{
     assert_converges, assert_fence, assert_run, line_read, names, on_every_backend, paths, run, set_time, watch_reading,
@@ -45,11 +45,25 @@ fn branch(sandbox: &Sandbox, name: &str) {
     git(sandbox, &["checkout", "-q", "main"]);
 }
 
-/// How many restarts this burst of writes may cause: one, and one more for each pause in it that was longer than the
-/// wait at that point (1 ms for each file so far, up to 100 ms). The pauses are computed from the file times. On an
-/// idle machine there are none. Files within 5 ms of a pause belong to the restart that it caused. Ten restarts are too
+/// How long a burst is waited for after so many files with this longest pause, in nanoseconds.
+type Wait = fn(usize, u128) -> u128;
+
+/// How long a burst is waited for after so many files: 1 ms for each of them, up to 20 ms, and beyond that 8 times its longest
+/// pause so far, up to 1 ms for each file and 100 ms.
+fn wait_of_a_burst(files: usize, longest_pause: u128) -> u128 {
+    let most = files as u128 * 1_000_000;
+    (longest_pause * 8).clamp(most.min(20_000_000), most.min(100_000_000))
+}
+
+/// While git holds its lock.
+fn wait_for_git(_: usize, _: u128) -> u128 {
+    100_000_000
+}
+
+/// How many restarts this burst of writes may cause: one, and one more for each pause in it that was nearly as long as the
+/// wait at that point. The pauses are computed from the file times. On an idle machine there are none. Files within 5 ms of a pause belong to the restart that it caused. Ten restarts are too
 /// many on any machine.
-fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
+fn most_restarts(sandbox: &Sandbox, since: SystemTime, wait: Wait) -> usize {
     let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
     let mut times: Vec<u128> = (0..FILES)
         .filter_map(|number| fs::metadata(sandbox.path(format!("d{}/{number}.py", number % 7))).ok())
@@ -59,15 +73,18 @@ fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
         .filter(|time| *time >= since)
         .collect();
     times.sort_unstable();
-    let (mut so_far, mut restarts, mut counted_from) = (1, 1, 0);
+    let (mut so_far, mut longest, mut restarts, mut counted_from) = (1, 0, 1, 0);
     for pair in times.windows(2) {
         if pair[1] < counted_from {
             continue;
         }
-        if pair[1] - pair[0] > so_far.min(100) * 900_000 {
+        let pause = pair[1] - pair[0];
+        if pause > wait(so_far, longest) * 9 / 10 {
             restarts += 1;
-            so_far = 0;
+            (so_far, longest) = (0, 0);
             counted_from = pair[1] + 5_000_000;
+        } else {
+            longest = longest.max(pause);
         }
         so_far += 1;
     }
@@ -76,8 +93,14 @@ fn most_restarts(sandbox: &Sandbox, since: SystemTime) -> usize {
 
 /// Asserts that all files changed, in one restart unless the writer paused, and that the command has read this content.
 /// Ends with a fence and returns its generation.
-fn assert_burst(sandbox: &Sandbox, session: &mut Session, generation: u64, since: SystemTime, read: &str) -> u64 {
-    let most = most_restarts(sandbox, since);
+fn assert_burst(
+    sandbox: &Sandbox,
+    session: &mut Session,
+    generation: u64,
+    (since, wait): (SystemTime, Wait),
+    read: &str,
+) -> u64 {
+    let most = most_restarts(sandbox, since, wait);
     if most == 1 {
         let started = session.wait_armed(generation);
         assert_eq!(paths(&started).len(), FILES, "{}", session.account());
@@ -98,7 +121,23 @@ on_every_backend! {
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
         let since = SystemTime::now() - Duration::from_millis(10);
         git(&sandbox, &["checkout", "-q", "feature"]);
-        assert_burst(&sandbox, &mut session, 2, since, "feature 499");
+        assert_burst(&sandbox, &mut session, 2, (since, wait_for_git), "feature 499");
+        session.stop();
+    }
+
+    fn a_command_starts_only_when_git_has_let_go_of_its_lock_or_after_a_tenth_of_a_second(backend) {
+        let sandbox = repository();
+        let lock = sandbox.path(".git/index.lock");
+        let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
+        // As git does it: the lock, the files, the index in place of the lock.
+        fs::write(&lock, "").unwrap();
+        let before = Instant::now();
+        sandbox.write(LAST, "locked");
+        assert_run(&mut session, 2, &["499.py"], &["locked"]);
+        assert!(before.elapsed() >= Duration::from_millis(100));
+        fs::remove_file(&lock).unwrap();
+        sandbox.write(LAST, "free");
+        assert_run(&mut session, 3, &["499.py"], &["free"]);
         session.stop();
     }
 
@@ -108,10 +147,10 @@ on_every_backend! {
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
         let since = SystemTime::now() - Duration::from_millis(10);
         git(&sandbox, &["stash", "-q"]);
-        let last = assert_burst(&sandbox, &mut session, 2, since, "main 499");
+        let last = assert_burst(&sandbox, &mut session, 2, (since, wait_for_git), "main 499");
         let since = SystemTime::now() - Duration::from_millis(10);
         git(&sandbox, &["stash", "pop", "-q"]);
-        assert_burst(&sandbox, &mut session, last + 1, since, "work 499");
+        assert_burst(&sandbox, &mut session, last + 1, (since, wait_for_git), "work 499");
         session.stop();
     }
 
@@ -124,7 +163,7 @@ on_every_backend! {
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
         let since = SystemTime::now() - Duration::from_millis(10);
         git(&sandbox, &["rebase", "-q", "main", "feature"]);
-        assert_burst(&sandbox, &mut session, 2, since, "feature 499");
+        assert_burst(&sandbox, &mut session, 2, (since, wait_for_git), "feature 499");
         session.stop();
     }
 
@@ -138,7 +177,7 @@ on_every_backend! {
             fs::remove_file(sandbox.path(&name)).unwrap();
             sandbox.write(&name, format!("new {number}"));
         }
-        assert_burst(&sandbox, &mut session, 2, since, "new 499");
+        assert_burst(&sandbox, &mut session, 2, (since, wait_of_a_burst), "new 499");
         session.stop();
     }
 
@@ -155,7 +194,7 @@ on_every_backend! {
         let mut session = watch_reading(&sandbox, backend, &["-w", "*.py"], &[LAST]);
         let since = SystemTime::now() - Duration::from_millis(10);
         run(&sandbox, "tar", &["xf", archive]);
-        assert_burst(&sandbox, &mut session, 2, since, "old 499");
+        assert_burst(&sandbox, &mut session, 2, (since, wait_of_a_burst), "old 499");
         session.stop();
     }
 
