@@ -155,6 +155,10 @@ impl Reloads {
         match &mut self.not_ready {
             Some(not_ready) => {
                 not_ready.answers = answers.or(not_ready.answers);
+                if answers.is_some() && not_ready.reload {
+                    // Another reload, with a time of its own.
+                    not_ready.late_at = Some(now + self.timeout);
+                }
                 (answers.is_some() && not_ready.reload).then_some(Action::Reloading { answers })
             }
             None => {
@@ -332,6 +336,18 @@ mod tests {
             assert_eq!(bench.at(begin + 70_000, Input::Tick), "");
             assert_eq!(bench.at(begin + 80_000, Input::Ready), "ready again 80s");
         }
+    }
+
+    #[test]
+    fn a_reload_that_repairs_one_that_never_ended_has_a_time_of_its_own() {
+        let mut bench = Bench::ready();
+        bench.at(100, signalled(1, 100));
+        bench.at(200, reloading(150));
+        assert!(bench.at(60_200, Input::Tick).starts_with("tell not ready"));
+        bench.at(70_000, signalled(2, 70_000));
+        assert_eq!(bench.at(70_100, reloading(70_050)), "reloading for 2");
+        assert_eq!(bench.at(130_099, Input::Tick), "");
+        assert!(bench.at(130_100, Input::Tick).starts_with("tell not ready"));
     }
 
     proptest! {

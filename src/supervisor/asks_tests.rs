@@ -114,6 +114,26 @@ fn a_wait_for_a_signal_is_answered_when_the_command_has_reloaded_for_the_last_on
         (vec![signalled(), passed(1), unanswered(1)], Some("Delivered 1")),
         (vec![signalled(), passed(1), reloading(Some(1)), late()], Some("Failed 1")),
         (vec![signalled(), passed(1), reloading(Some(1)), exited(0)], Some("Failed 1")),
+        // The next reload may repair one that never ended.
+        (vec![signalled(), reloading(Some(1)), late(), signalled(), passed(1)], None),
+        (vec![signalled(), reloading(Some(1)), late(), signalled(), passed(1), unanswered(2)], Some("Failed 1")),
+        (vec![signalled(), reloading(Some(1)), late(), signalled(), passed(1), reloading(Some(2))], None),
+        (
+            vec![signalled(), reloading(Some(1)), late(), signalled(), passed(1), reloading(Some(2)), late()],
+            Some("Failed 1"),
+        ),
+        (
+            vec![
+                signalled(),
+                reloading(Some(1)),
+                late(),
+                signalled(),
+                passed(1),
+                reloading(Some(2)),
+                reloaded(Some(2)),
+            ],
+            Some("Live 1"),
+        ),
         (vec![signalled(), passed(1), exited(0)], Some("Failed 1")),
         (vec![signalled(), refused(), passed(1)], Some("Failed 1")),
         // The second signal was sent before the first was answered.

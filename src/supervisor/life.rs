@@ -106,6 +106,8 @@ pub struct Signalled {
 pub enum Answer {
     /// The command may still tell.
     Awaited,
+    /// It says that it reloads for it.
+    Begun,
     /// Nothing.
     Unknown,
     /// It has taken up what the signal was for.
@@ -262,6 +264,14 @@ impl Life {
         let number = self.signalled.map_or(0, |before| before.number) + 1;
         let effect = if may_answer { Answer::Awaited } else { Answer::Unknown };
         self.signalled = Some(Signalled { signal, number, effect });
+    }
+
+    /// The command reloads, for the signal of this number if it is one.
+    pub fn reloads(&mut self, answers: Option<u64>) {
+        self.reload = Reload::UnderWay;
+        if let Some(sent) = self.signalled.as_mut().filter(|sent| answers == Some(sent.number)) {
+            sent.effect = Answer::Begun;
+        }
     }
 
     /// Nothing is known of the effect of this signal.

@@ -34,7 +34,7 @@
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Suspension};
-use super::life::{Life, Readiness, Reload, State, Work};
+use super::life::{Life, Readiness, State, Work};
 use super::signals::{Asks, Heard, Situation, asks};
 pub use super::step::{Action, Input, Rules};
 use super::succession::Succession;
@@ -354,7 +354,7 @@ impl Machine {
                 }
             }
             Report::Reloading { answers } => {
-                life.reload = Reload::UnderWay;
+                life.reloads(answers);
                 let signal = answers.and(life.signalled).map(|sent| sent.signal);
                 actions.push(tell(What::Reloading { signal }));
             }

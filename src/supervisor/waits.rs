@@ -15,9 +15,10 @@
 //! | the same, with 0, and no command could be proven     | live                         |
 //! | has a command that ended by itself, with 0           | live                         |
 //! | the same, in another way, or before it was ready     | failed                       |
-//! | has a command that did not become ready in time, at its start or at a reload | failed |
+//! | has a command that did not become ready in time      | failed                       |
 //! | has a command that a signal could not be sent to     | failed                       |
 //! | has a command that got a signal, and may answer it   | none yet                     |
+//! | has a command that was not ready again in time after a reload | failed              |
 //! | the same, and does not answer it                     | delivered                    |
 //! | has a command that reloads                           | none yet                     |
 //! | has a command that has answered the signal           | live                         |
@@ -87,7 +88,8 @@ impl Standing {
         match (life.state, &life.ended) {
             (State::Waiting | State::Delayed(_), Some(status)) => {
                 let in_time = readiness != Readiness::Never && life.reload == Reload::Nothing;
-                let answered = life.signalled.is_none_or(|sent| sent.effect != Answer::Awaited);
+                let answered =
+                    life.signalled.is_none_or(|sent| !matches!(sent.effect, Answer::Awaited | Answer::Begun));
                 let well = status.code() == ExitCode::SUCCESS && in_time && answered;
                 Standing::Exited { status: status.to_string(), well }
             }
@@ -198,13 +200,14 @@ fn running(
     let name = signalled.map(|sent| sent.signal.to_string()).unwrap_or_default();
     Some(match (readiness, reload, effect) {
         (Readiness::Never, ..) => (Outcome::Failed, format!("generation {generation} was not ready in time")),
-        (_, Reload::Late, _) => (Outcome::Failed, format!("generation {generation} was not ready again in time")),
         (_, _, Some(Answer::Refused)) => (Outcome::Failed, format!("{name} did not reach the command")),
+        // A reload for it may repair what the one before did not finish.
         (_, _, Some(Answer::Awaited)) => return None,
+        (_, Reload::Late, _) => (Outcome::Failed, format!("generation {generation} was not ready again in time")),
         (_, _, Some(Answer::Unknown)) => {
             (Outcome::Delivered, format!("{name} was sent to the command; what it did about it is unknown"))
         }
-        (_, Reload::UnderWay, _) | (Readiness::NotYet, ..) => return None,
+        (_, Reload::UnderWay, _) | (_, _, Some(Answer::Begun)) | (Readiness::NotYet, ..) => return None,
         (_, _, Some(Answer::Ready)) => {
             (Outcome::Live, format!("generation {generation} has reloaded for {name}, and is ready"))
         }
@@ -256,7 +259,10 @@ mod tests {
             (running(READY, Some(Answer::Ready)), false, Some(Outcome::Live)),
             (running(Readiness::Never, Some(Answer::Awaited)), false, Some(Outcome::Failed)),
             (reloading(READY, Some(Answer::Awaited), Reload::UnderWay), false, None),
-            (reloading(READY, Some(Answer::Awaited), Reload::Late), false, Some(Outcome::Failed)),
+            (reloading(READY, Some(Answer::Awaited), Reload::Late), false, None),
+            (reloading(READY, Some(Answer::Begun), Reload::UnderWay), false, None),
+            (reloading(READY, Some(Answer::Begun), Reload::Late), false, Some(Outcome::Failed)),
+            (reloading(READY, Some(Answer::Unknown), Reload::Late), false, Some(Outcome::Failed)),
             (reloading(READY, Some(Answer::Ready), Reload::UnderWay), false, None),
             (reloading(READY, None, Reload::UnderWay), false, None),
             (reloading(READY, None, Reload::Late), false, Some(Outcome::Failed)),
