@@ -16,6 +16,8 @@ mod random;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use nix::sys::signal::{SigHandler, Signal};
+
 use options::{Options, ROUND, Wanted};
 use round::Round;
 use tally::Tally;
@@ -24,6 +26,11 @@ use tally::Tally;
 const ENOUGH: usize = 12;
 
 fn main() -> ExitCode {
+    // In the background of a script these are ignored, and the kernel drops one that comes before reloadrun listens.
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: the default action runs no code of ours.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
     match Options::of_process() {
         Ok(Wanted::Run(options)) => run_all(&options),
         Ok(Wanted::List) => {
