@@ -264,7 +264,7 @@ mod tests {
         let (mut handover, left) = Handover::open(memory.try_clone().unwrap());
         assert!(left.is_none(), "the first child finds nothing");
         let mut expected = snapshot(3000);
-        assert!(handover.write_table(expected.to_table(&BTreeMap::new(), |_| true).unwrap()).is_some());
+        assert!(handover.write_table(expected.to_table(std::iter::empty(), |_| true).unwrap()).is_some());
         assert!(handover.leave(&odd_rest()));
         for child in 0..20 {
             let (mut handover, left) = Handover::open(memory.try_clone().unwrap());
@@ -280,7 +280,7 @@ mod tests {
                 snapshot.set(&Path::new("/r").join(format!("d{child}/f{}.py", child * 10)), None);
             });
             if child % 3 == 0 {
-                let table = handover.write_table(arrived.to_table(&BTreeMap::new(), |_| true).unwrap()).unwrap();
+                let table = handover.write_table(arrived.to_table(std::iter::empty(), |_| true).unwrap()).unwrap();
                 arrived.rebase(table);
                 assert_eq!(arrived.weight(), 0);
                 handover.release_former();
@@ -295,7 +295,7 @@ mod tests {
     fn a_table_that_was_replaced_stays_readable_as_long_as_somebody_looks_at_it() {
         let (mut handover, _) = Handover::open(create(c"test").unwrap());
         let write = |handover: &mut Handover, files| {
-            handover.write_table(snapshot(files).to_table(&BTreeMap::new(), |_| true).unwrap()).unwrap()
+            handover.write_table(snapshot(files).to_table(std::iter::empty(), |_| true).unwrap()).unwrap()
         };
         let first = write(&mut handover, 500);
         let second = write(&mut handover, 10);

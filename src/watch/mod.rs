@@ -55,6 +55,7 @@ use self::snapshot::Snapshot;
 use self::survey::Survey;
 pub use self::wait::{Door, Mark, Wait};
 use self::wait::{Visitors, door};
+use self::watches::Watches;
 use crate::change::{ChangeSet, Stamp};
 use crate::config::Config;
 use crate::degraded::Degraded;
@@ -83,6 +84,8 @@ pub struct Watcher {
     /// everything itself.
     pending: Option<Vec<(PathBuf, Progress)>>,
     handover: Handover,
+    /// What a table has replaced. It is freed in idle time.
+    worn: Option<(Snapshot, Option<Watches>)>,
     door: Door,
     visitors: Visitors,
     /// Requests after which everything that had happened was taken in. Some of it may still be pending.
@@ -130,7 +133,8 @@ impl Watcher {
                 (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
             }
         };
-        let mut watcher = Watcher { filter, survey, gap, pending, handover, door, visitors, marks: Vec::new() };
+        let mut watcher =
+            Watcher { filter, survey, gap, pending, handover, worn: None, door, visitors, marks: Vec::new() };
         watcher.survey.ledger.start.remember(memory);
         if watcher.gap.is_some() {
             watcher.watch_discovered();
@@ -287,17 +291,30 @@ impl Watcher {
     /// Does what can wait until everything is armed. Returns the files that were created between the previous child and this
     /// one.
     pub fn settle_down(&mut self) -> Vec<PathBuf> {
-        self.filter.let_go_of_rules();
-        self.keep_small();
-        // The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
-        let latest = self.survey.ledger.start.known.keys().take(WARMED);
-        latest.for_each(|path| drop(self.filter.decide(path)));
+        self.keep_table();
+        self.warm_rules();
         self.survey.ledger.learn_contents();
         std::mem::take(&mut self.survey.ledger.start.came)
     }
 
-    /// Writes a table for the next child if there is none, or if too much differs from it. For idle time.
+    /// The file that was saved last is likely to be saved next. Its rules are read now, and not between save and stop.
+    fn warm_rules(&self) {
+        let latest = self.survey.ledger.start.known.keys().take(WARMED);
+        latest.for_each(|path| drop(self.filter.decide(path)));
+    }
+
+    /// Gives memory back that is not needed any more. For idle time: a large tree takes a while.
     pub fn keep_small(&mut self) {
+        self.keep_table();
+        if self.worn.take().is_some() {
+            self.filter.let_go_of_rules();
+            os::map::trim_heap();
+            self.warm_rules();
+        }
+    }
+
+    /// Writes a table for the next child if there is none, or if too much differs from it.
+    fn keep_table(&mut self) {
         let snapshot = self.survey.ledger.snapshot.lock();
         let differs =
             snapshot.weight() + self.survey.coverage.watches().map_or(0, |watches| watches.differences().len());
@@ -311,19 +328,14 @@ impl Watcher {
 
     fn write_table(&mut self) {
         let coverage = &mut self.survey.coverage;
-        let watches = coverage.watches().map(|watches| watches.all()).unwrap_or_default();
         let polls = coverage.watches().is_none();
         let mut snapshot = self.survey.ledger.snapshot.lock();
-        let bytes = snapshot.to_table(&watches, |_| polls);
-        drop(watches);
+        let watches = coverage.watches();
+        let bytes = snapshot.to_table(watches.iter().flat_map(|watches| watches.all()), |_| polls);
         if let Some(table) = bytes.and_then(|bytes| self.handover.write_table(bytes)) {
-            snapshot.rebase(Arc::clone(&table));
-            if let Some(watches) = coverage.watches() {
-                watches.rebase(table);
-            }
+            let former = snapshot.rebase(Arc::clone(&table));
+            self.worn = Some((former, coverage.watches().map(|watches| watches.rebase(table))));
         }
-        drop(snapshot);
-        os::map::trim_heap();
     }
 
     /// Leaves everything to the next child, and returns whether that may take over. This child reads no more events.

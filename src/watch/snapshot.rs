@@ -1,13 +1,13 @@
 //! What the files looked like when this generation started: a [`Table`] that does not change, and what differs from it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::iter::Peekable;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::table::{Builder, Table};
+use super::table::{self, Builder, Table};
 pub use super::table::{Digest, File};
 use crate::change::Stamp;
 use crate::os::inotify::Watch;
@@ -252,37 +252,22 @@ impl Snapshot {
         self.directories_after(None)
     }
 
-    fn directories_after(&self, after: Option<&Path>) -> impl Iterator<Item = (PathBuf, Directory)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let differences = self.differences.range::<Path, _>((from, Bound::Unbounded)).map(|(path, _)| path.as_path());
-        let count = self.base.as_ref().map_or(0, |base| base.directories());
-        let first = match (&self.base, after) {
-            (Some(base), Some(after)) => base.at_or_below(after).start + usize::from(base.find(after).is_some()),
-            _ => 0,
-        };
-        let in_base = (first..count).filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
-        merged(in_base, differences).map(|path| (path.to_owned(), self.directory_as_it_is(path)))
+    fn directories_after<'a>(&'a self, after: Option<&'a Path>) -> impl Iterator<Item = (PathBuf, Directory)> + 'a {
+        self.known_from(after.map_or(Bound::Unbounded, Bound::Excluded)).map(|(path, known)| {
+            let files = known.files().map(|(name, file)| (name.into(), file)).collect();
+            (path.to_owned(), Directory { inode: known.inode(), files })
+        })
     }
 
-    fn directory_as_it_is(&self, path: &Path) -> Directory {
-        let mut directory = Directory::default();
-        if let Some(base) = &self.base
-            && let Some(index) = base.find(path)
-        {
-            let known = base.directory(index);
-            directory.inode = known.inode;
-            directory.files = base.files_of(&known).map(|(name, file)| (name.into(), file)).collect();
-        }
-        if let Some(difference) = self.differences.get(path) {
-            directory.inode = difference.inode.or(directory.inode);
-            for (name, file) in &difference.files {
-                match file {
-                    Some(file) => drop(directory.files.insert(name.clone(), *file)),
-                    None => drop(directory.files.remove(name)),
-                }
-            }
-        }
-        directory
+    /// Every directory from this one on, in the order of the tree.
+    fn known_from<'a>(&'a self, from: Bound<&'a Path>) -> impl Iterator<Item = (&'a Path, Known<'a>)> {
+        let in_base = self.base.iter().flat_map(move |base| base.from(from).map(move |known| (base, known)));
+        let differences = self.differences.range::<Path, _>((from, Bound::Unbounded));
+        joined(
+            in_base.map(|(base, known)| (known.path, (&**base, known))),
+            differences.map(|(path, difference)| (path.as_path(), difference)),
+        )
+        .map(|(path, base, difference)| (path, Known { base, difference }))
     }
 
     /// The inode number of a directory, if it is known.
@@ -293,21 +278,18 @@ impl Snapshot {
 
     /// Every file known at this path or below it.
     pub fn below(&self, path: &Path) -> Vec<PathBuf> {
-        let from = (Bound::Included(path), Bound::Unbounded);
-        let differences = self.differences.range::<Path, _>(from).map(|(path, _)| path.as_path());
-        let differences = differences.take_while(|directory| directory.starts_with(path));
-        let range = self.base.as_ref().map_or(0..0, |base| base.at_or_below(path));
-        let in_base = range.filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
+        let directories =
+            self.known_from(Bound::Included(path)).take_while(|(directory, _)| directory.starts_with(path));
         let mut found: Vec<PathBuf> =
-            merged(in_base, differences).flat_map(|directory| self.in_directory(directory)).collect();
+            directories.flat_map(|(directory, known)| known.files().map(|(name, _)| directory.join(name))).collect();
         found.extend(self.get(path).map(|_| path.to_owned()));
         found
     }
 
     /// Every file directly in this directory.
     pub fn in_directory(&self, directory: &Path) -> Vec<PathBuf> {
-        let files = self.directory_as_it_is(directory).files;
-        files.into_keys().map(|name| directory.join(&*name)).collect()
+        let first = self.known_from(Bound::Included(directory)).next().filter(|(path, _)| *path == directory);
+        first.into_iter().flat_map(|(_, known)| known.files().map(|(name, _)| directory.join(name))).collect()
     }
 
     /// How many files are known.
@@ -315,46 +297,71 @@ impl Snapshot {
         self.files
     }
 
-    /// All of it as the bytes of a table, with the watches of the directories. Of those without any files, it keeps the
-    /// ones that are watched or that `keeps` wants.
-    pub fn to_table(&self, watches: &BTreeMap<PathBuf, Watch>, keeps: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
+    /// All of it as the bytes of a table, with the watches of the directories, which come in the order of the tree. Of
+    /// directories without any files, it keeps the ones that are watched or that `keeps` wants.
+    pub fn to_table<'a>(
+        &'a self,
+        watches: impl Iterator<Item = (&'a Path, Watch)>,
+        keeps: impl Fn(&Path) -> bool,
+    ) -> Option<Vec<u8>> {
         let mut builder = Builder::default();
-        let in_base = (0..self.base.as_ref().map_or(0, |base| base.directories()))
-            .filter_map(|index| self.base.as_ref().map(|base| base.directory(index).path));
-        let known = merged(in_base, self.differences.keys().map(PathBuf::as_path));
-        for path in merged(known, watches.keys().map(PathBuf::as_path)) {
-            let Directory { inode, files } = self.directory_as_it_is(path);
-            let watch = watches.get(path).copied();
-            if files.is_empty() && watch.is_none() && !keeps(path) {
+        for (path, known, watch) in joined(self.known_from(Bound::Unbounded), watches) {
+            let known = known.unwrap_or_default();
+            let mut files = known.files().peekable();
+            if files.peek().is_none() && watch.is_none() && !keeps(path) {
                 continue;
             }
-            builder.directory(path, inode, watch);
-            files.iter().for_each(|(name, file)| builder.file(name, *file));
+            builder.directory(path, known.inode(), watch);
+            files.for_each(|(name, file)| builder.file(name, file));
         }
         builder.finish()
     }
 
-    /// The same, told by this table alone.
-    pub fn rebase(&mut self, base: Arc<Table>) {
-        self.differences = BTreeMap::new();
-        self.base = Some(base);
+    /// The same, told by this table alone. Returns what told it before, which takes a while to be freed.
+    pub fn rebase(&mut self, base: Arc<Table>) -> Snapshot {
+        let rebased = Snapshot { files: self.files, base: Some(base), differences: BTreeMap::new() };
+        std::mem::replace(self, rebased)
     }
 }
 
-/// Two sorted sequences in one, each path once.
-fn merged<'a>(
-    one: impl Iterator<Item = &'a Path>,
-    other: impl Iterator<Item = &'a Path>,
-) -> impl Iterator<Item = &'a Path> {
-    let (mut one, mut other): (Peekable<_>, Peekable<_>) = (one.peekable(), other.peekable());
-    std::iter::from_fn(move || match (one.peek(), other.peek()) {
-        (Some(first), Some(second)) if first == second => {
-            other.next();
-            one.next()
-        }
-        (Some(first), Some(second)) if first > second => other.next(),
-        (Some(_), _) => one.next(),
-        (None, _) => other.next(),
+/// What is known of one directory: in the table, and what differs from that.
+#[derive(Clone, Default)]
+struct Known<'a> {
+    base: Option<(&'a Table, table::Directory<'a>)>,
+    difference: Option<&'a Difference>,
+}
+
+impl<'a> Known<'a> {
+    fn inode(&self) -> Option<u64> {
+        let other = self.difference.and_then(|difference| difference.inode);
+        other.or_else(|| self.base.as_ref()?.1.inode)
+    }
+
+    /// By name.
+    fn files(&self) -> impl Iterator<Item = (&'a OsStr, File)> + use<'a> {
+        let in_base = self.base.clone().into_iter().flat_map(|(base, known)| base.files_of(known));
+        let differences = self.difference.into_iter().flat_map(|difference| &difference.files);
+        let files = joined(in_base, differences.map(|(name, file)| (&**name, *file)));
+        files.filter_map(|(name, in_base, other)| Some((name, other.unwrap_or(in_base)?)))
+    }
+}
+
+/// Two sequences in the order of their keys as one: each key once, with what either has for it.
+pub fn joined<K: Ord + Copy, A, B>(
+    one: impl Iterator<Item = (K, A)>,
+    other: impl Iterator<Item = (K, B)>,
+) -> impl Iterator<Item = (K, Option<A>, Option<B>)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || {
+        let order = match (one.peek(), other.peek()) {
+            (Some((first, _)), Some((second, _))) => first.cmp(second),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let first = one.next_if(|_| order.is_le());
+        let second = other.next_if(|_| order.is_ge());
+        let key = first.as_ref().map(|(key, _)| *key).or(second.as_ref().map(|(key, _)| *key))?;
+        Some((key, first.map(|(_, value)| value), second.map(|(_, value)| value)))
     })
 }
 
@@ -379,7 +386,7 @@ mod tests {
 
     /// The same, as the next child has it.
     fn rebased(snapshot: &Snapshot) -> Snapshot {
-        let table = Table::own(snapshot.to_table(&BTreeMap::new(), |_| true).unwrap()).unwrap();
+        let table = Table::own(snapshot.to_table(std::iter::empty(), |_| true).unwrap()).unwrap();
         Snapshot::resume(Arc::new(table), BTreeMap::new())
     }
 
@@ -430,15 +437,15 @@ mod tests {
                 let path = directory.join(["f", "g", "h", "i"][usize::from(file)]);
                 match what {
                     0 => {
-                        let watches = BTreeMap::from([(PathBuf::from("/r/a"), Watch(3))]);
-                        let table = Table::own(layered.to_table(&watches, |_| true).unwrap());
+                        let watches = [(Path::new("/r/a"), Watch(3))];
+                        let table = Table::own(layered.to_table(watches.into_iter(), |_| true).unwrap());
                         let (before, table) = (layered.len(), Arc::new(table.unwrap()));
                         assert_eq!(table.files(), before);
                         layered.rebase(table);
                     }
                     1 => {
                         // What the next child makes of it.
-                        let empty = || Snapshot::default().to_table(&BTreeMap::new(), |_| true).unwrap();
+                        let empty = || Snapshot::default().to_table(std::iter::empty(), |_| true).unwrap();
                         let base = layered.base.clone();
                         let base = base.unwrap_or_else(|| Arc::new(Table::own(empty()).unwrap()));
                         layered = Snapshot::resume(base, layered.differences().clone());

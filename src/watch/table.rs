@@ -14,7 +14,7 @@
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::num::NonZeroU64;
-use std::ops::{Deref, Range};
+use std::ops::{Bound, Deref, Range};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -100,11 +100,6 @@ impl Table {
         (bytes.len() >= length).then_some(Table { bytes, directories, watches, files })
     }
 
-    /// How many directories it has.
-    pub fn directories(&self) -> usize {
-        self.directories
-    }
-
     /// How many watches it has.
     pub fn watches(&self) -> usize {
         self.watches
@@ -126,6 +121,16 @@ impl Table {
             watch: (flags & WATCHED != 0).then(|| Watch(small(&record[24..]).cast_signed())),
             files: first..first + small(&record[12..]) as usize,
         }
+    }
+
+    /// The directories from this one on, in the order of the tree.
+    pub fn from(&self, from: Bound<&Path>) -> impl Iterator<Item = Directory<'_>> + use<'_> {
+        let first = match from {
+            Bound::Unbounded => 0,
+            Bound::Included(path) => self.place(path),
+            Bound::Excluded(path) => self.place(path) + usize::from(self.find(path).is_some()),
+        };
+        (first..self.directories).map(|index| self.directory(index))
     }
 
     /// The place of a directory.
@@ -156,8 +161,8 @@ impl Table {
     }
 
     /// The files of a directory, by name.
-    pub fn files_of<'a>(&'a self, directory: &Directory<'a>) -> impl Iterator<Item = (&'a OsStr, File)> {
-        directory.files.clone().map(|index| (self.name(index), self.file(index)))
+    pub fn files_of<'a>(&'a self, directory: Directory<'a>) -> impl Iterator<Item = (&'a OsStr, File)> {
+        directory.files.map(|index| (self.name(index), self.file(index)))
     }
 
     /// One file of a directory.
@@ -323,12 +328,12 @@ mod tests {
             }
         }
         let table = Table::own(builder.finish().unwrap()).unwrap();
-        assert_eq!((table.directories(), table.watches(), table.files()), (5, 4, 7));
+        assert_eq!((table.directories, table.watches(), table.files()), (5, 4, 7));
         for (number, (path, files)) in (0u64..).zip(&tree) {
             let directory = table.directory(table.find(path).unwrap());
             assert_eq!((directory.path, directory.inode), (path.as_path(), (number != 1).then_some(number)));
             let expected = (0..).zip(files).map(|(more, name)| (OsStr::new(*name), file(number * 10 + more)));
-            assert!(table.files_of(&directory).eq(expected.clone()));
+            assert!(table.files_of(directory.clone()).eq(expected.clone()));
             for (name, file) in expected {
                 assert_eq!(table.file_of(&directory, name), Some(file));
             }
@@ -350,7 +355,7 @@ mod tests {
     #[test]
     fn nothing_and_half_of_something_are_told_apart() {
         let bytes = Builder::default().finish().unwrap();
-        assert_eq!(Table::own(bytes).unwrap().directories(), 0);
+        assert_eq!(Table::own(bytes).unwrap().directories, 0);
         let mut builder = Builder::default();
         builder.directory(Path::new("/r"), Some(1), None);
         builder.file(OsStr::new("a"), file(1));

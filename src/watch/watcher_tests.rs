@@ -334,7 +334,7 @@ fn the_map_of_watches_says_what_the_kernel_says_after_many_children() {
             lines.map(|line| (field(line, "wd:", 16).unwrap(), field(line, "ino:", 16).unwrap())).collect();
         let ours = watcher.survey.coverage.watches().unwrap().all();
         let inode = |path: &Path| i64::try_from(std::fs::metadata(path).unwrap().ino()).unwrap();
-        let ours: BTreeMap<i64, i64> = ours.iter().map(|(path, watch)| (watch.0.into(), inode(path))).collect();
+        let ours: BTreeMap<i64, i64> = ours.map(|(path, watch)| (watch.0.into(), inode(path))).collect();
         assert_eq!(ours, by_kernel, "generation {generation}");
         assert!(watcher.leave());
     }

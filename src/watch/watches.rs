@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::snapshot::joined;
 use super::table::Table;
 use crate::os::inotify::Watch;
 
@@ -117,15 +118,17 @@ impl Watches {
         found
     }
 
-    /// All of it.
-    pub fn all(&self) -> BTreeMap<PathBuf, Watch> {
-        let paths = self.at_or_below(Path::new("/"));
-        paths.into_iter().filter_map(|path| self.get(&path).map(|watch| (path, watch))).collect()
+    /// All of it, in the order of the tree.
+    pub fn all(&self) -> impl Iterator<Item = (&Path, Watch)> {
+        let in_base = self.base.iter().flat_map(|base| base.from(Bound::Unbounded));
+        let differences = self.watches.iter().map(|(path, watch)| (path.as_path(), *watch));
+        joined(in_base.map(|known| (known.path, known.watch)), differences)
+            .filter_map(|(path, in_base, other)| Some((path, other.or(in_base).flatten()?)))
     }
 
-    /// The same, told by this table alone.
-    pub fn rebase(&mut self, base: Arc<Table>) {
-        *self = Watches { count: base.watches(), base: Some(base), ..Watches::default() };
+    /// The same, told by this table alone. Returns what told it before, which takes a while to be freed.
+    pub fn rebase(&mut self, base: Arc<Table>) -> Watches {
+        std::mem::replace(self, Watches { count: base.watches(), base: Some(base), ..Watches::default() })
     }
 }
 
@@ -146,13 +149,13 @@ mod tests {
             steps in prop::collection::vec((0u8..6, 0i32..4, 0u8..8), 1..80),
         ) {
             let mut watches = Watches::default();
-            let mut base = Arc::new(Table::own(Snapshot::default().to_table(&BTreeMap::new(), |_| false).unwrap()).unwrap());
+            let mut base = Arc::new(Table::own(Snapshot::default().to_table(std::iter::empty(), |_| false).unwrap()).unwrap());
             let mut expected: BTreeMap<PathBuf, Watch> = BTreeMap::new();
             for (path, watch, what) in steps {
                 let path = Path::new(["/", "/r", "/r/a", "/r/a/b", "/r/a.x", "/s"][usize::from(path)]);
                 match what {
                     0 => {
-                        base = Arc::new(Table::own(Snapshot::default().to_table(&watches.all(), |_| false).unwrap()).unwrap());
+                        base = Arc::new(Table::own(Snapshot::default().to_table(watches.all(), |_| false).unwrap()).unwrap());
                         watches.rebase(Arc::clone(&base));
                     }
                     1 => {
@@ -170,7 +173,8 @@ mod tests {
                         assert_eq!(watches.set(path, Watch(watch)), gone);
                     }
                 }
-                assert_eq!((watches.all(), watches.len()), (expected.clone(), expected.len()));
+                assert!(watches.all().eq(expected.iter().map(|(path, watch)| (path.as_path(), *watch))));
+                assert_eq!(watches.len(), expected.len());
                 for number in 0..4 {
                     let mut names = watches.names(Watch(number));
                     names.sort();
