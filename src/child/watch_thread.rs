@@ -93,7 +93,7 @@ impl WatchThread {
     fn watch(&mut self) {
         let shared = self.watcher.clone();
         let mut told = Told::Quiet;
-        let mut whole = false;
+        let (mut whole, mut fresh) = (false, true);
         let mut next_look = Instant::now() + self.interval;
         let mut pause = FIRST_STRAYS.min(self.interval);
         let mut next_strays = Instant::now() + pause;
@@ -140,6 +140,9 @@ impl WatchThread {
             }
             if now >= next_look {
                 watcher.keep_small();
+                if whole && std::mem::take(&mut fresh) {
+                    os::map::let_go_of_code();
+                }
             }
             drop(watcher);
             if now >= next_look {

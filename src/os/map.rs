@@ -92,6 +92,40 @@ pub fn trim_heap() {
     }
 }
 
+/// Takes the program's own code and constants out of this process's memory. What is needed later comes from the page cache
+/// again, without reading the disk. A start touches most of the program, and what follows touches little of it.
+pub fn let_go_of_code() {
+    // SAFETY: the callback keeps nothing of what it is shown.
+    unsafe { libc::dl_iterate_phdr(Some(let_go_of_object), std::ptr::null_mut()) };
+}
+
+/// Of the first object, which is the program itself.
+unsafe extern "C" fn let_go_of_object(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader shows an object that stays as it is during this call, with so many program headers.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
+    };
+    // SAFETY: an integer is asked for.
+    let page = libc::Elf64_Addr::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE);
+    // What nobody can write is as it is in the file. A page at the edge may belong to a part that can be written.
+    let unwritable = |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
+    for header in headers.iter().filter(unwritable) {
+        let from = (base + header.p_vaddr).next_multiple_of(page);
+        let to = (base + header.p_vaddr + header.p_filesz) / page * page;
+        if let (Ok(length @ 1..), Ok(from)) = (usize::try_from(to.saturating_sub(from)), usize::try_from(from)) {
+            // SAFETY: these pages are a part of a file that is mapped without the right to write, so they are the same again
+            // when they are touched next. An error changes nothing.
+            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(from), length, libc::MADV_DONTNEED) };
+        }
+    }
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Map, PAGE, release};

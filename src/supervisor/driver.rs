@@ -203,6 +203,7 @@ impl Driver<'_> {
             if std::mem::take(&mut self.to_tidy) {
                 // Once more: what somebody had a share in a moment ago.
                 self.heartbeat.tidy();
+                os::map::let_go_of_code();
             }
             self.reporter.flush();
             self.reception.beat();
