@@ -111,16 +111,18 @@ unsafe extern "C" fn let_go_of_object(
         (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
     };
     // SAFETY: an integer is asked for.
-    let page = libc::Elf64_Addr::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE);
-    // What nobody can write is as it is in the file. A page at the edge may belong to a part that can be written.
-    let unwritable = |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
-    for header in headers.iter().filter(unwritable) {
-        let from = (base + header.p_vaddr).next_multiple_of(page);
-        let to = (base + header.p_vaddr + header.p_filesz) / page * page;
-        if let (Ok(length @ 1..), Ok(from)) = (usize::try_from(to.saturating_sub(from)), usize::try_from(from)) {
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE as usize);
+    // What nobody can write is as it is in the file.
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let [base, address, length] = [base, header.p_vaddr, header.p_filesz].map(|number| number as usize);
+        // A page at the edge may belong to a part that can be written.
+        let from = (base + address).next_multiple_of(page);
+        let to = (base + address + length) / page * page;
+        if to > from {
+            let start = std::ptr::with_exposed_provenance_mut(from);
             // SAFETY: these pages are a part of a file that is mapped without the right to write, so they are the same again
             // when they are touched next. An error changes nothing.
-            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(from), length, libc::MADV_DONTNEED) };
+            unsafe { libc::madvise(start, to - from, libc::MADV_DONTNEED) };
         }
     }
     1
@@ -128,10 +130,22 @@ unsafe extern "C" fn let_go_of_object(
 
 #[cfg(test)]
 mod tests {
-    use super::{Map, PAGE, release};
+    use super::{Map, PAGE, let_go_of_code, release};
     use crate::os::memory::create;
     use std::fs::File;
     use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn code_constants_and_what_the_loader_has_filled_in_are_the_same_after_they_were_let_go_of() {
+        static FILLED_IN: [fn(&str) -> String; 2] = [str::to_uppercase, str::to_lowercase];
+        let shown: Box<dyn std::fmt::Debug> = Box::new("Text");
+        let said = || (FILLED_IN.map(|function| function("Text")), format!("{shown:?}"));
+        let before = said();
+        for _ in 0..3 {
+            let_go_of_code();
+            assert_eq!(said(), before);
+        }
+    }
 
     #[test]
     fn a_part_of_a_file_is_seen_and_what_lies_outside_of_the_file_is_refused() {
