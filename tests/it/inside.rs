@@ -1,9 +1,9 @@
 //! reloadrun inside another supervisor: the end, the exit code, the count of restarts and the readiness that it sees are the command's. The
 //! table is in `docs/operators.md`. honcho is the real one; the part of the others is played by the test.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::ends::wrapped;
@@ -40,42 +40,45 @@ fn pid_in(sandbox: &Sandbox) -> i32 {
 }
 
 /// Ends it after the test.
-struct Outer(Option<Child>);
+struct Outer {
+    child: Child,
+    output: PathBuf,
+}
 
 impl Outer {
-    fn start(command: &mut Command) -> Outer {
-        Outer(Some(
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts"),
-        ))
+    fn start(command: &mut Command, sandbox: &Sandbox) -> Outer {
+        let output = sandbox.beside().join("outer");
+        let file = File::create(&output).expect("the sandbox is writable");
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).spawn().expect("it starts");
+        Outer { child, output }
     }
 
-    fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("it was started")
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are small")
     }
 
-    fn pid(&mut self) -> i32 {
-        i32::try_from(self.child().id()).expect("pids are small")
+    /// What it has written to its standard output so far.
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).expect("it is there")).into_owned()
     }
 
-    /// It says little, so that its pipes take all of that.
-    fn ends(mut self) -> Output {
-        let child = self.child();
+    /// How it ends, and all that it wrote there.
+    fn ends(mut self) -> (ExitStatus, String) {
         let deadline = Instant::now() + DEADLINE;
-        while child.try_wait().expect("it is our child").is_none() {
-            assert!(Instant::now() < deadline, "it did not end");
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return (status, self.said());
+            }
+            assert!(Instant::now() < deadline, "it did not end: {}", self.said());
             std::thread::sleep(Duration::from_millis(5));
         }
-        let child = self.0.take().expect("it was started");
-        child.wait_with_output().expect("it is our child")
     }
 }
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -87,10 +90,8 @@ fn honcho(sandbox: &Sandbox) -> Option<Command> {
     let bin = apps::tools("fleet").unwrap_or_else(|message| panic!("{message}"));
     let program = env!("CARGO_BIN_EXE_reloadrun");
     sandbox.write("app.sh", APP);
-    sandbox.write(
-        "Procfile",
-        format!("web: {program} --on-exit exit -w app.txt -- sh app.sh\nother: touch other; exec sleep 600\n"),
-    );
+    sandbox
+        .write("Procfile", format!("web: {program} --on-exit exit -w app.txt -- sh app.sh\nother: exec sleep 600\n"));
     let mut command = Command::new(bin.join("honcho"));
     command.args(["start", "--no-colour"]);
     sandbox.furnish(&mut command);
@@ -102,15 +103,14 @@ fn honcho(sandbox: &Sandbox) -> Option<Command> {
 fn under_honcho_a_change_is_no_end_and_a_crash_is_the_end_with_the_code_of_the_command() {
     let sandbox = sandbox();
     let Some(mut command) = honcho(&sandbox) else { return };
-    let outer = Outer::start(&mut command);
+    let outer = Outer::start(&mut command, &sandbox);
     let first = pid_in(&sandbox);
     fs::remove_file(sandbox.path("pid")).expect("it is there");
     sandbox.write("app.txt", "version 2\n");
     assert_ne!(pid_in(&sandbox), first);
     sandbox.write("code", "7");
-    let ended = outer.ends();
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-    assert_eq!(ended.status.code(), Some(7), "{said}");
+    let (status, said) = outer.ends();
+    assert_eq!(status.code(), Some(7), "{said}");
     assert_eq!(said.matches("stopped (rc=7)").count(), 1, "{said}");
     assert!(said.contains("version 1") && said.contains("version 2"), "{said}");
 }
@@ -119,13 +119,12 @@ fn under_honcho_a_change_is_no_end_and_a_crash_is_the_end_with_the_code_of_the_c
 fn a_honcho_that_is_stopped_stops_the_command_gracefully() {
     let sandbox = sandbox();
     let Some(mut command) = honcho(&sandbox) else { return };
-    let mut outer = Outer::start(&mut command);
+    let outer = Outer::start(&mut command, &sandbox);
     let pid = pid_in(&sandbox);
-    // It has started everything: while it does that, it may lose a signal.
-    until("the other process", || sandbox.path("other").exists());
+    // It ends nothing that it has not said to have started.
+    until("the start of both", || outer.said().matches("started (pid=").count() == 2);
     signal(outer.pid(), "TERM");
-    let ended = outer.ends();
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let (_, said) = outer.ends();
     assert!(said.contains("goodbye"), "{said}");
     until("the end of the command", || !is_alive(pid));
 }
@@ -219,14 +218,9 @@ fn the_descriptor_on_which_s6_hears_of_readiness_is_the_commands() {
     // As with `notification-fd 4` in a service directory: the pipe is open there, and a newline means ready.
     let inner = sandbox.command(["--on-exit", "exit", "-w", "app.txt", "--", "sh", "-c", "echo >&4; exec sleep 600"]);
     let mut command = wrapped(&["sh", "-c", "exec 4>&1 1>&2; exec \"$@\"", "sh"], &inner, &sandbox);
-    let mut outer = Outer::start(&mut command);
-    let mut line = String::new();
-    let mut heard = BufReader::new(outer.child().stdout.take().expect("piped"));
-    heard.read_line(&mut line).expect("it is readable");
-    assert_eq!(line, "\n");
+    let outer = Outer::start(&mut command, &sandbox);
+    until("the newline", || outer.said() == "\n");
     signal(outer.pid(), "TERM");
-    assert_eq!(outer.ends().status.code(), Some(143));
-    let mut rest = String::new();
-    heard.read_to_string(&mut rest).expect("it ends");
-    assert_eq!(rest, "");
+    let (status, said) = outer.ends();
+    assert_eq!((status.code(), said.as_str()), (Some(143), "\n"));
 }

@@ -58,7 +58,7 @@ fn ready_is_what_the_command_is_and_live_what_the_supervisor_is() {
     sandbox.write("code", "7");
     until_ready(&session, address, 503);
     session.wait("waiting");
-    assert!(get(address, "/ready").body.contains("exited with 7"));
+    session.wait_until("its exit code in the answer", || get(address, "/ready").body.contains("exited with 7"));
     assert_eq!(get(address, "/live").status, 200, "the loop is healthy");
     session.stop().assert_code(143);
 }
