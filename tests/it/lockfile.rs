@@ -369,6 +369,7 @@ fn removing_the_directory_of_a_private_lockfile_does_not_end_it() {
     fs::create_dir(sandbox.runtime()).expect("the test owns it");
     sandbox.write("app.txt", "three");
     session.wait_armed(3);
+    session.wait_until("the third command", || session.stdout().lines().count() == 3);
     let ended = session.stop();
     ended.assert_code(143);
     assert_eq!(ended.stdout, format!("{first}unset\nunset\n"), "{ended:#?}");
