@@ -268,9 +268,10 @@ on_every_backend! {
     fn a_signal_instead_of_a_restart_leaves_the_command_running(backend) {
         let sandbox = Sandbox::new();
         sandbox.write("app.toml", "one");
-        let script = "trap 'echo got HUP' HUP; trap 'exit 0' TERM; while :; do sleep 0.05; done";
+        let script = "trap 'echo got HUP' HUP; trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done";
         let mut session = sandbox.start(["--backend", backend, "--interval", "100ms", "-w", "*.toml", "--on-change", "signal:HUP", "--", "sh", "-c", script]);
         session.wait_armed(1);
+        session.wait_until("its traps", || session.stdout().starts_with("ready"));
         for round in 1..=3 {
             sandbox.write("app.toml", format!("round {round}"));
             let changed = session.wait("changed");
