@@ -6,7 +6,7 @@
 //! directories  by path: path (offset, length), first file, files, inode, watch number, flags
 //! watches      by number: number, directory
 //! files        by directory and name: name (offset, length), stamp, digest
-//! texts        paths of directories and names of files
+//! texts        paths of directories and names of files; offsets count from here
 //! ```
 //!
 //! Both sides are the same program, forked from the same process, so the numbers stand as the processor has them.
@@ -80,6 +80,8 @@ pub struct Table {
     directories: usize,
     watches: usize,
     files: usize,
+    /// Where the texts begin.
+    texts: usize,
 }
 
 impl Table {
@@ -97,7 +99,7 @@ impl Table {
         let count = |index: usize| usize::try_from(number(bytes.get(index * 8..)?)).ok();
         let (directories, watches, files) = (count(0)?, count(1)?, count(2)?);
         let length = COUNTS + directories * DIRECTORY + watches * WATCH + files * FILE;
-        (bytes.len() >= length).then_some(Table { bytes, directories, watches, files })
+        (bytes.len() >= length).then_some(Table { bytes, directories, watches, files, texts: length })
     }
 
     /// How many watches it has.
@@ -189,7 +191,7 @@ impl Table {
     /// The text that a record begins with.
     fn text(&self, record: &[u8]) -> &[u8] {
         let (offset, length) = (small(record) as usize, small(&record[4..]) as usize);
-        &self.bytes[offset..offset + length]
+        &self.bytes[self.texts + offset..][..length]
     }
 }
 
@@ -234,21 +236,20 @@ impl Builder {
         self.watches.extend(watch.map(|watch| (watch, self.counts.0)));
         let text = self.text(path.as_os_str());
         let watch = watch.map_or(0, |watch| watch.0.cast_unsigned());
-        let record = [text.0, text.1, self.counts.1, 0];
-        record.iter().for_each(|part| self.directories.extend(part.to_ne_bytes()));
+        self.directories.extend([text.0, text.1, self.counts.1, 0].map(u32::to_ne_bytes).as_flattened());
         self.directories.extend(inode.unwrap_or(0).to_ne_bytes());
-        [watch, 0, 0, flags].iter().for_each(|part| self.directories.extend(part.to_ne_bytes()));
+        self.directories.extend([watch, 0, 0, flags].map(u32::to_ne_bytes).as_flattened());
         self.counts.0 += 1;
     }
 
     /// The next file of the directory that came last.
     pub fn file(&mut self, name: &OsStr, file: File) {
         let text = self.text(name);
-        [text.0, text.1].iter().for_each(|part| self.files.extend(part.to_ne_bytes()));
+        self.files.extend([text.0, text.1].map(u32::to_ne_bytes).as_flattened());
         let File { stamp, digest } = file;
         let digest = digest.map_or(0, Digest::get);
         let parts = [stamp.mtime_ns.cast_unsigned(), stamp.size, stamp.inode, stamp.born_ns.cast_unsigned(), digest];
-        parts.iter().for_each(|part| self.files.extend(part.to_ne_bytes()));
+        self.files.extend(parts.map(u64::to_ne_bytes).as_flattened());
         self.counts.1 += 1;
         if let Some(record) = self.directories.len().checked_sub(DIRECTORY) {
             let count = &mut self.directories[record + 12..record + 16];
@@ -268,14 +269,7 @@ impl Builder {
     pub fn finish(mut self) -> Option<Vec<u8>> {
         self.watches.sort_unstable();
         let before = COUNTS + self.directories.len() + self.watches.len() * WATCH + self.files.len();
-        // Until here, nobody knew where the texts begin.
-        u32::try_from(before + self.texts.len()).ok()?;
-        let shift = u32::try_from(before).ok()?;
-        let records = self.directories.chunks_exact_mut(DIRECTORY).chain(self.files.chunks_exact_mut(FILE));
-        for record in records {
-            let offset = small(record) + shift;
-            record[..4].copy_from_slice(&offset.to_ne_bytes());
-        }
+        u32::try_from(self.texts.len()).ok()?;
         let mut bytes = Vec::with_capacity(before + self.texts.len());
         for count in [self.counts.0 as usize, self.watches.len(), self.counts.1 as usize] {
             bytes.extend((count as u64).to_ne_bytes());
