@@ -154,6 +154,11 @@ impl ChangeSet {
         self.changes.iter().any(|change| change.config)
     }
 
+    /// The others than those of the config file and the env files.
+    pub fn without_config(&self) -> ChangeSet {
+        ChangeSet::new(self.iter().filter(|change| !change.config).cloned())
+    }
+
     /// The paths alone.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().map(|change| change.path.as_path())

@@ -63,6 +63,8 @@ pub struct Carried {
     pub outputs: ChangeSet,
     /// The changes that a run is to follow for.
     pub unserved: ChangeSet,
+    /// Every save before this time was taken in, nanoseconds since the epoch; 0 where that is not known.
+    pub heard_ns: i64,
 }
 
 /// What ties a child to its supervisor, and to the children before and after it.

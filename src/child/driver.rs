@@ -29,7 +29,7 @@ use super::tracing::Tracing;
 use super::watch_thread::WatchThread;
 use crate::advice;
 use crate::bytecode::Caches;
-use crate::change::{Change, ChangeSet};
+use crate::change::ChangeSet;
 use crate::command::{Command, out_of_reach};
 use crate::config::{Config, Discover, OnChange};
 use crate::degraded::Degraded;
@@ -44,7 +44,7 @@ use crate::os::seccomp::Installation;
 use crate::os::signals::{Dispositions, Signal, SignalStream};
 use crate::os::spawn::Group;
 use crate::os::tree::Process;
-use crate::protocol::{Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
+use crate::protocol::{Carried, Decoder, Directive, Report, Response, StartRequest, Ties, encode_report};
 use crate::ready::Asking;
 use crate::report;
 use crate::stop::StopAction;
@@ -164,8 +164,7 @@ impl<'a> Driver<'a> {
         let caches = Caches::of(config);
         caches.drop_compiled(request.changes.paths().chain(watcher.recent().iter().map(PathBuf::as_path)));
         // The command sees what was saved between two children, but nothing has been prepared or run for it.
-        let missed = ChangeSet::new(watcher.recent().iter().cloned().map(Change::unseen));
-        let missed = if is_first { ChangeSet::default() } else { missed };
+        let missed = if is_first { ChangeSet::default() } else { watcher.missed(request.carried.heard_ns) };
         let prepares = Arc::new(AtomicBool::new(false));
         let runs = Arc::new(AtomicBool::new(false));
         let hold =
@@ -400,8 +399,9 @@ impl<'a> Driver<'a> {
         }
         if let Some(end) = end {
             // From here on nothing more becomes known: what is told now, the next child reads.
-            let hands_over = self.watcher.as_ref().is_none_or(SharedWatcher::freeze);
-            let carried = self.machine.carried();
+            let frozen = self.watcher.as_ref().map(SharedWatcher::freeze);
+            let (hands_over, heard_ns) = frozen.map_or((true, 0), |frozen| (frozen.whole, frozen.heard_ns));
+            let carried = Carried { heard_ns, ..self.machine.carried() };
             reports.push(Report::Leaving { end, hands_over, carried });
         }
         self.report(&reports);
@@ -478,7 +478,7 @@ impl<'a> Driver<'a> {
     /// Nothing more is noticed here. What has been noticed is in the inbox already, and so this comes behind it.
     fn hand_over(&mut self) {
         if let Some(watcher) = self.watcher.take() {
-            self.launcher.voice.input(Input::HandedOver { whole: watcher.freeze() });
+            self.launcher.voice.input(Input::HandedOver { whole: watcher.freeze().whole });
         }
     }
 

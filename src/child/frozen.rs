@@ -19,6 +19,14 @@ pub struct SharedWatcher {
     frozen: Arc<AtomicBool>,
 }
 
+/// What a child leaves.
+pub struct Frozen {
+    /// Whether the next child may go on with it.
+    pub whole: bool,
+    /// See [`Carried::heard_ns`](crate::protocol::Carried::heard_ns).
+    pub heard_ns: i64,
+}
+
 impl SharedWatcher {
     /// Nobody looks yet.
     pub fn new(watcher: Watcher) -> SharedWatcher {
@@ -35,15 +43,15 @@ impl SharedWatcher {
         Some(self.watcher.lock().expect("a panic ends the process")).filter(|_| !frozen())
     }
 
-    /// The child leaves: nobody looks any more. Says whether the next child may go on with what was left to it.
-    pub fn freeze(&self) -> bool {
+    /// The child leaves: nobody looks any more.
+    pub fn freeze(&self) -> Frozen {
         self.frozen.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + LAST_LOOK;
         loop {
             match self.watcher.try_lock() {
-                Ok(mut watcher) => return watcher.leave(),
+                Ok(mut watcher) => return Frozen { whole: watcher.leave(), heard_ns: watcher.heard_ns() },
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                Err(_) => return false,
+                Err(_) => return Frozen { whole: false, heard_ns: 0 },
             }
         }
     }

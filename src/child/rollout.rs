@@ -132,7 +132,8 @@ impl Rollout {
         Carried {
             prepared: self.pending.is_none() && self.kept.is_none(),
             outputs: ChangeSet::new(self.outputs.iter().cloned().map(Change::unseen)),
-            unserved: if self.goal == Goal::Run { owed } else { ChangeSet::default() },
+            unserved: if self.goal == Goal::Run { owed.without_config() } else { ChangeSet::default() },
+            heard_ns: 0,
         }
     }
 

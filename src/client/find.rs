@@ -1,5 +1,6 @@
 //! Which run is meant: by its name, its pid, the variable of its command, or the directory.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub enum Chosen {
     One(Run),
     /// There is none; a sentence.
     None(String),
+    /// The one with this pid, which does not answer.
+    Silent(i32),
     /// More than one; sentences.
     Several(Vec<String>),
 }
@@ -127,7 +130,10 @@ pub fn choose(choice: &Choice, environment: &Environment, until: Instant) -> Cho
     let greetings = greetings(&runs);
     let mut meant = meant(choice, &greetings, own_user());
     match meant.len() {
-        0 => Chosen::None(none(choice, others, &silent)),
+        0 => match silent.iter().find(|pid| is_meant(choice, **pid)) {
+            Some(pid) => Chosen::Silent(*pid),
+            None => Chosen::None(none(choice, others, &silent)),
+        },
         1 => Chosen::One(runs.swap_remove(meant.remove(0))),
         count => {
             let head = format!("{count} runs are meant; choose one with --pid PID, or name them with --name:");
@@ -181,6 +187,15 @@ fn meant(choice: &Choice, runs: &[(&Greeting, u32)], own: u32) -> Vec<usize> {
         meant.retain(|index| runs[*index].1 == own);
     }
     meant
+}
+
+/// Whether a run that says nothing of itself is meant, as far as its pid and the directory where it was started tell.
+fn is_meant(choice: &Choice, pid: i32) -> bool {
+    match (&choice.name, choice.pid) {
+        (_, Some(meant)) => meant == pid,
+        (Some(_), None) => false,
+        (None, None) => fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| choice.directory.starts_with(at)),
+    }
 }
 
 fn none(choice: &Choice, others: usize, silent: &[i32]) -> String {

@@ -73,7 +73,7 @@ pub fn pause(supervisor: i32, environment: &Environment, until: Instant) -> bool
             let answer = run.conversation.ask(&Request::Pause, Some(until));
             matches!(answer, Heard::Line(line) if !matches!(serde_json::from_str(&line), Ok(Answer::Refused { .. } | Answer::Busy { .. }) | Err(_)))
         }
-        Chosen::None(_) | Chosen::Several(_) => false,
+        Chosen::None(_) | Chosen::Silent(_) | Chosen::Several(_) => false,
     }
 }
 
@@ -99,6 +99,7 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
     let Answered { mut conversation, line, answer: understood } = loop {
         match ask(order, &choice, &here, environment, gives_up)? {
             Asked::Over(code) => return Ok(code),
+            Asked::Again => {}
             Asked::Answered(Answered { answer: Answer::Busy { message }, .. }) => {
                 if gives_up.is_some_and(|at| at <= Instant::now() + BUSY) {
                     let Verb::Wait(timeout) = order.verb else { return Err(Error::own(message)) };
@@ -139,6 +140,8 @@ enum Asked {
     Answered(Answered),
     /// There is no answer, and that has been said.
     Over(ExitCode),
+    /// There is no answer yet.
+    Again,
 }
 
 /// An answer, as it came and as it is understood, and the conversation that goes on.
@@ -163,6 +166,11 @@ fn ask(
             report::complain(&[sentence]);
             return Ok(Asked::Over(ExitCode::NO_SUCH_RUN));
         }
+        Chosen::Silent(pid) => {
+            // It may be continued in time.
+            let again = matches!(order.verb, Verb::Wait(_)) && gives_up.is_none_or(|at| at > Instant::now());
+            return if again { Ok(Asked::Again) } else { silent(&order.verb, pid) };
+        }
         Chosen::Several(sentences) => return Err(Error::Mistakes(sentences)),
     };
     let Greeting { protocol, pid, reloadrun, .. } = conversation.greeting.clone();
@@ -186,15 +194,19 @@ fn ask(
         }
         (Heard::End, _) => return Err(Error::own(format!("the run with pid {pid} has ended"))),
         (Heard::Nothing, Verb::Wait(timeout)) => return Ok(Asked::Over(not_live(*timeout, ""))),
-        (Heard::Nothing, _) => {
-            return Err(Error::own(format!(
-                "the run with pid {pid} does not answer; is it stopped? (`kill -CONT {pid}` continues it)"
-            )));
-        }
+        (Heard::Nothing, verb) => return silent(verb, i32::try_from(pid).unwrap_or(0)),
     };
     match serde_json::from_str(&line) {
         Ok(answer) => Ok(Asked::Answered(Answered { conversation, line, answer })),
         Err(_) => Err(Error::own(format!("the run with pid {pid} answers what is not understood: {line}"))),
+    }
+}
+
+fn silent(verb: &Verb, pid: i32) -> Result<Asked> {
+    let why = format!("the run with pid {pid} does not answer; is it stopped? (`kill -CONT {pid}` continues it)");
+    match verb {
+        Verb::Wait(timeout) => Ok(Asked::Over(not_live(*timeout, &format!(": {why}")))),
+        _ => Err(Error::own(why)),
     }
 }
 

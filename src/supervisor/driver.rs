@@ -521,10 +521,14 @@ impl Driver<'_> {
                 self.machine.adapt(rules(self.host.config()));
                 self.remedies.forget();
                 self.reporter.adapt(self.host.config());
+                self.reception.adapt(self.host.config());
                 self.tell(generation, What::ConfigLoaded { path });
                 self.tell_hints(generation);
             }
-            Err(mistakes) => self.tell(generation, What::ConfigRejected { path, mistakes }),
+            Err(mistakes) => {
+                self.machine.reject(path.clone());
+                self.tell(generation, What::ConfigRejected { path, mistakes });
+            }
         }
     }
 }

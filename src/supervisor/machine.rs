@@ -109,7 +109,13 @@ impl Machine {
         // Another command may be traced.
         self.traces |= self.rules.command != rules.command;
         self.rules = rules;
+        self.wishes.rejected = None;
         self.succession.damping.reset();
+    }
+
+    /// The configuration in this file cannot be used, and the one before stays in force.
+    pub fn reject(&mut self, path: String) {
+        self.wishes.rejected = Some(path);
     }
 
     /// What is known of the present series of restarts.

@@ -46,6 +46,11 @@ impl Reception {
         }
     }
 
+    /// What a newly read configuration says: the name and the command may be other ones.
+    pub fn adapt(&mut self, config: &Config) {
+        self.server.greet_with(greeting(config));
+    }
+
     /// Whether keys are read.
     pub fn reads_keys(&self) -> bool {
         self.keyboard.is_some()

@@ -194,6 +194,11 @@ impl Server {
         Server { listener, greeting, clients: Vec::new(), came: 0, is_deaf: false }
     }
 
+    /// What is said first to whoever comes from now on.
+    pub fn greet_with(&mut self, greeting: Greeting) {
+        self.greeting = greeting;
+    }
+
     /// The descriptors to wait for.
     pub fn waits(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Wanted)> {
         let listener = self.listener.iter().filter(|_| !self.is_deaf);

@@ -25,6 +25,8 @@
 //! | has a command that runs, and nothing could prove it  | started                      |
 //! | the same, about to be proven                         | none yet                     |
 //! | the same, proven                                     | live                         |
+//!
+//! While the settings that were saved last cannot be used, live, started and delivered become failed.
 
 use super::life::{Answer, Life, Readiness, Reload, Signalled, State, Work};
 use super::server::ClientId;
@@ -150,16 +152,29 @@ impl Waits {
         generation: Generation,
         standing: &Standing,
         paused: bool,
+        rejected: Option<&str>,
         watches: impl Fn(Generation) -> bool,
     ) -> Vec<(ClientId, Waited)> {
         let mut answers = Vec::new();
         self.all.retain_mut(|wait| {
             wait.barrier.take_if(|(_, of)| !watches(*of));
-            let told = answer(generation, standing, paused, wait.barrier.is_some());
+            let told = answer(generation, standing, paused, wait.barrier.is_some())
+                .map(|told| without_what_was_rejected(told, rejected));
             answers.extend(told.clone().map(|waited| (wait.client, waited)));
             told.is_none()
         });
         answers
+    }
+}
+
+/// No save of the settings is live before they can be used.
+fn without_what_was_rejected(told: Waited, rejected: Option<&str>) -> Waited {
+    match (rejected, told.outcome) {
+        (Some(path), Outcome::Live | Outcome::Started | Outcome::Delivered) => {
+            let message = format!("{}, with the settings from before: {path} was rejected", told.message);
+            Waited { outcome: Outcome::Failed, message, ..told }
+        }
+        _ => told,
     }
 }
 
@@ -222,7 +237,7 @@ fn running(
 #[cfg(test)]
 mod tests {
     use super::{Answer, Readiness, Reload, Signalled, Standing, Waits};
-    use crate::control::Outcome;
+    use crate::control::{Outcome, Waited};
     use crate::generation::Generation;
     use crate::os::signals::Signal;
     use crate::supervisor::server::ClientId;
@@ -275,10 +290,28 @@ mod tests {
         ] {
             let mut waits = Waits::default();
             assert_eq!(waits.add(ClientId(1), None), None);
-            let answers = waits.answers(Generation::FIRST, &standing, paused, |_| true);
+            let answers = waits.answers(Generation::FIRST, &standing, paused, None, |_| true);
             assert_eq!(answers.first().map(|(_, waited)| waited.outcome), expected, "{standing:?} {paused}");
-            let again = waits.answers(Generation::FIRST, &Standing::Over, false, |_| true);
+            let again = waits.answers(Generation::FIRST, &Standing::Over, false, None, |_| true);
             assert_eq!(again.len(), usize::from(expected.is_none()), "each is answered once");
+        }
+    }
+
+    #[test]
+    fn no_save_is_live_while_the_settings_that_were_saved_last_cannot_be_used() {
+        for (standing, expected) in [
+            (running(READY, None), Outcome::Failed),
+            (running(Readiness::Unknown, None), Outcome::Failed),
+            (running(READY, Some(Answer::Unknown)), Outcome::Failed),
+            (Standing::Exited { status: "exited".into(), well: true }, Outcome::Failed),
+            (Standing::Over, Outcome::Ended),
+        ] {
+            let mut waits = Waits::default();
+            waits.add(ClientId(1), None);
+            let answers = waits.answers(Generation::FIRST, &standing, false, Some("/r/reloadrun.toml"), |_| true);
+            let (_, Waited { outcome, message, .. }) = &answers[0];
+            assert_eq!(*outcome, expected, "{standing:?}");
+            assert_eq!(message.contains("/r/reloadrun.toml was rejected"), expected == Outcome::Failed, "{message}");
         }
     }
 
@@ -291,13 +324,13 @@ mod tests {
         let (_, two) = waits.add(ClientId(2), Some(first)).unwrap();
         waits.add(ClientId(3), Some(first)).unwrap();
         assert!(one < two);
-        assert_eq!(waits.answers(first, &ready, false, |_| true), []);
+        assert_eq!(waits.answers(first, &ready, false, None, |_| true), []);
         waits.passed(second, two);
-        assert_eq!(waits.answers(first, &ready, false, |_| true), []);
+        assert_eq!(waits.answers(first, &ready, false, None, |_| true), []);
         waits.passed(first, one);
         let answered = |answers: Vec<(ClientId, _)>| answers.iter().map(|(client, _)| client.0).collect::<Vec<_>>();
-        assert_eq!(answered(waits.answers(first, &ready, false, |_| true)), [1]);
+        assert_eq!(answered(waits.answers(first, &ready, false, None, |_| true)), [1]);
         waits.forget(ClientId(3));
-        assert_eq!(answered(waits.answers(first, &ready, false, |of| of == second)), [2]);
+        assert_eq!(answered(waits.answers(first, &ready, false, None, |of| of == second)), [2]);
     }
 }

@@ -31,6 +31,8 @@ pub enum Consequence {
 pub struct Wishes {
     /// Changes are collected, and lead to nothing.
     paused: bool,
+    /// The file with the settings that were saved last, if they could not be used.
+    pub rejected: Option<String>,
     /// Who waits until his saves are live.
     waits: Waits,
     /// Who asks whether a path counts, and whose child was asked what it knows.
@@ -153,7 +155,8 @@ impl Wishes {
             None => Standing::Between,
         };
         let watches = |of| newest.is_some_and(|life| life.generation == of && life.watches());
-        let answers = self.waits.answers(succession.generation, &standing, self.paused, watches);
+        let answers =
+            self.waits.answers(succession.generation, &standing, self.paused, self.rejected.as_deref(), watches);
         let answers = answers.into_iter().map(|(client, waited)| Action::Answer(client, Answer::Wait(waited)));
         let end = actions.iter().position(|action| matches!(action, Action::Sweep { .. } | Action::Finish(_)));
         let at = end.unwrap_or(actions.len());

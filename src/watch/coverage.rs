@@ -224,6 +224,11 @@ impl Coverage {
         self.polling.directories.clone()
     }
 
+    /// Whether any directory is polled.
+    pub fn polls(&self) -> bool {
+        !self.polling.directories.is_empty()
+    }
+
     /// Whether a directory is watched or polled.
     pub fn holds(&self, directory: &Path) -> bool {
         self.backend.holds(directory) || self.polling.directories.contains(directory)

@@ -40,7 +40,7 @@ mod wait;
 mod walk;
 mod watches;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,7 +56,7 @@ use self::survey::Survey;
 pub use self::wait::{Door, Mark, Wait};
 use self::wait::{Visitors, door};
 use self::watches::Watches;
-use crate::change::{ChangeSet, Stamp};
+use crate::change::{Change, ChangeKind, ChangeSet, Stamp};
 use crate::config::Config;
 use crate::degraded::Degraded;
 use crate::event::Watching;
@@ -83,6 +83,8 @@ pub struct Watcher {
     /// The changes that were pending when the previous child left, until this one has read the queue. `None` if this child arms
     /// everything itself.
     pending: Option<Vec<(PathBuf, Progress)>>,
+    /// Whether this child arms everything itself.
+    walks: bool,
     handover: Handover,
     /// What a table has replaced. It is freed in idle time.
     worn: Option<(Snapshot, Option<Watches>)>,
@@ -133,8 +135,9 @@ impl Watcher {
                 (survey, Some(Gap::after(before.map(|(_, snapshot)| snapshot))), None)
             }
         };
+        let walks = gap.is_some();
         let mut watcher =
-            Watcher { filter, survey, gap, pending, handover, worn: None, door, visitors, marks: Vec::new() };
+            Watcher { filter, survey, gap, pending, walks, handover, worn: None, door, visitors, marks: Vec::new() };
         watcher.survey.ledger.start.remember(memory);
         if watcher.gap.is_some() {
             watcher.watch_discovered();
@@ -214,6 +217,24 @@ impl Watcher {
     /// previous child had left.
     pub fn recent(&self) -> &[PathBuf] {
         &self.survey.ledger.start.recent
+    }
+
+    /// See [`Carried::heard_ns`](crate::protocol::Carried::heard_ns).
+    pub fn heard_ns(&self) -> i64 {
+        self.survey.heard_ns()
+    }
+
+    /// The same as changes, without those that the previous child had taken in before this time. New settings were read already.
+    pub fn missed(&self, heard_ns: i64) -> ChangeSet {
+        let ahead_ns = |path: &Path| self.survey.ledger.start.clocks.ahead_ns(path);
+        let missed = self.recent().iter().filter_map(|path| {
+            let (look, rule) = (os::fs::look(path), self.filter.decide(path).rule);
+            let was_heard = self.walks && look.stamp.is_some() && look.ctime_ns < heard_ns + ahead_ns(path);
+            let kind = if look.stamp.is_some() { ChangeKind::Modified } else { ChangeKind::Deleted };
+            let change = Change { kind, rule: rule.to_string(), ..Change::unseen(path.clone()) };
+            (!was_heard && !rule.is_config()).then_some(change)
+        });
+        ChangeSet::new(missed)
     }
 
     /// The descriptors to wait for between two looks.

@@ -44,8 +44,8 @@ impl Survey {
 
     /// Processes the notices that have come, and polls if a poll is due.
     pub fn look(&mut self) {
-        let (notices, polled) = self.coverage.drain();
         let heard_ns = os::clock::file_clock_ns();
+        let (notices, polled) = self.coverage.drain();
         for notice in notices {
             self.take_in(notice);
         }
@@ -60,11 +60,11 @@ impl Survey {
     /// Processes the changes that were pending when the previous child left, and the notices since then. The command has not
     /// started. Returns false if notices are missing; then nothing was processed.
     pub fn catch_up(&mut self, pending: &[(PathBuf, Progress)]) -> bool {
+        let heard_ns = os::clock::file_clock_ns();
         let notices = self.coverage.drain_backend();
         if notices.contains(&Notice::Overflow) {
             return false;
         }
-        let heard_ns = os::clock::file_clock_ns();
         for (path, progress) in pending {
             self.consider(path, *progress);
         }
@@ -92,6 +92,12 @@ impl Survey {
             self.look_again(&polled);
         }
         self.ledger.confirm(now);
+    }
+
+    /// Every save before this time was taken in, nanoseconds since the epoch.
+    pub fn heard_ns(&self) -> i64 {
+        let heard_ns = self.rule_clock.last_heard();
+        if self.coverage.polls() { heard_ns.min(self.rule_clock.last_listing()) } else { heard_ns }
     }
 
     /// Watches this file, which looked so when it was read. If it looks different by now, it has changed.

@@ -514,14 +514,39 @@ fn a_client_that_writes_nothing_more_gets_its_answers_and_then_the_end() {
 }
 
 #[test]
+fn a_run_is_found_by_the_name_that_it_has_now() {
+    let sandbox = Sandbox::new();
+    sandbox.write("reloadrun.toml", "command = ['sleep', '600']\nname = 'one'\n");
+    let mut session = sandbox.start([] as [&str; 0]);
+    session.wait_armed(1);
+    answer(&sandbox, &["status", "--name", "one"], 0);
+    sandbox.write("reloadrun.toml", "command = ['sleep', '600']\nname = 'two'\n");
+    session.wait_armed(2);
+    assert!(answer(&sandbox, &["status", "--name", "two"], 0).contains("two"));
+    answer(&sandbox, &["status", "--name", "one"], 3);
+    assert!(listed(&sandbox)[0].contains("two"));
+    session.stop().assert_code(143);
+}
+
+#[test]
 fn a_stopped_run_does_not_answer_and_the_verb_says_so() {
     let sandbox = Sandbox::new();
     let session = watch(&sandbox, "inotify", &[]);
     signal(session.pid(), "STOP");
     let output = ask(&sandbox, &["status"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains(&format!("does not answer: pid {}", session.pid())), "{text}");
+    assert_eq!(output.status.code(), Some(125), "{text}");
+    assert!(text.contains(&format!("the run with pid {} does not answer; is it stopped?", session.pid())), "{text}");
+    let pid = session.pid().to_string();
+    for words in [&["wait", "--timeout", "500ms"][..], &["wait", "--timeout", "500ms", "--pid", &pid]] {
+        let output = ask(&sandbox, words);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(124), "{text}");
+        assert!(text.contains("does not answer; is it stopped?"), "{text}");
+    }
+    // Whose it is does not show: it may be another.
+    let output = ask(&sandbox, &["status", "--name", "web"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
     let listed = ask(&sandbox, &["list"]);
     assert!(String::from_utf8_lossy(&listed.stderr).contains("does not answer"), "{listed:?}");
     signal(session.pid(), "CONT");

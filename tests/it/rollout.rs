@@ -1,6 +1,7 @@
 //! `--prepare`, `--on-change run:` and `--on-change queue`: what a change does.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -59,6 +60,28 @@ fn without_a_command_there_are_only_runs_and_nothing_runs_at_the_start() {
     let ended = session.stop();
     ended.assert_code(143);
     assert_eq!(ended.count("exited") + ended.count("waiting"), 0);
+}
+
+#[test]
+fn new_settings_are_no_change_to_run_for_and_what_a_run_has_seen_is_not_run_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.py", "one");
+    sandbox.write(".env", "X=1\n");
+    sandbox.write("reloadrun.toml", "watch = '*.py'\non-change = 'run:echo \"$X $*\" >> ../ran'\nenv-file = '.env'\n");
+    let ran = || fs::read_to_string(sandbox.beside().join("ran")).unwrap_or_default();
+    let file = sandbox.path("a.py").display().to_string();
+    let mut session = sandbox.start([] as [&str; 0]);
+    session.wait("watching");
+    sandbox.write("a.py", "two");
+    session.wait_until("a run", || ran() == format!("1 {file}\n"));
+    sandbox.write("reloadrun.toml", sandbox.read("reloadrun.toml") + "# saved\n");
+    session.wait_where("watching", |event| event["generation"] == 2);
+    sandbox.write(".env", "X=2\n");
+    session.wait_where("watching", |event| event["generation"] == 3);
+    sandbox.write("a.py", "three");
+    session.wait_until("a run", || ran() == format!("1 {file}\n2 {file}\n"));
+    let ended = session.stop();
+    assert_eq!(ended.count("ran"), 2, "{ended:#?}");
 }
 
 #[test]

@@ -140,6 +140,29 @@ fn a_generation_that_is_not_ready_in_time_is_told_and_so_is_the_end_of_the_time_
 }
 
 #[test]
+fn settings_that_were_rejected_are_not_live_until_they_are_mended() {
+    let sandbox = Sandbox::new();
+    let config = "watch = 'a.txt'\ncommand = ['sleep', '600']\nready = 'exec:true'\nenv-file = '.env'\n";
+    let good = [("reloadrun.toml", config), (".env", "A=1\n"), ("a.txt", "1")];
+    let write = |(name, content): (&str, &str)| drop(sandbox.write(name, content));
+    good.into_iter().for_each(write);
+    let mut session = sandbox.start([] as [&str; 0]);
+    session.wait("ready");
+    for (broken, mended) in [(("reloadrun.toml", "bogus = 1\n"), good[0]), ((".env", "A='\n"), good[1])] {
+        write(broken);
+        let said = answer(&sandbox, &["wait"], 1);
+        assert!(said.contains(broken.0) && said.contains("was rejected"), "{said}");
+        sandbox.write("a.txt", broken.0);
+        assert!(answer(&sandbox, &["wait"], 1).contains("was rejected"), "another save does not mend it");
+        write(mended);
+        assert!(answer(&sandbox, &["wait"], 0).ends_with("is ready\n"));
+    }
+    fs::remove_file(sandbox.path(".env")).unwrap();
+    assert!(answer(&sandbox, &["wait"], 1).contains("was rejected"));
+    session.stop().assert_code(143);
+}
+
+#[test]
 fn a_command_that_ended_well_has_had_its_saves() {
     let sandbox = Sandbox::new();
     let mut session = sandbox.start(["--", "true"]);
