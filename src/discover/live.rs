@@ -180,6 +180,9 @@ impl Live {
     /// Takes in one sighting of a file; says what is to be watched because of it.
     fn learn(&self, sighting: &Sighting, directory: &Path) -> Vec<News> {
         let Sighting::File { seen_ns, name, .. } = sighting else { return Vec::new() };
+        if !self.state().discovery.concerns(sighting) {
+            return Vec::new();
+        }
         // The file system is asked while nobody is kept from the rest.
         let observed = observe(sighting, directory);
         let mut changed = Vec::new();

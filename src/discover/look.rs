@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::place::Places;
 use super::rules::{named_interpreter, source_of};
 use super::sets::{Discovery, First, Looked, Node};
 use crate::os::fs::identity;
@@ -25,6 +24,9 @@ pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
     if let Sighting::Gap { thread, gap } = sighting {
         discovery.add_gap(*gap, *thread);
     }
+    if !discovery.concerns(sighting) {
+        return;
+    }
     let observed = observe(sighting, directory);
     observed.looked.iter().for_each(|(looked, access, first)| discovery.add(looked, *access, *first));
     observed.privileged.into_iter().for_each(|program| discovery.add_privileged(program));
@@ -33,7 +35,7 @@ pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
 /// Looks at what a call names.
 pub fn observe(sighting: &Sighting, directory: &Path) -> Observed {
     let Sighting::File { thread, access, path, call, when, .. } = sighting else { return Observed::default() };
-    if !Places::has_files(path) || is_removed(path) {
+    if is_removed(path) {
         return Observed::default();
     }
     let first = First { thread: *thread, call, when: *when };

@@ -8,6 +8,9 @@ use crate::environment::Environment;
 /// What no command depends on: these are no files of a disk, or they live as long as the machine runs.
 const NO_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
+/// Where disks are mounted for a user.
+const DISKS: &str = "/run/media";
+
 /// What the system installed. It changes by an update, which restarts nothing.
 const SYSTEM: [&str; 15] = [
     "/usr",
@@ -127,9 +130,12 @@ impl Places {
         self
     }
 
-    /// Whether there are files at all at this path.
-    pub fn has_files(path: &Path) -> bool {
-        !NO_FILES.iter().any(|place| path.starts_with(place))
+    /// Whether there are files at all at this path. A project may lie in memory, or on a disk that is mounted below `/run`.
+    pub fn has_files(&self, path: &Path) -> bool {
+        let Some(place) = NO_FILES.iter().find(|place| path.starts_with(place)) else { return true };
+        let mut own =
+            [self.directory.as_path(), Path::new(DISKS)].into_iter().chain(self.roots.iter().map(PathBuf::as_path));
+        own.any(|own| own.starts_with(place) && path.starts_with(own))
     }
 
     /// Whether a file at this path counts. Of the directory and the places of the system, the nearer to the file decides.
@@ -163,7 +169,10 @@ impl Places {
         let directory = path.parent().unwrap_or(path);
         let is_shared = Places::is_shared(directory)
             || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
-        !has_part(path, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
+        // The directory itself may lie in one of these.
+        let common = path.components().zip(self.directory.components()).take_while(|(one, other)| one == other).count();
+        let below: PathBuf = path.components().skip(common).collect();
+        !has_part(&below, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
     }
 }
 
@@ -228,6 +237,45 @@ mod tests {
     }
 
     #[test]
+    fn memory_and_devices_have_files_only_where_the_directory_or_a_root_lies_there() {
+        for (directory, path, expected) in [
+            ("/home/me/app", "/proc/1/stat", false),
+            ("/home/me/app", "/dev/null", false),
+            ("/home/me/app", "/runner/x", true),
+            ("/home/me/app", "/dev/shm/psm_1", false),
+            ("/home/me/app", "/run/app.pid", false),
+            ("/home/me/app", "/run/media/me/disk/lib.py", true),
+            ("/home/me/app", "/run/mine/x", true),
+            ("/home/me/app", "/home/me/x", true),
+            ("/dev/shm/app", "/dev/shm/app/main.py", true),
+            ("/dev/shm/app", "/dev/shm/psm_1", false),
+            ("/run/user/1000/app", "/run/user/1000/app/main.py", true),
+            ("/run/user/1000/app", "/run/user/1000/bus", false),
+            ("/run/media/me/disk/app", "/run/media/me/disk/lib/x.py", true),
+            ("/", "/proc/1/stat", false),
+            ("/", "/dev/null", false),
+        ] {
+            let places = Places::new(Path::new(directory), None, &[PathBuf::from("/run/mine")]);
+            assert_eq!(places.has_files(Path::new(path)), expected, "{path} from {directory}");
+        }
+    }
+
+    #[test]
+    fn the_names_above_the_directory_say_nothing_about_what_is_missed_in_it() {
+        for name in NOT_MISSED {
+            let places = Places::new(&Path::new("/data").join(name).join("app"), None, &[]);
+            for (path, expected) in
+                [("app/local.toml", true), ("x.toml", true), ("app/node_modules/x.js", false), ("app/target/x", false)]
+            {
+                let path = Path::new("/data").join(name).join(path);
+                assert_eq!(places.can_be_missed(&path), expected, "{}", path.display());
+            }
+            let elsewhere = Path::new("/srv").join(name).join("x");
+            assert!(!places.can_be_missed(&elsewhere), "{}", elsewhere.display());
+        }
+    }
+
+    #[test]
     fn a_toolchain_may_live_where_a_variable_says() {
         let variables = [("CARGO_HOME", "/data/cargo"), ("GOPATH", "/go"), ("GOROOT", "relative"), ("NVM_DIR", "/")];
         let environment = variables
@@ -242,13 +290,6 @@ mod tests {
             ("/go/src/app/main.go", true),
         ] {
             assert_eq!(places.counts(Path::new(path)), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn proc_sys_dev_and_run_have_no_files() {
-        for (path, expected) in [("/proc/self/maps", false), ("/dev/null", false), ("/runner/x", true), ("/a", true)] {
-            assert_eq!(Places::has_files(Path::new(path)), expected, "{path}");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::place::Places;
 use super::rules;
 use crate::os::seccomp::Access;
+use crate::os::seccomp::Sighting;
 
 pub use crate::os::seccomp::Gap;
 
@@ -285,8 +286,13 @@ impl Discovery {
         }
     }
 
+    /// Whether this may be about a file at all.
+    pub fn concerns(&self, sighting: &Sighting) -> bool {
+        matches!(sighting, Sighting::File { path, .. } if self.places.has_files(path))
+    }
+
     fn insert(&mut self, path: PathBuf, role: Role, access: Access, first: First, target: Option<PathBuf>) {
-        if !Places::has_files(&path) {
+        if !self.places.has_files(&path) {
             return;
         }
         let known = self.entries.get(&path).map(|entry| entry.role);

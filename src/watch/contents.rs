@@ -75,6 +75,8 @@ impl Contents {
         let work = move || {
             os::process::lower_priority();
             while wakes.recv().is_ok() {
+                // However many have asked, once is enough.
+                while wakes.try_recv().is_ok() {}
                 make_digests(&snapshot);
             }
         };

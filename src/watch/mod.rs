@@ -257,8 +257,12 @@ impl Watcher {
 
     /// Processes what has come since the last look.
     pub fn look(&mut self) {
-        for (path, seen) in self.visitors.paths() {
-            self.survey.add(&path, seen);
+        let came = self.visitors.paths();
+        for (path, seen) in &came {
+            self.survey.add(path, *seen);
+        }
+        if !came.is_empty() && self.gap.is_none() {
+            self.survey.ledger.learn_contents();
         }
         // While something is not armed, what has happened there is not known.
         if self.gap.is_none() {

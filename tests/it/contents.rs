@@ -28,6 +28,25 @@ fn wait_known(session: &Session, generations: usize) {
     session.wait_until("the digests", || session.stderr().matches(KNOWN).count() >= generations);
 }
 
+#[test]
+fn what_the_command_reads_elsewhere_is_compared_as_well() {
+    let sandbox = Sandbox::new();
+    let library = sandbox.beside().join("library.txt");
+    fs::write(&library, "one").unwrap();
+    set_time(&library, SystemTime::UNIX_EPOCH);
+    let command = ["--compare", "content", "--", "sh", "-c", "cat ../library.txt; exec sleep 600"];
+    let mut session = sandbox.start_with(command, |command| {
+        command.env("RELOADRUN_LOG", "debug");
+    });
+    session.wait_armed(1);
+    session.wait_until("its digest", || session.stderr().contains("the contents are known made=1"));
+    fs::write(&library, "one").unwrap();
+    assert_fence(&sandbox, &mut session, 2);
+    fs::write(&library, "two").unwrap();
+    assert_restart(&mut session, 3, &["library.txt"]);
+    session.stop();
+}
+
 on_every_backend! {
     fn the_same_bytes_do_not_restart_however_they_are_written(backend) {
         let sandbox = Sandbox::new();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use super::out_of_reach::{as_user, with_root_inside};
 use crate::support::Sandbox;
 use crate::support::session::{DEADLINE, Session};
 use crate::support::terminal::Terminal;
-use crate::support::watched::{is_installed, names};
+use crate::support::watched::{assert_restart, is_installed, names};
 
 /// A shell that does this at its start, says so, and waits; and then does more each time that a file `go` appears beside.
 fn shell(sandbox: &Sandbox, options: &[&str], at_start: &str, on_go: &str) -> Session {
@@ -632,4 +632,30 @@ fn what_an_ordinary_user_may_not_look_at_is_not_told_to_be_unwatched() {
     wait_begun(&sandbox, &session, 1);
     save(&sandbox, &mut session, &sandbox.beside().join("lib.txt"), 2);
     assert_eq!(session.stop().count("degraded"), 0);
+}
+
+#[test]
+fn a_project_in_memory_and_one_below_a_directory_of_an_environment_are_traced_like_any_other() {
+    for place in ["/dev/shm", "venv"] {
+        let sandbox = Sandbox::new();
+        let parent = if place == "venv" { sandbox.beside().join("venv") } else { PathBuf::from(place) };
+        fs::create_dir_all(&parent).unwrap();
+        let created = tempfile::Builder::new().prefix("reloadrun-test-").tempdir_in(&parent).unwrap();
+        let project = created.path();
+        fs::write(project.join("read.txt"), "one").unwrap();
+        let script = "cat read.txt; cat local.toml 2>/dev/null; echo x > state.json; exec sleep 600";
+        let directory = project.to_str().unwrap();
+        let mut session = sandbox.start(["-C", directory, "--discover", "only", "--", "sh", "-c", script]);
+        session.wait_armed(1);
+        session.wait_until("the trace", || session.events().iter().any(|event| event["event"] == "discovered"));
+        fs::write(project.join("read.txt"), "two").unwrap();
+        assert_restart(&mut session, 2, &["read.txt"]);
+        session.wait_until("the trace", || {
+            session.events().iter().filter(|event| event["event"] == "discovered").count() == 2
+        });
+        fs::write(project.join("local.toml"), "x = 1").unwrap();
+        assert_restart(&mut session, 3, &["local.toml"]);
+        let ended = session.stop();
+        assert_eq!(ended.count("started"), 3, "{ended:#?}");
+    }
 }
