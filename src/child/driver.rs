@@ -249,9 +249,10 @@ impl<'a> Driver<'a> {
                 Input::Alone
             }
         };
-        self.feed(input);
-        if matches!(self.config.on_change, OnChange::Run(_)) {
-            self.feed(Input::Owed(request.carried.unserved.clone().merge(missed)));
+        let owed = Input::Owed(request.carried.unserved.clone().merge(missed));
+        let runs = matches!(self.config.on_change, OnChange::Run(_));
+        for input in [input].into_iter().chain(runs.then_some(owed)) {
+            assert_eq!(self.feed(input), None, "a child that ends here would stay for ever");
         }
     }
 

@@ -194,7 +194,7 @@ fn ask(
         }
         (Heard::End, _) => return Err(Error::own(format!("the run with pid {pid} has ended"))),
         (Heard::Nothing, Verb::Wait(timeout)) => return Ok(Asked::Over(not_live(*timeout, ""))),
-        (Heard::Nothing, verb) => return silent(verb, i32::try_from(pid).unwrap_or(0)),
+        (Heard::Nothing, verb) => return silent(verb, pid),
     };
     match serde_json::from_str(&line) {
         Ok(answer) => Ok(Asked::Answered(Answered { conversation, line, answer })),
