@@ -80,8 +80,8 @@ fn new_settings_are_no_change_to_run_for_and_what_a_run_has_seen_is_not_run_agai
     session.wait_where("watching", |event| event["generation"] == 3);
     sandbox.write("a.py", "three");
     session.wait_until("a run", || ran() == format!("1 {file}\n2 {file}\n"));
-    let ended = session.stop();
-    assert_eq!(ended.count("ran"), 2, "{ended:#?}");
+    session.wait_until("its end", || count(&session, "ran") == 2);
+    assert_eq!(session.stop().count("ran"), 2);
 }
 
 #[test]
