@@ -99,7 +99,7 @@ pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
     let Answered { mut conversation, line, answer: understood } = loop {
         match ask(order, &choice, &here, environment, gives_up)? {
             Asked::Over(code) => return Ok(code),
-            Asked::Again => {}
+            Asked::Again => std::thread::sleep(BUSY),
             Asked::Answered(Answered { answer: Answer::Busy { message }, .. }) => {
                 if gives_up.is_some_and(|at| at <= Instant::now() + BUSY) {
                     let Verb::Wait(timeout) = order.verb else { return Err(Error::own(message)) };
