@@ -32,11 +32,12 @@ struct Said {
     status: Option<String>,
 }
 
-/// Reads a message: `NAME=VALUE`, one a line. Of several lines with one name the last counts.
+/// Reads a message: `NAME=VALUE`, one a line. Of several lines with one name the last counts. C programs may send the NUL at the
+/// end of their string too.
 fn read(message: &str) -> Said {
     let mut said = Said::default();
     let mut at = None;
-    for line in message.lines() {
+    for line in message.strip_suffix('\0').unwrap_or(message).lines() {
         match line.split_once('=') {
             Some(("READY", "1")) => said.ready = true,
             Some(("RELOADING", "1")) => said.reloading = Some(None),
@@ -180,6 +181,10 @@ mod tests {
         for (message, expected) in [
             ("READY=1", said(true, None)),
             ("READY=1\n", said(true, None)),
+            ("READY=1\0", said(true, None)),
+            ("READY=1\n\0", said(true, None)),
+            ("READY=1\0\0", said(false, None)),
+            ("STATUS=x\0", said(false, Some("x"))),
             ("READY=0", said(false, None)),
             ("READY=1\nSTATUS=serving a=b\nMAINPID=1", said(true, Some("serving a=b"))),
             ("STATUS=one\nSTATUS=two", said(false, Some("two"))),
