@@ -1,6 +1,7 @@
 //! Who listens where, read from /proc: the listening sockets of this network namespace, and the processes that hold them.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
@@ -75,9 +76,19 @@ fn tcp_line(line: &str) -> Option<TcpListening> {
 /// The unix sockets whose path, as it was bound, ends with this file name.
 pub fn on_unix(path: &Path) -> Vec<UnixListening> {
     let Some(name) = path.file_name() else { return Vec::new() };
+    let named = |one: &UnixListening| Path::new(OsStr::from_bytes(&one.path)).file_name() == Some(name);
+    all_unix().into_iter().filter(named).collect()
+}
+
+/// The unix sockets that were bound by exactly this path. Several servers may have bound one relative path, each in a directory of
+/// its own.
+pub fn bound_as(path: &Path) -> Vec<UnixListening> {
+    all_unix().into_iter().filter(|one| one.path == path.as_os_str().as_bytes()).collect()
+}
+
+fn all_unix() -> Vec<UnixListening> {
     let table = fs::read("/proc/self/net/unix").unwrap_or_default();
-    let listening = table.split(|&byte| byte == b'\n').filter_map(unix_line);
-    listening.filter(|one| Path::new(std::ffi::OsStr::from_bytes(&one.path)).file_name() == Some(name)).collect()
+    table.split(|&byte| byte == b'\n').filter_map(unix_line).collect()
 }
 
 /// `ffff9c...: 00000002 00000000 00010000 0001 01 23456 run/app.sock`; a path may hold blanks.

@@ -2,11 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::machine::{Found, Verdict};
 use super::owner::Ours;
+use crate::os::fd::{Bell, wait_readable};
 use crate::os::hosts::addresses_of;
 use crate::os::socket::{connect_unix, is_self_connected};
 use crate::probe::{Host, Probe};
@@ -24,14 +27,37 @@ const BEFORE: Duration = Duration::from_millis(20);
 /// The first line of an answer is not longer.
 const LONGEST_LINE: usize = 4096;
 
+/// All the interim answers before it together are not longer.
+const LONGEST_INTERIM: usize = 64 * 1024;
+
 /// Whether somebody answers at any of the probe's addresses: to be asked before the command starts. A socket that reloadrun
 /// holds is left alone, because the connection would wait there for the command.
 pub fn answers(probe: &Probe, held: &[u64]) -> bool {
-    let ours = Ours { tree: &[], held };
+    let ours = Ours { tree: &Vec::new, held };
     let is_held = |address: &SocketAddr| !held.is_empty() && ours.judge_tcp(*address) == Verdict::Ours;
     match probe {
         Probe::Unix(path) => connect_unix(path).map_or_else(|error| is_full(&error), |_| true),
         _ => addresses(probe).iter().any(|address| !is_held(address) && connect(address, BEFORE).is_ok()),
+    }
+}
+
+/// What ends an attempt before its time.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    /// When the command is late. All addresses together have the time until then, so that it is told in time.
+    pub until: Option<Instant>,
+    /// Rings when asking is over.
+    pub bell: &'a Bell,
+    /// Whether asking is over.
+    pub over: &'a AtomicBool,
+}
+
+impl Limits<'_> {
+    /// The end of an attempt at one address, of so many that are still to be tried.
+    fn share(&self, addresses: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let parts = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+        self.until.map(|until| now + until.saturating_duration_since(now) / parts)
     }
 }
 
@@ -46,12 +72,18 @@ pub struct Attempt {
 
 impl Attempt {
     /// Makes one attempt at every address of a probe.
-    pub fn make(probe: &Probe, ours: &Ours<'_>) -> Attempt {
-        let mut answered = Vec::new();
-        let found = match probe {
-            Probe::Unix(path) => vec![at_path(path, ours)],
-            _ => addresses(probe).iter().map(|address| at(address, probe, ours, &mut answered)).collect(),
-        };
+    pub fn make(probe: &Probe, ours: &Ours<'_>, limits: &Limits<'_>) -> Attempt {
+        if let Probe::Unix(path) = probe {
+            return Attempt::of(at_path(path, ours));
+        }
+        let (mut found, mut answered) = (Vec::new(), Vec::new());
+        let addresses = addresses(probe);
+        for (index, address) in addresses.iter().enumerate() {
+            if !limits.over.load(Ordering::Relaxed) {
+                let end = limits.share(addresses.len() - index);
+                found.push(at(address, probe, ours, end, limits, &mut answered));
+            }
+        }
         Attempt { found, answered }
     }
 
@@ -98,7 +130,7 @@ fn is_full(error: &io::Error) -> bool {
 fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
     let place = path.display().to_string();
     match connect_unix(path) {
-        Ok(stream) => Found::Good(place, ours.judge_unix(path, &stream)),
+        Ok(stream) => Found::Good(place, ours.judge_unix(&stream)),
         Err(error) if is_full(&error) => Found::NotYet(format!(
             "{place} takes no connections: so many wait there that there is no room for one more"
         )),
@@ -106,13 +138,26 @@ fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
     }
 }
 
-fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<TcpStream>) -> Found {
+fn at(
+    address: &SocketAddr,
+    probe: &Probe,
+    ours: &Ours<'_>,
+    end: Option<Instant>,
+    limits: &Limits<'_>,
+    answered: &mut Vec<TcpStream>,
+) -> Found {
     let place = address.to_string();
-    let stream = match connect(address, CONNECT) {
+    // At least a millisecond: a connection to this machine takes less, and no time at all is an error.
+    let left = |limit: Duration| {
+        let left = end.map_or(limit, |end| end.saturating_duration_since(Instant::now()).min(limit));
+        Duration::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+    };
+    let limit = left(CONNECT);
+    let stream = match connect(address, limit) {
         Ok(stream) => stream,
         // Somebody listens and does not accept, or a firewall swallows it.
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return Found::NotYet(format!("{place} takes no connection within {CONNECT:?}"));
+            return Found::NotYet(format!("{place} takes no connection within {limit:?}"));
         }
         Err(_) => return Found::Nobody(place),
     };
@@ -122,12 +167,13 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
     if matches!(verdict, Verdict::Foreign(_)) {
         return Found::Good(place, verdict);
     }
-    let found = match ask(&stream, host, *port, path, ANSWER) {
+    let limit = left(ANSWER);
+    let found = match ask(&stream, host, *port, path, limit, Some(limits)) {
         Ok(Some(200..=399)) => Found::Good(place, verdict),
         Ok(Some(code)) => Found::NotYet(format!("{probe} answers with {code}")),
         Ok(None) => Found::NotYet(format!("{place} answers, but not in HTTP")),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Found::NotYet(format!("{place} takes the request and does not answer within {ANSWER:?}"))
+            Found::NotYet(format!("{place} takes the request and does not answer within {limit:?}"))
         }
         Err(error) => Found::NotYet(format!(
             "{place} closes the connection without an answer ({})",
@@ -138,8 +184,18 @@ fn at(address: &SocketAddr, probe: &Probe, ours: &Ours<'_>, answered: &mut Vec<T
     found
 }
 
-/// Sends the request, and gives back the code in the first line of the answer; `None` if it is not in HTTP.
-pub fn ask(mut stream: &TcpStream, host: &Host, port: u16, path: &str, limit: Duration) -> io::Result<Option<u16>> {
+/// Sends the request, and gives back the code of the final answer; `None` if it is not in HTTP.
+///
+/// # Errors
+/// `TimedOut` if it does not come within the limit, or asking is over; those of the connection.
+pub fn ask(
+    mut stream: &TcpStream,
+    host: &Host,
+    port: u16,
+    path: &str,
+    limit: Duration,
+    limits: Option<&Limits<'_>>,
+) -> io::Result<Option<u16>> {
     let until = Instant::now() + limit;
     let port = if port == 80 { String::new() } else { format!(":{port}") };
     let request = format!(
@@ -147,21 +203,71 @@ pub fn ask(mut stream: &TcpStream, host: &Host, port: u16, path: &str, limit: Du
     );
     stream.set_write_timeout(Some(limit))?;
     stream.write_all(request.as_bytes())?;
-    let mut line = Vec::new();
+    let mut received = Vec::new();
     let mut buffer = [0; 512];
-    while !line.contains(&b'\n') && line.len() < LONGEST_LINE {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+    loop {
+        if let Some(answer) = answer(&received) {
+            return Ok(answer);
+        }
+        let bell = limits.map_or(stream.as_fd(), |limits| limits.bell.as_fd());
+        let [is_readable, rung] = wait_readable([stream.as_fd(), bell], Some(until))?;
+        if let Some(limits) = limits.filter(|_| rung) {
+            limits.bell.hush();
+            if limits.over.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        if is_readable {
+            match stream.read(&mut buffer)? {
+                0 => return end_of_answer(&received),
+                count => received.extend_from_slice(&buffer[..count]),
+            }
+        } else if Instant::now() >= until {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut buffer)? {
-            0 if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
-            0 => break,
-            count => line.extend_from_slice(&buffer[..count]),
-        }
     }
-    Ok(code(&line))
+}
+
+/// The code of the final answer, as soon as its first line is there: `Some(None)` if it is not in HTTP.
+fn answer(received: &[u8]) -> Option<Option<u16>> {
+    let (interim, rest) = after_interim(received);
+    if received.len() - rest.len() > LONGEST_INTERIM {
+        return Some(interim);
+    }
+    // Part of an interim answer is no first line.
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    match code(rest) {
+        Some(code) if is_interim(code) && rest.len() < LONGEST_INTERIM => None,
+        code => (end.is_some() || rest.len() >= LONGEST_LINE).then_some(code),
+    }
+}
+
+/// The same when there is no more to come.
+fn end_of_answer(received: &[u8]) -> io::Result<Option<u16>> {
+    match after_interim(received).1 {
+        [] => Err(io::ErrorKind::UnexpectedEof.into()),
+        rest => Ok(code(rest)),
+    }
+}
+
+/// Leaves out the interim answers before the final one (RFC 9110, section 15.2); the code of the last of them, and what follows
+/// it.
+fn after_interim(received: &[u8]) -> (Option<u16>, &[u8]) {
+    let (mut last, mut rest) = (None, received);
+    while let Some(code) = code(rest).filter(|code| is_interim(*code)) {
+        let end = (0..rest.len()).find_map(|at| {
+            let ends = [&b"\n\r\n"[..], b"\n\n"];
+            ends.into_iter().find(|end| rest[at..].starts_with(end)).map(|end| at + end.len())
+        });
+        let Some(end) = end else { break };
+        (last, rest) = (Some(code), &rest[end..]);
+    }
+    (last, rest)
+}
+
+/// Another answer follows it. With 101 another protocol would, which was not asked for.
+fn is_interim(code: u16) -> bool {
+    (100..200).contains(&code) && code != 101
 }
 
 /// `HTTP/1.1 200 OK`.
@@ -173,7 +279,8 @@ fn code(line: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, answers, code};
+    use super::{Attempt, Limits, answer, answers, code, end_of_answer};
+    use crate::os::fd::Bell;
     use crate::os::socket::inodes;
     use crate::probe::Probe;
     use crate::ready::machine::{Found, Verdict};
@@ -182,10 +289,17 @@ mod tests {
     use std::net::TcpListener;
     use std::os::fd::AsRawFd;
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
     fn probe(text: &str) -> Probe {
         Probe::read(text, &|path| Path::new("/").join(path)).unwrap()
+    }
+
+    fn attempt(probe: &Probe, held: &[u64], within: Option<Duration>) -> Attempt {
+        let (bell, over) = (Bell::new().unwrap(), AtomicBool::new(false));
+        let until = within.map(|within| Instant::now() + within);
+        Attempt::make(probe, &Ours { tree: &Vec::new, held }, &Limits { until, bell: &bell, over: &over })
     }
 
     #[test]
@@ -206,6 +320,66 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_interim_answer_is_not_the_answer() {
+        let early = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+        let table: [(&[u8], Option<Option<u16>>); 9] = [
+            (b"HTTP/1.1 200 OK\r\n", Some(Some(200))),
+            (b"HTTP/1.1 200 O", None),
+            (b"HTTP/1.1 100 Continue\r\n", None),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", None),
+            (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 x\r\n", Some(Some(503))),
+            (b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\n", Some(Some(200))),
+            (b"HTTP/1.1 102 x\r\nA: b\r\n\r\nHTTP/1.1 103 x\r\n\r\nHTTP/1.1 204 x\r\n", Some(Some(204))),
+            (b"HTTP/1.1 100 Continue\r\n\r\nSSH-2.0\r\n", Some(None)),
+            (b"HTTP/1.1 101 Switching Protocols\r\n", Some(Some(101))),
+        ];
+        for (received, expected) in table {
+            assert_eq!(answer(received), expected, "{}", String::from_utf8_lossy(received));
+        }
+        assert_eq!(answer(&early.repeat(2000)), Some(Some(103)), "not for ever");
+        let endless = [&early[..early.len() - 2], &b"X: y\r\n".repeat(20_000)].concat();
+        assert_eq!(answer(&endless), Some(Some(103)), "nor is one of them");
+        assert!(end_of_answer(early).is_err() && end_of_answer(b"HTTP/1.1 200").is_ok_and(|code| code == Some(200)));
+    }
+
+    #[test]
+    fn an_attempt_ends_when_the_command_is_late_at_all_addresses_together() {
+        let Ok(six) = TcpListener::bind("[::1]:0") else { return };
+        let port = six.local_addr().unwrap().port();
+        let four = TcpListener::bind(("127.0.0.1", port));
+        // Both take the request and do not answer.
+        let held = inodes([six.as_raw_fd()].into_iter().chain(four.iter().map(AsRawFd::as_raw_fd)));
+        let (began, within) = (Instant::now(), Duration::from_millis(400));
+        let found = attempt(&probe(&format!("http://localhost:{port}/")), &held, Some(within)).found;
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        let silent = found.iter().filter(|one| matches!(one, Found::NotYet(why) if why.contains("does not answer")));
+        assert_eq!(silent.count(), held.len(), "{found:?}");
+    }
+
+    #[test]
+    fn an_attempt_ends_when_asking_is_over() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (held, port) = (inodes([server.as_raw_fd()]), server.local_addr().unwrap().port());
+        let (bell, over) = (Bell::new().unwrap(), AtomicBool::new(false));
+        let probe = probe(&format!("http://127.0.0.1:{port}/"));
+        std::thread::scope(|scope| {
+            let ours = Ours { tree: &Vec::new, held: &held };
+            let began = Instant::now();
+            scope.spawn(|| {
+                // It has been asked.
+                let mut stream = server.accept().unwrap().0;
+                stream.read_exact(&mut [0; 3]).unwrap();
+                over.store(true, Ordering::Relaxed);
+                bell.ring();
+                // It stays open until the other side closes it.
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+            Attempt::make(&probe, &ours, &Limits { until: None, bell: &bell, over: &over });
+            assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        });
+    }
+
     /// Answers one request with this, and gives back what was asked.
     fn served(answer: &'static [u8], path: &str) -> (Vec<Found>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -223,7 +397,7 @@ mod tests {
             String::from_utf8(asked).unwrap()
         });
         let probe = probe(&format!("http://127.0.0.1:{port}{path}"));
-        let attempt = Attempt::make(&probe, &Ours { tree: &[], held: &held });
+        let attempt = attempt(&probe, &held, None);
         let found = attempt.found.clone();
         attempt.finish();
         (found, server.join().unwrap())
@@ -234,6 +408,7 @@ mod tests {
         for (answer, good) in [
             (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], true),
             (b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", true),
+            (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", true),
             (b"HTTP/1.1 404 Not Found\r\n\r\n", false),
             (b"HTTP/1.1 500 Oops\r\n\r\n", false),
             (b"SSH-2.0-x\r\n", false),
@@ -257,7 +432,7 @@ mod tests {
             waiting.push(stream);
         }
         let held = inodes([server.as_raw_fd()]);
-        let found = Attempt::make(&probe(&format!("tcp:{address}")), &Ours { tree: &[], held: &held }).found;
+        let found = attempt(&probe(&format!("tcp:{address}")), &held, None).found;
         assert_eq!(found, [Found::NotYet(format!("{address} takes no connection within 1s"))]);
     }
 
@@ -267,7 +442,7 @@ mod tests {
         let port = four.local_addr().unwrap().port();
         let tcp = probe(&format!("tcp:localhost:{port}"));
         let held = inodes([four.as_raw_fd()]);
-        let found = Attempt::make(&tcp, &Ours { tree: &[], held: &held }).found;
+        let found = attempt(&tcp, &held, None).found;
         let expected =
             [Found::Good(format!("127.0.0.1:{port}"), Verdict::Ours), Found::Nobody(format!("[::1]:{port}"))];
         assert_eq!(found, expected);

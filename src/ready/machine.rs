@@ -137,6 +137,11 @@ impl Machine {
         self.next.into_iter().chain(self.late_at).min()
     }
 
+    /// When it is too late; `None` when that was told.
+    pub fn late_at(&self) -> Option<Instant> {
+        self.late_at
+    }
+
     /// Whether the command has become ready.
     pub fn is_ready(&self) -> bool {
         self.ready

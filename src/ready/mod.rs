@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use self::attempt::{Attempt, answers};
+use self::attempt::{Attempt, Limits, answers};
 use self::machine::{Action, Found, Input, Kind, Machine, Verdict};
 pub use self::news::News;
 use self::notify::{Ear, Listening};
@@ -195,6 +195,10 @@ impl Thread {
                 }
             }
             if let Some(attempt) = done {
+                // What it has found is the stop's doing.
+                if self.over.load(Ordering::Relaxed) {
+                    return;
+                }
                 input = Input::Tried(attempt.found.clone());
                 let actions = self.machine.step(input, Instant::now());
                 // The next attempt has its time.
@@ -259,7 +263,8 @@ impl Thread {
     /// An attempt that is over at once; `None` for a run that has begun.
     fn attempt(&mut self) -> Option<Attempt> {
         let Probe::Exec(line) = &self.probe else {
-            return Some(Attempt::make(&self.probe, &Ours { tree: &tree(), held: &self.held }));
+            let limits = Limits { until: self.machine.late_at(), bell: &self.bell, over: &self.over };
+            return Some(Attempt::make(&self.probe, &Ours { tree: &tree, held: &self.held }, &limits));
         };
         match (self.start_probe)(line) {
             Ok(pid) => {

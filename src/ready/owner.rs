@@ -1,15 +1,15 @@
 //! Whose socket has answered: one of this generation's tree, one that reloadrun holds, or somebody else's.
 //!
 //! Looked at only after a connection has succeeded. The listening sockets stand in /proc/net with their inodes, and those who
-//! hold them in /proc/PID/fd.
+//! hold them in /proc/PID/fd. A unix socket also tells who called listen(2) on it.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use super::machine::Verdict;
-use crate::os::listeners::{TcpListening, holder, on_port, on_unix, sockets_of};
+use crate::os::listeners::{TcpListening, bound_as, holder, on_port, sockets_of};
 use crate::os::process::own_pid;
 use crate::os::socket::listener_of;
 use crate::os::tree::{Process, descendants};
@@ -28,12 +28,26 @@ const PROXIES: [&str; 9] = [
 ];
 
 /// Who counts as ours.
-#[derive(Debug)]
 pub struct Ours<'a> {
-    /// The pids of this generation's tree.
-    pub tree: &'a [i32],
+    /// Looks for the pids of this generation's tree.
+    pub tree: &'a dyn Fn() -> Vec<i32>,
     /// The inodes of the sockets that reloadrun holds.
     pub held: &'a [u64],
+}
+
+/// Whose socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Of the tree, or one that reloadrun holds.
+    Ours,
+    /// Of this process, which is not of the tree.
+    Other(Process),
+    /// A process of the tree may not be looked at, so it may be that one's. Whoever else is seen to have it.
+    Hidden(Option<Process>),
+    /// This one, which is not of the tree, and nobody who may be looked at has it.
+    Unseen(u64),
+    /// There is no such socket in this network namespace.
+    Nobodys,
 }
 
 /// Whether this user is the one of a process of the command's tree, or may do what they like anyway.
@@ -47,66 +61,98 @@ pub fn is_user_of_tree(uid: u32) -> bool {
 impl Ours<'_> {
     /// Whose socket takes connections to this address.
     pub fn judge_tcp(&self, address: SocketAddr) -> Verdict {
-        self.judge(&accepting(&on_port(address.port()), address))
+        verdict(self.whose_tcp(address))
     }
 
-    /// Whose socket has taken this connection to this path.
-    pub fn judge_unix(&self, path: &Path, stream: &UnixStream) -> Verdict {
-        let listening: Vec<u64> = on_unix(path).iter().map(|one| one.inode).collect();
-        // Several servers may have sockets of this file name, so all of them being ours is not what is asked for.
-        let (tree, unreadable) = self.sockets_of_tree();
-        if listening.iter().any(|inode| self.held.contains(inode) || tree.contains(inode)) {
-            return Verdict::Ours;
-        }
-        if unreadable {
-            return Verdict::Unknown(UNREADABLE.to_owned());
-        }
-        // Whoever called listen(2) may have ended since, and its number may be somebody else's.
-        let process = listener_of(stream).and_then(Process::of);
-        let holds = |process: &Process| {
-            sockets_of(process.pid).is_ok_and(|open| listening.iter().any(|inode| open.contains(inode)))
-        };
-        match process.filter(holds) {
-            Some(process) => foreign(&process),
-            None => Verdict::Unknown("the process that listens there may not be looked at, or has ended".to_owned()),
+    /// Whose socket has taken this connection.
+    pub fn judge_unix(&self, stream: &UnixStream) -> Verdict {
+        verdict(self.whose_unix(stream))
+    }
+
+    /// The same as [`Ours::judge_tcp`], for whoever wants to know more.
+    pub fn whose_tcp(&self, address: SocketAddr) -> Whose {
+        let look = || self.whose(&accepting(&on_port(address.port()), address));
+        match look() {
+            Whose::Ours => Whose::Ours,
+            // Whoever ended, or got another parent, during the look was not seen in the tree.
+            _ => look(),
         }
     }
 
-    fn judge(&self, inodes: &[u64]) -> Verdict {
-        if inodes.is_empty() {
-            return Verdict::Unknown("nothing listens there in this network namespace".to_owned());
+    /// The same as [`Ours::judge_unix`].
+    pub fn whose_unix(&self, stream: &UnixStream) -> Whose {
+        // The kernel notes who called listen(2). It may have ended since, and its number may be somebody else's.
+        let listener = listener_of(stream);
+        let tree = (self.tree)();
+        if listener.is_some_and(|pid| tree.contains(&pid)) {
+            return Whose::Ours;
         }
-        let (tree, unreadable) = self.sockets_of_tree();
-        let others: Vec<u64> =
-            inodes.iter().copied().filter(|inode| !self.held.contains(inode) && !tree.contains(inode)).collect();
-        match others.as_slice() {
-            // Of several sockets that share a port, each gets a part of the connections.
-            [] => Verdict::Ours,
-            _ if unreadable => Verdict::Unknown(UNREADABLE.to_owned()),
-            others => match holder(others).and_then(Process::of) {
-                Some(process) => foreign(&process),
-                None => Verdict::Unknown("the process that listens there may not be looked at".to_owned()),
-            },
+        // A socket that was inherited or handed over. Its file may have got another name since, or another directory.
+        let bound = stream.peer_addr().ok().and_then(|address| address.as_pathname().map(bound_as)).unwrap_or_default();
+        let listening: Vec<u64> = bound.iter().map(|one| one.inode).collect();
+        let (others, unreadable) = self.others(&listening, &tree);
+        if others.is_empty() && !listening.is_empty() {
+            return Whose::Ours;
+        }
+        let listener = listener.and_then(|pid| Some((Process::of(pid)?, sockets_of(pid).ok()?)));
+        let has =
+            |inodes: &[u64]| listener.as_ref().filter(|(_, open)| inodes.iter().any(|inode| open.contains(inode)));
+        match (has(&others), has(&listening)) {
+            (Some((process, _)), _) if unreadable => Whose::Hidden(Some(*process)),
+            (Some((process, _)), _) => Whose::Other(*process),
+            (None, Some(_)) => Whose::Ours,
+            (None, None) if listening.is_empty() => Whose::Nobodys,
+            (None, None) if unreadable => Whose::Hidden(None),
+            // One of the tree's was bound by the same path, and it cannot be told which of them this is.
+            (None, None) if others.len() < listening.len() => Whose::Unseen(others[0]),
+            (None, None) => holder(&others).and_then(Process::of).map_or(Whose::Unseen(others[0]), Whose::Other),
         }
     }
 
-    /// The sockets of the tree, and whether there are processes in it that may not be looked at.
-    fn sockets_of_tree(&self) -> (Vec<u64>, bool) {
-        let looks: Vec<_> = self.tree.iter().map(|pid| (pid, sockets_of(*pid))).collect();
+    /// The tree is looked at after the sockets: whoever listened was in it by then.
+    fn whose(&self, listening: &[u64]) -> Whose {
+        let (others, unreadable) = self.others(listening, &(self.tree)());
+        if listening.is_empty() {
+            return Whose::Nobodys;
+        }
+        // Of several sockets that share a port, each gets a part of the connections.
+        if others.is_empty() {
+            return Whose::Ours;
+        }
+        match holder(&others).and_then(Process::of) {
+            process if unreadable => Whose::Hidden(process),
+            Some(process) => Whose::Other(process),
+            None => Whose::Unseen(others[0]),
+        }
+    }
+
+    /// Those of these sockets that are neither the tree's nor held, and whether there are processes in the tree that may not be
+    /// looked at.
+    fn others(&self, listening: &[u64], tree: &[i32]) -> (Vec<u64>, bool) {
+        let looks: Vec<_> = tree.iter().map(|pid| (pid, sockets_of(*pid))).collect();
         // One that has ended meanwhile is none that may not be looked at.
         let unreadable = looks.iter().any(|(pid, look)| look.is_err() && Process::of(**pid).is_some());
-        (looks.into_iter().filter_map(|(_, look)| look.ok()).flatten().collect(), unreadable)
+        let own: HashSet<u64> = looks.into_iter().filter_map(|(_, look)| look.ok()).flatten().collect();
+        let is_other = |inode: &u64| !self.held.contains(inode) && !own.contains(inode);
+        (listening.iter().copied().filter(is_other).collect(), unreadable)
     }
 }
 
-const UNREADABLE: &str = "a process of the command may not be looked at: it runs as somebody else";
-
-fn foreign(process: &Process) -> Verdict {
-    let name = process.name();
-    if PROXIES.contains(&name.as_str()) {
-        return Verdict::Unknown(format!("{name} listens there for somebody else"));
-    }
-    Verdict::Foreign(format!("process {} ({name})", process.pid))
+fn verdict(whose: Whose) -> Verdict {
+    let why = match whose {
+        Whose::Ours => return Verdict::Ours,
+        Whose::Other(process) => {
+            let name = process.name();
+            if !PROXIES.contains(&name.as_str()) {
+                return Verdict::Foreign(format!("process {} ({name})", process.pid));
+            }
+            format!("{name} listens there for somebody else")
+        }
+        Whose::Hidden(_) => "a process of the command may not be looked at: it runs as somebody else".to_owned(),
+        Whose::Unseen(_) => "the process that listens there may not be looked at, or has ended".to_owned(),
+        Whose::Nobodys => "nothing listens there in this network namespace".to_owned(),
+    };
+    Verdict::Unknown(why)
 }
 
 /// The inodes of the sockets that take connections to this address. The kernel prefers a socket that is bound to the very
@@ -185,7 +231,7 @@ mod tests {
         let (child, port) = stranger(script);
         let pid = i32::try_from(child.id()).unwrap();
         let address = format!("127.0.0.1:{port}").parse().unwrap();
-        let (of_tree, of_others) = (Ours { tree: &[pid], held: &[] }, Ours { tree: &[], held: &[] });
+        let (of_tree, of_others) = (Ours { tree: &|| vec![pid], held: &[] }, Ours { tree: &Vec::new, held: &[] });
         assert_eq!(of_tree.judge_tcp(address), Verdict::Ours);
         assert_eq!(of_others.judge_tcp(address), Verdict::Foreign(format!("process {pid} (python3)")));
         end(child);
@@ -193,7 +239,7 @@ mod tests {
 
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
         let inodes = inodes([held.as_raw_fd()]);
-        assert_eq!(Ours { tree: &[], held: &inodes }.judge_tcp(held.local_addr().unwrap()), Verdict::Ours);
+        assert_eq!(Ours { tree: &Vec::new, held: &inodes }.judge_tcp(held.local_addr().unwrap()), Verdict::Ours);
     }
 
     #[test]
@@ -204,8 +250,8 @@ mod tests {
         let (second, _) = stranger(&join);
         let [first_pid, second_pid] = [&first, &second].map(|child| i32::try_from(child.id()).unwrap());
         let address = format!("127.0.0.1:{port}").parse().unwrap();
-        assert_eq!(Ours { tree: &[first_pid, second_pid], held: &[] }.judge_tcp(address), Verdict::Ours);
-        let half = Ours { tree: &[first_pid], held: &[] }.judge_tcp(address);
+        assert_eq!(Ours { tree: &|| vec![first_pid, second_pid], held: &[] }.judge_tcp(address), Verdict::Ours);
+        let half = Ours { tree: &|| vec![first_pid], held: &[] }.judge_tcp(address);
         assert_eq!(half, Verdict::Foreign(format!("process {second_pid} (python3)")));
         end(first);
         end(second);
@@ -217,7 +263,7 @@ mod tests {
         let (child, port) = stranger(script);
         let pid = i32::try_from(child.id()).unwrap();
         let address = format!("127.0.0.1:{port}").parse().unwrap();
-        assert_eq!(Ours { tree: &[pid], held: &[] }.judge_tcp(address), Verdict::Ours);
+        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_tcp(address), Verdict::Ours);
         end(child);
     }
 
@@ -232,14 +278,66 @@ mod tests {
         let (child, _) = stranger(&script);
         let pid = i32::try_from(child.id()).unwrap();
         let stream = UnixStream::connect(&path).unwrap();
-        assert_eq!(Ours { tree: &[pid], held: &[] }.judge_unix(&path, &stream), Verdict::Ours);
-        let foreign = Ours { tree: &[], held: &[] }.judge_unix(&path, &stream);
+        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_unix(&stream), Verdict::Ours);
+        let foreign = Ours { tree: &Vec::new, held: &[] }.judge_unix(&stream);
         assert_eq!(foreign, Verdict::Foreign(format!("process {pid} (python3)")));
         end(child);
         std::fs::remove_file(&path).unwrap();
         let held = UnixListener::bind(&path).unwrap();
         let inodes = inodes([held.as_raw_fd()]);
         let stream = UnixStream::connect(&path).unwrap();
-        assert_eq!(Ours { tree: &[], held: &inodes }.judge_unix(&path, &stream), Verdict::Ours);
+        assert_eq!(Ours { tree: &Vec::new, held: &inodes }.judge_unix(&stream), Verdict::Ours);
+    }
+
+    #[test]
+    fn a_unix_socket_is_not_taken_for_another_one_of_the_same_file_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let listens = |below: &str| {
+            let place = directory.path().join(below);
+            std::fs::create_dir(&place).unwrap();
+            let script = format!(
+                "import os, socket, time\nos.chdir({place:?})\none = socket.socket(socket.AF_UNIX)\none.bind('tmp.sock'); one.listen()\nos.rename('tmp.sock', 'app.sock')\nprint('ready', flush=True)\ntime.sleep(600)"
+            );
+            let (child, _) = stranger(&script);
+            (i32::try_from(child.id()).unwrap(), child, UnixStream::connect(place.join("app.sock")).unwrap())
+        };
+        let ((pid, one, to_one), (other_pid, other, to_other)) = (listens("a"), listens("b"));
+        let ours = Ours { tree: &|| vec![pid], held: &[] };
+        assert_eq!(ours.judge_unix(&to_one), Verdict::Ours, "under its new name too");
+        assert_eq!(ours.judge_unix(&to_other), Verdict::Foreign(format!("process {other_pid} (python3)")));
+        end(one);
+        end(other);
+    }
+
+    #[test]
+    fn a_unix_socket_whose_listener_has_ended_is_its_holders() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("left.sock");
+        let script = format!(
+            "import os, socket, sys, time\none = socket.socket(socket.AF_UNIX)\none.bind({path:?})\nif os.fork() == 0:\n    one.listen(); os._exit(0)\nos.wait()\nprint('ready', flush=True)\ntime.sleep(600)"
+        );
+        let (child, _) = stranger(&script);
+        let pid = i32::try_from(child.id()).unwrap();
+        let stream = UnixStream::connect(&path).unwrap();
+        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_unix(&stream), Verdict::Ours);
+        let foreign = Ours { tree: &Vec::new, held: &[] }.judge_unix(&stream);
+        assert_eq!(foreign, Verdict::Foreign(format!("process {pid} (python3)")));
+        end(child);
+    }
+
+    #[test]
+    fn the_tree_is_looked_at_after_the_sockets() {
+        // A worker that was forked in between is one of the tree.
+        let script = "import socket, time\none = socket.create_server(('127.0.0.1', 0))\nprint('%5d' % one.getsockname()[1], flush=True)\ntime.sleep(600)";
+        let (child, port) = stranger(script);
+        let pid = i32::try_from(child.id()).unwrap();
+        let looks = std::cell::Cell::new(0);
+        let tree = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 { Vec::new() } else { vec![pid] }
+        };
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        assert_eq!(Ours { tree: &tree, held: &[] }.judge_tcp(address), Verdict::Ours, "a second look");
+        end(child);
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::attempt::{addresses, ask, connect};
-use super::owner::accepting;
-use crate::os::listeners::{TcpListening, all_listening, holder, on_port, on_unix, sockets_of};
-use crate::os::socket::{connect_unix, listener_of};
+use super::owner::{Ours, Whose, accepting};
+use crate::os::listeners::{all_listening, on_port, on_unix, sockets_of};
+use crate::os::socket::connect_unix;
 use crate::os::tree::{Process, descendants};
 use crate::os::user;
 use crate::probe::{Host, Probe};
@@ -27,49 +27,43 @@ pub struct Place {
 }
 
 /// Whoever answers or listens at the address of the probe and is not of this tree; where and who, in words.
-pub fn stranger(probe: &Probe, tree: &[i32]) -> Option<String> {
+pub fn stranger(probe: &Probe, tree: &dyn Fn() -> Vec<i32>) -> Option<String> {
     if let Probe::Unix(path) = probe {
         return stranger_at_path(path, tree);
     }
-    let own = sockets_of_tree(tree);
-    addresses(probe).iter().find_map(|address| stranger_at(*address, &own, tree))
+    addresses(probe).iter().find_map(|address| stranger_at(*address, tree))
 }
 
 /// The same for one address; an address for all of this machine means the loopback.
-pub fn stranger_at(address: SocketAddr, own: &HashSet<u64>, tree: &[i32]) -> Option<String> {
-    let listening = on_port(address.port());
-    let accepting = accepting(&listening, address);
-    if accepting.is_empty() {
+pub fn stranger_at(address: SocketAddr, tree: &dyn Fn() -> Vec<i32>) -> Option<String> {
+    match (Ours { tree, held: &[] }).whose_tcp(address) {
+        Whose::Other(process) | Whose::Hidden(Some(process)) => {
+            Some(format!("{} listens at {address}", named(&process)))
+        }
+        // A server that has changed its user.
+        Whose::Ours | Whose::Hidden(None) => None,
+        Whose::Unseen(inode) => {
+            let one = on_port(address.port()).into_iter().find(|one| one.inode == inode)?;
+            Some(format!("a process of {} listens at {address}", user::shown(one.uid)))
+        }
         // A proxy in another network namespace may take connections all the same.
-        return connect(&address, CONNECT).is_ok().then(|| format!("somebody answers at {address}"));
-    }
-    let others: Vec<u64> = accepting.into_iter().filter(|inode| !own.contains(inode)).collect();
-    let one: &TcpListening = listening.iter().find(|one| others.contains(&one.inode))?;
-    // A process of the tree that may not be looked at: a server that has changed its user.
-    let hidden = tree.iter().any(|pid| sockets_of(*pid).is_err() && Process::of(*pid).is_some());
-    match holder(&others).and_then(Process::of) {
-        Some(process) if tree.contains(&process.pid) => None,
-        Some(process) => Some(format!("{} listens at {address}", named(&process))),
-        None if hidden => None,
-        None => Some(format!("a process of {} listens at {address}", user::shown(one.uid))),
+        Whose::Nobodys => connect(&address, CONNECT).is_ok().then(|| format!("somebody answers at {address}")),
     }
 }
 
-fn stranger_at_path(path: &Path, tree: &[i32]) -> Option<String> {
+fn stranger_at_path(path: &Path, tree: &dyn Fn() -> Vec<i32>) -> Option<String> {
+    let somebody = || Some(format!("somebody answers at {}", path.display())).filter(|_| tree().is_empty());
     let stream = match connect_unix(path) {
-        Ok(stream) => Some(stream),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return somebody(),
         Err(_) => return None,
     };
-    let own = sockets_of_tree(tree);
-    if on_unix(path).iter().any(|one| own.contains(&one.inode)) {
-        return None;
-    }
-    let path = path.display();
-    match stream.as_ref().and_then(listener_of).filter(|pid| !tree.contains(pid)).and_then(Process::of) {
-        Some(process) => Some(format!("{} listens at {path}", named(&process))),
-        None if tree.is_empty() => Some(format!("somebody answers at {path}")),
-        None => None,
+    match (Ours { tree, held: &[] }).whose_unix(&stream) {
+        Whose::Ours => None,
+        Whose::Other(process) | Whose::Hidden(Some(process)) => {
+            Some(format!("{} listens at {}", named(&process), path.display()))
+        }
+        Whose::Hidden(None) | Whose::Unseen(_) | Whose::Nobodys => somebody(),
     }
 }
 
@@ -170,7 +164,7 @@ pub fn request(probe: &Probe, limit: Duration) -> Result<(), String> {
                 continue;
             }
         };
-        return match ask(&stream, host, *port, path, limit) {
+        return match ask(&stream, host, *port, path, limit, None) {
             Ok(Some(200..=399)) => Ok(()),
             Ok(Some(code)) => Err(format!("{probe} answered with {code}")),
             Ok(None) => Err(format!("{address} did not answer in HTTP")),
@@ -195,15 +189,19 @@ mod tests {
         Probe::read(text, &|path| PathBuf::from(path)).unwrap()
     }
 
+    fn own() -> Vec<i32> {
+        vec![own_pid()]
+    }
+
     #[test]
     fn whoever_listens_at_the_address_is_a_stranger_unless_the_tree_has_the_socket() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         for text in [format!("tcp:localhost:{port}"), format!("http://127.0.0.1:{port}/x")] {
             let probe = probe(&text);
-            assert_eq!(stranger(&probe, &[own_pid()]), None, "{text}");
+            assert_eq!(stranger(&probe, &own), None, "{text}");
             // The holder of a socket is never this process itself, so it is named by its user.
-            let found = stranger(&probe, &[]).unwrap();
+            let found = stranger(&probe, &Vec::new).unwrap();
             assert!(found.contains(&format!("listens at 127.0.0.1:{port}")), "{found}");
             assert_eq!(sockets(&probe, &[own_pid()]), inodes([listener.as_raw_fd()]), "{text}");
             assert!(sockets(&probe, &[]).is_empty(), "{text}");
@@ -236,12 +234,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("placed.sock");
         let probe = Probe::Unix(path.clone());
-        assert_eq!(stranger(&probe, &[]), None);
+        assert_eq!(stranger(&probe, &Vec::new), None);
         let listener = UnixListener::bind(&path).unwrap();
-        assert_eq!(stranger(&probe, &[own_pid()]), None);
-        let found = stranger(&probe, &[]).unwrap();
+        assert_eq!(stranger(&probe, &own), None);
+        let found = stranger(&probe, &Vec::new).unwrap();
         assert!(found.contains(&format!("({})", std::process::id())) || found.contains("placed.sock"), "{found}");
         drop(listener);
-        assert_eq!(stranger(&probe, &[]), None, "the file alone is no server");
+        assert_eq!(stranger(&probe, &Vec::new), None, "the file alone is no server");
     }
 }

@@ -47,8 +47,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// What is left in the end is killed, and a socket that is being closed is waited for, for so long.
 const REST: Duration = Duration::from_millis(500);
 
-/// A server of a former run that is ending just now is waited for so long.
-const LAST_OF_A_FORMER_RUN: Duration = Duration::from_millis(500);
+/// A stranger that is a process of a former run, or a worker of the server, that is ending just now is gone within this time.
+const ENDING_STRANGER: Duration = Duration::from_millis(500);
 
 /// Between two looks at what is left.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -288,8 +288,8 @@ impl Driver<'_> {
             Action::Look => {
                 let mut sight = self.look();
                 // Of a process that is ending, the socket is there longer than anything that names it.
-                let until = Instant::now() + LAST_OF_A_FORMER_RUN;
-                while self.run.is_none() && sight.stranger.is_some() && Instant::now() < until {
+                let until = Instant::now() + ENDING_STRANGER;
+                while sight.stranger.is_some() && Instant::now() < until {
                     std::thread::sleep(LOOK_AGAIN);
                     sight = self.look();
                 }
@@ -353,7 +353,7 @@ impl Driver<'_> {
         if self.run.is_some() {
             self.place = place(self.probe, tree_of_server);
         }
-        Sight { stranger: stranger(self.probe, &tree), alive, sockets }
+        Sight { stranger: stranger(self.probe, &|| self.tree()), alive, sockets }
     }
 
     fn start(&mut self) {
@@ -433,10 +433,10 @@ impl Driver<'_> {
 
     /// Whoever listens where the server was.
     fn still_there(&self) -> Option<String> {
-        let there = stranger(self.probe, &[]);
+        let there = stranger(self.probe, &Vec::new);
         there.or_else(|| {
             let address: SocketAddr = self.place.address.as_ref()?.parse().ok()?;
-            stranger_at(address, &std::collections::HashSet::new(), &[])
+            stranger_at(address, &Vec::new)
         })
     }
 

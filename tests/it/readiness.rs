@@ -453,3 +453,85 @@ fn a_probe_makes_no_connection_that_nobody_closes() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| stream.write_all(b"x").is_ok()));
     session.stop().assert_code(143);
 }
+
+/// Listens at `tmp.sock` in this directory, which gets its real name after that.
+const RENAMED: &str = "
+import os, socket, sys, time
+os.chdir(sys.argv[1])
+one = socket.socket(socket.AF_UNIX); one.bind('tmp.sock'); one.listen(9)
+os.rename('tmp.sock', 'app.sock')
+print('up', flush=True)
+time.sleep(600)
+";
+
+#[test]
+fn a_stranger_at_a_unix_socket_is_told_whatever_its_name_and_ours_is_ready_without_a_word() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a/x", "");
+    sandbox.write("b/x", "");
+    let mut command = Command::new("python3");
+    sandbox.furnish(&mut command);
+    let mut child = command.args(["-c", RENAMED, "a"]).stdout(Stdio::piped()).spawn().expect("python");
+    child.stdout.as_mut().expect("piped").read_exact(&mut [0; 3]).expect("it says so");
+    let stranger = Stranger(child);
+    let ours = ["python3", "-c", RENAMED, "b"];
+    let mut session = start(&sandbox, &["--ready", "unix:a/app.sock", "--ready-timeout", "500ms"], &ours);
+    let told = session.wait("degraded");
+    assert_eq!(told["kind"], "answered_by_other", "{told}");
+    assert!(told["message"].to_string().contains(&format!("process {} (python3)", stranger.0.id())), "{told}");
+    assert_eq!(session.wait("degraded")["kind"], "not_ready");
+    let ended = session.stop();
+    assert_eq!(ended.count("ready"), 0, "{ended:#?}");
+    let mut session = start(&sandbox, &["--ready", "unix:b/app.sock"], &ours);
+    session.wait("ready");
+    let ended = session.stop();
+    assert_eq!(ended.count("degraded"), 0, "{ended:#?}");
+}
+
+#[test]
+fn a_child_that_was_forked_during_an_attempt_is_of_the_tree() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return crate::ends::left_out("::1: there is no IPv6 here");
+    }
+    let sandbox = Sandbox::new();
+    let port = apps::free_port().to_string();
+    // The first address answers slowly and badly. Meanwhile a child begins to listen at the second one.
+    let script = "
+import os, socket, sys, time
+four = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+def answer(one, how):
+    c, _ = one.accept(); c.recv(4096); how(); return c
+def fork():
+    if os.fork() == 0:
+        six = socket.create_server(('::1', int(sys.argv[1])), family=socket.AF_INET6)
+        open('listens', 'w').close()
+        while True:
+            answer(six, lambda: None).sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n')
+    while not os.path.exists('listens'): time.sleep(0.01)
+answer(four, fork).sendall(b'HTTP/1.1 503 x\\r\\n\\r\\n')
+time.sleep(600)
+";
+    let probe = format!("http://localhost:{port}/");
+    let mut session = start(&sandbox, &["--ready", &probe], &["python3", "-c", script, &port]);
+    session.wait("ready");
+    let ended = session.stop();
+    assert_eq!(ended.count("degraded"), 0, "{ended:#?}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_in_time() {
+    let sandbox = Sandbox::new();
+    let port = apps::free_port().to_string();
+    let script =
+        "import socket, sys, time\none = socket.create_server(('127.0.0.1', int(sys.argv[1])))\ntime.sleep(600)";
+    let probe = format!("http://127.0.0.1:{port}/");
+    let options = ["--ready", &probe, "--ready-timeout", "1s"];
+    let mut session = start(&sandbox, &options, &["python3", "-c", script, &port]);
+    let started = session.wait("started")["monotonic_ns"].as_u64().expect("a number");
+    let told = session.wait("degraded");
+    assert_eq!(told["kind"], "not_ready");
+    assert!(told["message"].to_string().contains("takes the request and does not answer within"), "{told}");
+    let late = told["monotonic_ns"].as_u64().expect("a number") - started;
+    assert!(late < 4_500_000_000, "told {late} ns after the start");
+    session.stop().assert_code(143);
+}
