@@ -2,17 +2,20 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, statfs};
 use nix::unistd::{AccessFlags, access};
 
+use super::fd::{Wanted, wait_ready};
 use crate::change::{Look, Stamp};
 
 /// Looks at a regular file, through symlinks. Anything else (no file, a directory, a socket, no permission) has no
@@ -42,6 +45,51 @@ pub fn look_of(metadata: &std::fs::Metadata) -> Look {
         ctime_ns: ctime_ns(metadata),
     }
 }
+
+/// Opens a regular file at once, or fails at once: opening a FIFO could last for ever.
+///
+/// # Errors
+/// The system's; what is no regular file is refused.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(AT_ONCE).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+/// Opens the same file for writing, whatever has its name by now.
+///
+/// # Errors
+/// The system's.
+pub fn open_again_to_write(file: &File) -> io::Result<File> {
+    File::options().write(true).custom_flags(AT_ONCE).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Writes a file anew, within a time: it may be a FIFO.
+///
+/// # Errors
+/// The system's; nobody reads the FIFO, or not in time.
+pub fn write_within(path: &Path, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
+    let until = Instant::now() + limit;
+    let opened = File::options().write(true).create(true).truncate(true).custom_flags(AT_ONCE).open(path);
+    let mut file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENXIO) => io::Error::other("it is a FIFO or a socket, and nobody reads there"),
+        _ => error,
+    })?;
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                wait_ready([(file.as_fd(), Wanted::ToWrite)], Some(until))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Open without waiting for a reader or a writer. O_NOCTTY: otherwise a terminal could become the controlling terminal of our
+/// session.
+const AT_ONCE: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Whether this process may execute a file, by its mode and its file system.
 ///

@@ -13,7 +13,7 @@ use super::reports::{self, About};
 use super::requests::{self, Requests};
 use super::step::{Action, Input, Plan, Pressure, Sight, Verdict};
 use super::supervised::Supervised;
-use super::touched::Touched;
+use super::touched::{Leads, Touched};
 use crate::change::seen_from;
 use crate::client;
 use crate::config::{Config, EventsTarget, Smoke};
@@ -398,13 +398,18 @@ impl Driver<'_> {
     }
 
     fn restore(&mut self) {
-        for touched in self.touched.drain(..).rev() {
-            if let Err(error) = touched.restore() {
-                let path = touched.path().display();
-                complain(&[format!(
+        for mut touched in self.touched.drain(..).rev() {
+            let restored = touched.restore();
+            let path = touched.path().display();
+            match restored {
+                Ok(Leads::There) => {}
+                Ok(Leads::Elsewhere) => complain(&[format!(
+                    "{path} does not lead to the file that was touched any more; what it leads to now is left as it is"
+                )]),
+                Err(error) => complain(&[format!(
                     "{path} cannot be given back what it had before it was touched: {}",
                     os::reason(error)
-                )]);
+                )]),
             }
         }
     }

@@ -13,7 +13,11 @@ use serde_json::json;
 use super::step::{Step, Verdict};
 use crate::config::{Report, ReportFormat};
 use crate::exit_code::{CommandStatus, ExitCode};
+use crate::os::fs::write_within;
 use crate::verdict::Reason;
+
+/// Whoever reads a report from a FIFO takes it within this time.
+const TO_WRITE: Duration = Duration::from_secs(2);
 
 /// What a report tells beside the verdict.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ pub fn write(report: &Report, about: &About, verdict: &Verdict) -> io::Result<()
     if let Some(directory) = report.path.parent().filter(|directory| *directory != Path::new("")) {
         fs::create_dir_all(directory)?;
     }
-    fs::write(&report.path, text)
+    write_within(&report.path, text.as_bytes(), TO_WRITE)
 }
 
 fn as_json(about: &About, verdict: &Verdict) -> String {

@@ -977,3 +977,72 @@ fn in_a_job_of_github_actions_the_order_of_both_outputs_stays_and_a_cancelled_jo
     place.assert_nothing_is_left();
     std::io::stdout().flush().expect("flushed");
 }
+
+/// Forks workers all the time, each with a socket of its own at the port.
+const FORKS: &str = r#"
+import os, socket, sys, time
+def work():
+    one = socket.socket(); one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.bind(('127.0.0.1', int(sys.argv[1]))); one.listen(64)
+    while True:
+        c, _ = one.accept(); c.recv(4096); c.sendall(b'HTTP/1.0 200 OK\r\n\r\n'); c.close()
+for _ in range(40):
+    if os.fork() == 0: work()
+    time.sleep(0.02)
+time.sleep(1000)
+"#;
+
+#[test]
+fn workers_that_begin_during_a_look_are_of_the_server() {
+    let place = Place::new();
+    fs::write(place.sandbox.path("forks.py"), FORKS).expect("writable");
+    let ended = place.run(&[], &place.asks(), &["python3", "forks.py", &place.port]);
+    assert_passed(&ended);
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_file_that_has_got_the_name_of_a_touched_one_is_left_alone_and_that_is_said() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    let (link, old, new) = (place.sandbox.path("link"), place.sandbox.path("app.txt"), place.sandbox.path("new.txt"));
+    fs::write(&new, "precious").expect("writable");
+    symlink("app.txt", &link).expect("it can be made");
+    let before = (of(&old), of(&new));
+    let options = ["-w", "link", "--prove-reload", "link"];
+    let ended = place.run(&options, "ln -sfn new.txt link", &place.server("plain"));
+    assert_passed(&ended);
+    assert_eq!((of(&old), of(&new)), before);
+    assert!(ended.stderr.contains("/link does not lead to the file that was touched any more"), "{ended:#?}");
+    // A FIFO is not read, and a directory not written to.
+    for instead in ["mkfifo", "mkdir"] {
+        let check = format!("rm app.txt; {instead} app.txt");
+        let ended = place.run(&["--prove-reload", "app.txt"], &check, &place.server("plain"));
+        assert_passed(&ended);
+        assert!(ended.stderr.contains("/app.txt does not lead to"), "{ended:#?}");
+        let _ = (fs::remove_file(&old), fs::remove_dir(&old));
+        fs::write(&old, "one").expect("writable");
+    }
+}
+
+#[test]
+fn a_report_to_a_fifo_that_nobody_reads_is_an_error_at_the_start() {
+    let place = Place::new();
+    let path = place.sandbox.path("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+    let ended = place.run(&["--report", "json:fifo", "--deadline", "60s"], "true", &place.server("plain"));
+    ended.assert_code(125);
+    assert!(ended.stderr.contains("it is a fifo or a socket, and nobody reads there"), "{ended:#?}");
+    assert_eq!(ended.count("started"), 0);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_ready_rather_than_stopped_by_the_deadline() {
+    let place = Place::new();
+    let script =
+        format!("import socket, time\none = socket.create_server(('127.0.0.1', {}))\ntime.sleep(600)", place.port);
+    let options = ["--ready-timeout", "1s", "--deadline", "10s"];
+    let ended = place.run(&options, "true", &["python3", "-c", &script]);
+    assert_failed(&ended, 1, "not_ready");
+    assert!(message(&ended).contains("does not answer within"), "{ended:#?}");
+}
