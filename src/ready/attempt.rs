@@ -157,7 +157,7 @@ fn at(
         Ok(stream) => stream,
         // Somebody listens and does not accept, or a firewall swallows it.
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return Found::NotYet(format!("{place} takes no connection within {limit:?}"));
+            return unanswered(format!("{place} takes no connection within {limit:?}"), limit < CONNECT);
         }
         Err(_) => return Found::Nobody(place),
     };
@@ -173,7 +173,7 @@ fn at(
         Ok(Some(code)) => Found::NotYet(format!("{probe} answers with {code}")),
         Ok(None) => Found::NotYet(format!("{place} answers, but not in HTTP")),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Found::NotYet(format!("{place} takes the request and does not answer within {limit:?}"))
+            unanswered(format!("{place} takes the request and does not answer within {limit:?}"), limit < ANSWER)
         }
         Err(error) => Found::NotYet(format!(
             "{place} closes the connection without an answer ({})",
@@ -182,6 +182,10 @@ fn at(
     };
     answered.push(stream);
     found
+}
+
+fn unanswered(sentence: String, is_cut: bool) -> Found {
+    if is_cut { Found::Cut(sentence) } else { Found::NotYet(sentence) }
 }
 
 /// Sends the request, and gives back the code of the final answer; `None` if it is not in HTTP.
@@ -353,7 +357,7 @@ mod tests {
         let (began, within) = (Instant::now(), Duration::from_millis(400));
         let found = attempt(&probe(&format!("http://localhost:{port}/")), &held, Some(within)).found;
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-        let silent = found.iter().filter(|one| matches!(one, Found::NotYet(why) if why.contains("does not answer")));
+        let silent = found.iter().filter(|one| matches!(one, Found::Cut(why) if why.contains("does not answer")));
         assert_eq!(silent.count(), held.len(), "{found:?}");
     }
 

@@ -7,7 +7,7 @@
 //! | a good answer, of ours            | ready                                                               |
 //! | a good answer, surely not of ours | told once for each who; the next attempt as after an answer that is not good |
 //! | a good answer, of nobody knows whom | if nobody answered before the start: told, and ready; else told once, and as for one that is not of ours |
-//! | the time is over                  | told once, with what the last attempt found; attempts go on         |
+//! | the time is over                  | told once, with what the last attempt found; attempts go on. One that was cut by it counts if there was no answer before |
 //!
 //! A refused connection costs the server nothing. An attempt that reaches it costs it an answer and a line in its log, so
 //! those are made seldom.
@@ -40,6 +40,8 @@ pub enum Found {
     Nobody(String),
     /// An answer that is not good (yet): a sentence.
     NotYet(String),
+    /// The attempt had less time than others, because the time was over: a sentence.
+    Cut(String),
     /// A good answer at this place.
     Good(String, Verdict),
 }
@@ -103,6 +105,8 @@ pub struct Machine {
     last: String,
     /// Whether it found nobody.
     unreached: bool,
+    /// Whether there was an answer, and it was not good.
+    has_answered: bool,
     ready: bool,
 }
 
@@ -125,6 +129,7 @@ impl Machine {
             told: Vec::new(),
             last,
             unreached: false,
+            has_answered: false,
             ready: false,
         }
     }
@@ -176,7 +181,13 @@ impl Machine {
             answered |= !matches!(one, Found::Nobody(_));
             match one {
                 Found::Nobody(place) => nobody = nobody.or(Some(place)),
-                Found::NotYet(sentence) => self.last = sentence,
+                Found::NotYet(sentence) => {
+                    self.last = sentence;
+                    self.has_answered = true;
+                }
+                // What it answered before says more than that it did not within a few milliseconds.
+                Found::Cut(sentence) if !self.has_answered => self.last = sentence,
+                Found::Cut(_) => {}
                 Found::Good(_, Verdict::Ours) => accepted = true,
                 Found::Good(place, Verdict::Foreign(who)) => {
                     self.last = format!("{place} answers, but it is {who}, not ours");
@@ -340,6 +351,17 @@ mod tests {
             let ready = machine.step(Input::Tried(vec![good(Verdict::Ours)]), start + 2 * TIMEOUT);
             assert_eq!(short(&ready), "ready 120s");
             assert_eq!(machine.due(), None);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_is_cut_by_the_time_does_not_hide_what_was_answered_before() {
+        let (answer, cut) = (Found::NotYet("it answers with 503".into()), Found::Cut("it does not answer".into()));
+        for (first, expected) in [(answer, "it answers with 503"), (nobody(), "it does not answer")] {
+            let (mut machine, start) = active(false);
+            machine.step(Input::Tried(vec![first]), start);
+            let late = short(&machine.step(Input::Tried(vec![cut.clone()]), start + TIMEOUT));
+            assert_eq!(late, format!("tell not ready after 1m: {expected}; the command runs on"));
         }
     }
 
