@@ -21,6 +21,12 @@ const words = process.argv.slice(2);
 if (typeof process.execve === "function") {
   // Node 22.15 and newer: no process of ours stays in between. A failed execve ends the process.
   process.removeAllListeners("warning");
+  // Node ignores these two, and a program inherits what is ignored: the command would, too. A handler that is taken
+  // away leaves the signal as it is by default.
+  for (const ignored of ["SIGPIPE", "SIGXFSZ"]) {
+    const handler = () => {};
+    process.on(ignored, handler).off(ignored, handler);
+  }
   process.execve(program, [program, ...words], process.env);
 }
 
