@@ -78,6 +78,9 @@ impl Attempt {
         }
         let (mut found, mut answered) = (Vec::new(), Vec::new());
         let addresses = addresses(probe);
+        if addresses.is_empty() {
+            found.push(Found::Nobody(without_address(probe)));
+        }
         for (index, address) in addresses.iter().enumerate() {
             if !limits.over.load(Ordering::Relaxed) {
                 let end = limits.share(addresses.len() - index);
@@ -122,6 +125,16 @@ pub fn connect(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     if is_self_connected(&stream) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(stream) }
 }
 
+fn nothing_on(place: &str) -> String {
+    format!("nothing listens on {place}")
+}
+
+/// Looked up again at each attempt: a container may get its names later.
+fn without_address(probe: &Probe) -> String {
+    let name = probe.endpoint().map(|(host, _)| host.to_string()).unwrap_or_default();
+    format!("{name} is not in /etc/hosts, and names are looked up only there")
+}
+
 /// Somebody listens, and does not accept.
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
@@ -134,7 +147,7 @@ fn at_path(path: &Path, ours: &Ours<'_>) -> Found {
         Err(error) if is_full(&error) => Found::NotYet(format!(
             "{place} takes no connections: so many wait there that there is no room for one more"
         )),
-        Err(_) => Found::Nobody(place),
+        Err(_) => Found::Nobody(nothing_on(&place)),
     }
 }
 
@@ -159,7 +172,7 @@ fn at(
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             return unanswered(format!("{place} takes no connection within {limit:?}"), limit < CONNECT);
         }
-        Err(_) => return Found::Nobody(place),
+        Err(_) => return Found::Nobody(nothing_on(&place)),
     };
     // By the address that was reached, which is the listener's.
     let verdict = ours.judge_tcp(*address);
@@ -283,7 +296,7 @@ fn code(line: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Limits, answer, answers, code, end_of_answer};
+    use super::{Attempt, Limits, answer, answers, code, end_of_answer, nothing_on};
     use crate::os::fd::Bell;
     use crate::os::socket::inodes;
     use crate::probe::Probe;
@@ -427,6 +440,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_without_an_address_is_told() {
+        let found = attempt(&probe("http://nosuch.example/"), &[], None).found;
+        let sentence = "nosuch.example is not in /etc/hosts, and names are looked up only there";
+        assert_eq!(found, [Found::Nobody(sentence.to_owned())]);
+    }
+
+    #[test]
     fn a_server_that_accepts_nobody_is_there_and_not_ready() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         nix::sys::socket::listen(&server, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
@@ -447,8 +467,10 @@ mod tests {
         let tcp = probe(&format!("tcp:localhost:{port}"));
         let held = inodes([four.as_raw_fd()]);
         let found = attempt(&tcp, &held, None).found;
-        let expected =
-            [Found::Good(format!("127.0.0.1:{port}"), Verdict::Ours), Found::Nobody(format!("[::1]:{port}"))];
+        let expected = [
+            Found::Good(format!("127.0.0.1:{port}"), Verdict::Ours),
+            Found::Nobody(nothing_on(&format!("[::1]:{port}"))),
+        ];
         assert_eq!(found, expected);
         assert!(answers(&tcp, &[]) && !answers(&tcp, &held), "a connection would wait in a socket that is held");
         drop(four);

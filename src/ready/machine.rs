@@ -36,7 +36,7 @@ pub enum Verdict {
 /// What an attempt found at one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Nobody listens at this place.
+    /// Nobody was reached: a sentence.
     Nobody(String),
     /// An answer that is not good (yet): a sentence.
     NotYet(String),
@@ -180,7 +180,7 @@ impl Machine {
         for one in found {
             answered |= !matches!(one, Found::Nobody(_));
             match one {
-                Found::Nobody(place) => nobody = nobody.or(Some(place)),
+                Found::Nobody(sentence) => nobody = nobody.or(Some(sentence)),
                 Found::NotYet(sentence) => {
                     self.last = sentence;
                     self.has_answered = true;
@@ -210,7 +210,7 @@ impl Machine {
             self.next = Some(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         } else {
-            self.last = nobody.map(|place| format!("nothing listens on {place}")).unwrap_or_default();
+            self.last = nobody.unwrap_or_default();
             self.pause = if self.late_at.is_some() { PAUSE } else { LONGEST_PAUSE };
             self.next = Some(now + self.pause);
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn nobody() -> Found {
-        Found::Nobody("127.0.0.1:8000".into())
+        Found::Nobody("nothing listens on 127.0.0.1:8000".into())
     }
 
     fn good(verdict: Verdict) -> Found {
