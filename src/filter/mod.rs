@@ -417,6 +417,11 @@ impl Filter {
 
     /// What is to be said of patterns that match nothing, now that all is armed; `counts` says whether anything does.
     pub fn hints(&self, counts: bool) -> Vec<String> {
+        // These count whatever the patterns say, so no pattern has been asked about them.
+        for source in self.env_files.iter().chain([&self.config_file]).filter(|source| source.is_file()) {
+            self.reaches(source).filter_map(|reach| reach.pattern).for_each(|number| self.watch[number].mark());
+            self.left_out(source);
+        }
         let unmatched = |known: &&Known| !known.is_useful();
         // What a text means twice (a name and a set of characters) need match only once.
         let alone =

@@ -404,3 +404,20 @@ fn what_is_named_or_of_a_named_kind_is_not_swept_in() {
         assert_eq!(filter.is_swept(&root.join(path)), swept, "-w {watch}: {path}");
     }
 }
+
+#[test]
+fn a_pattern_that_matches_only_what_is_read_as_configuration_matches_something() {
+    let directory = tempfile::tempdir().unwrap();
+    for (watch, ignore, hints) in [("*.toml;*.env;*.py", "", 1), ("*.py", "*.toml", 1), ("*.toml", "", 0)] {
+        let mut config = config(directory.path(), watch, ignore);
+        config.env_files = vec![directory.path().join("app.env")];
+        for file in config.sources() {
+            fs::write(file, "").unwrap();
+        }
+        fs::create_dir_all(directory.path().join(".git")).unwrap();
+        fs::write(directory.path().join(".gitignore"), "*.toml\n").unwrap();
+        let filter = Filter::new(&config, OwnFiles::default());
+        assert!(config.sources().all(|file| filter.decide(file).counts));
+        assert_eq!(filter.hints(true).len(), hints, "{watch}: {:?}", filter.hints(true));
+    }
+}
