@@ -34,8 +34,10 @@ pub struct Human {
     waits: Option<String>,
     /// The change that the command is being stopped for, until it is said.
     unsaid: Option<String>,
-    /// The config file in use: the first line names it.
+    /// The config file in use, until it is said: the first line names it.
     config: Option<String>,
+    /// Whether there was a line.
+    has_begun: bool,
 }
 
 impl Human {
@@ -54,6 +56,7 @@ impl Human {
             waits: None,
             unsaid: None,
             config: None,
+            has_begun: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl Human {
         }
         let waits = self.waits(event);
         let text = [first, own, waits].into_iter().flatten().collect::<String>();
+        self.has_begun |= !text.is_empty();
         (!text.is_empty()).then_some(text)
     }
 
@@ -182,21 +186,17 @@ impl Human {
                 self.unsaid = None;
                 self.command = Some(command.clone());
                 if changes.is_empty() && number.number() == 1 {
-                    if self.watched == Some(number) {
-                        let config = self.config_in_use();
-                        return Some(self.line(Tone::Good, &format!("{config}running {command} (pid {pid})")));
+                    if self.watched != Some(number) {
+                        self.first = Some((command.clone(), *pid));
+                        return None;
                     }
-                    self.first = Some((command.clone(), *pid));
-                    return None;
+                    (Tone::Good, format!("running {command} (pid {pid})"))
+                } else {
+                    (Tone::Good, self.restarted(changes, *stop_ms, *restart_ms, event, *pid))
                 }
-                let sentence = self.restarted(changes, *stop_ms, *restart_ms, event, *pid);
-                return Some(self.line(Tone::Good, &sentence));
             }
             What::Watching(watching) => match self.first.take() {
-                Some((command, pid)) => {
-                    let config = self.config_in_use();
-                    (Tone::Good, format!("{config}{}; running {command} (pid {pid})", watched(watching)))
-                }
+                Some((command, pid)) => (Tone::Good, format!("{}; running {command} (pid {pid})", watched(watching))),
                 None if verbose || number.number() == 1 => (Tone::Plain, watched(watching)),
                 None => return None,
             },
@@ -251,11 +251,10 @@ impl Human {
                 (Tone::Plain, format!("starting it again in {delay}, or on a change"))
             }
             What::ConfigLoaded { path } => {
-                self.config = Some(path.clone());
-                if !verbose {
-                    return None;
+                if !self.has_begun {
+                    self.config = Some(path.clone());
                 }
-                (Tone::Plain, format!("read {path}"))
+                return verbose.then(|| self.line(Tone::Plain, &format!("read {path}")));
             }
             What::Stopping { signal, reason } if verbose => (Tone::Plain, format!("stopping with {signal} ({reason})")),
             What::Stopped { took_ms, .. } if verbose => (Tone::Plain, format!("stopped in {}", milliseconds(*took_ms))),
@@ -279,13 +278,14 @@ impl Human {
                 return None;
             }
         };
-        Some(self.line(tone, &sentence))
+        let config = self.config_in_use();
+        Some(self.line(tone, &format!("{config}{sentence}")))
     }
 
-    /// `using reloadrun.toml; `, once.
+    /// `using reloadrun.toml; `, once, and not among errors alone.
     fn config_in_use(&mut self) -> String {
         self.config
-            .take()
+            .take_if(|_| self.verbosity != Verbosity::Quiet)
             .map(|path| format!("using {}; ", shown(Path::new(&path), &self.directory)))
             .unwrap_or_default()
     }

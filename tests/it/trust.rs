@@ -262,4 +262,19 @@ fn the_first_line_names_the_config_file_in_use() {
             && (first.contains("../reloadrun.toml; ") || first.contains(&format!("{}; ", file.display()))),
         "{said}"
     );
+    // Whatever the first line is about.
+    for (text, expected) in [
+        ("on-change = 'run:true'\n", "watching "),
+        ("command = ['no-such-program']\non-exit = 'exit'\n", "the command was not found"),
+        ("command = 'true'\nprepare = 'true'\n", "preparing the first start"),
+        ("command = 'true'\nprepare = 'false'\n", "preparing the first start"),
+    ] {
+        sandbox.write("reloadrun.toml", text);
+        let session = sandbox.start::<&str>([]);
+        session.wait_until("the first line", || session.stderr().contains('\n'));
+        let said = session.stderr();
+        assert!(said.starts_with(&format!("reloadrun: using reloadrun.toml; {expected}")), "{text}: {said}");
+        assert_eq!(said.matches("using").count(), 1, "{text}: {said}");
+        drop(session);
+    }
 }
