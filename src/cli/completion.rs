@@ -9,16 +9,20 @@ use super::keys::CHOICES;
 use super::{ci, init, verbs};
 use crate::os::signals::Signal;
 
-/// What kind of value the other options take.
-const HINTS: [(&str, ValueHint); 20] = [
-    ("watch", ValueHint::AnyPath),
-    ("ignore", ValueHint::AnyPath),
+/// What kind of value the other options take. Paths of any kind are `FilePath`: for others, clap_complete's script for bash
+/// cuts a name at its blanks.
+const HINTS: [(&str, ValueHint); 26] = [
+    ("watch", ValueHint::FilePath),
+    ("ignore", ValueHint::FilePath),
+    ("browser_watch", ValueHint::FilePath),
+    ("discover_root", ValueHint::DirPath),
+    ("pidfile", ValueHint::FilePath),
     ("directory", ValueHint::DirPath),
     ("config", ValueHint::FilePath),
     ("env_file", ValueHint::FilePath),
     ("lockfile", ValueHint::FilePath),
     ("events", ValueHint::FilePath),
-    ("explain", ValueHint::AnyPath),
+    ("explain", ValueHint::FilePath),
     // A duration; the shell has nothing to offer.
     ("interval", ValueHint::Other),
     ("debounce", ValueHint::Other),
@@ -28,9 +32,12 @@ const HINTS: [(&str, ValueHint); 20] = [
     ("deadline", ValueHint::Other),
     ("prove_reload", ValueHint::FilePath),
     // Lines for the shell, and the forms of a report.
+    ("prepare", ValueHint::Other),
     ("smoke", ValueHint::Other),
     ("report", ValueHint::Other),
     // Addresses, and the words of a probe.
+    ("browser", ValueHint::Other),
+    ("http", ValueHint::Other),
     ("listen", ValueHint::Other),
     ("ready", ValueHint::Other),
     // A new one.
@@ -136,14 +143,14 @@ fn zsh(generated: &str, verbs: &[Command]) -> String {
         }
         let path = if names_path(verb) { " ':PATH:_files'" } else { "" };
         cases += &format!(
-            "        {}) shift words; (( CURRENT-- )); _arguments -s -S{specs}{path}; return ;;\n",
+            "        {}) shift words; (( CURRENT-- )); _arguments -s -S{specs}{path}; taken=$?; return ;;\n",
             verb.get_name()
         );
     }
     // What follows it is what a run takes.
     described += &format!("        '{}:{}'\n", ci::VERB, ci::summary());
     let functions = include_str!("complete.zsh").replace("VERBS\n", &described).replace("CASES\n", &cases);
-    let calls = "    _reloadrun_verb && return\n";
+    let calls = "    local taken=; _reloadrun_verb; [[ -z $taken ]] || return $taken\n";
     generated.replacen(BEGIN, &format!("\n{functions}{BEGIN}{calls}"), 1)
 }
 

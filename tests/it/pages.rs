@@ -125,6 +125,15 @@ fn completes_words(window: &Window) {
     completes(window, "reloadrun --on-change signal:US", &["USR1", "USR2"]);
     completes(window, "reloadrun --config app.t", &["app.txt"]);
     completes(window, "reloadrun -w x -- mkfif", &["mkfifo"]);
+    completes(window, "reloadrun -- mkfif", &["mkfifo"]);
+    completes(window, "reloadrun -- cat app.t", &["app.txt"]);
+    window.line("mkdir deep; touch 'odd name.txt'; clear");
+    window.wait_until("an empty screen", || !window.screen().contains("odd"));
+    for option in ["-w", "--ignore", "--browser-watch", "--explain", "--pidfile"] {
+        completes(window, &format!("reloadrun {option} odd"), &["odd\\ name.txt"]);
+        completes(window, &format!("reloadrun {option} dee"), &["deep/"]);
+    }
+    completes(window, "reloadrun --discover-root dee", &["deep/"]);
     window.line("reloadrun stop --name worker-7");
     window.wait_screen("stopping");
 }
@@ -142,6 +151,12 @@ fn zsh_completes_options_values_files_and_the_command() {
         "unsetopt list_ambiguous; autoload -U compinit; compinit -D -u; source <(reloadrun --generate complete-zsh)";
     let Some(window) = shell("zsh", "exec zsh -f", load) else { return };
     completes_words(&window);
+    // Without a run there is no name, and the shell's own `wait` takes none.
+    window.press(&["C-l"]);
+    window.press(&["-l", "reloadrun wait --name "]);
+    window.press(&["Tab"]);
+    window.press(&["-l", "x"]);
+    window.wait_screen("reloadrun wait --name x");
 }
 
 #[test]
