@@ -136,6 +136,9 @@ pub fn unix(path: &str, absolute: &dyn Fn(&str) -> PathBuf) -> Result<PathBuf, S
             "abstract sockets are not supported; a file of that name would be unix:./{path}, and most servers take a path"
         ));
     }
+    if path.contains('\0') {
+        return Err("the path has a NUL byte, which no path can hold".to_owned());
+    }
     let whole = absolute(path);
     let length = whole.as_os_str().len();
     if length > LONGEST_PATH {
@@ -269,6 +272,7 @@ mod tests {
             ("/run/app.sock", "did you mean unix:/run/app.sock?"),
             ("udp:127.0.0.1:53", "expected an address"),
             ("unix:", "expected a path after unix:"),
+            ("unix:a\0b", "the path has a NUL byte"),
             ("unix:@app", "abstract sockets are not supported"),
             (&long, "at most 107 bytes"),
             ("unix:a.sock,mode=660", "'mode=660' is no option of a socket"),

@@ -1,7 +1,7 @@
 //! The environment variables of reloadrun: read once, when it starts, and handed down from there.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The environment. Clones share it.
@@ -45,14 +45,23 @@ impl Environment {
         self.home.as_ref()
     }
 
+    /// The path with a leading `~` replaced by that, as a shell does.
+    pub fn expanded(&self, path: &OsStr) -> PathBuf {
+        match (Path::new(path).strip_prefix("~"), &self.home) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(path),
+        }
+    }
+
     /// Where files go that belong to the user and last until logout.
     pub fn runtime_directory(&self) -> Option<PathBuf> {
         self.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
-    /// Where temporary files go.
+    /// Where temporary files go. An empty or relative `TMPDIR` would be a place in the directory that is watched.
     pub fn temporary_directory(&self) -> PathBuf {
-        self.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+        let named = self.get("TMPDIR").map(PathBuf::from);
+        named.filter(|path| path.is_absolute()).unwrap_or_else(|| PathBuf::from("/tmp"))
     }
 
     /// Whether it says that this is continuous integration.
@@ -101,7 +110,9 @@ pub mod tests {
             (environment.runtime_directory(), environment.temporary_directory())
         };
         assert_eq!(places("/run/user/7", "/t"), (Some("/run/user/7".into()), "/t".into()));
-        assert_eq!(places("run", "t"), (None, "t".into()), "a relative one is no place for it");
+        for none in ["", "t", "./t"] {
+            assert_eq!(places(none, none), (None, "/tmp".into()), "{none:?} is no place for them");
+        }
         assert_eq!(environment(&[]).temporary_directory(), PathBuf::from("/tmp"));
     }
 }

@@ -51,7 +51,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     os::fd::ensure_standard_three();
     let ended = match parse(words) {
         Parsed::Args(args) => play(*args, dispositions),
-        Parsed::Init(init) => begin(&init),
+        Parsed::Init(init) => begin(&init, &Environment::of_process(os::user::home())),
         Parsed::Ask(order) => client::run(&order, &Environment::of_process(os::user::home())),
         Parsed::Text(text) => print(&text).map(|()| ExitCode::SUCCESS),
         Parsed::Wrong(text) => Err(Error::Words(text)),
@@ -79,8 +79,8 @@ fn end_on_panic() {
 }
 
 /// Writes a config file to start from.
-fn begin(init: &Init) -> Result<ExitCode> {
-    let wrote = init.write()?;
+fn begin(init: &Init, environment: &Environment) -> Result<ExitCode> {
+    let wrote = init.write(environment)?;
     print(&format!("{}\n", escaped(&wrote))).map(|()| ExitCode::SUCCESS)
 }
 
@@ -139,6 +139,7 @@ fn play(args: Args, dispositions: Dispositions) -> Result<ExitCode> {
             (Some(smoke), Some(probe)) => check(args, caller, &config, (&smoke, &probe), dispositions),
             _ => hold_sockets(args, caller, config, dispositions),
         },
+        Mode::Explain(path) if path.is_empty() => Err(Error::usage("--explain '': expected a path")),
         Mode::Explain(path) => {
             logging::begin(&config)?;
             let here = caller.directory(&args).map_err(Error::Mistakes)?;

@@ -443,7 +443,7 @@ fn with_tip(error: &clap::Error, tip: Option<String>) -> String {
 fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
-    if let Some(verb) = words.get(1).filter(|verb| verbs::VERBS.contains(&verb.as_str())) {
+    if let Some(verb) = words.get(1).filter(|verb| *verb == init::VERB || verbs::VERBS.contains(&verb.as_str())) {
         // What a flag of another tool is called here does not matter to a verb.
         let is_command = error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-');
         return is_command.then(|| {
@@ -451,8 +451,11 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
         });
     }
     match error.kind() {
-        ErrorKind::UnknownArgument if word == "init" || word == ci::VERB || verbs::VERBS.contains(&word.as_str()) => {
+        ErrorKind::UnknownArgument if word == init::VERB || word == ci::VERB || verbs::VERBS.contains(&word.as_str()) => {
             Some(format!("a verb comes first: reloadrun {word}; a command comes after --"))
+        }
+        ErrorKind::UnknownArgument if words.get(1) == Some(word) && nearest_verb(word).is_some() => {
+            nearest_verb(word).map(|verb| format!("did you mean reloadrun {verb}? A command comes after --"))
         }
         // Usually a pattern that the shell expanded, or a command without `--`.
         ErrorKind::UnknownArgument if !word.starts_with('-') => {
@@ -464,6 +467,14 @@ fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
         }
         _ => words::missing_value(word, words),
     }
+}
+
+/// The verb that a first word may have been meant as.
+fn nearest_verb(word: &str) -> Option<&'static str> {
+    if word.starts_with('-') {
+        return None;
+    }
+    words::nearest_option(word, verbs::VERBS.into_iter().chain([init::VERB, ci::VERB]))
 }
 
 /// All keys of the config file.

@@ -54,9 +54,6 @@ impl Caller {
 
     /// The path with a leading `~` replaced by the home directory, as a shell does.
     pub fn expanded(&self, path: &OsStr) -> PathBuf {
-        match (Path::new(path).strip_prefix("~"), self.environment.home()) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => PathBuf::from(path),
-        }
+        self.environment.expanded(path)
     }
 }

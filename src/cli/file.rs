@@ -29,16 +29,19 @@ pub struct File {
     pub lists: Vec<(String, Entry<Vec<String>>)>,
     /// Keys with true or false.
     pub flags: Vec<(String, Entry<bool>)>,
+    /// What is wrong with its keys and their types: file, line, key, what was expected, and for an unknown key the nearest
+    /// known one.
+    pub mistakes: Vec<String>,
 }
 
 /// The most mistakes reported for one file.
 const MOST_MISTAKES: usize = 20;
 
 impl File {
-    /// Reads the text of a config file.
+    /// Reads the text of a config file. A key with a mistake is left out.
     ///
     /// # Errors
-    /// One message for each mistake: file, line, key, what was expected, and for an unknown key the nearest known one.
+    /// It is not TOML, or has very many mistakes: messages with file and line.
     pub fn read(path: &Path, text: &str) -> Result<File, Vec<String>> {
         // Some editors write CR LF, and a shell would take the CR as a part of the line's last word.
         let text = &text.replace("\r\n", "\n");
@@ -59,18 +62,23 @@ impl File {
             let Err(sentence) = file.take(key.get_ref(), value, &place, &known) else { continue };
             if mistakes.len() == MOST_MISTAKES {
                 mistakes.push(format!("{name}: there are more mistakes; these are the first {MOST_MISTAKES}"));
-                break;
+                return Err(mistakes);
             }
             mistakes.push(format!("{place}{sentence}"));
         }
-        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+        Ok(File { mistakes, ..file })
     }
 
     fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, place: &str, known: &[String]) -> Result<(), String> {
         let place = place.to_owned();
         let wrong = |expected: &str| format!(" must be {expected}, not {}", described(value.get_ref()));
         if !known.iter().any(|known| known == key) {
-            return Err(unknown(key, known));
+            let is_table = matches!(value.get_ref(), DeValue::Table(_));
+            return Err(if is_table {
+                format!(": unknown key; the keys stand at the top of the file, without a table like [{key}]")
+            } else {
+                unknown(key, known)
+            });
         }
         let mut text = |value: String| self.texts.push((key.to_owned(), Entry { value, place: place.clone() }));
         match (Kind::of(key), value.get_ref()) {
@@ -96,14 +104,20 @@ impl File {
             (Kind::Text | Kind::Duration | Kind::Signal | Kind::Switch, DeValue::String(value)) => {
                 text(value.to_string())
             }
-            (Kind::Duration | Kind::Signal, DeValue::Integer(number)) => text(number.to_string()),
+            (Kind::Duration | Kind::Signal, DeValue::Integer(number)) => {
+                // 0x10 is 16.
+                let number = i64::from_str_radix(number.as_str(), number.radix());
+                text(number.map_err(|_| " is too large".to_owned())?.to_string());
+            }
             (Kind::Duration, DeValue::Float(number)) => text(number.to_string()),
             (Kind::Flag, _) => return Err(wrong("true or false")),
             (Kind::List, _) => return Err(wrong("a string or a list of strings")),
             (Kind::Command, _) => return Err(wrong("a list like [\"python\", \"app.py\"] or a shell line")),
             (Kind::Duration, _) => return Err(wrong("a duration like \"500ms\" or a number of seconds")),
             (Kind::Switch, _) => return Err(wrong("true, false or a string")),
-            (Kind::Signal | Kind::Text, _) => return Err(wrong("a string")),
+            (Kind::Signal, DeValue::Float(_)) => return Err(" must be a string or a whole number".to_owned()),
+            (Kind::Signal, _) => return Err(wrong("a string or a whole number")),
+            (Kind::Text, _) => return Err(wrong("a string")),
         }
         Ok(())
     }
@@ -147,7 +161,7 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_with_its_line_and_what_was_expected() {
         let text = "watch = 3\n\nintervall = \"1s\"\nclear = \"yes\"\ndebounce = true\nstop_signal = \"HUP\"\nx = 1\n";
-        let mistakes = File::read(Path::new("reloadrun.toml"), text).unwrap_err();
+        let mistakes = File::read(Path::new("reloadrun.toml"), text).unwrap().mistakes;
         for expected in [
             "reloadrun.toml:1: watch must be a string or a list of strings, not a number",
             "reloadrun.toml:3: intervall: unknown key; did you mean interval?",

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use toml::Value;
 
 use super::trust::CONFIG_FILE;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::os::reason;
 
@@ -24,9 +25,12 @@ pub struct Init {
     directory: Option<OsString>,
 }
 
+/// The word that asks for it.
+pub const VERB: &str = "init";
+
 /// Whether these words, the program's name first, ask for it.
 pub fn is_asked(words: &[OsString]) -> bool {
-    words.get(1).is_some_and(|word| word == "init")
+    words.get(1).is_some_and(|word| word == VERB)
 }
 
 /// What clap knows of it.
@@ -59,8 +63,11 @@ impl Init {
     ///
     /// # Errors
     /// The file exists, or it cannot be written.
-    pub fn write(&self) -> Result<String> {
-        let directory = self.directory.as_ref().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    pub fn write(&self, environment: &Environment) -> Result<String> {
+        if self.directory.as_ref().is_some_and(|given| given.is_empty()) {
+            return Err(Error::usage("--directory '': expected a directory"));
+        }
+        let directory = self.directory.as_ref().map_or_else(|| PathBuf::from("."), |given| environment.expanded(given));
         let shown = match &self.directory {
             Some(_) => directory.join(CONFIG_FILE),
             None => PathBuf::from(CONFIG_FILE),
@@ -77,8 +84,11 @@ impl Init {
                 _ => format!("cannot write {shown}: {}", reason(error)),
             })
         })?;
-        file.write_all(text.as_bytes())
-            .map_err(|error| Error::own(format!("cannot write {}: {}", shown.display(), reason(error))))?;
+        file.write_all(text.as_bytes()).map_err(|error| {
+            // Otherwise a file without a command would be in the way of the next attempt.
+            let _ = fs::remove_file(directory.join(CONFIG_FILE));
+            Error::own(format!("cannot write {}: {}", shown.display(), reason(error)))
+        })?;
         let shown = shown.display();
         Ok(match found {
             Some(found) => format!("wrote {shown} for {}; read it, then run: reloadrun", found.what),
@@ -120,15 +130,13 @@ fn found(directory: &Path) -> Option<Found> {
             note: "While the code does not compile, reloadrun waits for the next save.",
         });
     }
-    if has("pyproject.toml") {
-        return python_project(directory);
-    }
-    ["Makefile", "makefile", "GNUmakefile"].into_iter().any(has).then(|| Found {
+    let made = || Found {
         what: "make (Makefile)",
         command: owned(&["make"]),
         watch: Vec::new(),
         note: "Name the sources in watch if make writes files that git does not ignore.",
-    })
+    };
+    python_project(directory).or_else(|| ["Makefile", "makefile", "GNUmakefile"].into_iter().any(has).then(made))
 }
 
 fn python_file(directory: &Path, name: &str) -> Found {

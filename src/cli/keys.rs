@@ -1,5 +1,7 @@
 //! What the options and the keys of `reloadrun.toml` take. The reader of the file, its schema and the completions go by it.
 
+use std::time::Duration;
+
 use clap::Command;
 
 /// The pages that can be generated.
@@ -54,6 +56,15 @@ impl Kind {
             _ if LISTS.contains(&key) => Kind::List,
             _ => Kind::Text,
         }
+    }
+}
+
+/// The least duration that a key takes.
+pub fn least(key: &str) -> Duration {
+    match key {
+        "interval" => Duration::from_millis(10),
+        "ready-timeout" | "deadline" => Duration::from_millis(1),
+        _ => Duration::ZERO,
     }
 }
 

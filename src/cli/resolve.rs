@@ -1,6 +1,7 @@
 //! Builds the Config from the command line, the config file and the environment. The only place that knows defaults.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::args::Args;
 use super::caller::Caller;
 use super::env_file;
-use super::file::{Entry, File};
+use super::file::{Entry, File, nearest};
 use super::paths::{canonical, canonical_name, existing_directory};
 use super::settings::{Settings, meant};
 use super::smoke;
@@ -19,6 +20,7 @@ use crate::address::{Listen, duplicate, of_outlet};
 use crate::config::{Backend, Color, Compare, Config, Discover, EventsTarget, OnChange, OnExit, StopGroup, Verbosity};
 use crate::control;
 use crate::os::fs::{identity, same_file};
+use crate::os::reason;
 use crate::os::signals::Signal;
 use crate::pattern::{self, Kind, Pattern, Place, normalized};
 use crate::probe::Probe;
@@ -39,24 +41,29 @@ pub fn resolve(args: &Args, caller: &Caller, needs_command: bool) -> Result<Conf
     let mut resolver = Resolver { args, settings, pieces: 0 };
     let chosen = resolver.directory_key();
     let config = resolver.config(chosen, &config_file, needs_command);
+    let mistakes = [file.mistakes.clone(), resolver.settings.mistakes].concat();
     match config {
-        Some(config) if resolver.settings.mistakes.is_empty() => {
+        Some(config) if mistakes.is_empty() => {
             Ok(Config { hints: text.and_then(|found| found.caution).into_iter().collect(), ..config })
         }
-        _ => Err(resolver.settings.mistakes),
+        _ => Err(mistakes),
     }
 }
 
 /// The path of the config file, and its text if the file exists.
 fn config_file(args: &Args, caller: &Caller, here: &Path) -> Result<(PathBuf, Option<trust::Text>), String> {
     let Some(given) = &args.config else { return trust::found_from(here, &caller.current) };
+    if given.is_empty() {
+        return Err("--config '': expected a file".to_owned());
+    }
     let path = normalized(&here.join(caller.expanded(given)));
     let mistake = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => {
             return trust::named(&path, &caller.current).map(|text| (path, Some(text)));
         }
-        Ok(_) => "not a file",
-        Err(_) => "no such file",
+        Ok(_) => "not a file".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_owned(),
+        Err(error) => reason(error),
     };
     Err(format!("--config {}: {mistake}", Path::new(given).display()))
 }
@@ -89,10 +96,12 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn config(&mut self, chosen: Option<PathBuf>, config_file: &Path, needs_command: bool) -> Option<Config> {
+        // What is missing, and what does not fit together, may be only so because of a key that could not be read.
+        let is_whole = self.settings.file.mistakes.is_empty();
         let on_change = self.on_change();
         let smoke = smoke::read(&mut self.settings, self.args);
         let may_lack = matches!(on_change, OnChange::Run(_)) && smoke.is_none();
-        let (command, from_file) = self.command(needs_command && !may_lack);
+        let (command, from_file) = self.command(needs_command && !may_lack && is_whole);
         let directory = chosen
             .clone()
             .unwrap_or_else(|| if from_file { self.settings.home } else { self.settings.here }.to_owned());
@@ -143,14 +152,9 @@ impl Resolver<'_> {
                     ("poll", Backend::Poll),
                 ],
             ),
-            interval: self.settings.duration(
-                "interval",
-                args.interval.as_ref(),
-                Duration::from_secs(1),
-                Duration::from_millis(10),
-            ),
-            debounce: self.settings.duration("debounce", args.debounce.as_ref(), Duration::ZERO, Duration::ZERO),
-            jitter: self.settings.duration("jitter", args.jitter.as_ref(), Duration::ZERO, Duration::ZERO),
+            interval: self.settings.duration("interval", args.interval.as_ref(), Duration::from_secs(1)),
+            debounce: self.settings.duration("debounce", args.debounce.as_ref(), Duration::ZERO),
+            jitter: self.settings.duration("jitter", args.jitter.as_ref(), Duration::ZERO),
             compare: self.settings.choice(
                 "compare",
                 args.compare.as_ref(),
@@ -174,12 +178,7 @@ impl Resolver<'_> {
                 StopGroup::All,
                 &[("all", StopGroup::All), ("main", StopGroup::Main)],
             ),
-            stop_timeout: self.settings.duration(
-                "stop-timeout",
-                args.stop_timeout.as_ref(),
-                Duration::from_secs(5),
-                Duration::ZERO,
-            ),
+            stop_timeout: self.settings.duration("stop-timeout", args.stop_timeout.as_ref(), Duration::from_secs(5)),
             name: self.name(),
             keys: args.keys || self.settings.flag("keys"),
             ready: self.ready(),
@@ -187,7 +186,6 @@ impl Resolver<'_> {
                 "ready-timeout",
                 args.ready_timeout.as_ref(),
                 Duration::from_secs(60),
-                Duration::from_millis(1),
             ),
             listen: self.listen(),
             env_files,
@@ -212,11 +210,36 @@ impl Resolver<'_> {
         if let Some(smoke) = &smoke {
             smoke::adapt(&mut config, smoke);
         }
-        self.settings.mistakes.extend(together::mistakes(&config));
-        if needs_command && config.command.is_none() && may_lack {
+        if is_whole {
+            let mistakes = together::mistakes(&config);
+            let placed: Vec<String> = mistakes.into_iter().map(|mistake| self.placed(mistake)).collect();
+            self.settings.mistakes.extend(placed);
+        }
+        if is_whole && needs_command && config.command.is_none() && may_lack {
             self.ensure_nothing_concerns_a_command();
         }
         (self.settings.mistakes.is_empty()).then_some(config)
+    }
+
+    /// A mistake that begins with an option, with the line of the config file in its place if it was set there.
+    fn placed(&self, mistake: String) -> String {
+        let Some(rest) = mistake.strip_prefix("--") else { return mistake };
+        let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-').unwrap_or(rest.len());
+        let (key, rest) = rest.split_at(end);
+        let args = self.args;
+        let is_typed = match key {
+            "ready" => args.ready.is_some(),
+            "overlap" => args.overlap,
+            "http" => args.http.is_some(),
+            "browser" => args.browser.is_some(),
+            "smoke" => args.smoke.is_some(),
+            "prove-reload" => !args.prove_reload.is_empty(),
+            _ => true,
+        };
+        match self.settings.place(key) {
+            Some(place) if !is_typed => format!("{place}{rest}"),
+            _ => mistake,
+        }
     }
 
     fn directory_key(&mut self) -> Option<PathBuf> {
@@ -338,8 +361,8 @@ impl Resolver<'_> {
                 OnChange::Restart
             }
             _ => {
-                let names = ["restart", "signal", "queue", "run"].into_iter();
-                let meant = meant(entry.value.split(':').next().unwrap_or_default(), names);
+                let meant = meant_on_change(&entry.value);
+                let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
                 self.settings.wrong(
                     &entry,
                     &format!("must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND{meant}"),
@@ -397,6 +420,10 @@ impl Resolver<'_> {
     /// The files with variables, and what they hold.
     fn env_files(&mut self) -> (Vec<PathBuf>, Vec<(OsString, OsString)>) {
         let (texts, place, base) = self.settings.flag_or_paths("env-file", &self.args.env_file);
+        if texts.iter().any(|text| text.is_empty()) {
+            self.settings.mistakes.push(format!("{place} '': expected a file"));
+            return (Vec::new(), Vec::new());
+        }
         let named = |text: &OsString| canonical_name(&base.join(self.settings.caller.expanded(text)));
         let files: Vec<PathBuf> = texts.iter().map(named).collect();
         let variables = env_file::read_all(&files, &self.settings.caller.current);
@@ -471,13 +498,32 @@ impl Resolver<'_> {
         };
         match (quiet, verbose) {
             (true, true) => {
-                self.settings.mistakes.push("--quiet and --verbose cannot be used together".to_owned());
+                let typed = self.args.quiet && self.args.verbose;
+                let verbose = self.settings.file.flags.iter().find(|(key, _)| key == "verbose" && !typed);
+                self.settings.mistakes.push(match verbose {
+                    Some((_, entry)) => format!("{} and quiet cannot be used together", entry.place),
+                    None => "--quiet and --verbose cannot be used together".to_owned(),
+                });
                 Verbosity::Normal
             }
             (true, false) => Verbosity::Quiet,
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
         }
+    }
+}
+
+/// What a value of `on-change` that is none may have been meant as.
+fn meant_on_change(value: &str) -> Option<String> {
+    if Signal::from_str(value).is_ok() {
+        return Some(format!("signal:{value}"));
+    }
+    let (word, rest) = value.split_once([':', '=', ' ']).unwrap_or((value, ""));
+    let rest = |usual: &'static str| if rest.trim().is_empty() { usual } else { rest.trim() };
+    match nearest(word, ["restart", "signal", "queue", "run"].into_iter())? {
+        "signal" => Some(format!("signal:{}", rest("HUP"))),
+        "run" => Some(format!("run:{}", rest("COMMAND"))),
+        whole => Some(whole.to_owned()),
     }
 }
 

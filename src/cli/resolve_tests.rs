@@ -265,7 +265,7 @@ const BAD: [(&str, &str, &str); 82] = [
     ("stop-group", "MAIN", "must be one of all, main; did you mean main?"),
     ("env-file", "none", "no such file"),
     ("env-file", "sub", "not a file"),
-    ("env-file", "", "not a file"),
+    ("env-file", "", "expected a file"),
     ("listen", "8000", "did you mean tcp:127.0.0.1:8000?"),
     ("listen", "", "expected an address"),
     ("ready", "8000", "did you mean tcp:localhost:8000?"),
@@ -362,7 +362,9 @@ fn a_key_of_the_wrong_type_is_one_mistake_with_what_was_expected() {
         ("stop-group = true", "stop-group must be a string, not a boolean"),
         ("stop-group = ['main']", "stop-group must be a string, not a list"),
         ("on-exit = 1.5", "on-exit must be a string, not a number"),
-        ("stop-signal = 1.5", "stop-signal must be a string, not a number"),
+        ("stop-signal = 1.5", "stop-signal must be a string or a whole number"),
+        ("stop-signal = true", "stop-signal must be a string or a whole number, not a boolean"),
+        ("[reloadrun]\ninterval = 1", "reloadrun: unknown key; the keys stand at the top of the file, without a table"),
         ("lockfile = false", "lockfile must be a string, not a boolean"),
         ("listen = 8000", "listen must be a string or a list of strings, not a number"),
         ("ready = 8000", "ready must be a string, not a number"),
@@ -398,10 +400,23 @@ fn a_number_is_accepted_for_durations_and_signals() {
         ("debounce = 0", "debounce", "0ns"),
         ("stop-timeout = 60", "stop-timeout", "60s"),
         ("stop-signal = 2", "stop-signal", "SIGINT"),
+        ("stop-signal = 0xF", "stop-signal", "SIGTERM"),
+        ("interval = 0x10", "interval", "16s"),
+        ("interval = 0o17", "interval", "15s"),
+        ("interval = 0b11", "interval", "3s"),
+        ("interval = 1_0", "interval", "10s"),
     ] {
         assert_eq!(shown(&place(line).resolve("", &[]), key), meaning, "{line}");
     }
-    for line in ["interval = 0", "interval = -1", "interval = inf", "interval = nan", "stop-signal = 0"] {
+    for line in [
+        "interval = 0",
+        "interval = -1",
+        "interval = inf",
+        "interval = nan",
+        "stop-signal = 0",
+        "deadline = -1",
+        "deadline = inf",
+    ] {
         assert_eq!(place(line).try_resolve("", &[]).unwrap_err().len(), 1, "{line}");
     }
 }
@@ -466,8 +481,12 @@ fn a_flag_without_value_is_true_or_false_as_a_key() {
 fn quiet_and_verbose_exclude_each_other_but_a_flag_wins_over_the_other_key() {
     assert_eq!(place("quiet = true").resolve("", &["-v"]).verbosity, Verbosity::Verbose);
     assert_eq!(place("verbose = true").resolve("", &["-q"]).verbosity, Verbosity::Quiet);
-    for (file, flags) in [("", &["-q", "-v"][..]), ("quiet = true\nverbose = true", &[])] {
-        assert_eq!(place(file).try_resolve("", flags).unwrap_err(), ["--quiet and --verbose cannot be used together"]);
+    for (file, flags, sentence) in [
+        ("", &["-q", "-v"][..], "--quiet and --verbose cannot be used together"),
+        ("quiet = true\nverbose = true", &["-q", "-v"], "--quiet and --verbose cannot be used together"),
+        ("quiet = true\nverbose = true", &[], "reloadrun.toml:2: verbose and quiet cannot be used together"),
+    ] {
+        assert_eq!(place(file).try_resolve("", flags).unwrap_err(), [sentence]);
     }
 }
 
@@ -516,6 +535,33 @@ fn every_key_has_a_line_in_these_tables() {
 }
 
 #[test]
+fn a_wrong_action_gets_a_suggestion_that_is_one() {
+    for (value, meant) in [
+        ("signal", "signal:HUP"),
+        ("signal:", ""),
+        ("SIGNAL:USR1", "signal:USR1"),
+        ("sginal:INT", "signal:INT"),
+        ("HUP", "signal:HUP"),
+        ("run=make all", "run:make all"),
+        ("run make", "run:make"),
+        ("Restart", "restart"),
+        ("que", "queue"),
+    ] {
+        let mistakes = place("").try_resolve("", &["--on-change", value]).unwrap_err();
+        let expected = if meant.is_empty() { "unknown signal".to_owned() } else { format!("did you mean {meant}?") };
+        assert!(mistakes[0].contains(&expected), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn an_empty_path_is_told_by_the_name_of_its_option() {
+    for key in ["config", "env-file", "lockfile", "pidfile", "events", "directory"] {
+        let mistakes = place("").try_resolve("", &[&format!("--{key}=")]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(&format!("--{key} '': expected a ")), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn the_last_of_two_flags_counts() {
     let config = Place::with(&[])
         .resolve("", &["--interval", "2s", "--interval", "3s", "--on-exit", "exit", "--on-exit", "wait"]);
@@ -524,12 +570,27 @@ fn the_last_of_two_flags_counts() {
 
 #[test]
 fn all_mistakes_are_reported_at_once() {
-    let place = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
-    assert_eq!(place.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
+    let some = place("interval = 'x'\non-exit = 'y'\nwatch = ['[', '{']");
+    assert_eq!(some.try_resolve("", &["--color", "z", "--debounce", "w"]).unwrap_err().len(), 6);
     assert!(
-        place.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
+        some.try_resolve("", &["--interval", "1s", "--on-exit", "wait", "-w", "*"]).is_ok(),
         "a flag hides the key"
     );
+    for (file, places) in [
+        ("clear = 1\ninterval = 'x'\non-exit = 'y'", &["1: clear", "2: interval", "3: on-exit"][..]),
+        ("overlap = true", &["1: overlap needs --ready"]),
+        // Whether these fit together cannot be told.
+        ("overlap = true\nready = 1", &["2: ready"]),
+        ("ready = 'unix:a'\nlisten = 'unix:a'", &["1: ready unix:"]),
+    ] {
+        let mistakes = place(file).try_resolve("", &[]).unwrap_err();
+        assert_eq!(mistakes.len(), places.len(), "{mistakes:?}");
+        for (mistake, place) in mistakes.iter().zip(places) {
+            assert!(mistake.starts_with(&format!("reloadrun.toml:{place}")), "{mistake}");
+        }
+    }
+    let typed = place("overlap = true").try_resolve("", &["--overlap"]).unwrap_err();
+    assert!(typed[0].starts_with("--overlap needs"), "{typed:?}");
 }
 
 #[test]

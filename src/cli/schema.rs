@@ -3,7 +3,7 @@
 use clap::Command;
 use serde_json::{Map, Value, json};
 
-use super::keys::{CHOICES, Kind, keys_of};
+use super::keys::{CHOICES, Kind, keys_of, least};
 
 /// The schema, as text. Draft 7 is what editors and taplo know.
 pub fn schema(command: &Command) -> String {
@@ -27,9 +27,11 @@ fn property(key: &str, command: &Command) -> Value {
     let mut property = match Kind::of(key) {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::List | Kind::Command => json!({ "type": ["string", "array"], "items": strings }),
-        Kind::Duration => json!({ "type": ["string", "number"], "minimum": 0, "maximum": 86400 }),
+        Kind::Duration => {
+            json!({ "type": ["string", "number"], "minimum": least(key).as_secs_f64(), "maximum": 86400 })
+        }
         Kind::Switch => json!({ "type": ["string", "boolean"] }),
-        Kind::Signal => json!({ "type": ["string", "integer"] }),
+        Kind::Signal => json!({ "type": ["string", "integer"], "minimum": 1, "maximum": 64 }),
         Kind::Text => strings,
     };
     let name = key.replace('-', "_");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::caller::Caller;
 use super::duration::parse_duration;
 use super::file::{Entry, File, nearest};
+use super::keys::least;
 use super::paths::canonical_name;
 
 /// What was typed is passed by the caller of each reader; the rest is here.
@@ -29,13 +30,14 @@ impl Settings<'_> {
         self.caller.expanded(OsStr::new(path))
     }
 
-    /// A duration, of at least `least` and at most a day.
-    pub fn duration(&mut self, key: &str, given: Option<&String>, default: Duration, least: Duration) -> Duration {
+    /// A duration, of at least what the key allows and at most a day.
+    pub fn duration(&mut self, key: &str, given: Option<&String>, default: Duration) -> Duration {
         let Some(entry) = self.flag_or_text(key, given) else { return default };
         let Some(duration) = parse_duration(&entry.value) else {
             self.wrong(&entry, "expected a duration like 500ms, 2s or 1m; a bare number is seconds");
             return default;
         };
+        let least = least(key);
         if duration < least || duration > Duration::from_secs(24 * 60 * 60) {
             let least = humantime::format_duration(least);
             self.wrong(&entry, &format!("must be at least {least} and at most one day"));
@@ -59,10 +61,15 @@ impl Settings<'_> {
 
     /// A path; a relative one begins where it was written.
     pub fn path(&mut self, key: &str, given: Option<&OsString>) -> Option<PathBuf> {
-        if let Some(path) = given {
-            return Some(canonical_name(&self.here.join(self.caller.expanded(path))));
+        let (path, place, base) = match given {
+            Some(path) => (path.clone(), format!("--{key}"), self.here),
+            None => self.text(key).map(|entry| (entry.value.into(), entry.place, self.home))?,
+        };
+        if path.is_empty() {
+            self.mistakes.push(format!("{place} '': expected a path"));
+            return None;
         }
-        self.text(key).map(|entry| canonical_name(&self.home.join(self.expanded(&entry.value))))
+        Some(canonical_name(&base.join(self.caller.expanded(&path))))
     }
 
     /// The value of the flag, else that of its key.
@@ -78,6 +85,15 @@ impl Settings<'_> {
             }
             _ => (given.to_vec(), format!("--{key}"), self.here.to_owned()),
         }
+    }
+
+    /// Where a key stands in the config file.
+    pub fn place(&self, key: &str) -> Option<&str> {
+        let File { texts, lists, flags, .. } = self.file;
+        let texts = texts.iter().map(|(name, entry)| (name, &entry.place));
+        let lists = lists.iter().map(|(name, entry)| (name, &entry.place));
+        let flags = flags.iter().map(|(name, entry)| (name, &entry.place));
+        texts.chain(lists).chain(flags).find(|(name, _)| *name == key).map(|(_, place)| place.as_str())
     }
 
     /// The value of a key.

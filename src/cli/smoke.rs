@@ -21,9 +21,14 @@ const STOP_ON_GITHUB: Duration = Duration::from_secs(5);
 pub fn read(settings: &mut Settings<'_>, args: &Args) -> Option<Smoke> {
     let ci = args.ci;
     let flag = |value: &String| Entry { value: value.clone(), place: "--smoke".to_owned() };
+    // Outside of `reloadrun ci` the key does not count, but a mistake in it is one.
+    let default = Duration::from_secs(10 * 60);
+    let deadline = settings.duration("deadline", args.deadline.as_ref(), default);
     let check = args.smoke.as_ref().map(flag).or_else(|| settings.text("smoke").filter(|_| ci));
     let Some(check) = check else {
-        settings.mistakes.extend(without_a_check(args));
+        if settings.file.mistakes.is_empty() {
+            settings.mistakes.extend(without_a_check(args));
+        }
         return None;
     };
     if check.value.trim().is_empty() {
@@ -55,11 +60,7 @@ pub fn read(settings: &mut Settings<'_>, args: &Args) -> Option<Smoke> {
             }
         }
     }
-    let default = Duration::from_secs(10 * 60);
-    let deadline = match (&args.deadline, ci) {
-        (None, false) => default,
-        (given, _) => settings.duration("deadline", given.as_ref(), default, Duration::from_millis(1)),
-    };
+    let deadline = if ci || args.deadline.is_some() { deadline } else { default };
     let github = settings.caller.environment.text("GITHUB_ACTIONS") == Some("true");
     Some(Smoke { check: check.value, prove_reload, deadline, reports, github, events: None })
 }

@@ -275,7 +275,7 @@ fn one_word(text: &str) -> String {
 
 /// The long option that was probably meant: at most two letters differ, or the name is the beginning of just one
 /// option.
-fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = name.to_lowercase().replace('_', "-");
     let plain = plain.as_str();
     let known: Vec<&str> = known.collect();

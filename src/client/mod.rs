@@ -82,7 +82,10 @@ pub fn pause(supervisor: i32, environment: &Environment, until: Instant) -> bool
 /// # Errors
 /// The directory does not exist; no run, or more than one, is meant; the run does not answer.
 pub fn run(order: &Order, environment: &Environment) -> Result<ExitCode> {
-    let here = here(order)?;
+    let here = here(order, environment)?;
+    if matches!(&order.verb, Verb::Explain(path) if path.is_empty()) {
+        return Err(Error::usage("explain '': expected a path"));
+    }
     if order.verb == Verb::List {
         return list(environment, order.json);
     }
@@ -258,12 +261,15 @@ pub fn explained(path: &Path, directory: &Path, environment: &Environment) -> Op
     }
 }
 
-fn here(order: &Order) -> Result<PathBuf> {
+fn here(order: &Order, environment: &Environment) -> Result<PathBuf> {
     let current = std::env::current_dir()
         .and_then(std::fs::canonicalize)
         .map_err(|_| Error::usage("the current directory no longer exists; change to another one"))?;
     let Some(given) = &order.directory else { return Ok(current) };
-    std::fs::canonicalize(current.join(given))
+    if given.is_empty() {
+        return Err(Error::usage("--directory '': expected a directory"));
+    }
+    std::fs::canonicalize(current.join(environment.expanded(given)))
         .map_err(|error| Error::usage(format!("--directory {}: {}", given.display(), reason(error))))
 }
 

@@ -128,6 +128,21 @@ fn an_unexpected_word_gets_the_tip_about_the_two_dashes() {
     let sandbox = Sandbox::new();
     let command = sandbox.command(["python", "app.py"]);
     refused(&sandbox, command, &["'python'", "the command comes after --"]);
+    for (word, verb) in [("statsu", "status"), ("restrat", "restart"), ("Stop", "stop"), ("intit", "init")] {
+        let expected = format!("tip: did you mean reloadrun {verb}? A command comes after --");
+        refused(&sandbox, sandbox.command([word]), &[&expected]);
+    }
+}
+
+#[test]
+fn a_word_that_is_no_option_of_a_verb_gets_no_tip_for_a_run() {
+    let sandbox = Sandbox::new();
+    let ended = refused(&sandbox, sandbox.command(["init", "-x"]), &["unexpected argument '-x'"]);
+    assert!(!ended.stderr.contains("tip:"), "{}", ended.stderr);
+    refused(&sandbox, sandbox.command(["init", "x"]), &["init is a verb of reloadrun"]);
+    refused(&sandbox, sandbox.command(["status", "-C", ""]), &["--directory '': expected a directory"]);
+    refused(&sandbox, sandbox.command(["explain", ""]), &["explain '': expected a path"]);
+    refused(&sandbox, sandbox.command(["--explain", ""]), &["--explain '': expected a path"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_file_that_is_missing_or_wrong_is_an_error_before_anything_starts() {
     for (file, expected) in [
         ("none.env", "reloadrun: --env-file none.env: no such file"),
         (".", "not a file"),
-        ("", "not a file"),
+        ("", "--env-file '': expected a file"),
         ("wrong.env", "reloadrun: --env-file wrong.env:2: expected NAME=value"),
     ] {
         let output = sandbox.command(["--env-file", file, "--", "echo", "x"]).output().expect("reloadrun starts");

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::ends::{left_out, wrapped};
 use crate::support::Sandbox;
 
 #[test]
@@ -42,4 +43,26 @@ fn it_has_a_help_takes_a_directory_and_refuses_other_words() {
         let (code, out, err) = run(words);
         assert!(code == Some(2) && out.is_empty() && err.starts_with("reloadrun: "), "{words:?}: {err}");
     }
+}
+
+#[test]
+fn on_a_full_disk_it_leaves_no_file() {
+    let sandbox = Sandbox::new();
+    let disk = sandbox.beside().join("disk");
+    fs::create_dir(&disk).expect("a fresh name");
+    let disk = disk.to_str().expect("a plain path");
+    let run = |then: &str, words: &[&str]| {
+        let shell = format!(
+            "mount -t tmpfs -o size=4k none '{disk}' && head -c 65536 /dev/zero > '{disk}/filler' 2>/dev/null; [ -s '{disk}/filler' ] && \"$@\"; code=$?; {then}; exit $code"
+        );
+        let namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &shell, "sh"];
+        wrapped(&namespace, &sandbox.command(words), &sandbox).output()
+    };
+    if !run(":", &["--version"]).is_ok_and(|output| output.status.success()) {
+        return left_out("init on a full disk: nothing can be mounted here");
+    }
+    let output = run(&format!("ls '{disk}'"), &["init", "-C", disk]).expect("it starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(err.contains("no space left on device"), "{err}");
+    assert_eq!((output.status.code(), out.as_ref()), (Some(125), "filler\n"), "{err}");
 }
