@@ -276,7 +276,7 @@ const BAD: [(&str, &str, &str); 82] = [
     ("stop-timeout", "2d", "at most one day"),
     ("on-change", "", "must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND"),
     ("on-change", "HUP", "must be restart, signal:NAME as in signal:HUP, queue or run:COMMAND"),
-    ("on-change", "sginal:HUP", "did you mean signal?"),
+    ("on-change", "sginal:HUP", "did you mean signal:HUP?"),
     ("on-change", "run", "expected a command after run:"),
     ("on-change", "run:", "expected a command after run:"),
     ("on-change", "run:  ", "expected a command after run:"),

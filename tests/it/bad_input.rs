@@ -151,9 +151,13 @@ fn a_directory_without_read_permission_is_refused() {
     let closed = sandbox.path("closed");
     fs::create_dir(&closed).expect("a fresh directory");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("the test owns it");
-    let expected = ["--directory closed", "permission denied"];
+    let cases = [["-C", "closed"], ["-c", "closed/a.toml"], ["--env-file", "closed/.env"]];
+    let places = ["--directory closed", "--config closed/a.toml", "--env-file closed/.env"];
+    let cases = cases.iter().zip(places.map(|place| format!("{place}: permission denied")));
     if fs::read_dir(&closed).is_err() {
-        refuse(&sandbox, ["-C", "closed"], &expected);
+        for (words, expected) in cases {
+            refuse(&sandbox, words, &[&expected]);
+        }
     } else {
         // Root can read everything, so the test runs as `nobody`, who needs access to the sandbox and the program.
         for path in [sandbox.beside(), &sandbox.runtime()] {
@@ -162,9 +166,11 @@ fn a_directory_without_read_permission_is_refused() {
         let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
         let mut probe = wrapped(&nobody, &sandbox.command(["--version"]), &sandbox);
         if probe.output().is_ok_and(|output| output.status.success()) {
-            let mut inner = sandbox.command(["-C", "closed"]);
-            inner.args(COMMAND);
-            refused(&sandbox, wrapped(&nobody, &inner, &sandbox), &expected);
+            for (words, expected) in cases {
+                let mut inner = sandbox.command(words);
+                inner.args(COMMAND);
+                refused(&sandbox, wrapped(&nobody, &inner, &sandbox), &[&expected]);
+            }
         } else {
             left_out("a directory that may not be read: privileges cannot be dropped here");
         }
