@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::look::observe;
 use super::place::Places;
-use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Role, Verdict};
+use super::renames::{Fate, Rename};
+use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Node, Role, Verdict, Writes};
 use crate::change::{Look, Stamp};
-use crate::os::fs::look;
+use crate::os::fs::{look, mtime_ns};
+use crate::os::lease::is_open_for_writing;
 use crate::os::seccomp::{Found, Sighting};
 
 /// So long it is waited for the next of what was told. It takes longer only where a file system does not answer.
@@ -25,6 +27,12 @@ const MOST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A command that has named no new file for so long has started.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// An event of the command's own write comes so soon after the call.
+const COMES: Duration = Duration::from_secs(1);
+
+/// Of so many files at once it is asked whether they are open.
+const MOST_ASKED: usize = 256;
 
 /// Of a directory with more names than these, none is new.
 const MOST_NAMES: usize = 10_000;
@@ -93,12 +101,24 @@ struct State {
     listed: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// When the command started.
     began: Option<Instant>,
+    /// Files of which events may be missing, and since when: the kernel makes one of equal neighbours, and drops what its
+    /// queue has no room for.
+    uneven: BTreeMap<PathBuf, Instant>,
+}
+
+/// All writes of a file up to now, of which the events have come when everything has been taken in that has happened until now.
+#[derive(Debug)]
+pub struct Closed {
+    path: PathBuf,
+    /// How often it was opened for writing, and renamed to; `None` if only the name that it had before has writes.
+    writes: Option<(u32, u32)>,
 }
 
 impl Live {
     /// Nothing is known yet.
     pub fn new(places: Places, overlaps: bool) -> Live {
-        let state = State { discovery: Discovery::new(places), listed: BTreeMap::new(), began: None };
+        let state =
+            State { discovery: Discovery::new(places), listed: BTreeMap::new(), began: None, uneven: BTreeMap::new() };
         Live {
             state: Mutex::new(state),
             any: AtomicBool::new(false),
@@ -149,7 +169,7 @@ impl Live {
                     news.extend(self.learn(&sighting, directory));
                 }
                 count += 1;
-                *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = count;
+                *self.learned() = count;
                 self.more.notify_all();
             }
             if !news.is_empty() {
@@ -162,6 +182,7 @@ impl Live {
                 .filter(|more| !too_many.contains(*more))
                 .for_each(|(role, is)| tell(Learned::TooMany(*role, *is)));
             too_many = now;
+            self.settle();
             let is_quiet = has_ended || has_begun && last.elapsed() >= QUIET;
             if is_quiet && !std::mem::replace(&mut told, true) {
                 tell(Learned::Quiet(self.summary(directory)));
@@ -169,24 +190,46 @@ impl Live {
             if has_ended && !for_ever {
                 return;
             }
-            found.wait((has_begun && !told).then_some(last + QUIET));
+            let due = self.state().discovery.renames_due();
+            found.wait((has_begun && !told).then_some(last + QUIET).into_iter().chain(due).min());
         }
+    }
+
+    /// The state, when it is known of each directory whether it was renamed.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let is_open = self.state().discovery.open_renames().any(|rename| rename.is_directory);
+        if is_open {
+            self.settle();
+        }
+        self.state()
+    }
+
+    fn learned(&self) -> MutexGuard<'_, u64> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds out what has become of the renames that were seen.
+    fn settle(&self) {
+        let open: Vec<Rename> = self.state().discovery.open_renames().cloned().collect();
+        // The file system is asked while nobody is kept from the rest.
+        let fates: Vec<(Rename, Fate)> = open.into_iter().map(|rename| (rename.clone(), rename.fate())).collect();
+        self.state().discovery.settle(&fates, Instant::now());
+    }
+
     /// Takes in one sighting of a file; says what is to be watched because of it.
     fn learn(&self, sighting: &Sighting, directory: &Path) -> Vec<News> {
-        let Sighting::File { seen_ns, name, .. } = sighting else { return Vec::new() };
+        let Sighting::File { seen_ns, name, access, path, .. } = sighting else { return Vec::new() };
         if !self.state().discovery.concerns(sighting) {
             return Vec::new();
         }
         // The file system is asked while nobody is kept from the rest.
         let observed = observe(sighting, directory);
         let mut changed = Vec::new();
-        let mut state = self.state();
+        let mut state = self.settled();
         for (looked, access, first) in &observed.looked {
             for path in looked.paths() {
                 let before = state.standing(path).depends;
@@ -199,6 +242,14 @@ impl Live {
             if (own || depends.is_some()) && (before.is_none() || state.of_earlier(path)) {
                 state.name(path, name);
             }
+        }
+        // Where it means something that it appears, it is watched already.
+        if let Some((looked, ..)) = observed.looked.last()
+            && let Some(found) = self.found.get()
+            && state.discovery.counts_at(&looked.name)
+            && !state.discovery.can_be_missed(&looked.name)
+        {
+            found.note_absent(*access, path, looked.node == Node::Absent);
         }
         observed.privileged.into_iter().for_each(|program| state.discovery.add_privileged(program));
         self.any.store(true, Ordering::Release);
@@ -229,7 +280,7 @@ impl Live {
     pub fn catch_up(&self) {
         let Some(found) = self.found.get() else { return };
         let (told, until) = (found.told(), Instant::now() + MOST_PATIENCE);
-        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learned = self.learned();
         // Where it was in vain once, it is not tried again before there was progress.
         while *learned < told && self.stuck_at.load(Ordering::Relaxed) != *learned && Instant::now() < until {
             let before = *learned;
@@ -244,13 +295,13 @@ impl Live {
 
     /// What a path is to the command, as far as that is known.
     pub fn standing(&self, path: &Path) -> Standing {
-        if self.any.load(Ordering::Acquire) { self.state().standing(path) } else { Standing::default() }
+        if self.any.load(Ordering::Acquire) { self.settled().standing(path) } else { Standing::default() }
     }
 
     /// Whether the command depends on something below a directory.
     pub fn depends_below(&self, directory: &Path) -> bool {
         self.any.load(Ordering::Acquire) && {
-            let state = self.state();
+            let state = self.settled();
             state.discovery.below(directory).any(|path| state.standing(path).depends.is_some())
         }
     }
@@ -266,12 +317,15 @@ impl Live {
     /// There is an event: a file was closed after writing. If the command has not done that, the file counts until its change
     /// has passed.
     pub fn was_closed(&self, path: &Path) {
-        self.was_written(|discovery| {
-            let Some(writes) = discovery.writes_to(path) else { return };
+        self.was_written(|State { discovery, uneven, .. }| {
+            let Some(writes) = discovery.writes_at(path) else { return };
             if writes.closed < writes.opened {
                 writes.closed += 1;
+                if writes.closed < writes.opened {
+                    uneven.insert(path.to_owned(), Instant::now());
+                }
             } else if !discovery.closes_renamed(path)
-                && let Some(writes) = discovery.writes_to(path)
+                && let Some(writes) = discovery.writes_at(path)
             {
                 // What the command writes later must not be put down to somebody else for this one.
                 (writes.closed, writes.opened) = (writes.closed + 1, writes.opened + 1);
@@ -282,26 +336,96 @@ impl Live {
 
     /// There is an event: something was renamed to this name. The same follows.
     pub fn was_moved_in(&self, path: &Path) {
-        self.was_written(|discovery| {
-            let Some(writes) = discovery.writes_to(path) else { return };
+        let mut pending = Vec::new();
+        self.was_written(|State { discovery, .. }| {
+            let is_here = |rename: &&Rename| rename.new.each().any(|name| name == path);
+            pending = discovery.open_renames().filter(is_here).cloned().collect();
+        });
+        // What is at its old name still cannot have led to this event.
+        let not_yet = pending.iter().filter(|rename| rename.fate() != Fate::Done).count();
+        let not_yet = u32::try_from(not_yet).unwrap_or(u32::MAX);
+        self.was_written(|State { discovery, .. }| {
+            let Some(writes) = discovery.writes_at(path) else { return };
+            if writes.placed <= writes.moved_in.saturating_add(not_yet) {
+                writes.foreign = true;
+                writes.placed += 1;
+            }
             writes.moved_in += 1;
-            writes.foreign |= writes.moved_in > writes.placed;
-            writes.placed = writes.placed.max(writes.moved_in);
         });
     }
 
-    fn was_written(&self, note: impl FnOnce(&mut Discovery)) {
+    /// Events are missing.
+    pub fn has_missed(&self) {
+        self.was_written(|State { discovery, uneven, .. }| {
+            let now = Instant::now();
+            uneven.extend(discovery.unexplained().map(|path| (path.to_owned(), now)));
+        });
+    }
+
+    /// The files of which fewer events have come than were to be expected, and which nobody has open for writing: before the
+    /// events are taken in that have come until now. See [`Live::has_taken_in`].
+    pub fn closed_by_now(&self) -> Vec<Closed> {
+        let now = Instant::now();
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= COMES;
+        let mut state = self.state();
+        if state.uneven.is_empty() && !state.discovery.has_arrived()
+            || self.found.get().is_some_and(|found| found.told() != *self.learned())
+        {
+            return Vec::new();
+        }
+        let State { discovery, uneven, .. } = &mut *state;
+        let due = uneven.iter().filter(|(_, since)| is_over(**since)).map(|(path, _)| path.clone());
+        let due: Vec<PathBuf> = due.take(MOST_ASKED).collect();
+        let mut asked = Vec::new();
+        for path in due {
+            // What is written all the time is left for a quiet moment.
+            let Some(Writes { opened, placed, .. }) =
+                discovery.writes_at(&path).copied().filter(|writes| writes.last.is_none_or(is_over))
+            else {
+                uneven.insert(path, now);
+                continue;
+            };
+            uneven.remove(&path);
+            asked.push(Closed { path, writes: Some((opened, placed)) });
+        }
+        let arrived = discovery.take_arrived(MOST_ASKED, is_over).into_iter();
+        asked.extend(arrived.map(|path| Closed { path, writes: None }));
+        drop(state);
+        // Of one that is open it is not known how often. It is asked again after the next event.
+        asked.retain(|Closed { path, .. }| is_open_for_writing(path) != Some(true));
+        asked
+    }
+
+    /// All events have been taken in that had come when this was asked: none of these writes explains another one.
+    pub fn has_taken_in(&self, closed: Vec<Closed>) {
+        if closed.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for Closed { path, writes } in closed {
+            let Some((opened, placed)) = writes else {
+                state.discovery.note_whole(path);
+                continue;
+            };
+            if let Some(writes) = state.discovery.writes_at(&path) {
+                writes.closed = writes.closed.max(opened);
+                writes.moved_in = writes.moved_in.max(placed);
+            }
+        }
+    }
+
+    fn was_written(&self, note: impl FnOnce(&mut State)) {
         // Before the start, events are those of earlier processes.
         if self.found.get().is_none() || self.overlaps {
             return;
         }
         self.catch_up();
-        note(&mut self.state().discovery);
+        note(&mut self.settled());
     }
 
     /// What the next generation must know.
     pub fn keep(&self) -> Kept {
-        let state = self.state();
+        let state = self.settled();
         let mut kept = state.discovery.keep();
         let plain = |(path, names): (&PathBuf, &BTreeSet<OsString>)| {
             (path.clone().into_os_string(), names.iter().cloned().collect())
@@ -335,12 +459,13 @@ impl Live {
         self.any.store(false, Ordering::Release);
         let mut state = self.state();
         state.listed.clear();
+        state.uneven.clear();
         state.discovery.forget();
     }
 
     /// What the command depends on, as far as it is known.
     pub fn all(&self) -> Vec<PathBuf> {
-        let state = self.state();
+        let state = self.settled();
         let paths = state.discovery.entries().filter(|(_, _, verdict)| *verdict == Verdict::Counts);
         paths.map(|(path, ..)| path.to_owned()).collect()
     }
@@ -350,7 +475,7 @@ impl Live {
         if !self.any.load(Ordering::Acquire) {
             return BTreeSet::new();
         }
-        let state = self.state();
+        let state = self.settled();
         let counting = state.discovery.below(directory).filter_map(|path| match state.discovery.of(path) {
             Some((Entry { role: Role::Listed, .. }, Verdict::Counts)) => Some(path),
             Some((_, Verdict::Counts)) => path.parent(),
@@ -361,7 +486,7 @@ impl Live {
 
     /// How much is known.
     pub fn summary(&self, directory: &Path) -> Summary {
-        let state = self.state();
+        let state = self.settled();
         let mut summary = Summary::default();
         for (path, entry, verdict) in state.discovery.entries() {
             let is_file = matches!(entry.role, Role::Executed | Role::Read | Role::Asked);
@@ -376,7 +501,7 @@ impl Live {
     /// A change of this path has passed: from now on the command's writes do not count again.
     pub fn has_passed(&self, path: &Path) {
         if self.any.load(Ordering::Acquire)
-            && let Some(writes) = self.state().discovery.writes_to(path)
+            && let Some(writes) = self.settled().discovery.writes_at(path)
         {
             writes.foreign = false;
         }
@@ -437,10 +562,18 @@ fn names_in(directory: &Path) -> BTreeSet<OsString> {
     entries.take(MOST_NAMES).map(|entry| entry.file_name()).collect()
 }
 
-/// How a file looked when the command named it. One that was touched since then may have looked otherwise.
+/// How a file looked when the command named it. One whose content may be another one since then looks unknown: it was written
+/// (its time), or it is a new file, or its inode was touched and names in its directory have changed, so that it may have been
+/// renamed into place. A new mode or one more link changes nothing. What was written in this moment and given an old time
+/// again, in place, is not noticed.
 fn seen_at(path: &Path, seen_ns: i64) -> Look {
     let seen = look(path);
-    if seen.stamp.is_some() && seen.ctime_ns >= seen_ns { Look { stamp: Some(Stamp::UNKNOWN), ..seen } } else { seen }
+    let Some(stamp) = seen.stamp.filter(|_| seen.ctime_ns >= seen_ns) else { return seen };
+    let directory = path.parent().and_then(|directory| std::fs::metadata(directory).ok());
+    let is_other = stamp.mtime_ns >= seen_ns
+        || stamp.born_ns >= seen_ns
+        || directory.is_none_or(|directory| mtime_ns(&directory) >= seen_ns);
+    if is_other { Look { stamp: Some(Stamp::UNKNOWN), ..seen } } else { seen }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,9 +33,13 @@ impl Case {
 
     /// Has all of this seen, and learned. Returns what is to be watched.
     fn see(&self, calls: &[(&str, Access)]) -> Vec<News> {
+        self.learn(calls.iter().map(|(name, access)| sighting(&self.root.join(name), *access)).collect())
+    }
+
+    fn learn(&self, seen: Vec<Sighting>) -> Vec<News> {
         let found = Arc::new(Found::new().unwrap());
         self.live.begin(Arc::clone(&found));
-        found.add(calls.iter().map(|(name, access)| sighting(&self.root.join(name), *access)).collect());
+        found.add(seen);
         found.end();
         let mut news = Vec::new();
         self.live.learn_all(&self.root, false, |learned| {
@@ -70,13 +75,41 @@ fn what_is_read_is_to_be_watched_once_and_says_who_has_read_it() {
 }
 
 #[test]
-fn a_file_that_was_touched_since_it_was_read_looks_unknown() {
+fn a_file_that_was_written_or_replaced_since_it_was_read_looks_unknown() {
     let case = Case::new();
-    let path = case.write("read.txt");
+    let path = case.write("elsewhere/read.txt");
     let Sighting::File { seen_ns, .. } = sighting(&path, Access::Read) else { unreachable!() };
     assert_eq!(seen_at(&path, seen_ns + 1_000_000_000).stamp, look(&path).stamp);
     assert_eq!(seen_at(&path, seen_ns - 1_000_000_000).stamp, Some(Stamp::UNKNOWN));
     assert_eq!(seen_at(&case.root.join("absent"), 0).stamp, None);
+    // Later, another file with an older time comes to this name.
+    let other = case.write("other/old.txt");
+    later_than(&[&path, &other]);
+    let seen_ns = file_clock_ns();
+    fs::rename(&other, &path).unwrap();
+    assert_eq!(seen_at(&path, seen_ns).stamp, Some(Stamp::UNKNOWN));
+}
+
+#[test]
+fn a_new_mode_or_one_more_link_makes_no_file_unknown() {
+    let case = Case::new();
+    let path = case.write("elsewhere/read.txt");
+    later_than(&[&path]);
+    let seen_ns = file_clock_ns();
+    fs::create_dir(case.root.join("here")).unwrap();
+    fs::hard_link(&path, case.root.join("here/read.txt")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(look(&path).ctime_ns >= seen_ns);
+    assert_eq!(seen_at(&path, seen_ns).stamp, look(&path).stamp);
+}
+
+/// Waits until what is written from now on has a later time than these files and their directories.
+fn later_than(paths: &[&PathBuf]) {
+    let times = paths.iter().flat_map(|path| [fs::metadata(path), fs::metadata(path.parent().unwrap())]);
+    let last = times.map(|metadata| crate::os::fs::ctime_ns(&metadata.unwrap())).max().unwrap();
+    while file_clock_ns() <= last {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
@@ -94,7 +127,7 @@ fn each_open_for_writing_explains_one_close_and_one_more_is_somebody_elses_until
     assert_eq!(case.standing("state.txt"), (true, None));
     // What the command writes after that is its own again.
     let first = First { thread: 7, call: "call", when: Instant::now() };
-    let looked = Looked { name: path.clone(), entry: None, target: None, node: Node::File };
+    let looked = Looked { name: path.clone(), entry: None, target: None, node: Node::File, id: None, device: None };
     case.live.state().discovery.add(&looked, Access::Write, first);
     case.live.was_closed(&path);
     assert_eq!(case.standing("state.txt"), (true, None));
@@ -103,24 +136,122 @@ fn each_open_for_writing_explains_one_close_and_one_more_is_somebody_elses_until
 }
 
 #[test]
+fn an_open_whose_event_never_came_explains_nothing_once_the_file_is_closed() {
+    let case = Case::new();
+    let path = case.write("state.txt");
+    let earlier = || {
+        let mut state = case.live.state();
+        let writes = state.discovery.writes_to(&path).unwrap();
+        writes.last = writes.last.and_then(|last| last.checked_sub(COMES));
+        state.uneven.values_mut().for_each(|since| *since = since.checked_sub(COMES).unwrap());
+    };
+    case.see(&[("state.txt", Access::Write); 3]);
+    // The kernel has made one event of several. The others may still come.
+    case.live.was_closed(&path);
+    assert!(case.live.closed_by_now().is_empty());
+    earlier();
+    // Somebody has it open.
+    let writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    assert!(case.live.closed_by_now().is_empty());
+    drop(writer);
+    case.live.was_closed(&path);
+    assert!(case.standing("state.txt").0);
+    earlier();
+    case.live.has_taken_in(case.live.closed_by_now());
+    case.live.was_closed(&path);
+    assert!(!case.standing("state.txt").0);
+}
+
+#[test]
+fn what_was_told_before_events_were_missed_explains_none_of_the_later_ones() {
+    let case = Case::new();
+    let path = case.write("state.txt");
+    let mut seen = vec![sighting(&path, Access::Write), sighting(&path, Access::Write)];
+    seen.extend(rename(&case, "state.7", "state.txt"));
+    for sighting in &mut seen {
+        if let Sighting::File { when, .. } = sighting {
+            *when = when.checked_sub(COMES).unwrap();
+        }
+    }
+    case.learn(seen);
+    case.live.has_missed();
+    case.live.state().uneven.values_mut().for_each(|since| *since = since.checked_sub(COMES).unwrap());
+    case.live.has_taken_in(case.live.closed_by_now());
+    for event in [Live::was_closed, Live::was_moved_in] {
+        event(&case.live, &path);
+        assert!(!case.standing("state.txt").0);
+        case.live.has_passed(&path);
+    }
+}
+
+#[test]
 fn a_rename_that_is_tried_twice_explains_one_event() {
-    for (tries, explained) in [
-        (&[Access::Rename][..], 1),
-        (&[Access::RenameNew], 1),
-        (&[Access::RenameNew, Access::Rename], 1),
-        (&[Access::Rename, Access::Rename], 2),
-        (&[Access::RenameNew, Access::Rename, Access::Rename], 2),
-    ] {
+    // Each rename of a file that was made, or of the same name once more, as `mv` does after a try that may not replace.
+    for (is_made, explained) in [(&[true][..], 1), (&[true, false], 1), (&[true, true], 2), (&[true, false, true], 2)] {
         let case = Case::new();
         let path = case.write("state.txt");
-        case.see(&tries.iter().map(|access| ("state.txt", *access)).collect::<Vec<_>>());
+        let mut seen = Vec::new();
+        for is_made in is_made {
+            seen.extend(is_made.then(|| sighting(&case.root.join("state.7"), Access::Write)));
+            seen.extend(rename(&case, "state.7", "state.txt"));
+        }
+        case.learn(seen);
         for _ in 0..explained {
             case.live.was_moved_in(&path);
-            assert!(case.standing("state.txt").0, "{tries:?}");
+            assert!(case.standing("state.txt").0, "{is_made:?}");
         }
         case.live.was_moved_in(&path);
-        assert!(!case.standing("state.txt").0, "{tries:?}");
+        assert!(!case.standing("state.txt").0, "{is_made:?}");
     }
+}
+
+#[test]
+fn a_rename_whose_old_name_is_still_there_explains_nothing() {
+    let case = Case::new();
+    let [path, old] = ["app.conf", "new.conf"].map(|name| case.write(name));
+    case.learn([vec![sighting(&path, Access::Read)], rename(&case, "new.conf", "app.conf")].concat());
+    case.live.was_moved_in(&path);
+    assert_eq!(case.standing("app.conf"), (false, Some(Role::Read)));
+    // It was still to come, and comes.
+    case.live.has_passed(&path);
+    fs::rename(old, &path).unwrap();
+    case.live.was_moved_in(&path);
+    assert_eq!(case.standing("app.conf"), (true, None));
+    case.live.was_moved_in(&path);
+    assert!(!case.standing("app.conf").0);
+}
+
+#[test]
+fn a_directory_whose_rename_failed_is_not_the_commands_and_one_whose_rename_comes_is() {
+    let case = Case::new();
+    ["src.new/a.py", "src/a.py"].iter().for_each(|name| drop(case.write(name)));
+    case.learn(rename(&case, "src.new", "src"));
+    assert_eq!(case.standing("src/a.py"), (false, None));
+    fs::remove_dir_all(case.root.join("src")).unwrap();
+    fs::rename(case.root.join("src.new"), case.root.join("src")).unwrap();
+    assert_eq!(case.standing("src/a.py"), (true, None));
+}
+
+#[test]
+fn what_somebody_else_writes_in_a_directory_that_the_command_renamed_counts_until_it_has_passed() {
+    let case = Case::new();
+    let path = case.write("site/index.html");
+    let mut seen = vec![sighting(&case.root.join("site.new/index.html"), Access::Write)];
+    seen.extend(rename(&case, "site.new", "site"));
+    seen.push(sighting(&path, Access::Read));
+    let open = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    case.learn(seen);
+    // It was opened before the rename, and is closed after it.
+    drop(open);
+    case.live.was_closed(&path);
+    assert_eq!(case.standing("site/index.html"), (true, None));
+    case.live.was_closed(&path);
+    assert_eq!(case.standing("site/index.html"), (false, Some(Role::Read)));
+    case.live.has_passed(&path);
+    assert_eq!(case.standing("site/index.html"), (true, None));
+    case.live.was_moved_in(&case.root.join("site/new.html"));
+    assert!(!case.standing("site/new.html").0, "the command has never named it");
+    assert!(case.standing("site/other.html").0);
 }
 
 /// A rename as the two names of one call.
@@ -128,8 +259,8 @@ fn rename(case: &Case, old: &str, new: &str) -> Vec<Sighting> {
     let mut both = vec![sighting(&case.root.join(old), Access::Remove), sighting(&case.root.join(new), Access::Rename)];
     let Sighting::File { when: of_both, .. } = both[0] else { unreachable!() };
     both.iter_mut().for_each(|one| {
-        if let Sighting::File { when, .. } = one {
-            *when = of_both;
+        if let Sighting::File { when, call, .. } = one {
+            (*when, *call) = (of_both, "rename");
         }
     });
     both
@@ -142,6 +273,7 @@ fn a_file_that_is_renamed_while_it_is_written_is_the_commands_when_it_is_closed(
         let case = Case::new();
         let (opened, closed) = if renames[0].0 == "tmp" { ("tmp/log", "done/log") } else { ("log.7", "log") };
         let path = case.write(closed);
+        let open = fs::OpenOptions::new().append(true).open(&path).unwrap();
         // It has been written under its own name, too.
         let mut seen = vec![sighting(&path, Access::Write), sighting(&case.root.join(opened), Access::Write)];
         renames.iter().for_each(|(old, new)| seen.extend(rename(&case, old, new)));
@@ -150,6 +282,7 @@ fn a_file_that_is_renamed_while_it_is_written_is_the_commands_when_it_is_closed(
         found.add(seen);
         found.end();
         case.live.learn_all(&case.root, false, |_| ());
+        drop(open);
         case.live.was_closed(&path);
         if renames[0].0 != "tmp" {
             case.live.was_moved_in(&path);
@@ -180,9 +313,27 @@ fn a_file_that_is_closed_before_it_is_renamed_explains_nothing_under_its_new_nam
 }
 
 #[test]
-fn what_lies_in_a_directory_that_the_command_renames_is_its_own_before_it_is_there() {
+fn a_file_that_was_closed_before_its_rename_explains_no_event_of_the_new_name_though_its_own_event_was_not_heard() {
     let case = Case::new();
-    case.see(&[("dist", Access::Rename)]);
+    let path = case.write("site/index.html");
+    let mut seen = vec![sighting(&case.root.join("site.new/index.html"), Access::Write)];
+    seen.extend(rename(&case, "site.new", "site"));
+    for sighting in &mut seen {
+        if let Sighting::File { when, .. } = sighting {
+            *when = when.checked_sub(COMES).unwrap();
+        }
+    }
+    case.learn(seen);
+    case.live.has_taken_in(case.live.closed_by_now());
+    case.live.was_closed(&path);
+    assert!(!case.standing("site/index.html").0);
+}
+
+#[test]
+fn what_lies_in_a_directory_that_the_command_renames_is_its_own_before_it_is_named() {
+    let case = Case::new();
+    drop(case.write("dist/assets/a.js"));
+    case.learn(rename(&case, "dist.new", "dist"));
     assert_eq!(case.standing("dist/assets/a.js"), (true, None));
     assert_eq!(case.standing("distant"), (false, None));
 }
@@ -215,8 +366,9 @@ fn what_was_found_is_handed_on_and_the_writes_are_over() {
         ("tmp.txt", Access::Remove),
         ("conf.d", Access::List),
         ("conf.d/a.conf", Access::Read),
-        ("dist", Access::Rename),
     ]);
+    case.write("dist/a.js");
+    rename(&case, "dist.new", "dist").iter().for_each(|sighting| drop(case.live.learn(sighting, &case.root)));
     let kept = case.live.keep();
     let next = Case { live: Live::new(Places::new(&case.root, None, &[]), false), ..case };
     next.live.resume(kept);

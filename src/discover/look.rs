@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::rules::{named_interpreter, source_of};
 use super::sets::{Discovery, First, Looked, Node};
-use crate::os::fs::identity;
+use crate::os::fs::{FileId, born_ns, identity};
 use crate::os::seccomp::{Access, Sighting, gains_rights};
 
 /// What a call comes to: paths, what is there, what is done with them.
@@ -32,21 +33,27 @@ pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
     observed.privileged.into_iter().for_each(|program| discovery.add_privileged(program));
 }
 
+/// Finds out what has become of the renames that were seen.
+pub fn settle(discovery: &mut Discovery) {
+    let fates: Vec<_> = discovery.open_renames().map(|rename| (rename.clone(), rename.fate())).collect();
+    discovery.settle(&fates, Instant::now());
+}
+
 /// Looks at what a call names.
 pub fn observe(sighting: &Sighting, directory: &Path) -> Observed {
-    let Sighting::File { thread, access, path, call, when, .. } = sighting else { return Observed::default() };
+    let Sighting::File { thread, access, path, call, when, seen_ns, .. } = sighting else { return Observed::default() };
     if is_removed(path) {
         return Observed::default();
     }
     let first = First { thread: *thread, call, when: *when };
-    let looked = look(path, directory);
+    let looked = look(path, directory, *seen_ns);
     let mut observed = Observed::default();
     if let Some(source) = source_of(&looked.name) {
-        observed.looked.push((look(&source, directory), Access::Stat, first));
+        observed.looked.push((look(&source, directory, *seen_ns), Access::Stat, first));
     }
     if *access == Access::Execute && looked.node == Node::File {
         if let Some(interpreter) = interpreter(&looked.name) {
-            observed.looked.push((look(&interpreter, directory), Access::Execute, first));
+            observed.looked.push((look(&interpreter, directory, *seen_ns), Access::Execute, first));
         }
         observed.privileged = gains_rights(&looked.name).then(|| looked.name.clone());
     }
@@ -59,7 +66,10 @@ pub fn needs_rights(program: &Path) -> bool {
     gains_rights(program) || interpreter(program).is_some_and(|interpreter| gains_rights(&interpreter))
 }
 
-fn look(path: &Path, directory: &Path) -> Looked {
+/// The clock of a call may be behind that of the files by so much: one step of a slow timer (100 Hz).
+const GRAIN_NS: i64 = 10_000_000;
+
+fn look(path: &Path, directory: &Path, seen_ns: i64) -> Looked {
     let name = identity(path, directory);
     let node = match std::fs::metadata(&name) {
         Ok(metadata) if metadata.is_file() => Node::File,
@@ -78,7 +88,11 @@ fn look(path: &Path, directory: &Path) -> Looked {
         _ => std::fs::canonicalize(&name).ok(),
     };
     let other = |path: &PathBuf| *path != name;
-    Looked { entry: real.filter(other), target: target.filter(other), name, node }
+    // What was made after the call is not what the call renames.
+    let own = std::fs::symlink_metadata(&name).ok().filter(|own| born_ns(own) <= seen_ns + GRAIN_NS);
+    let id = own.map(|own| FileId::from(&own));
+    let device = real.as_ref().unwrap_or(&name).parent().and_then(FileId::of).map(|id| id.device);
+    Looked { entry: real.filter(other), target: target.filter(other), name, node, id, device }
 }
 
 /// Whether a path begins in a directory that was removed while it was somebody's current one.

@@ -3,12 +3,13 @@
 mod live;
 mod look;
 mod place;
+mod renames;
 mod rules;
 mod sets;
 mod words;
 
 pub use live::{Learned, Live, Standing, Summary};
-pub use look::{learn, needs_rights};
+pub use look::{learn, needs_rights, settle};
 pub use place::Places;
 pub use sets::{Discovery, Entry, Gap, Kept, NewNames, Role, Verdict, most};
 pub use words::{missed, too_many, untraceable};

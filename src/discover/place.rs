@@ -153,6 +153,11 @@ impl Places {
         !path.starts_with(&self.directory)
     }
 
+    /// Whether this is the directory of the command, or one above it.
+    pub fn is_directory_or_above(&self, path: &Path) -> bool {
+        self.directory.starts_with(path)
+    }
+
     /// Whether a path lies in an installed package, which may be edited in place.
     pub fn is_package(path: &Path) -> bool {
         has_part(path, &PACKAGES)

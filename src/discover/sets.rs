@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::place::Places;
+use super::renames::{Fate, Names, Rename, Renames};
 use super::rules;
+use crate::os::fs::FileId;
 use crate::os::seccomp::Access;
 use crate::os::seccomp::Sighting;
 
@@ -43,6 +45,10 @@ pub struct Looked {
     pub target: Option<PathBuf>,
     /// What is there.
     pub node: Node,
+    /// What has the name itself: a symlink, if it is one. `None` as well if that was made after the call.
+    pub id: Option<FileId>,
+    /// The device of the directory where it really lies: no rename leads from one to another.
+    pub device: Option<u64>,
 }
 
 impl Looked {
@@ -51,6 +57,15 @@ impl Looked {
         let Looked { name, entry, target, .. } = self;
         let target = target.as_ref().filter(|target| Some(*target) != entry.as_ref());
         [Some(name), entry.as_ref(), target].into_iter().flatten()
+    }
+
+    /// The name in the directory where it really lies.
+    fn real(&self) -> &PathBuf {
+        self.entry.as_ref().unwrap_or(&self.name)
+    }
+
+    fn names(&self) -> Names {
+        Names { name: self.name.clone(), real: self.real().clone() }
     }
 }
 
@@ -84,8 +99,8 @@ pub fn most(role: Role) -> usize {
 /// A file that is renamed more often than that while it is written is taken for somebody else's.
 const MOST_RENAMES: usize = 8;
 
-/// A rename that failed is tried again so soon.
-const RETRIED: Duration = Duration::from_millis(20);
+/// Of so many renamed files it is looked whether they are open.
+const MOST_ARRIVED: usize = 1 << 12;
 
 /// The first call that named a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,13 +122,6 @@ impl First {
     fn is_of_earlier(&self) -> bool {
         self.thread == 0
     }
-}
-
-/// A path as a call has it, and where it really lies.
-#[derive(Debug)]
-struct Names {
-    name: PathBuf,
-    real: PathBuf,
 }
 
 /// What one generation leaves to the next. Paths are stored as `OsString`, because they need not be UTF-8.
@@ -153,8 +161,8 @@ pub struct Writes {
     pub opened: u32,
     /// How often something was renamed to it.
     pub placed: u32,
-    /// The last rename that fails if the name is there: by which thread, and when.
-    pub tried: Option<(i32, Instant)>,
+    /// When it was opened for writing, or renamed to, for the last time.
+    pub last: Option<Instant>,
     /// How often it was closed after writing, as the events say.
     pub closed: u32,
     /// How often something was renamed to it, as the events say.
@@ -202,8 +210,14 @@ pub struct Discovery {
     moved: BTreeSet<PathBuf>,
     /// What was renamed: where it was before, by where it is now.
     before: BTreeMap<PathBuf, PathBuf>,
+    /// New names of files that may have been open when they were renamed, and when that was.
+    arrived: BTreeMap<PathBuf, Instant>,
+    /// New names of files that were closed a while after they were renamed.
+    whole: BTreeSet<PathBuf>,
     /// The old name in the rename that is being taken in.
-    renamed: Option<(First, Names)>,
+    renamed: Option<(First, Looked, Access)>,
+    /// Renames whose outcome may still show.
+    renames: Renames,
     /// Programs that gain rights when they are executed.
     privileged: BTreeSet<PathBuf>,
 }
@@ -219,7 +233,10 @@ impl Discovery {
             gaps: BTreeMap::new(),
             moved: BTreeSet::new(),
             before: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            whole: BTreeSet::new(),
             renamed: None,
+            renames: Renames::default(),
             privileged: BTreeSet::new(),
         }
     }
@@ -249,11 +266,16 @@ impl Discovery {
     /// Takes in what a call does with a path.
     pub fn add(&mut self, looked: &Looked, access: Access, first: First) {
         let entry = looked.entry.as_ref();
-        // Of a directory that is about to be renamed, nothing is there yet.
-        if matches!(looked.node, Node::Directory | Node::Absent) && is_rename(access) {
-            self.moved.extend([&looked.name].into_iter().chain(entry).cloned());
+        match access {
+            Access::Remove => {
+                if let Some((rename, fate)) = self.renames.is_taken(looked.real(), first) {
+                    self.note_fate(&rename, fate);
+                }
+            }
+            Access::Write | Access::Place | Access::Rename => self.renames.is_made(looked.real()),
+            _ => {}
         }
-        self.note_rename(looked, access, first);
+        let failed = self.note_rename(looked, access, first);
         let Some(role) = role(access, looked.node) else { return };
         self.insert(looked.name.clone(), role, access, first, looked.target.clone());
         if let Some(entry) = entry {
@@ -261,29 +283,128 @@ impl Discovery {
         }
         // The target counts as well as the link. What removes or replaces a link leaves its target alone.
         if let Some(target) = looked.target.as_ref().filter(|target| Some(*target) != entry)
-            && !is_rename(access)
-            && !matches!(access, Access::Remove | Access::Place)
+            && !matches!(access, Access::Remove | Access::Place | Access::Rename)
         {
             self.insert(target.clone(), role, access, first, None);
         }
+        if let Some(rename) = failed {
+            self.note_fate(&rename, Fate::Failed);
+        }
     }
 
-    /// Keeps the old name of what is renamed. Both names come from one call.
-    fn note_rename(&mut self, looked: &Looked, access: Access, first: First) {
-        let Looked { name, entry, .. } = looked;
-        let real = entry.as_ref().unwrap_or(name);
-        let old = self.renamed.take().filter(|(of, _)| *of == first);
-        match old {
-            Some((_, old)) if is_rename(access) && self.before.len() < most(Role::Written) => {
-                // Each by itself: where both are watched, each has its event.
-                self.before.insert(name.clone(), old.name);
-                self.before.insert(real.clone(), old.real);
-            }
-            _ if access == Access::Remove => {
-                self.renamed = Some((first, Names { name: name.clone(), real: real.clone() }));
-            }
+    /// Keeps the old name of what is renamed. Both names come from one call. Returns a rename that cannot succeed.
+    fn note_rename(&mut self, looked: &Looked, access: Access, first: First) -> Option<Rename> {
+        let old = self.renamed.take().filter(|(of, ..)| *of == first);
+        match (old, access) {
+            (Some((_, old, of_old)), Access::Rename) => return self.rename(&old, of_old, looked, first),
+            (_, Access::Remove | Access::Rename) => self.renamed = Some((first, looked.clone(), access)),
             _ => {}
         }
+        None
+    }
+
+    fn rename(&mut self, old: &Looked, of_old: Access, new: &Looked, first: First) -> Option<Rename> {
+        if of_old == Access::Rename {
+            // An exchange.
+            [old, new].iter().filter(|one| one.node == Node::Directory).for_each(|one| self.note_moved(&one.names()));
+        }
+        let one = if old.id.is_some() { old } else { new };
+        let is_directory = one.node == Node::Directory;
+        let (replaces, is_remade) = (new.node != Node::Absent, false);
+        let rename =
+            Rename { first, old: old.names(), new: new.names(), id: old.id, is_directory, replaces, is_remade };
+        if old.device != new.device {
+            return Some(rename);
+        }
+        for new in rename.new.each() {
+            let replaced = self.whole.range(new.clone()..).take_while(|path| path.starts_with(new));
+            let replaced: Vec<PathBuf> = replaced.cloned().collect();
+            replaced.iter().for_each(|path| drop(self.whole.take(path)));
+        }
+        if self.before.len() < most(Role::Written) {
+            // Each by itself: where both are watched, each has its event.
+            self.before.insert(rename.new.name.clone(), rename.old.name.clone());
+            self.before.insert(rename.new.real.clone(), rename.old.real.clone());
+        }
+        if of_old == Access::Remove {
+            if old.id.is_none() {
+                // It has been made already, unless the same thread goes on with the old name.
+                self.note_fate(&rename, Fate::Done);
+            }
+            self.renames.follow(rename);
+        }
+        None
+    }
+
+    /// With a directory, everything in it is the command's own; but never with its own directory, or one above that.
+    fn note_moved(&mut self, names: &Names) {
+        if !names.each().any(|name| self.places.is_directory_or_above(name)) {
+            self.moved.extend(names.each().cloned());
+        }
+    }
+
+    fn note_fate(&mut self, rename: &Rename, fate: Fate) {
+        if fate == Fate::Done {
+            self.note_arrived(&rename.old.name, &rename.new.name, rename.first.when);
+            self.note_arrived(&rename.old.real, &rename.new.real, rename.first.when);
+        }
+        match (fate, rename.is_directory) {
+            (Fate::Done, true) => self.note_moved(&rename.new),
+            (Fate::Failed, true) => self.moved.retain(|moved| !rename.new.each().any(|name| name == moved)),
+            (Fate::Failed, false) => {
+                for name in rename.new.each() {
+                    if let Some(writes) = self.writes_to(name) {
+                        writes.placed = writes.placed.saturating_sub(1).max(writes.moved_in);
+                    }
+                }
+            }
+            (Fate::Done, false) | (Fate::NotYet, _) => {}
+        }
+    }
+
+    fn note_arrived(&mut self, old: &Path, new: &Path, when: Instant) {
+        let below = self.entries.range(old.to_owned()..).take_while(|(path, _)| path.starts_with(old));
+        let open = below.filter(|(_, Entry { writes, .. })| writes.opened > writes.closed);
+        let names = open.filter_map(|(path, _)| Some((name_after(path, old, new)?, when)));
+        self.arrived.extend(names.take(MOST_ARRIVED.saturating_sub(self.arrived.len())));
+    }
+
+    /// Whether files may have been open when they were renamed.
+    pub fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
+    /// So many of their new names at most, of those that were renamed long enough ago.
+    pub fn take_arrived(&mut self, most: usize, is_over: impl Fn(Instant) -> bool) -> Vec<PathBuf> {
+        let over = self.arrived.iter().filter(|(_, when)| is_over(**when)).map(|(path, _)| path.clone());
+        let over: Vec<PathBuf> = over.take(most).collect();
+        self.arrived.retain(|path, _| !over.contains(path));
+        over
+    }
+
+    /// This file is closed, and all events of that have come: under its new name, none is to come.
+    pub fn note_whole(&mut self, path: PathBuf) {
+        self.whole.insert(path);
+    }
+
+    /// The renames that have to be looked into.
+    pub fn open_renames(&self) -> impl Iterator<Item = &Rename> {
+        self.renames.open()
+    }
+
+    /// When they have to be looked into for the last time.
+    pub fn renames_due(&self) -> Option<Instant> {
+        self.renames.due()
+    }
+
+    /// Takes in what has become of them.
+    pub fn settle(&mut self, fates: &[(Rename, Fate)], now: Instant) {
+        for (rename, fate) in fates {
+            if let Some((rename, fate)) = self.renames.settle(rename, *fate, now) {
+                self.note_fate(&rename, fate);
+            }
+        }
+        self.renames.prune(now);
     }
 
     /// Whether this may be about a file at all.
@@ -322,12 +443,9 @@ impl Discovery {
         entry.target = target.or(entry.target.take());
         entry.read |= matches!(role, Role::Read | Role::Executed);
         entry.writes.opened += u32::from(access == Access::Write);
-        let retried = entry.writes.tried.take_if(|(thread, when)| {
-            access == Access::Rename && *thread == first.thread && first.when.saturating_duration_since(*when) < RETRIED
-        });
-        entry.writes.placed += u32::from(is_rename(access) && retried.is_none());
-        if access == Access::RenameNew {
-            entry.writes.tried = Some((first.thread, first.when));
+        entry.writes.placed += u32::from(access == Access::Rename);
+        if matches!(access, Access::Write | Access::Rename) {
+            entry.writes.last = Some(first.when);
         }
     }
 
@@ -382,6 +500,9 @@ impl Discovery {
     /// Whether the command opened what is at this path for writing when it had another name, and has not closed it until
     /// now. The event of that has the new name.
     pub fn closes_renamed(&mut self, path: &Path) -> bool {
+        if self.whole.contains(path) {
+            return false;
+        }
         let mut path = path.to_owned();
         for _ in 0..MOST_RENAMES {
             let Some(old) = self.name_before(&path) else { return false };
@@ -399,15 +520,33 @@ impl Discovery {
     /// The name before the last rename, of it or of a directory on the way to it.
     fn name_before(&self, path: &Path) -> Option<PathBuf> {
         path.ancestors().find_map(|new| {
-            let rest = path.strip_prefix(new).ok()?;
             let old = self.before.get(new)?;
-            Some(if rest.as_os_str().is_empty() { old.clone() } else { old.join(rest) })
+            name_after(path, new, old)
         })
+    }
+
+    /// The same, and of what lies in a directory that was renamed: nothing but a call that has not been closed writes that.
+    pub fn writes_at(&mut self, path: &Path) -> Option<&mut Writes> {
+        let is_known = self.entries.contains_key(path);
+        if path.parent().is_some_and(|directory| self.was_moved(directory)) && !self.moved.contains(path) {
+            if !is_known {
+                let first = First::of_earlier();
+                self.insert(path.to_owned(), Role::Written, Access::Alter, first, None);
+            }
+            return self.entries.get_mut(path).map(|entry| &mut entry.writes);
+        }
+        self.writes_to(path)
     }
 
     /// The writes to a path that the command writes.
     pub fn writes_to(&mut self, path: &Path) -> Option<&mut Writes> {
         self.entries.get_mut(path).filter(|entry| entry.role == Role::Written).map(|entry| &mut entry.writes)
+    }
+
+    /// The paths of which an event is still to come.
+    pub fn unexplained(&self) -> impl Iterator<Item = &Path> {
+        let is_open = |writes: &Writes| writes.opened > writes.closed || writes.placed > writes.moved_in;
+        self.entries.iter().filter(move |(_, entry)| is_open(&entry.writes)).map(|(path, _)| path.as_path())
     }
 
     /// Whether a path lies in a directory that was renamed.
@@ -480,8 +619,10 @@ impl Discovery {
     }
 }
 
-fn is_rename(access: Access) -> bool {
-    matches!(access, Access::Rename | Access::RenameNew)
+/// What a path is called after a rename, of itself or of a directory on the way to it.
+fn name_after(path: &Path, old: &Path, new: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(old).ok()?;
+    Some(if rest.as_os_str().is_empty() { new.to_owned() } else { new.join(rest) })
 }
 
 /// What a call makes of a path; `None` for what no change can concern. A directory is never the command's own: that
@@ -492,7 +633,7 @@ fn role(access: Access, node: Node) -> Option<Role> {
         (Node::Directory | Node::Other, _) => None,
         (
             Node::File | Node::Absent | Node::Hidden,
-            Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename | Access::RenameNew,
+            Access::Write | Access::Alter | Access::Place | Access::Remove | Access::Rename,
         ) => Some(Role::Written),
         (Node::Hidden, _) => None,
         (Node::Absent, Access::Read | Access::List | Access::Stat | Access::Execute) => Some(Role::Missed),

@@ -18,7 +18,7 @@ fn first(call: &'static str) -> First {
 }
 
 fn looked(path: &str, node: Node) -> Looked {
-    Looked { name: Path::new(DIRECTORY).join(path), entry: None, target: None, node }
+    Looked { name: Path::new(DIRECTORY).join(path), entry: None, target: None, node, id: None, device: None }
 }
 
 fn found(discovery: &Discovery) -> BTreeMap<PathBuf, (Role, Verdict)> {
@@ -81,16 +81,52 @@ fn what_the_command_writes_is_its_own_whatever_else_it_does_with_it() {
     assert_eq!(written[Path::new("x")], (Role::Written, Verdict::Own));
 }
 
+fn rename(discovery: &mut Discovery, old: &Looked, new: &Looked) {
+    let first = first("renameat2");
+    discovery.add(old, Access::Remove, first);
+    discovery.add(new, Access::Rename, first);
+}
+
 #[test]
 fn what_lies_in_a_directory_that_the_command_renamed_is_its_own() {
     let mut discovery = empty();
-    discovery.add(&looked("dist", Node::Directory), Access::Rename, first("renameat2"));
+    rename(&mut discovery, &looked("dist.new", Node::Absent), &looked("dist", Node::Directory));
     discovery.add(&looked("dist/a.js", Node::File), Access::Read, first("openat"));
     discovery.add(&looked("src", Node::Directory), Access::Place, first("mkdir"));
     discovery.add(&looked("src/a.js", Node::File), Access::Read, first("openat"));
     let found = found(&discovery);
     assert_eq!(found[&Path::new(DIRECTORY).join("dist/a.js")].1, Verdict::Own);
     assert_eq!(found[&Path::new(DIRECTORY).join("src/a.js")].1, Verdict::Counts);
+}
+
+#[test]
+fn a_rename_after_which_the_old_name_is_taken_once_more_has_failed() {
+    let in_src = Path::new(DIRECTORY).join("src/a.py");
+    // `mv g src`, looked at when both calls were made: the first one finds that `src` is there.
+    let mut discovery = empty();
+    rename(&mut discovery, &looked("g", Node::Absent), &looked("src", Node::Directory));
+    assert!(discovery.was_moved(&in_src));
+    rename(&mut discovery, &looked("g", Node::Absent), &looked("src/g", Node::File));
+    assert!(!discovery.was_moved(&in_src));
+    // A name that is made anew meanwhile may be renamed again.
+    let mut discovery = empty();
+    rename(&mut discovery, &looked("src.new", Node::Absent), &looked("src", Node::Directory));
+    discovery.add(&looked("src.new", Node::Directory), Access::Place, first("mkdir"));
+    rename(&mut discovery, &looked("src.new", Node::Absent), &looked("other", Node::Directory));
+    assert!(discovery.was_moved(&in_src));
+}
+
+#[test]
+fn the_directory_of_the_command_and_those_above_are_never_its_own() {
+    for name in [DIRECTORY, "/home/me"] {
+        let mut discovery = empty();
+        rename(
+            &mut discovery,
+            &looked("g", Node::Absent),
+            &Looked { name: name.into(), ..looked("", Node::Directory) },
+        );
+        assert!(!discovery.was_moved(&Path::new(DIRECTORY).join("a.py")), "{name}");
+    }
 }
 
 #[test]

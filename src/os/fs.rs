@@ -183,7 +183,7 @@ pub fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
 }
 
 /// Birth time of the inode, nanoseconds since the epoch; 0 where the file system does not report it.
-fn born_ns(metadata: &std::fs::Metadata) -> i64 {
+pub fn born_ns(metadata: &std::fs::Metadata) -> i64 {
     let since = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }

@@ -11,7 +11,7 @@ use super::print::{self, Format, Trace};
 use crate::change::ChangeSet;
 use crate::command::{Command, Variables};
 use crate::config::Config;
-use crate::discover::{Discovery, Places, learn};
+use crate::discover::{Discovery, Places, learn, settle};
 use crate::exit_code::{CommandStatus, ExitCode};
 use crate::filter::Filter;
 use crate::generation::Generation;
@@ -149,6 +149,7 @@ fn learn_all(found: &Found, config: &Config) -> Discovery {
         for sighting in found.take() {
             learn(&mut discovery, &sighting, &config.directory);
         }
+        settle(&mut discovery);
         if has_ended {
             return discovery;
         }

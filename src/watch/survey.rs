@@ -44,10 +44,15 @@ impl Survey {
 
     /// Processes the notices that have come, and polls if a poll is due.
     pub fn look(&mut self) {
+        let live = self.filter.live().map(Arc::clone);
+        let closed = live.as_ref().map(|live| live.closed_by_now());
         let heard_ns = os::clock::file_clock_ns();
         let (notices, polled) = self.coverage.drain();
         for notice in notices {
             self.take_in(notice);
+        }
+        if let Some((live, closed)) = live.zip(closed) {
+            live.has_taken_in(closed);
         }
         // Arming looks at each directory anyway, and polling would only delay it.
         if let Some(polled) = polled.filter(|_| self.coverage.ahead() == 0) {
@@ -179,6 +184,9 @@ impl Survey {
         match notice {
             Notice::Overflow => {
                 self.coverage.tell(Degraded::QueueOverflow);
+                if let Some(live) = self.filter.live() {
+                    live.has_missed();
+                }
                 self.coverage.watch_again();
                 self.look_again(&self.coverage.all());
             }

@@ -659,3 +659,93 @@ fn a_project_in_memory_and_one_below_a_directory_of_an_environment_are_traced_li
         assert_eq!(ended.count("started"), 3, "{ended:#?}");
     }
 }
+
+/// Saves by hand what the command reads, after the command has done this to it at its start: the save counts.
+fn counts_after(file: &str, at_start: &str, save: impl FnOnce(&Sandbox)) {
+    let sandbox = Sandbox::new();
+    for name in [file, "last.txt"] {
+        let path = sandbox.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let mut session = shell(&sandbox, &[], at_start, "");
+    save(&sandbox);
+    let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+    restarted(&sandbox, &mut session, 2, &[name]);
+    session.stop();
+}
+
+#[test]
+fn a_file_that_is_moved_into_a_directory_leaves_the_rest_of_it_to_those_who_write_it() {
+    for at_start in [
+        "echo g > ../g; mv ../g src; cat src/a.py",
+        "mkdir ../d; mv ../d src; cat src/a.py",
+        "echo g > src/g; mv src/g .; cat src/a.py",
+        "mkdir src.new; echo > src.new/b; python3 -c 'import os; os.rename(\"src.new\", \"src\")'; cat src/a.py",
+    ] {
+        counts_after("src/a.py", at_start, |sandbox| fs::write(sandbox.path("src/a.py"), "you").unwrap());
+    }
+}
+
+#[test]
+fn a_save_in_a_directory_that_the_command_renamed_into_place_counts() {
+    let at_start =
+        "rm -rf pages; mkdir pages.new; echo me > pages.new/index.html; mv pages.new pages; cat pages/index.html";
+    counts_after("pages/index.html", at_start, |sandbox| {
+        // Its events may have been missed, and it takes a moment until it is clear that none will come.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        fs::write(sandbox.path("pages/index.html"), "you").unwrap();
+    });
+}
+
+#[test]
+fn a_rename_that_failed_explains_no_save() {
+    let at_start = "echo default > default.conf; mv -n default.conf app.conf; cat app.conf";
+    counts_after("app.conf", at_start, |sandbox| {
+        fs::write(sandbox.path("sedA"), "you").unwrap();
+        fs::rename(sandbox.path("sedA"), sandbox.path("app.conf")).unwrap();
+    });
+}
+
+#[test]
+fn many_opens_for_writing_swallow_no_later_save() {
+    let python = "python3 -c 'for i in range(200): open(\"c.json\", \"r+\").close()'; cat c.json";
+    counts_after("c.json", python, |sandbox| {
+        // The kernel has made few events of many, and it takes a moment until it is clear that no more will come.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        fs::write(sandbox.path("c.json"), "you").unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_was_absent_and_is_read_later_counts_where_a_new_one_does_not() {
+    let sandbox = Sandbox::new();
+    let late = sandbox.beside().join("node_modules/late.conf");
+    fs::create_dir(late.parent().unwrap()).unwrap();
+    let wait = "until cat ../node_modules/late.conf 2> ../no; do sleep 0.02; done; echo > ../read";
+    let beside = sandbox.beside().to_owned();
+    let written = late.clone();
+    let somebody = std::thread::spawn(move || {
+        while !beside.join("no").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        fs::write(&written, "one").unwrap();
+    });
+    let mut session = shell(&sandbox, &[], wait, "");
+    somebody.join().unwrap();
+    save(&sandbox, &mut session, &late, 2);
+    session.stop();
+}
+
+#[test]
+fn a_link_to_a_file_elsewhere_or_a_mode_of_it_is_no_change_of_it() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.beside().join("else");
+    fs::create_dir(&elsewhere).unwrap();
+    ["f.py", "g.py", "fence.txt"].iter().for_each(|name| fs::write(elsewhere.join(name), "x").unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let at_start = "ln -f ../else/f.py f.py; chmod 600 ../else/g.py; cat ../else/f.py ../else/g.py ../else/fence.txt";
+    let mut session = shell(&sandbox, &[], at_start, "");
+    save(&sandbox, &mut session, &elsewhere.join("fence.txt"), 2);
+    session.stop();
+}

@@ -26,8 +26,6 @@ pub enum Access {
     Place,
     /// Makes the name by a rename.
     Rename,
-    /// The same, and fails if it is there. What fails so is often tried again without that (mv).
-    RenameNew,
     /// Takes the name away: the old name of a rename too.
     Remove,
 }

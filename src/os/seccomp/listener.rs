@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -108,6 +108,7 @@ impl Listener {
                 Arrival::Call(call) => {
                     let sightings = pace.reading(|| reader.read(&call));
                     self.let_go_on(&call, sightings, found, gate.as_mut());
+                    found.ask_again(std::mem::take(&mut reader.again));
                 }
                 Arrival::Nothing => {}
                 Arrival::End => break,
@@ -220,6 +221,8 @@ impl Names {
 pub(super) struct Reader {
     buffer: Box<[u8; PATH_MAX]>,
     told: Told,
+    /// What the last call has named that was told before.
+    again: Vec<Sighting>,
     names: Names,
     /// Whether a process has changed its root, so that each has to be asked for it.
     other_roots: bool,
@@ -227,7 +230,13 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new() -> Reader {
-        Reader { buffer: Box::new([0; PATH_MAX]), told: Told::default(), names: Names::default(), other_roots: false }
+        Reader {
+            buffer: Box::new([0; PATH_MAX]),
+            told: Told::default(),
+            again: Vec::new(),
+            names: Names::default(),
+            other_roots: false,
+        }
     }
 
     pub(super) fn read(&mut self, call: &libc::seccomp_notif) -> Vec<Sighting> {
@@ -235,14 +244,15 @@ impl Reader {
         let Some(known) = find(data.arch, data.nr) else { return Vec::new() };
         let thread = call.pid.cast_signed();
         let (when, seen_ns) = (Instant::now(), file_clock_ns());
-        let mut sightings = Vec::new();
+        let (mut sightings, mut again) = (Vec::new(), Vec::new());
         let mut see = |at: At, access: Access| {
-            sightings.extend(self.path(thread, data, at, access).map(|path| {
-                path.map_or_else(
-                    |gap| Sighting::Gap { thread, gap },
-                    |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns, name: "".into() },
-                )
-            }));
+            let file = |path| Sighting::File { thread, access, path, call: known.name, when, seen_ns, name: "".into() };
+            match self.path(thread, data, at, access) {
+                Some(Ok(path)) if self.told.is_new(access, path.as_os_str().as_bytes()) => sightings.push(file(path)),
+                Some(Ok(path)) => again.push(file(path)),
+                Some(Err(gap)) => sightings.push(Sighting::Gap { thread, gap }),
+                None => {}
+            }
         };
         match known.shape {
             Shape::Open { at, flags } => {
@@ -266,14 +276,13 @@ impl Reader {
                 let flags = flags.map_or(0, |flags| argument(data, flags)) as u32;
                 // Of an exchange, each is the new name of the other.
                 let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
-                let is_new = flags & libc::RENAME_NOREPLACE != 0;
                 see(from, if is_exchange { Access::Rename } else { Access::Remove });
-                see(to, if is_new { Access::RenameNew } else { Access::Rename });
+                see(to, Access::Rename);
             }
             Shape::Gap(gap) => sightings.push(Sighting::Gap { thread, gap }),
             Shape::Root => self.other_roots = true,
         }
-        for sighting in &mut sightings {
+        for sighting in sightings.iter_mut().chain(&mut again) {
             if let Sighting::File { name, access, path, .. } = sighting {
                 *name = self.names.of(thread);
                 if *access == Access::Execute {
@@ -281,11 +290,11 @@ impl Reader {
                 }
             }
         }
+        self.again = again;
         sightings
     }
 
-    /// The absolute path as the process means it, symlinks and `..` unresolved. `None` for a path that leads to no file
-    /// or has been told before.
+    /// The absolute path as the process means it, symlinks and `..` unresolved. `None` for a path that leads to no file.
     fn path(&mut self, thread: i32, data: &libc::seccomp_data, at: At, access: Access) -> Option<Result<PathBuf, Gap>> {
         let given = match read_memory(thread, argument(data, at.path), self.buffer.as_mut()) {
             Ok(count) => self.buffer[..count].split(|&byte| byte == 0).next().filter(|given| given.len() < count)?,
@@ -297,7 +306,7 @@ impl Reader {
         };
         let is_absolute = given.first() == Some(&b'/') && !at.is_root;
         if let Some(path) = is_absolute.then(|| through_link(thread, given)).flatten() {
-            return self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))));
+            return Some(Ok(PathBuf::from(OsString::from_vec(path))));
         }
         let base = match (is_absolute, at.directory.map(|index| argument(data, index) as i32)) {
             (true, _) if self.other_roots => link(thread, "root"),
@@ -323,7 +332,7 @@ impl Reader {
         if given.is_empty() {
             path.pop();
         }
-        self.told.is_new(access, &path).then(|| Ok(PathBuf::from(OsString::from_vec(path))))
+        Some(Ok(PathBuf::from(OsString::from_vec(path))))
     }
 }
 
