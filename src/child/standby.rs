@@ -30,6 +30,8 @@ impl Standby {
     pub fn set_up(config: &Config, ties: &mut Ties) -> Result<Standby, String> {
         if ties.terminal_group != Some(os::process::FOREIGN_GROUP) {
             os::process::lead_own_group();
+            // What came until here was for the group of the supervisor, which has got it too.
+            os::signals::forget_pending(&[Signal::INT, Signal::TERM, Signal::HUP]);
         }
         if config.overlap || config.keys && os::tty::is_stdin() {
             // Of two generations at a time, neither can have it; and of a terminal where we read keys, the supervisor has it.

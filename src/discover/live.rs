@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::first::First;
 use super::look::observe;
 use super::place::Places;
 use super::renames::{Fate, Rename};
-use super::sets::{Discovery, Entry, First, Gap, Kept, NewNames, Node, Role, Verdict, Writes};
+use super::sets::{Discovery, Entry, Gap, Kept, NewNames, Node, Role, Verdict, Writes};
 use crate::change::{Look, Stamp};
 use crate::os::fs::{look, mtime_ns};
 use crate::os::lease::is_open_for_writing;

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::first::First;
 use super::rules::{named_interpreter, source_of};
-use super::sets::{Discovery, First, Looked, Node};
+use super::sets::{Discovery, Looked, Node};
 use crate::os::fs::{FileId, born_ns, identity};
 use crate::os::seccomp::{Access, Sighting, gains_rights};
 

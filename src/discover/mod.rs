@@ -1,5 +1,6 @@
 //! Which files a command depends on, and which it makes: what was seen of its system calls becomes sets of files.
 
+mod first;
 mod live;
 mod look;
 mod place;

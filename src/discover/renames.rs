@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::sets::First;
+use super::first::First;
 use crate::os::fs::FileId;
 
 /// A call that was let go on so long ago has been made. So soon, too, a program does something else after a rename that failed.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::first::First;
 use super::place::Places;
 use super::renames::{Fate, Names, Rename, Renames};
 use super::rules;
@@ -101,28 +102,6 @@ const MOST_RENAMES: usize = 8;
 
 /// Of so many renamed files it is looked whether they are open.
 const MOST_ARRIVED: usize = 1 << 12;
-
-/// The first call that named a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct First {
-    /// The number of the thread that made it.
-    pub thread: i32,
-    /// The name of the call.
-    pub call: &'static str,
-    /// When.
-    pub when: Instant,
-}
-
-impl First {
-    /// What an earlier generation knows.
-    fn of_earlier() -> First {
-        First { thread: 0, call: "", when: Instant::now() }
-    }
-
-    fn is_of_earlier(&self) -> bool {
-        self.thread == 0
-    }
-}
 
 /// What one generation leaves to the next. Paths are stored as `OsString`, because they need not be UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

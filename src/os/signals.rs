@@ -274,6 +274,13 @@ pub fn unblock(signals: &[Signal]) {
     let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set_of(signals)), None);
 }
 
+/// Forgets these signals where they have come already; they are blocked.
+pub fn forget_pending(signals: &[Signal]) {
+    let (set, at_once) = (set_of(signals), libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both point to values that live, and no information about the signal is asked for.
+    while unsafe { libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), &at_once) } > 0 {}
+}
+
 /// Signals as the kernel counts them: number 1 is the lowest of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KernelSet(u64);
@@ -425,7 +432,8 @@ static BEFORE_THE_RUNTIME: extern "C" fn() = {
 
 #[cfg(test)]
 mod tests {
-    use super::{RTMAX, Signal};
+    use super::{RTMAX, Signal, forget_pending};
+    use nix::sys::signal::{SigSet, Signal as Named, raise};
 
     #[test]
     fn every_signal_is_known_by_each_of_its_spellings() {
@@ -447,6 +455,27 @@ mod tests {
             assert_eq!(spelling.parse(), Ok(Signal(number)), "{spelling}");
         }
         assert_eq!(Signal(35).to_string(), "SIGRTMIN+1");
+    }
+
+    #[test]
+    fn what_has_come_while_it_was_blocked_can_be_forgotten() {
+        let thread = || {
+            let numbers = [Named::SIGUSR1, Named::SIGUSR2];
+            let set: SigSet = numbers.into_iter().collect();
+            set.thread_block().unwrap();
+            let come = || {
+                let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+                let line = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();
+                u64::from_str_radix(line.trim(), 16).unwrap()
+            };
+            numbers.into_iter().for_each(|number| raise(number).unwrap());
+            assert_eq!(come(), 1 << 9 | 1 << 11);
+            forget_pending(&[Signal(Named::SIGUSR1 as i32)]);
+            assert_eq!(come(), 1 << 11, "the other one is kept");
+            forget_pending(&[Signal(Named::SIGUSR2 as i32)]);
+            assert_eq!(come(), 0);
+        };
+        std::thread::spawn(thread).join().unwrap();
     }
 
     #[test]

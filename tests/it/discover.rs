@@ -544,6 +544,9 @@ fn the_first_line_says_what_counts_and_nothing_more_is_said_to_one_who_types() {
         // On a busy machine it may have come before.
         session.wait_until("the trace", || session.events().iter().any(|event| event["event"] == "discovered"));
         let status = answer(&sandbox, &["status"], 0);
+        if options == ["-v"] {
+            terminal.wait_shown(" of them elsewhere", 1);
+        }
         let shown = terminal.shown();
         session.stop();
         (shown, status)
