@@ -269,6 +269,8 @@ fn the_first_line_names_the_config_file_in_use() {
         ("command = 'true'\nprepare = 'true'\n", "preparing the first start"),
         ("command = 'true'\nprepare = 'false'\n", "preparing the first start"),
     ] {
+        // Each has its own: one that was killed may still say something.
+        let sandbox = Sandbox::new();
         sandbox.write("reloadrun.toml", text);
         let session = sandbox.start::<&str>([]);
         session.wait_until("the first line", || session.stderr().contains('\n'));
