@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::first::First;
 use super::look::observe;
 use super::place::Places;
-use super::renames::{Fate, Rename};
+use super::renames::{Fate, Rename, fates};
 use super::sets::{Discovery, Entry, Gap, Kept, NewNames, Node, Role, Verdict, Writes};
 use crate::change::{Look, Stamp};
 use crate::os::fs::{look, mtime_ns};
@@ -217,7 +217,7 @@ impl Live {
     fn settle(&self) {
         let open: Vec<Rename> = self.state().discovery.open_renames().cloned().collect();
         // The file system is asked while nobody is kept from the rest.
-        let fates: Vec<(Rename, Fate)> = open.into_iter().map(|rename| (rename.clone(), rename.fate())).collect();
+        let fates = fates(open);
         self.state().discovery.settle(&fates, Instant::now());
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::first::First;
+use super::renames::fates;
 use super::rules::{named_interpreter, source_of};
 use super::sets::{Discovery, Looked, Node};
 use crate::os::fs::{FileId, born_ns, identity};
@@ -36,7 +37,7 @@ pub fn learn(discovery: &mut Discovery, sighting: &Sighting, directory: &Path) {
 
 /// Finds out what has become of the renames that were seen.
 pub fn settle(discovery: &mut Discovery) {
-    let fates: Vec<_> = discovery.open_renames().map(|rename| (rename.clone(), rename.fate())).collect();
+    let fates = fates(discovery.open_renames().cloned());
     discovery.settle(&fates, Instant::now());
 }
 

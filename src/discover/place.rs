@@ -1,7 +1,7 @@
 //! Where a file must lie so that a command that reads it depends on it: not in what the system or a toolchain installed.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::environment::Environment;
 
@@ -145,7 +145,7 @@ impl Places {
         let own =
             OWN.iter().map(Path::new).chain([self.directory.as_path()]).chain(self.roots.iter().map(PathBuf::as_path));
         let own = own.filter(|place| within(place)).map(depth).max();
-        installed <= own && (installed.is_none() || own.is_some()) || has_part(path, &PACKAGES)
+        installed <= own && (installed.is_none() || own.is_some()) || Places::is_package(path)
     }
 
     /// Whether a path lies outside of the directory of the command.
@@ -160,7 +160,7 @@ impl Places {
 
     /// Whether a path lies in an installed package, which may be edited in place.
     pub fn is_package(path: &Path) -> bool {
-        has_part(path, &PACKAGES)
+        has_part(path.components(), &PACKAGES)
     }
 
     /// Whether many share this directory, so that files come and go in it that concern nobody here.
@@ -176,8 +176,7 @@ impl Places {
             || directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|programs| name == *programs));
         // The directory itself may lie in one of these.
         let common = path.components().zip(self.directory.components()).take_while(|(one, other)| one == other).count();
-        let below: PathBuf = path.components().skip(common).collect();
-        !has_part(&below, &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
+        !has_part(path.components().skip(common), &NOT_MISSED) && (!is_shared || path.starts_with(&self.directory))
     }
 }
 
@@ -185,8 +184,8 @@ fn depth(path: &Path) -> usize {
     path.components().count()
 }
 
-fn has_part(path: &Path, names: &[&str]) -> bool {
-    path.components().any(|part| names.iter().any(|name| part.as_os_str() == OsStr::new(name)))
+fn has_part<'a>(mut parts: impl Iterator<Item = Component<'a>>, names: &[&str]) -> bool {
+    parts.any(|part| names.iter().any(|name| part.as_os_str() == OsStr::new(name)))
 }
 
 #[cfg(test)]

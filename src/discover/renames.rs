@@ -76,6 +76,11 @@ impl Rename {
     }
 }
 
+/// What has become of each of these. Asks the file system.
+pub fn fates(renames: impl IntoIterator<Item = Rename>) -> Vec<(Rename, Fate)> {
+    renames.into_iter().map(|rename| (rename.clone(), rename.fate())).collect()
+}
+
 /// Those whose outcome may still show, by the old name.
 #[derive(Debug, Default)]
 pub struct Renames {

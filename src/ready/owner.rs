@@ -185,6 +185,7 @@ mod tests {
     use std::net::TcpListener;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::Path;
     use std::process::{Child, Command, Stdio};
 
     #[test]
@@ -267,6 +268,17 @@ mod tests {
         end(child);
     }
 
+    /// Asserts that the socket at this path is that of the process that runs this script.
+    fn assert_is_its_own(path: &Path, script: &str) {
+        let (child, _) = stranger(script);
+        let pid = i32::try_from(child.id()).unwrap();
+        let stream = UnixStream::connect(path).unwrap();
+        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_unix(&stream), Verdict::Ours);
+        let foreign = Ours { tree: &Vec::new, held: &[] }.judge_unix(&stream);
+        assert_eq!(foreign, Verdict::Foreign(format!("process {pid} (python3)")));
+        end(child);
+    }
+
     #[test]
     fn a_unix_socket_is_found_by_whatever_path_it_was_bound() {
         let directory = tempfile::tempdir().unwrap();
@@ -275,13 +287,7 @@ mod tests {
             "import os, socket, time\nos.chdir({:?})\none = socket.socket(socket.AF_UNIX)\none.bind('./probed.sock'); one.listen()\nprint('ready', flush=True)\ntime.sleep(600)",
             directory.path()
         );
-        let (child, _) = stranger(&script);
-        let pid = i32::try_from(child.id()).unwrap();
-        let stream = UnixStream::connect(&path).unwrap();
-        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_unix(&stream), Verdict::Ours);
-        let foreign = Ours { tree: &Vec::new, held: &[] }.judge_unix(&stream);
-        assert_eq!(foreign, Verdict::Foreign(format!("process {pid} (python3)")));
-        end(child);
+        assert_is_its_own(&path, &script);
         std::fs::remove_file(&path).unwrap();
         let held = UnixListener::bind(&path).unwrap();
         let inodes = inodes([held.as_raw_fd()]);
@@ -316,13 +322,7 @@ mod tests {
         let script = format!(
             "import os, socket, sys, time\none = socket.socket(socket.AF_UNIX)\none.bind({path:?})\nif os.fork() == 0:\n    one.listen(); os._exit(0)\nos.wait()\nprint('ready', flush=True)\ntime.sleep(600)"
         );
-        let (child, _) = stranger(&script);
-        let pid = i32::try_from(child.id()).unwrap();
-        let stream = UnixStream::connect(&path).unwrap();
-        assert_eq!(Ours { tree: &|| vec![pid], held: &[] }.judge_unix(&stream), Verdict::Ours);
-        let foreign = Ours { tree: &Vec::new, held: &[] }.judge_unix(&stream);
-        assert_eq!(foreign, Verdict::Foreign(format!("process {pid} (python3)")));
-        end(child);
+        assert_is_its_own(&path, &script);
     }
 
     #[test]
